@@ -1,0 +1,120 @@
+//! What all aggregates have in common: decide on a command, evolve by an event, write and read events as JSON.
+
+use std::fmt::Debug;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+/// A moment in UTC, in whole microseconds (what Postgres keeps); written as RFC 3339.
+pub type Timestamp = chrono::DateTime<chrono::Utc>;
+
+/// A unit of consistency: one stream, one state, one set of rules.
+///
+/// `decide` judges and `evolve` believes: what is in the log is true, so folding it cannot fail.
+/// Source: Chassaing, "Functional Event Sourcing Decider" (2021).
+pub trait Aggregate:
+    Default + Clone + Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static
+{
+    /// The first part of the stream's name, before the first `-`.
+    const CATEGORY: &'static str;
+    /// What may be asked.
+    type Command: Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static;
+    /// What has happened.
+    type Event: Clone + Debug + PartialEq + Send + Sync + 'static;
+    /// Why the answer is no.
+    type Rejection: Rejected;
+
+    /// Judges a command by the state. An empty list means: it is already so.
+    ///
+    /// # Errors
+    /// The rejection: the answer is no, nothing happened.
+    fn decide(&self, command: &Self::Command, now: Timestamp) -> Result<Vec<Self::Event>, Self::Rejection>;
+
+    /// Folds one event into the state.
+    fn evolve(&mut self, event: &Self::Event);
+
+    /// The order this stream belongs to, as the key that keeps one order's events together in a cluster; `None` for
+    /// streams that belong to no order (their key is the stream's name).
+    fn partition_key(&self) -> Option<String>;
+
+    /// Writes an event for the log.
+    fn encode(event: &Self::Event) -> EncodedEvent;
+
+    /// Reads an event of the log, older schema versions included.
+    ///
+    /// # Errors
+    /// [`DecodeError`]: an unknown type, a schema version newer than this program, or data that does not fit.
+    fn decode(event_type: &str, schema_version: u16, data: &str) -> Result<Self::Event, DecodeError>;
+
+    /// The state after these events, from nothing.
+    fn fold<'a>(events: impl IntoIterator<Item = &'a Self::Event>) -> Self {
+        let mut state = Self::default();
+        events.into_iter().for_each(|event| state.evolve(event));
+        state
+    }
+}
+
+/// A refusal that can leave the process: a stable code and a sentence (its `Display`).
+pub trait Rejected: std::error::Error + Clone + PartialEq + Send + Sync + 'static {
+    /// The stable kebab-case name of the refusal; it is the last part of the problem type's URI.
+    fn code(&self) -> &'static str;
+}
+
+/// An event as the log keeps it.
+#[derive(Debug, Clone)]
+pub struct EncodedEvent {
+    /// The name of the event, as in Rust.
+    pub event_type: &'static str,
+    /// The version of its schema, from 1.
+    pub schema_version: u16,
+    /// Its payload, JSON.
+    pub data: Box<RawValue>,
+}
+
+/// Why an event of the log could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// No such event in this category: written by a newer program, or foreign.
+    #[error("unknown event type `{0}`")]
+    UnknownType(String),
+    /// The type is known, its schema version is not: written by a newer program.
+    #[error("`{event_type}` has schema version {found}, this program knows up to {known}; run a newer release")]
+    NewerSchema {
+        /// The event's type.
+        event_type: String,
+        /// The version found.
+        found: u16,
+        /// The newest version that this program reads.
+        known: u16,
+    },
+    /// The payload does not fit its schema.
+    #[error("the data of `{event_type}` cannot be read")]
+    Malformed {
+        /// The event's type.
+        event_type: String,
+        /// What serde says.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+/// Writes a payload of `schema_version`. Payloads are plain structs of ours, which always serialise.
+pub(crate) fn encoded<T: Serialize>(event_type: &'static str, schema_version: u16, payload: &T) -> EncodedEvent {
+    let data = serde_json::value::to_raw_value(payload)
+        .expect("payloads are structs of strings, numbers and lists with string keys, which serialise");
+    EncodedEvent { event_type, schema_version, data }
+}
+
+/// Reads a payload whose newest (and only) schema version is `known`.
+pub(crate) fn decoded<T: DeserializeOwned>(
+    event_type: &str,
+    known: u16,
+    found: u16,
+    data: &str,
+) -> Result<T, DecodeError> {
+    if found > known {
+        return Err(DecodeError::NewerSchema { event_type: event_type.to_owned(), found, known });
+    }
+    serde_json::from_str(data).map_err(|source| DecodeError::Malformed { event_type: event_type.to_owned(), source })
+}

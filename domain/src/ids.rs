@@ -1,0 +1,321 @@
+//! Names of things. Ids that a retry could make again are derived (UUIDv5, RFC 9562 §5.5), never drawn: the second
+//! attempt finds what the first one left.
+
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+/// The namespace of every id that is derived here. It never changes: ids in old logs depend on it.
+const NAMESPACE: Uuid = Uuid::from_u128(0x6261_636b_7374_5974_a368_2d69_6473_0001);
+
+/// Derives an id from parts. Every part is written with its length, so that no two lists of parts read the same.
+pub fn derive(parts: &[&str]) -> Uuid {
+    let mut name = String::with_capacity(parts.iter().map(|part| part.len() + 4).sum());
+    for part in parts {
+        name.push_str(&part.len().to_string());
+        name.push(':');
+        name.push_str(part);
+    }
+    Uuid::new_v5(&NAMESPACE, name.as_bytes())
+}
+
+/// Who asked, for what, under which key: all that identifies a client's request.
+#[derive(Debug, Clone, Copy)]
+pub struct ClientKey<'a> {
+    /// The tenant, `default` until there are several.
+    pub tenant: &'a str,
+    /// Who is asking, `dev` until there is authentication.
+    pub principal: &'a str,
+    /// Method and path, such as `POST /v1/orders`.
+    pub operation: &'a str,
+    /// The client's `Idempotency-Key`.
+    pub idempotency_key: &'a str,
+}
+
+impl ClientKey<'_> {
+    /// The id of the command: the same request has the same id.
+    pub fn command_id(&self) -> Uuid {
+        self.derive("command")
+    }
+
+    /// The id of the order that `POST /v1/orders` makes: a retry finds the same stream.
+    pub fn order_id(&self) -> OrderId {
+        OrderId(self.derive("order"))
+    }
+
+    fn derive(&self, noun: &str) -> Uuid {
+        derive(&[noun, self.tenant, self.principal, self.operation, self.idempotency_key])
+    }
+}
+
+/// The id of the `index`-th event that a command made, with what it says: the same command deciding the same again
+/// has the same ids, deciding differently has others.
+pub fn event_id(command_id: Uuid, index: usize, data: &str) -> Uuid {
+    derive(&["event", &command_id.simple().to_string(), &index.to_string(), &sha256_hex(data)])
+}
+
+/// The id of a saga's event: two replicas that decided differently at one version conflict.
+pub fn saga_event_id(saga_stream: &str, version: u64, data: &str) -> Uuid {
+    derive(&["saga-event", saga_stream, &version.to_string(), &sha256_hex(data)])
+}
+
+/// The id of a command that a saga issues. `direction` is `do` or `undo`, `group` the step's own attempt group.
+pub fn saga_command_id(saga_stream: &str, step: &str, direction: &str, group: u32, target_stream: &str) -> Uuid {
+    derive(&["saga-command", saga_stream, step, direction, &group.to_string(), target_stream])
+}
+
+fn sha256_hex(data: &str) -> String {
+    use fmt::Write as _;
+    Sha256::digest(data.as_bytes()).iter().fold(String::with_capacity(64), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}"); // Writing to a String cannot fail.
+        hex
+    })
+}
+
+/// Declares an id that is a UUID, written as such.
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = uuid::Error;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Uuid::try_parse(text).map(Self)
+            }
+        }
+    };
+}
+
+uuid_id!(
+    /// An order.
+    OrderId
+);
+uuid_id!(
+    /// A customer. Only an id for now.
+    CustomerId
+);
+uuid_id!(
+    /// A payment: one authorisation and what follows from it. An order's second authorisation is another payment.
+    PaymentId
+);
+uuid_id!(
+    /// One request to the payment provider; results name it.
+    RequestId
+);
+uuid_id!(
+    /// A hold of one order on one stock item.
+    ReservationId
+);
+uuid_id!(
+    /// A shipment.
+    ShipmentId
+);
+
+impl OrderId {
+    /// `order-<id>`
+    pub fn stream(&self) -> String {
+        format!("order-{self}")
+    }
+
+    /// What people read aloud: 12 characters of Crockford's base 32 (no I, L, O, U), from the id's last 60 bits. A
+    /// sequence would differ when tables are rebuilt.
+    pub fn number(&self) -> String {
+        const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+        let bits = self.0.as_u128();
+        (0..12u32).rev().map(|place| char::from(ALPHABET[((bits >> (place * 5)) & 31) as usize])).collect()
+    }
+}
+
+impl PaymentId {
+    /// The payment of an order's `group`-th authorisation, from 0.
+    pub fn derive(order: OrderId, group: u32) -> Self {
+        Self(derive(&["payment", &order.to_string(), &group.to_string()]))
+    }
+
+    /// `payment-<id>`
+    pub fn stream(&self) -> String {
+        format!("payment-{self}")
+    }
+}
+
+impl RequestId {
+    /// The request that a command makes of the provider: the command again is the request again.
+    pub fn derive(payment: PaymentId, command_id: Uuid) -> Self {
+        Self(derive(&["request", &payment.to_string(), &command_id.to_string()]))
+    }
+}
+
+impl ReservationId {
+    /// The hold of an order on a stock item in the reserve step's `group`, from 0.
+    pub fn derive(order: OrderId, item: &StockId, group: u32) -> Self {
+        Self(derive(&["reservation", &order.to_string(), &item.stream(), &group.to_string()]))
+    }
+}
+
+impl ShipmentId {
+    /// The shipment of an order in the planning step's `group`, from 0.
+    pub fn derive(order: OrderId, group: u32) -> Self {
+        Self(derive(&["shipment", &order.to_string(), &group.to_string()]))
+    }
+
+    /// `shipment-<id>`
+    pub fn stream(&self) -> String {
+        format!("shipment-{self}")
+    }
+}
+
+/// Why a text is not a name of a thing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    /// Not a SKU.
+    #[error("a SKU has 1 to 64 characters of A-Z a-z 0-9 . _ -, not `{0}`")]
+    Sku(String),
+    /// Not a location.
+    #[error("a location has 1 to 32 characters of a-z 0-9 _ -, not `{0}`")]
+    Location(String),
+    /// Not a stock item.
+    #[error("a stock item is written `<sku>@<location>`, not `{0}`")]
+    Stock(String),
+}
+
+/// A stock keeping unit: `[A-Za-z0-9._-]{1,64}`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+pub struct Sku(String);
+
+impl Sku {
+    /// The SKU as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// `product-<sku>`
+    pub fn product_stream(&self) -> String {
+        format!("product-{self}")
+    }
+}
+
+impl Default for Sku {
+    /// The name of nothing yet: the state of a stream without events has it, no stream bears it.
+    fn default() -> Self {
+        Self("-".to_owned())
+    }
+}
+
+impl TryFrom<String> for Sku {
+    type Error = IdError;
+    fn try_from(text: String) -> Result<Self, IdError> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if (1..=64).contains(&text.len()) && text.chars().all(fits) { Ok(Self(text)) } else { Err(IdError::Sku(text)) }
+    }
+}
+
+/// A place that holds stock: `[a-z0-9_-]{1,32}`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+pub struct Location(String);
+
+impl Location {
+    /// The location as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for Location {
+    /// Where goods are when nobody says otherwise.
+    fn default() -> Self {
+        Self("main".to_owned())
+    }
+}
+
+impl TryFrom<String> for Location {
+    type Error = IdError;
+    fn try_from(text: String) -> Result<Self, IdError> {
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-');
+        if (1..=32).contains(&text.len()) && text.chars().all(fits) {
+            Ok(Self(text))
+        } else {
+            Err(IdError::Location(text))
+        }
+    }
+}
+
+/// Text in, text out, for the ids that are not UUIDs.
+macro_rules! text_id {
+    ($name:ident) => {
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                Self::try_from(text.to_owned())
+            }
+        }
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.to_string()
+            }
+        }
+    };
+}
+text_id!(Sku);
+text_id!(Location);
+text_id!(StockId);
+
+impl fmt::Display for Sku {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A stock item: one SKU at one location, written `<sku>@<location>`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
+pub struct StockId {
+    /// What.
+    pub sku: Sku,
+    /// Where.
+    pub location: Location,
+}
+
+impl StockId {
+    /// `stock-<sku>@<location>`
+    pub fn stream(&self) -> String {
+        format!("stock-{self}")
+    }
+}
+
+impl fmt::Display for StockId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.sku, self.location)
+    }
+}
+
+impl TryFrom<String> for StockId {
+    type Error = IdError;
+    fn try_from(text: String) -> Result<Self, IdError> {
+        match text.split_once('@') {
+            Some((sku, location)) => Ok(Self { sku: sku.parse()?, location: location.parse()? }),
+            None => Err(IdError::Stock(text)),
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The rules of the shop, pure: what may happen to orders, payments, stock, shipments and products.
+//!
+//! *Invariant:* nothing here reads a clock, draws a number, waits or does IO. Time, prices and ids come in as
+//! arguments, so that every rule can be tested by writing down what was, what is asked and what follows.
+//!
+//! Each aggregate is a folder with the same six files: `mod` (its transition table), `commands`, `events`, `state`
+//! (with `evolve`), `decide` (with the rejections), `tests`.
+
+pub mod aggregate;
+pub mod command;
+pub mod ids;
+pub mod money;
+pub mod order;
+pub mod payment;
+pub mod product;
+pub mod quantity;
+pub mod saga;
+pub mod shipment;
+pub mod stock;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+pub use aggregate::{Aggregate, DecodeError, EncodedEvent, Rejected, Timestamp};
+pub use command::Command;

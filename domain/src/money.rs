@@ -1,0 +1,200 @@
+//! Money: whole minor units (cent, yen, fils) of a currency, checked arithmetic, never a float.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+/// An ISO 4217 currency that has minor units, by its three letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Currency([u8; 3]);
+
+impl Currency {
+    /// The euro, the currency of an empty state.
+    pub const EUR: Self = Self(*b"EUR");
+
+    /// The three letters.
+    pub fn code(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("made from the ASCII letters of an ISO 4217 code only")
+    }
+
+    /// How many decimal places a major unit has: JPY 0, EUR 2, KWD 3. Source: ISO 4217, table A.1.
+    pub fn exponent(&self) -> u16 {
+        iso_currency::Currency::from_code(self.code()).and_then(|iso| iso.exponent()).unwrap_or(0)
+    }
+}
+
+impl Default for Currency {
+    fn default() -> Self {
+        Self::EUR
+    }
+}
+
+impl FromStr for Currency {
+    type Err = MoneyError;
+    fn from_str(code: &str) -> Result<Self, MoneyError> {
+        let unknown = || MoneyError::UnknownCurrency(code.to_owned());
+        // Codes without minor units (XAU, XXX) are no currencies to pay in.
+        iso_currency::Currency::from_code(code).and_then(|iso| iso.exponent()).ok_or_else(unknown)?;
+        code.as_bytes().try_into().map(Self).map_err(|_| unknown())
+    }
+}
+
+impl TryFrom<String> for Currency {
+    type Error = MoneyError;
+    fn try_from(code: String) -> Result<Self, MoneyError> {
+        code.parse()
+    }
+}
+
+impl From<Currency> for String {
+    fn from(currency: Currency) -> String {
+        currency.code().to_owned()
+    }
+}
+
+impl fmt::Display for Currency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+impl JsonSchema for Currency {
+    fn schema_name() -> Cow<'static, str> {
+        "Currency".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "pattern": "^[A-Z]{3}$", "description": "An ISO 4217 currency code."})
+    }
+}
+
+/// Why a sum of money is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MoneyError {
+    /// Not a code of ISO 4217, or one without minor units.
+    #[error("`{0}` is not an ISO 4217 currency with minor units, such as EUR, JPY or KWD")]
+    UnknownCurrency(String),
+    /// Two currencies in one sum.
+    #[error("{0} and {1} cannot be added: convert first")]
+    CurrencyMismatch(Currency, Currency),
+    /// Beyond what fits.
+    #[error("the amount is beyond what a total may be")]
+    Overflow,
+    /// Nothing to split by.
+    #[error("an amount cannot be split by weights that are all 0")]
+    NoWeight,
+}
+
+/// An amount in minor units of its currency: `{"amount": 1999, "currency": "EUR"}` is 19.99 €.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Money {
+    /// Minor units (cent, yen, fils).
+    pub amount: i64,
+    /// The currency.
+    pub currency: Currency,
+}
+
+impl Money {
+    /// The largest amount that a total may have, in minor units.
+    pub const MAX_TOTAL: i64 = 1_000_000_000_000;
+
+    /// An amount of minor units.
+    pub const fn new(amount: i64, currency: Currency) -> Self {
+        Self { amount, currency }
+    }
+
+    /// Nothing of a currency.
+    pub const fn zero(currency: Currency) -> Self {
+        Self::new(0, currency)
+    }
+
+    /// The sum.
+    ///
+    /// # Errors
+    /// [`MoneyError::CurrencyMismatch`], [`MoneyError::Overflow`].
+    pub fn add(self, other: Self) -> Result<Self, MoneyError> {
+        self.same_currency(other)?;
+        self.amount.checked_add(other.amount).map(|amount| Self::new(amount, self.currency)).ok_or(MoneyError::Overflow)
+    }
+
+    /// The difference, negative where `other` is more.
+    ///
+    /// # Errors
+    /// [`MoneyError::CurrencyMismatch`], [`MoneyError::Overflow`].
+    pub fn sub(self, other: Self) -> Result<Self, MoneyError> {
+        self.same_currency(other)?;
+        self.amount.checked_sub(other.amount).map(|amount| Self::new(amount, self.currency)).ok_or(MoneyError::Overflow)
+    }
+
+    /// So many times the amount.
+    ///
+    /// # Errors
+    /// [`MoneyError::Overflow`].
+    pub fn times(self, factor: i64) -> Result<Self, MoneyError> {
+        self.amount.checked_mul(factor).map(|amount| Self::new(amount, self.currency)).ok_or(MoneyError::Overflow)
+    }
+
+    /// A share in basis points (1/100 %), rounded half away from zero to the minor unit.
+    ///
+    /// # Errors
+    /// [`MoneyError::Overflow`].
+    pub fn basis_points(self, points: u32) -> Result<Self, MoneyError> {
+        let scaled = i128::from(self.amount) * i128::from(points);
+        let rounded = (scaled.abs() + 5_000) / 10_000 * scaled.signum();
+        i64::try_from(rounded).map(|amount| Self::new(amount, self.currency)).map_err(|_| MoneyError::Overflow)
+    }
+
+    /// Splits the amount by `weights`, so that the parts add up to it to the last minor unit. Units left over go to
+    /// the largest remainders, the earlier one first: the same input gives the same split.
+    ///
+    /// # Errors
+    /// [`MoneyError::NoWeight`] if the weights are empty or all 0 or one is negative.
+    ///
+    /// Source: largest remainder method (Hamilton).
+    pub fn allocate(self, weights: &[i64]) -> Result<Vec<Self>, MoneyError> {
+        let sum: i128 = weights.iter().map(|&weight| i128::from(weight)).sum();
+        if sum <= 0 || weights.iter().any(|&weight| weight < 0) {
+            return Err(MoneyError::NoWeight);
+        }
+        let scaled = |weight: &i64| i128::from(self.amount.abs()) * i128::from(*weight);
+        let mut parts: Vec<i128> = weights.iter().map(|weight| scaled(weight) / sum).collect();
+        let left_over = i128::from(self.amount.abs()) - parts.iter().sum::<i128>();
+        let mut by_remainder: Vec<usize> = (0..weights.len()).collect();
+        by_remainder.sort_by_key(|&index| std::cmp::Reverse(scaled(&weights[index]) % sum)); // Stable: earlier first.
+        for &index in by_remainder.iter().take(usize::try_from(left_over).unwrap_or(0)) {
+            parts[index] += 1;
+        }
+        let sign = i128::from(self.amount.signum());
+        parts
+            .into_iter()
+            .map(|part| i64::try_from(part * sign).map(|amount| Self::new(amount, self.currency)))
+            .collect::<Result<_, _>>()
+            .map_err(|_| MoneyError::Overflow)
+    }
+
+    fn same_currency(self, other: Self) -> Result<(), MoneyError> {
+        if self.currency == other.currency {
+            Ok(())
+        } else {
+            Err(MoneyError::CurrencyMismatch(self.currency, other.currency))
+        }
+    }
+}
+
+impl fmt::Display for Money {
+    /// In major units with the currency's decimal places: `19.99 EUR`, `1999 JPY`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let exponent = usize::from(self.currency.exponent());
+        let (sign, digits) = (if self.amount < 0 { "-" } else { "" }, self.amount.unsigned_abs().to_string());
+        if exponent == 0 {
+            return write!(f, "{sign}{digits} {}", self.currency);
+        }
+        let padded = format!("{digits:0>width$}", width = exponent + 1);
+        let (major, minor) = padded.split_at(padded.len() - exponent);
+        write!(f, "{sign}{major}.{minor} {}", self.currency)
+    }
+}

@@ -1,0 +1,329 @@
+//! What has happened to a payment. Stored for ever: a field is only ever added, as optional, or a new version is made.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::aggregate::{DecodeError, EncodedEvent, decoded, encoded};
+use chrono::NaiveDate;
+
+use super::commands::LateSuccess;
+use crate::aggregate::Timestamp;
+use crate::ids::{OrderId, PaymentId, RequestId};
+use crate::money::Money;
+
+/// An event. Each variant bears the name of its payload.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The provider is to be asked to hold money.
+    PaymentAuthorizationRequested(PaymentAuthorizationRequested),
+    /// The customer must confirm first (3-D Secure).
+    PaymentActionRequired(PaymentActionRequired),
+    /// The money is held.
+    PaymentAuthorized(PaymentAuthorized),
+    /// The provider said no.
+    PaymentDeclined(PaymentDeclined),
+    /// A request has been open for too long; its outcome is not known.
+    PaymentOutcomeUnknown(PaymentOutcomeUnknown),
+    /// The provider is to be asked to take the money.
+    CaptureRequested(CaptureRequested),
+    /// The money was taken.
+    PaymentCaptured(PaymentCaptured),
+    /// The provider refused to take it.
+    CaptureFailed(CaptureFailed),
+    /// The provider is to be asked to let the hold go.
+    VoidRequested(VoidRequested),
+    /// Nothing is held; a mark where nothing had been asked yet.
+    PaymentVoided(PaymentVoided),
+    /// The provider refused to let it go.
+    VoidFailed(VoidFailed),
+    /// The provider is to be asked to give money back.
+    RefundRequested(RefundRequested),
+    /// The money was given back.
+    PaymentRefunded(PaymentRefunded),
+    /// The provider could not give it back; a person must act.
+    RefundFailed(RefundFailed),
+    /// Nobody finished the authorisation in time, or the hold lapsed.
+    PaymentExpired(PaymentExpired),
+    /// A success after the end: the money must go back.
+    PaymentSucceededLate(PaymentSucceededLate),
+}
+
+impl Event {
+    /// The names of all events here, with the newest schema version of each.
+    pub const TYPES: &'static [(&'static str, u16)] = &[
+        ("PaymentAuthorizationRequested", 1),
+        ("PaymentActionRequired", 1),
+        ("PaymentAuthorized", 1),
+        ("PaymentDeclined", 1),
+        ("PaymentOutcomeUnknown", 1),
+        ("CaptureRequested", 1),
+        ("PaymentCaptured", 1),
+        ("CaptureFailed", 1),
+        ("VoidRequested", 1),
+        ("PaymentVoided", 1),
+        ("VoidFailed", 1),
+        ("RefundRequested", 1),
+        ("PaymentRefunded", 1),
+        ("RefundFailed", 1),
+        ("PaymentExpired", 1),
+        ("PaymentSucceededLate", 1),
+    ];
+
+    /// Writes an event for the log.
+    pub fn encode(&self) -> EncodedEvent {
+        match self {
+            Self::PaymentAuthorizationRequested(e) => encoded("PaymentAuthorizationRequested", 1, e),
+            Self::PaymentActionRequired(e) => encoded("PaymentActionRequired", 1, e),
+            Self::PaymentAuthorized(e) => encoded("PaymentAuthorized", 1, e),
+            Self::PaymentDeclined(e) => encoded("PaymentDeclined", 1, e),
+            Self::PaymentOutcomeUnknown(e) => encoded("PaymentOutcomeUnknown", 1, e),
+            Self::CaptureRequested(e) => encoded("CaptureRequested", 1, e),
+            Self::PaymentCaptured(e) => encoded("PaymentCaptured", 1, e),
+            Self::CaptureFailed(e) => encoded("CaptureFailed", 1, e),
+            Self::VoidRequested(e) => encoded("VoidRequested", 1, e),
+            Self::PaymentVoided(e) => encoded("PaymentVoided", 1, e),
+            Self::VoidFailed(e) => encoded("VoidFailed", 1, e),
+            Self::RefundRequested(e) => encoded("RefundRequested", 1, e),
+            Self::PaymentRefunded(e) => encoded("PaymentRefunded", 1, e),
+            Self::RefundFailed(e) => encoded("RefundFailed", 1, e),
+            Self::PaymentExpired(e) => encoded("PaymentExpired", 1, e),
+            Self::PaymentSucceededLate(e) => encoded("PaymentSucceededLate", 1, e),
+        }
+    }
+
+    /// Reads an event of the log.
+    ///
+    /// # Errors
+    /// [`DecodeError`]: an unknown type, a newer schema version, or data that does not fit.
+    pub fn decode(event_type: &str, schema_version: u16, data: &str) -> Result<Self, DecodeError> {
+        Ok(match event_type {
+            "PaymentAuthorizationRequested" => {
+                Self::PaymentAuthorizationRequested(decoded(event_type, 1, schema_version, data)?)
+            }
+            "PaymentActionRequired" => Self::PaymentActionRequired(decoded(event_type, 1, schema_version, data)?),
+            "PaymentAuthorized" => Self::PaymentAuthorized(decoded(event_type, 1, schema_version, data)?),
+            "PaymentDeclined" => Self::PaymentDeclined(decoded(event_type, 1, schema_version, data)?),
+            "PaymentOutcomeUnknown" => Self::PaymentOutcomeUnknown(decoded(event_type, 1, schema_version, data)?),
+            "CaptureRequested" => Self::CaptureRequested(decoded(event_type, 1, schema_version, data)?),
+            "PaymentCaptured" => Self::PaymentCaptured(decoded(event_type, 1, schema_version, data)?),
+            "CaptureFailed" => Self::CaptureFailed(decoded(event_type, 1, schema_version, data)?),
+            "VoidRequested" => Self::VoidRequested(decoded(event_type, 1, schema_version, data)?),
+            "PaymentVoided" => Self::PaymentVoided(decoded(event_type, 1, schema_version, data)?),
+            "VoidFailed" => Self::VoidFailed(decoded(event_type, 1, schema_version, data)?),
+            "RefundRequested" => Self::RefundRequested(decoded(event_type, 1, schema_version, data)?),
+            "PaymentRefunded" => Self::PaymentRefunded(decoded(event_type, 1, schema_version, data)?),
+            "RefundFailed" => Self::RefundFailed(decoded(event_type, 1, schema_version, data)?),
+            "PaymentExpired" => Self::PaymentExpired(decoded(event_type, 1, schema_version, data)?),
+            "PaymentSucceededLate" => Self::PaymentSucceededLate(decoded(event_type, 1, schema_version, data)?),
+            other => return Err(DecodeError::UnknownType(other.to_owned())),
+        })
+    }
+}
+
+/// The provider is to be asked to hold money.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PaymentAuthorizationRequested {
+    /// This payment.
+    pub payment_id: PaymentId,
+    /// Whose.
+    pub order_id: OrderId,
+    /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
+    pub request_id: RequestId,
+    /// How much.
+    pub amount: Money,
+    /// The card's token.
+    pub payment_method: String,
+    /// The order's how-manieth authorisation, from 0.
+    pub attempt_group: u32,
+    /// Handed on to the provider.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// UTC date of the order, frozen for sums by day.
+    pub placed_on: NaiveDate,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The customer must confirm first (3-D Secure).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PaymentActionRequired {
+    /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
+    pub request_id: RequestId,
+    /// The provider's own name for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_ref: Option<String>,
+    /// Where.
+    pub action_url: String,
+}
+
+/// The money is held.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PaymentAuthorized {
+    /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
+    pub request_id: RequestId,
+    /// The provider's own name for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_ref: Option<String>,
+    /// How much.
+    pub amount: Money,
+    /// When the hold lapses.
+    pub capture_before: Timestamp,
+}
+
+/// The provider said no.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PaymentDeclined {
+    /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
+    pub request_id: RequestId,
+    /// The provider's own name for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_ref: Option<String>,
+    /// The provider's reason.
+    pub decline_code: String,
+}
+
+/// A request has been open for too long; its outcome is not known.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PaymentOutcomeUnknown {
+    /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
+    pub request_id: RequestId,
+    /// Since when it is known to be unknown.
+    pub at: Timestamp,
+}
+
+/// The provider is to be asked to take the money.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CaptureRequested {
+    /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
+    pub request_id: RequestId,
+    /// How much.
+    pub amount: Money,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The money was taken.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PaymentCaptured {
+    /// Whose.
+    pub order_id: OrderId,
+    /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
+    pub request_id: RequestId,
+    /// The provider's own name for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_ref: Option<String>,
+    /// How much.
+    pub amount: Money,
+    /// UTC date of the order, frozen for sums by day.
+    pub placed_on: NaiveDate,
+}
+
+/// The provider refused to take it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CaptureFailed {
+    /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
+    pub request_id: RequestId,
+    /// The provider's own name for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_ref: Option<String>,
+    /// The provider's reason.
+    pub failure_code: String,
+}
+
+/// The provider is to be asked to let the hold go.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct VoidRequested {
+    /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
+    pub request_id: RequestId,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Nothing is held; a mark where nothing had been asked yet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PaymentVoided {
+    /// Whose.
+    pub order_id: OrderId,
+    /// The request it answers, none for a mark.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<RequestId>,
+    /// The provider's own name for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_ref: Option<String>,
+    /// What had been held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amount: Option<Money>,
+}
+
+/// The provider refused to let it go.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct VoidFailed {
+    /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
+    pub request_id: RequestId,
+    /// The provider's own name for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_ref: Option<String>,
+    /// The provider's reason.
+    pub failure_code: String,
+}
+
+/// The provider is to be asked to give money back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RefundRequested {
+    /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
+    pub request_id: RequestId,
+    /// How much.
+    pub amount: Money,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The money was given back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PaymentRefunded {
+    /// Whose.
+    pub order_id: OrderId,
+    /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
+    pub request_id: RequestId,
+    /// The provider's own name for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_ref: Option<String>,
+    /// How much.
+    pub amount: Money,
+    /// UTC date of the order, frozen for sums by day.
+    pub placed_on: NaiveDate,
+}
+
+/// The provider could not give it back; a person must act.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RefundFailed {
+    /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
+    pub request_id: RequestId,
+    /// The provider's own name for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_ref: Option<String>,
+    /// How much.
+    pub amount: Money,
+    /// The provider's reason.
+    pub failure_code: String,
+}
+
+/// Nobody finished the authorisation in time, or the hold lapsed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PaymentExpired {}
+
+/// A success after the end: the money must go back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PaymentSucceededLate {
+    /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
+    pub request_id: RequestId,
+    /// The provider's own name for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_ref: Option<String>,
+    /// What succeeded.
+    pub kind: LateSuccess,
+    /// How much.
+    pub amount: Money,
+}

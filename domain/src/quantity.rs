@@ -1,0 +1,53 @@
+//! How many of something.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A number of pieces, 1 to [`Quantity::MAX`]. The cap lets rules add quantities in plain `i64`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "i64", into = "i64")]
+pub struct Quantity(#[schemars(range(min = 1, max = 1_000_000))] i64);
+
+/// A number of pieces out of range.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a quantity is a whole number from 1 to {max}, not {0}", max = Quantity::MAX)]
+pub struct QuantityError(pub i64);
+
+impl Quantity {
+    /// The largest quantity a command may name.
+    pub const MAX: i64 = 1_000_000;
+
+    /// A quantity from a number.
+    ///
+    /// # Errors
+    /// [`QuantityError`] outside of 1 to [`Self::MAX`].
+    pub fn new(pieces: i64) -> Result<Self, QuantityError> {
+        if (1..=Self::MAX).contains(&pieces) { Ok(Self(pieces)) } else { Err(QuantityError(pieces)) }
+    }
+
+    /// The number of pieces.
+    pub fn get(self) -> i64 {
+        self.0
+    }
+}
+
+impl TryFrom<i64> for Quantity {
+    type Error = QuantityError;
+    fn try_from(pieces: i64) -> Result<Self, QuantityError> {
+        Self::new(pieces)
+    }
+}
+
+impl From<Quantity> for i64 {
+    fn from(quantity: Quantity) -> i64 {
+        quantity.0
+    }
+}
+
+impl fmt::Display for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

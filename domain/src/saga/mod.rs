@@ -1,0 +1,1 @@
+//! The vocabulary of sagas: what happens to them, as events.

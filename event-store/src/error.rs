@@ -1,0 +1,123 @@
+//! Why the log did not do what was asked.
+
+use crate::{Position, StreamName};
+
+/// Why an append was not acknowledged.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AppendError {
+    /// Somebody wrote first and nothing was written here: read up to `actual` and decide again.
+    #[error("stream `{stream}` is at version {actual:?}, not {expected}")]
+    Conflict {
+        /// The stream.
+        stream: StreamName,
+        /// What the writer expected.
+        expected: String,
+        /// What it is at, durable or queued; `None`: no such stream.
+        actual: Option<u64>,
+    },
+    /// The commit that carried it failed, or one before it did. Whether it was written must be looked up.
+    #[error("the log began a new epoch before the append to `{stream}` was durable; look whether its events are there")]
+    EpochEnded {
+        /// The stream.
+        stream: StreamName,
+    },
+    /// Too much is waiting to be written. Nothing was written; try again after a moment.
+    #[error("the log has too much to write at the moment; try again")]
+    Overloaded,
+    /// The append itself cannot be: no events, too many, or too large.
+    #[error("the append to `{stream}` is refused: {reason}")]
+    Refused {
+        /// The stream.
+        stream: StreamName,
+        /// Why.
+        reason: String,
+    },
+    /// The log cannot be written to at all.
+    #[error(
+        "the log `{path}` cannot be written: {reason}; free space or make it writable, then run `backstitch store check`"
+    )]
+    Unwritable {
+        /// The file.
+        path: String,
+        /// What the system says.
+        reason: String,
+    },
+}
+
+/// Why the log could not be read.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ReadError {
+    /// What is stored is not what was written.
+    #[error(
+        "the log `{path}` is damaged at position {position}: {what}; stop, keep a copy of the folder, run `backstitch store check`"
+    )]
+    Damaged {
+        /// The file.
+        path: String,
+        /// Where.
+        position: Position,
+        /// What does not fit.
+        what: String,
+    },
+    /// The store did not answer.
+    #[error("the log `{path}` cannot be read: {reason}")]
+    Unavailable {
+        /// The file or address.
+        path: String,
+        /// What the system says.
+        reason: String,
+    },
+}
+
+/// Why a log was not opened. Each names the file and the way out.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error(
+        "the folder `{path}` is in use by another Backstitch process; stop that one first, or give this one another --data folder"
+    )]
+    Locked {
+        /// The folder.
+        path: String,
+    },
+    /// Not ours, or not a log.
+    #[error("`{path}` is not a Backstitch log: {what}; move it away, or restore a backup in its place")]
+    Foreign {
+        /// The file.
+        path: String,
+        /// What does not fit.
+        what: String,
+    },
+    /// Ours, but not whole.
+    #[error(
+        "the log `{path}` is damaged: {what}; keep a copy of the folder, then restore the last backup (`backstitch store check --data` names what is left)"
+    )]
+    Damaged {
+        /// The file.
+        path: String,
+        /// What does not fit.
+        what: String,
+    },
+    /// A witness has seen more than the log holds.
+    #[error(
+        "the log `{path}` ends at position {log}, but {witness} has seen position {seen}: its end is missing; restore it, or remove the witness to accept the loss"
+    )]
+    TailMissing {
+        /// The file.
+        path: String,
+        /// The last position in the log.
+        log: Position,
+        /// Who has seen more.
+        witness: String,
+        /// What it has seen.
+        seen: Position,
+    },
+    /// The system refused.
+    #[error("the log `{path}` cannot be opened: {reason}")]
+    Unusable {
+        /// The file or folder.
+        path: String,
+        /// What the system says.
+        reason: String,
+    },
+}

@@ -1,0 +1,20 @@
+//! The log: the port that everything above stands on, the envelope, and its adapters.
+//!
+//! *Invariant:* position order is commit order. Who has seen position p has seen everything at or below p, always.
+//! *Invariant:* nothing above the port relies on what KurrentDB cannot give: no append over two streams, no uniqueness
+//! beyond the expected version, no dense positions.
+
+pub mod conformance;
+pub mod envelope;
+pub mod error;
+pub mod port;
+pub mod sqlite;
+pub mod stream;
+
+pub use envelope::{Metadata, NewEvent, Position, RecordedEvent};
+pub use error::{AppendError, OpenError, ReadError};
+pub use port::{
+    Append, Appended, Delivery, Direction, Epoch, EventStore, Expected, Filter, StoreStats, StreamInfo, StreamSnapshot,
+    Subscription, Ticket,
+};
+pub use stream::StreamName;

@@ -1,0 +1,3 @@
+//! The sagas: the engine, the definitions, timers and what operators see of them.
+
+pub mod ports;

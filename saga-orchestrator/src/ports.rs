@@ -1,0 +1,57 @@
+//! What sagas need of others: somebody who carries commands out. On one machine a function call, in a cluster gRPC.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+/// A moment in UTC.
+pub type Timestamp = domain::Timestamp;
+
+/// A command that a saga has issued, as its stream keeps it, and what delivery needs besides.
+#[derive(Debug, Clone)]
+pub struct Dispatch {
+    /// Derived; the same command again has the same id.
+    pub command_id: Uuid,
+    /// A `domain::Command` as JSON, the stored bytes: new code can never send another body under an old id.
+    pub body: Box<RawValue>,
+    /// The request that began it all.
+    pub correlation_id: Uuid,
+    /// The saga event that issued the command.
+    pub causation_id: Uuid,
+    /// W3C trace context.
+    pub traceparent: Option<String>,
+    /// `saga:<type>`
+    pub actor: String,
+    /// A participant refuses it later than this. Renewed at each dispatch.
+    pub not_after: Timestamp,
+}
+
+/// What became of a command.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Done, or already so; durable.
+    Done,
+    /// The answer is no.
+    Rejected {
+        /// The refusal's stable name, `domain::Rejected::code`.
+        code: String,
+        /// What happened, for people.
+        detail: String,
+    },
+    /// There is no answer: try again.
+    Unavailable {
+        /// Why, for people.
+        detail: String,
+        /// How long to wait at least.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// Carries commands to where they are decided.
+#[async_trait]
+pub trait CommandPort: Send + Sync + 'static {
+    /// Sends a command and waits until its answer is durable. Sending it again is safe.
+    async fn dispatch(&self, command: Dispatch) -> Outcome;
+}

@@ -1,0 +1,10 @@
+//! What every service process needs once, and nothing of what it is for.
+
+pub mod clock;
+pub mod pg;
+pub mod problem;
+pub mod tasks;
+
+pub use clock::Clock;
+pub use problem::Problem;
+pub use tasks::Tasks;
