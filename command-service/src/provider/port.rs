@@ -1,0 +1,261 @@
+//! The port: what a payment provider must do for us, whoever it is.
+//!
+//! *Invariant:* every call that moves money bears a key of ours, `{payment_id}:{request_id}`, minted in the Requested
+//! event. The provider does the same key and body once, however often it is called: so any call may be repeated.
+//! *Invariant:* a time-out is *unknown*, never declined. Only an answer, a webhook or `fetch` says what happened.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::http::HeaderMap;
+use domain::Timestamp;
+use domain::ids::{OrderId, PaymentId, RequestId};
+use domain::money::Money;
+use domain::payment::ProviderResult;
+use serde::{Deserialize, Serialize};
+
+use super::statement::{Page, Statement};
+
+/// What the provider knows a request by: `{payment_id}:{request_id}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RequestKey {
+    /// Whose.
+    pub payment_id: PaymentId,
+    /// Which.
+    pub request_id: RequestId,
+}
+
+impl fmt::Display for RequestKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.payment_id, self.request_id)
+    }
+}
+
+/// A text that is not `{payment_id}:{request_id}`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("an idempotency key is written `<payment id>:<request id>`, two UUIDs, not `{0}`")]
+pub struct RequestKeyError(pub String);
+
+impl FromStr for RequestKey {
+    type Err = RequestKeyError;
+    fn from_str(text: &str) -> Result<Self, RequestKeyError> {
+        let wrong = || RequestKeyError(text.chars().take(80).collect()); // It may come from outside and be long.
+        let (payment, request) = text.split_once(':').ok_or_else(wrong)?;
+        Ok(Self {
+            payment_id: payment.parse().map_err(|_| wrong())?,
+            request_id: request.parse().map_err(|_| wrong())?,
+        })
+    }
+}
+
+impl TryFrom<String> for RequestKey {
+    type Error = RequestKeyError;
+    fn try_from(text: String) -> Result<Self, RequestKeyError> {
+        text.parse()
+    }
+}
+
+impl From<RequestKey> for String {
+    fn from(key: RequestKey) -> String {
+        key.to_string()
+    }
+}
+
+/// Holds money.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Authorize {
+    /// The idempotency key.
+    pub key: RequestKey,
+    /// Whose order, for the provider's statement.
+    pub order_id: OrderId,
+    /// How much.
+    pub amount: Money,
+    /// The card's token.
+    pub payment_method: String,
+    /// The order's labels.
+    #[serde(default)]
+    pub tags: Vec<String>,
+}
+
+/// Takes held money.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Capture {
+    /// The idempotency key.
+    pub key: RequestKey,
+    /// Whose order.
+    pub order_id: OrderId,
+    /// How much, at most what is held.
+    pub amount: Money,
+}
+
+/// Lets a hold go. Of a payment that the provider never saw it is a mark: a later authorisation of it is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Void {
+    /// The idempotency key.
+    pub key: RequestKey,
+    /// Whose order.
+    pub order_id: OrderId,
+}
+
+/// Gives captured money back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refund {
+    /// The idempotency key.
+    pub key: RequestKey,
+    /// Whose order.
+    pub order_id: OrderId,
+    /// How much, at most what was captured and not given back yet.
+    pub amount: Money,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// What the provider says of a request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The provider's own name for it.
+    pub provider_ref: String,
+    /// What became of it; `None` while the provider is still at it (a webhook or `fetch` will tell).
+    pub result: Option<ProviderResult>,
+}
+
+/// By what to ask for a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lookup {
+    /// Our key.
+    Key(RequestKey),
+    /// The provider's own name.
+    ProviderRef(String),
+}
+
+/// What the provider tells by itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProviderEvent {
+    /// The provider's name for the event; a repeated delivery has the same.
+    pub event_id: String,
+    /// Our key, which the provider echoes.
+    pub key: RequestKey,
+    /// Whose order.
+    pub order_id: OrderId,
+    /// The provider's own name for the request.
+    pub provider_ref: String,
+    /// What became of the request.
+    pub result: ProviderResult,
+    /// When it happened, by the provider's clock.
+    pub at: Timestamp,
+}
+
+/// What a provider can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// Less than the whole hold can be captured.
+    pub partial_capture: bool,
+    /// A hold can be captured more than once.
+    pub multi_capture: bool,
+    /// Less than what was captured can be given back.
+    pub partial_refund: bool,
+    /// How long a hold lasts, in seconds.
+    pub auth_ttl_s: u64,
+}
+
+/// Why a call has no answer.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ProviderError {
+    /// The call may have been carried out: no answer came in time, or the connection broke after it was sent.
+    #[error("the provider gave no answer, the outcome is unknown: {detail}")]
+    Unknown {
+        /// What was seen.
+        detail: String,
+    },
+    /// The provider cannot at the moment: the same call again, later.
+    #[error("the provider cannot answer at the moment: {detail}")]
+    Transient {
+        /// What was seen.
+        detail: String,
+        /// How long it asks us to wait.
+        retry_after: Option<Duration>,
+    },
+    /// The provider will never carry out this call. A declined card is not this: it is an [`Answer`].
+    #[error("the provider refuses the call ({code}): {detail}")]
+    Refused {
+        /// Its stable reason.
+        code: String,
+        /// For people.
+        detail: String,
+    },
+}
+
+/// Why a webhook is not believed or not understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WebhookError {
+    /// It bears no valid signature of a recent time: whoever sent it does not know the secret, or sent it again later.
+    #[error("the webhook's signature is not valid: {0}")]
+    Signature(&'static str),
+    /// It is signed, and says nothing that can be read.
+    #[error("the webhook cannot be read: {0}")]
+    Malformed(String),
+}
+
+/// A payment provider.
+#[async_trait]
+pub trait PaymentProvider: Send + Sync + 'static {
+    /// Its name, as in webhook addresses and event metadata: `[a-z0-9_]{1,32}`.
+    fn name(&self) -> &str;
+
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Holds money. A declined card is an answer, not an error.
+    ///
+    /// # Errors
+    /// [`ProviderError`]; only `Refused` means that nothing was done.
+    async fn authorize(&self, request: &Authorize) -> Result<Answer, ProviderError>;
+
+    /// Takes held money.
+    ///
+    /// # Errors
+    /// As [`Self::authorize`].
+    async fn capture(&self, request: &Capture) -> Result<Answer, ProviderError>;
+
+    /// Lets a hold go.
+    ///
+    /// # Errors
+    /// As [`Self::authorize`].
+    async fn void(&self, request: &Void) -> Result<Answer, ProviderError>;
+
+    /// Gives captured money back.
+    ///
+    /// # Errors
+    /// As [`Self::authorize`].
+    async fn refund(&self, request: &Refund) -> Result<Answer, ProviderError>;
+
+    /// What became of a request; `None`: the provider never took one by that name. Changes nothing.
+    ///
+    /// # Errors
+    /// `Unknown` or `Transient`: ask again.
+    async fn fetch(&self, lookup: &Lookup) -> Result<Option<Answer>, ProviderError>;
+
+    /// Believes and reads a webhook: the bytes as they came, before any parsing.
+    ///
+    /// # Errors
+    /// [`WebhookError`].
+    fn verify_webhook(
+        &self,
+        body: &[u8],
+        headers: &HeaderMap,
+        now: Timestamp,
+    ) -> Result<Vec<ProviderEvent>, WebhookError>;
+
+    /// The provider's own account of what it did: totals over everything, and a page of its payments.
+    ///
+    /// # Errors
+    /// `Unknown` or `Transient`: ask again.
+    async fn statement(&self, page: &Page) -> Result<Statement, ProviderError>;
+}
