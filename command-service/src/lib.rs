@@ -1,3 +1,12 @@
 //! The write side: HTTP, load, decide, append; the payment provider, its driver and its webhooks.
+//!
+//! *Invariant:* no answer leaves before every append beneath the state it was decided on is durable.
+//! *Invariant:* a command has its effect once, however often it is sent under one id.
+//! *Invariant:* nothing outside is called while a command is decided; the provider is called after the append.
 
+pub mod bus;
+pub mod http;
 pub mod provider;
+
+pub use bus::{CommandBus, CommandMeta, Loaded, Origin, Reply, SendError};
+pub use http::{HttpState, router};
