@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod pg;
+pub mod postgres;
 pub mod problem;
 pub mod tasks;
 
