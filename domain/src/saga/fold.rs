@@ -1,0 +1,191 @@
+//! How events change the view of a saga.
+
+use super::events::{Event, StepRetryScheduled};
+use super::parts::{Answer, Direction, Failure, IssuedCommand, Kind, Note, StepRef};
+use super::view::{LegStatus, LegView, SagaState, View};
+use crate::aggregate::Timestamp;
+
+impl View {
+    /// Folds one event, which occurred at `at`.
+    pub fn fold(&mut self, event: &Event, at: Timestamp) {
+        self.changed_at = Some(at);
+        match event {
+            Event::SagaStarted(e) => {
+                self.saga.clone_from(&e.saga);
+                self.definition_version = e.definition_version;
+                self.order_id = e.order_id;
+                self.started_at = Some(at);
+            }
+            Event::SagaInputRecorded(e) => self.note(e.note, e.about.clone()),
+            Event::StepStarted(e) => {
+                let mut leg = new_leg((&e.step, e.group, Direction::Do), e.kind, &e.commands, at);
+                leg.awaits.clone_from(&e.awaits);
+                (leg.check_at, leg.deadline) = (e.check_at, e.deadline);
+                self.legs.push(leg);
+            }
+            Event::CommandAnswered(e) => self.on_leg(&e.step, e.group, e.direction, |leg| {
+                answered(leg, &e.answers);
+                if leg.direction == Direction::Renew && leg.open_commands.is_empty() {
+                    (leg.status, leg.ended_at) = (LegStatus::Succeeded, Some(at));
+                }
+            }),
+            Event::StepRetryScheduled(e) => self.retry(e),
+            Event::StepRenewed(e) => {
+                let kind = self.kind_of(&e.step);
+                self.legs.retain(|leg| !(leg.direction == Direction::Renew && leg.step == e.step)); // The newest says it all.
+                self.legs.push(new_leg((&e.step, e.group, Direction::Renew), kind, &e.commands, at));
+            }
+            Event::StepSucceeded(e) => self.end(&e.step, e.group, Direction::Do, LegStatus::Succeeded, at),
+            Event::StepFailed(e) => {
+                self.last = Some(e.failure.clone());
+                self.on_leg(&e.step, e.group, Direction::Do, |leg| leg.last_error = Some(e.failure.clone()));
+                self.end(&e.step, e.group, Direction::Do, LegStatus::Failed, at);
+            }
+            Event::CompensationStarted(e) => {
+                self.reason = Some(e.reason.clone());
+                self.to_undo.clone_from(&e.steps);
+                self.abandon(at);
+            }
+            Event::UndoStarted(e) => {
+                let mut leg = new_leg((&e.step, e.group, Direction::Undo), self.kind_of(&e.step), &e.commands, at);
+                leg.awaits.clone_from(&e.awaits);
+                (leg.next_at, leg.check_at, leg.attempts) = (e.next_at, e.check_at, e.round + 1);
+                let before =
+                    |old: &LegView| old.direction == Direction::Undo && old.step == e.step && old.group == e.group;
+                match self.legs.iter_mut().find(|old| before(old)) {
+                    Some(old) => {
+                        *old = LegView { started_at: old.started_at, last_error: old.last_error.take(), ..leg }
+                    }
+                    None => self.legs.push(leg),
+                }
+            }
+            Event::UndoSucceeded(e) => self.end(&e.step, e.group, Direction::Undo, LegStatus::Succeeded, at),
+            Event::SagaCompleted(_) => self.finish(SagaState::Completed, at),
+            Event::SagaCompensated(e) => {
+                self.reason = Some(e.reason.clone());
+                self.finish(SagaState::Compensated, at);
+            }
+            Event::SagaHandedOver(e) => {
+                (self.reason, self.handed_over_to) = (Some(e.reason.clone()), Some(e.to.clone()));
+                self.finish(SagaState::HandedOver, at);
+            }
+            Event::SagaNeedsAttention(e) => {
+                self.last = Some(e.failure.clone());
+                self.on_leg(&e.step, e.group, e.direction, |leg| {
+                    leg.attention = true;
+                    leg.last_error = Some(e.failure.clone());
+                    if e.stuck {
+                        leg.status = LegStatus::Stuck;
+                        (leg.next_at, leg.check_at, leg.deadline) = (None, None, None);
+                    }
+                });
+            }
+        }
+    }
+
+    fn note(&mut self, note: Note, about: Option<StepRef>) {
+        match note {
+            Note::HoldReleased => self.notes.retain(|(old, _)| *old != Note::Held),
+            Note::CancellationRequested
+            | Note::Held
+            | Note::CustomerMustAct
+            | Note::OutcomeUnknown
+            | Note::NothingLeft
+            | Note::UndoFailed => {
+                if !self.notes.contains(&(note, about.clone())) {
+                    self.notes.push((note, about));
+                }
+            }
+        }
+    }
+
+    fn retry(&mut self, e: &StepRetryScheduled) {
+        self.last = Some(e.failure.clone());
+        self.on_leg(&e.step, e.group, e.direction, |leg| {
+            answered(leg, &e.answers);
+            leg.attempts = e.attempt + 1;
+            (leg.next_at, leg.check_at) = (Some(e.next_at), e.check_at);
+            leg.last_error = Some(e.failure.clone());
+        });
+    }
+
+    fn kind_of(&self, step: &str) -> Kind {
+        self.legs
+            .iter()
+            .find(|leg| leg.step == step && leg.direction == Direction::Do)
+            .map_or(Kind::Start, |leg| leg.kind)
+    }
+
+    fn on_leg(&mut self, step: &str, group: u32, direction: Direction, change: impl FnOnce(&mut LegView)) {
+        let found = |leg: &&mut LegView| leg.step == step && leg.group == group && leg.direction == direction;
+        if let Some(leg) = self.legs.iter_mut().rev().find(found) {
+            change(leg);
+        }
+    }
+
+    fn end(&mut self, step: &str, group: u32, direction: Direction, status: LegStatus, at: Timestamp) {
+        self.on_leg(step, group, direction, |leg| close(leg, status, at));
+    }
+
+    /// What was on its way forward when the saga turned back is not waited for any more.
+    fn abandon(&mut self, at: Timestamp) {
+        let forward = |leg: &&mut LegView| {
+            leg.direction != Direction::Undo && matches!(leg.status, LegStatus::Open | LegStatus::Stuck)
+        };
+        self.legs.iter_mut().filter(forward).for_each(|leg| close(leg, LegStatus::Failed, at));
+    }
+
+    fn finish(&mut self, state: SagaState, at: Timestamp) {
+        (self.ended, self.ended_at) = (Some(state), Some(at));
+        self.abandon(at);
+    }
+}
+
+fn new_leg(
+    (step, group, direction): (&str, u32, Direction),
+    kind: Kind,
+    commands: &[IssuedCommand],
+    at: Timestamp,
+) -> LegView {
+    LegView {
+        step: step.to_owned(),
+        group,
+        direction,
+        kind,
+        status: LegStatus::Open,
+        started_at: at,
+        ended_at: None,
+        attempts: 1,
+        open_commands: commands.iter().map(|command| command.name.clone()).collect(),
+        targets: commands.iter().map(|command| command.target.clone()).collect(),
+        awaits: None,
+        next_at: None,
+        check_at: None,
+        deadline: None,
+        last_error: None,
+        attention: false,
+        open_ids: commands.iter().map(|command| command.id).collect(),
+    }
+}
+
+fn answered(leg: &mut LegView, answers: &[Answer]) {
+    for answer in answers {
+        if let Some(at) = leg.open_ids.iter().position(|id| *id == answer.command_id) {
+            leg.open_ids.remove(at);
+            leg.open_commands.remove(at);
+        }
+        if let Some(failure) = &answer.rejected {
+            leg.last_error = Some(Failure::clone(failure));
+        }
+    }
+    if leg.open_ids.is_empty() {
+        (leg.next_at, leg.check_at) = (None, None); // Nothing is left to be sent again.
+    }
+}
+
+fn close(leg: &mut LegView, status: LegStatus, at: Timestamp) {
+    (leg.status, leg.ended_at, leg.attention) = (status, Some(at), false);
+    (leg.next_at, leg.check_at, leg.deadline) = (None, None, None);
+    leg.open_ids.clear();
+    leg.open_commands.clear();
+}

@@ -1,0 +1,230 @@
+//! What the events of sagas are made of.
+
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::command::Command;
+
+/// The way forward, or the way back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// Forward.
+    Do,
+    /// Back.
+    Undo,
+    /// On the spot: what was done is kept alive.
+    Renew,
+}
+
+impl Direction {
+    /// As it is written in ids and shown to people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Do => "do",
+            Self::Undo => "undo",
+            Self::Renew => "renew",
+        }
+    }
+}
+
+/// What a step is to the saga.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// What began the saga; it is undone last.
+    Start,
+    /// Before the pivot: it can be undone.
+    Compensatable,
+    /// The point of no return: while it is open everything waits, after it the saga only goes forward.
+    Pivot,
+    /// After the pivot: tried until it succeeds.
+    Retriable,
+}
+
+/// Who must do something before a step can end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Party {
+    /// The payment provider (or the customer at the provider's page): a request of ours is open there.
+    Provider,
+    /// The warehouse or the carrier.
+    Warehouse,
+    /// Somebody of the shop.
+    Person,
+}
+
+impl Party {
+    /// As it is shown to people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Provider => "the payment provider",
+            Self::Warehouse => "the warehouse",
+            Self::Person => "a person",
+        }
+    }
+}
+
+/// A fact from outside that must follow before a step ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Awaits {
+    /// The fact, such as `ShipmentReady`.
+    pub fact: String,
+    /// Who brings it.
+    pub from: Party,
+}
+
+/// Which event of another stream an input was; a later one of the same stream has a higher version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Source {
+    /// The stream.
+    pub stream: String,
+    /// The event's version.
+    pub version: u64,
+    /// The event's type.
+    pub event: String,
+}
+
+/// The JSON of a `domain::Command`, to the byte: new code can never send another body under an old id.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CommandBody(Box<RawValue>);
+
+impl CommandBody {
+    /// A command as it will be sent, now and ever after.
+    pub fn of(command: &Command) -> Self {
+        let json = serde_json::value::to_raw_value(command)
+            .expect("commands are structs of strings, numbers and lists with string keys, which serialise");
+        Self(json)
+    }
+
+    /// The bytes.
+    pub fn raw(&self) -> &RawValue {
+        &self.0
+    }
+
+    /// The command.
+    ///
+    /// # Errors
+    /// What serde says, when this program does not know the command any more.
+    pub fn parse(&self) -> Result<Command, serde_json::Error> {
+        serde_json::from_str(self.0.get())
+    }
+}
+
+impl PartialEq for CommandBody {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.get() == other.0.get()
+    }
+}
+
+impl JsonSchema for CommandBody {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "CommandBody".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schemars::json_schema!({ "type": "object", "description": "A command as it was and will be sent." })
+    }
+}
+
+/// A command as a saga has issued it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct IssuedCommand {
+    /// Its id, derived: the same command again has the same id.
+    pub id: Uuid,
+    /// The stream that it is for.
+    pub target: String,
+    /// Its name, such as `ReserveStock`.
+    pub name: String,
+    /// The command itself.
+    pub body: CommandBody,
+}
+
+/// What became of a command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Answer {
+    /// The command.
+    pub command_id: Uuid,
+    /// Why the answer is no; none: it is done, or was already so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<Failure>,
+}
+
+/// What kind of trouble it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorKind {
+    /// A rule says no.
+    Rejected,
+    /// There was no answer; trying again may help.
+    Unavailable,
+    /// An outside fact says that it failed.
+    Failed,
+    /// It took too long.
+    TimedOut,
+    /// This program cannot do it: an unknown definition, a command it does not know.
+    Unsupported,
+}
+
+impl ErrorKind {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rejected => "rejected",
+            Self::Unavailable => "unavailable",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed_out",
+            Self::Unsupported => "unsupported",
+        }
+    }
+}
+
+/// Why something did not work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Failure {
+    /// What kind of trouble.
+    pub kind: ErrorKind,
+    /// Its stable name, such as `out-of-stock`.
+    pub code: String,
+    /// What happened, for people.
+    pub detail: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.detail.is_empty() { f.write_str(&self.code) } else { write!(f, "{}: {}", self.code, self.detail) }
+    }
+}
+
+/// What a fact from outside means to a saga that it does not carry a step further by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Note {
+    /// The customer does not want the order any more.
+    CancellationRequested,
+    /// The order is held.
+    Held,
+    /// The order is no longer held.
+    HoldReleased,
+    /// The customer must confirm the payment first.
+    CustomerMustAct,
+    /// A request to the provider has been open for too long.
+    OutcomeUnknown,
+    /// The step's effect is gone, or never was: there is nothing left to undo.
+    NothingLeft,
+    /// The way back failed once; it is tried again.
+    UndoFailed,
+}
+
+/// One attempt group of a step.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct StepRef {
+    /// The step.
+    pub step: String,
+    /// The attempt group, from 0.
+    pub group: u32,
+}

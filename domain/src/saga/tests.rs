@@ -1,0 +1,186 @@
+//! What the events of a saga say about it.
+
+use std::time::Duration;
+
+use super::*;
+use crate::aggregate::Timestamp;
+use crate::command::Command;
+use crate::ids::{OrderId, ShipmentId, saga_command_id};
+use crate::money::Money;
+use crate::shipment::{self, PlanShipment};
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_timestamp(1_760_000_000, 0).unwrap() + Duration::from_secs(seconds)
+}
+
+fn started() -> Event {
+    let order_id = OrderId::default();
+    Event::SagaStarted(SagaStarted {
+        saga: "order_fulfilment".into(),
+        definition_version: 1,
+        order_id,
+        source: Source { stream: order_id.stream(), version: 0, event: "OrderPlaced".into() },
+        facts: Facts::Order(OrderFacts {
+            order_id,
+            items: vec![],
+            total: Money::zero(Default::default()),
+            payment_method: "tok_approve".into(),
+            tags: vec![],
+            placed_on: at(0).date_naive(),
+        }),
+    })
+}
+
+fn command() -> IssuedCommand {
+    let id = ShipmentId::derive(OrderId::default(), 0);
+    let command = shipment::Command::PlanShipment(PlanShipment { order_id: OrderId::default(), lines: vec![] });
+    let command = Command::Shipment { id, command };
+    IssuedCommand {
+        id: saga_command_id("saga_order_fulfilment-x", "plan_shipment", "do", 0, &id.stream()),
+        target: id.stream(),
+        name: command.name().into(),
+        body: CommandBody::of(&command),
+    }
+}
+
+fn step_started(from: Party) -> Event {
+    Event::StepStarted(StepStarted {
+        step: "plan_shipment".into(),
+        kind: Kind::Compensatable,
+        group: 0,
+        commands: vec![command()],
+        awaits: Some(Awaits { fact: "ShipmentReady".into(), from }),
+        check_at: Some(at(10)),
+        deadline: Some(at(100)),
+    })
+}
+
+fn answered() -> Event {
+    let answers = vec![Answer { command_id: command().id, rejected: None }];
+    Event::CommandAnswered(CommandAnswered {
+        step: "plan_shipment".into(),
+        group: 0,
+        direction: Direction::Do,
+        answers,
+    })
+}
+
+fn failure(code: &str) -> Failure {
+    Failure { kind: ErrorKind::Rejected, code: code.into(), detail: "because".into() }
+}
+
+fn view(events: &[Event]) -> View {
+    View::of(events.iter().zip(0u64..).map(|(event, second)| (event, at(second))))
+}
+
+#[test]
+fn what_is_written_is_read_back_to_the_byte() {
+    for event in [started(), step_started(Party::Warehouse), answered()] {
+        let encoded = event.encode();
+        let read = Event::decode(encoded.event_type, encoded.schema_version, encoded.data.get()).unwrap();
+        assert_eq!(read, event);
+        assert_eq!(read.encode().data.get(), encoded.data.get());
+        assert!(Event::TYPES.contains(&(event.name(), 1)));
+    }
+}
+
+#[test]
+fn an_unknown_type_and_a_newer_schema_are_told_apart() {
+    assert!(matches!(Event::decode("SagaFlew", 1, "{}"), Err(crate::DecodeError::UnknownType(_))));
+    assert!(matches!(Event::decode("SagaCompleted", 2, "{}"), Err(crate::DecodeError::NewerSchema { .. })));
+}
+
+#[test]
+fn a_saga_that_waits_for_the_warehouse_is_settled_only_once_its_command_is_answered() {
+    let open = view(&[started(), step_started(Party::Warehouse)]);
+    assert_eq!((open.state(), open.settled()), (SagaState::Waiting, false));
+    let waiting = view(&[started(), step_started(Party::Warehouse), answered()]);
+    assert_eq!((waiting.state(), waiting.settled()), (SagaState::Waiting, true));
+    assert_eq!(waiting.waits_for(), ["plan_shipment: ShipmentReady from the warehouse"]);
+    assert_eq!(waiting.deadline(), Some(at(100)));
+}
+
+#[test]
+fn a_saga_that_waits_for_the_provider_is_never_settled() {
+    let waiting = view(&[started(), step_started(Party::Provider), answered()]);
+    assert_eq!((waiting.state(), waiting.settled()), (SagaState::Waiting, false));
+}
+
+#[test]
+fn a_saga_that_goes_back_shows_what_is_undone_and_what_is_still_to_come() {
+    let step = |name: &str| StepRef { step: name.into(), group: 0 };
+    let failed = StepFailed {
+        step: "plan_shipment".into(),
+        group: 0,
+        source: None,
+        failure: failure("no"),
+        leaves_nothing: false,
+    };
+    let undo = UndoStarted {
+        step: "plan_shipment".into(),
+        group: 0,
+        round: 0,
+        commands: vec![command()],
+        awaits: None,
+        next_at: None,
+        check_at: None,
+    };
+    let mut events = vec![
+        started(),
+        step_started(Party::Warehouse),
+        Event::StepFailed(failed),
+        Event::CompensationStarted(CompensationStarted {
+            reason: "no".into(),
+            steps: vec![step("plan_shipment"), step("start")],
+        }),
+        Event::UndoStarted(undo),
+    ];
+    let back = view(&events);
+    assert_eq!((back.state(), back.settled(), back.step()), (SagaState::Compensating, false, Some("plan_shipment")));
+    assert_eq!(back.compensations(), [(step("plan_shipment"), Some(LegStatus::Open)), (step("start"), None)]);
+    assert_eq!(back.error_kind(), Some("rejected"));
+    events.push(Event::UndoSucceeded(UndoSucceeded { step: "plan_shipment".into(), group: 0, source: None }));
+    events.push(Event::SagaCompensated(SagaCompensated { reason: "no".into() }));
+    let end = view(&events);
+    assert_eq!((end.state(), end.settled(), end.ended_at), (SagaState::Compensated, true, Some(at(6))));
+    assert!(end.waits_for().is_empty());
+}
+
+#[test]
+fn attention_goes_away_when_the_step_goes_on() {
+    let attention = SagaNeedsAttention {
+        step: "plan_shipment".into(),
+        group: 0,
+        direction: Direction::Do,
+        failure: failure("overdue"),
+        stuck: false,
+        source: None,
+    };
+    let mut events = vec![started(), step_started(Party::Warehouse), answered(), Event::SagaNeedsAttention(attention)];
+    assert_eq!(view(&events).state(), SagaState::NeedsAttention);
+    assert!(view(&events).settled());
+    events.push(Event::StepSucceeded(StepSucceeded {
+        step: "plan_shipment".into(),
+        group: 0,
+        source: None,
+        lapses_at: None,
+    }));
+    assert_eq!(view(&events).state(), SagaState::Running);
+}
+
+#[test]
+fn a_retry_shows_its_attempt_its_time_and_its_error() {
+    let retry = StepRetryScheduled {
+        step: "plan_shipment".into(),
+        group: 0,
+        direction: Direction::Do,
+        attempt: 1,
+        next_at: at(5),
+        check_at: None,
+        answers: vec![],
+        failure: failure("busy"),
+    };
+    let view = view(&[started(), step_started(Party::Warehouse), Event::StepRetryScheduled(retry)]);
+    assert_eq!((view.attempts(), view.next_attempt()), (2, Some(at(5))));
+    assert_eq!(view.last_error().map(ToString::to_string).as_deref(), Some("busy: because"));
+}
