@@ -1,0 +1,387 @@
+//! The house rules that no compiler knows: who may import whom, how long a file may be, what it may be called, and
+//! that words, files and documents which belong together say the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Who may import what of ours. Source: ARCHITECTURE.md, "The house".
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("domain", &[]),
+    ("event-store", &[]),
+    ("service-kit", &[]),
+    ("command-service", &["domain", "event-store", "service-kit"]),
+    ("projection-service", &["domain", "event-store", "service-kit"]),
+    ("saga-orchestrator", &["domain", "event-store", "service-kit"]),
+    (
+        "schemas",
+        &["domain", "event-store", "service-kit", "command-service", "projection-service", "saga-orchestrator"],
+    ),
+    (
+        "backstitch",
+        &["domain", "event-store", "service-kit", "command-service", "projection-service", "saga-orchestrator"],
+    ),
+];
+
+/// All that the pure rules stand on. None of it does IO, reads a clock or draws lots by itself.
+const DOMAIN_STANDS_ON: &[&str] =
+    &["chrono", "iso_currency", "schemars", "serde", "serde_json", "sha2", "thiserror", "uuid"];
+
+/// What a pure rule must not reach for.
+const IMPURE: &[&str] = &[
+    "std::fs",
+    "std::net",
+    "std::env",
+    "std::io::",
+    "std::thread",
+    "SystemTime",
+    "Instant::now",
+    "Utc::now",
+    "new_v4",
+    "now_v7",
+    "println!",
+    "async fn",
+    ".await",
+    "f32",
+    "f64",
+];
+
+const MAX_FILE_LINES: usize = 400;
+const MAX_FUNCTION_LINES: usize = 70;
+
+/// Files that may be longer, each with its reason.
+const LONG_FILES: &[(&str, &str)] = &[];
+/// Functions that may be longer (`file::function`), each with its reason.
+const LONG_FUNCTIONS: &[(&str, &str)] = &[];
+/// Tests that may sleep, each with its reason.
+const MAY_SLEEP: &[(&str, &str)] = &[("backstitch/tests/house.rs", "names the word it looks for")];
+
+/// A module that cannot be named is two modules.
+const BANNED_NAMES: &[&str] = &["utils", "util", "common", "helpers", "helper", "misc", "stuff"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace").to_path_buf()
+}
+
+/// Every file of the repository by its path from the root, without what is built or run.
+fn files() -> Vec<String> {
+    fn walk(folder: &Path, root: &Path, found: &mut Vec<String>) {
+        for entry in fs::read_dir(folder).expect("a folder of the repository can be listed") {
+            let path = entry.expect("a folder of the repository can be listed").path();
+            let name = path.file_name().expect("an entry has a name").to_string_lossy().into_owned();
+            if path.is_dir() {
+                if !["target", ".git", "data", ".backstitch", "node_modules"].contains(&name.as_str()) {
+                    walk(&path, root, found);
+                }
+            } else if name != ".git" {
+                found.push(path.strip_prefix(root).expect("walked from the root").to_string_lossy().into_owned());
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&root(), &root(), &mut found);
+    found.sort();
+    assert!(found.len() > 50, "the walk found the repository");
+    found
+}
+
+fn text(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn rust_files() -> Vec<String> {
+    files().into_iter().filter(|path| path.ends_with(".rs")).collect()
+}
+
+/// Fails with all findings at once.
+fn none(rule: &str, found: impl IntoIterator<Item = String>) {
+    let found: Vec<String> = found.into_iter().collect();
+    assert!(found.is_empty(), "{rule}:\n  {}", found.join("\n  "));
+}
+
+/// The direct dependencies of every crate of ours, of every kind.
+fn dependencies() -> BTreeMap<String, Vec<(String, bool)>> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs this test, so it can be run");
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("cargo metadata speaks JSON");
+    let packages = metadata["packages"].as_array().expect("a workspace has packages");
+    packages
+        .iter()
+        .map(|package| {
+            let dependencies = package["dependencies"].as_array().expect("a package lists what it needs");
+            let named = |d: &serde_json::Value| {
+                (d["name"].as_str().unwrap_or_default().to_owned(), d["kind"].as_str() == Some("dev"))
+            };
+            (package["name"].as_str().unwrap_or_default().to_owned(), dependencies.iter().map(named).collect())
+        })
+        .collect()
+}
+
+#[test]
+fn crates_import_only_what_the_architecture_allows() {
+    let all = dependencies();
+    let ours: BTreeSet<&str> = all.keys().map(String::as_str).collect();
+    let listed: BTreeSet<&str> = MAY_IMPORT.iter().map(|(name, _)| *name).collect();
+    assert_eq!(ours, listed, "every crate has its row in MAY_IMPORT");
+    none(
+        "imports that the architecture forbids (development included)",
+        MAY_IMPORT.iter().flat_map(|(name, allowed)| {
+            let imports = all[*name].iter().filter(|(import, _)| ours.contains(import.as_str()));
+            imports
+                .filter(|(import, _)| import != name && !allowed.contains(&import.as_str()))
+                .map(move |(import, _)| format!("{name} → {import}"))
+                .collect::<Vec<_>>()
+        }),
+    );
+}
+
+#[test]
+fn the_rules_stand_on_nothing_that_does_io() {
+    let all = dependencies();
+    let foreign = all["domain"].iter().filter(|(name, dev)| !dev && !DOMAIN_STANDS_ON.contains(&name.as_str()));
+    none("`domain` imports what is not on its list", foreign.map(|(name, _)| name.clone()));
+    none(
+        "`domain` reaches outside",
+        rust_files().into_iter().filter(|path| path.starts_with("domain/src/")).flat_map(|path| {
+            let source = text(&path);
+            let code: Vec<&str> = source.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+            let reached = IMPURE.iter().filter(|word| code.iter().any(|line| line.contains(**word)));
+            reached.map(|word| format!("{path}: {word}")).collect::<Vec<_>>()
+        }),
+    );
+}
+
+#[test]
+fn the_bare_limits_use_none_of_our_crates() {
+    let source = text("backstitch/src/bench/limit.rs");
+    let ours = MAY_IMPORT.iter().map(|(name, _)| format!("{}::", name.replace('-', "_")));
+    none(
+        "bench/limit.rs uses our own code",
+        ours.chain(["crate::".to_owned(), "super::".to_owned()]).filter(|path| source.contains(path)),
+    );
+}
+
+#[test]
+fn files_stay_under_400_lines() {
+    let excepted: BTreeSet<&str> = LONG_FILES.iter().map(|(path, _)| *path).collect();
+    let lines = |path: &String| text(path).lines().count();
+    none(
+        "files of 400 lines or more (split them, or list them in LONG_FILES with the reason)",
+        rust_files()
+            .into_iter()
+            .filter(|path| !excepted.contains(path.as_str()) && lines(path) >= MAX_FILE_LINES)
+            .map(|path| format!("{path}: {} lines", lines(&path))),
+    );
+    none(
+        "listed in LONG_FILES without need",
+        excepted.iter().filter(|path| lines(&path.to_string()) < MAX_FILE_LINES).map(|path| path.to_string()),
+    );
+}
+
+/// Every function with its length, told by rustfmt's indentation: it ends at the brace that stands where it began.
+fn functions(source: &str) -> Vec<(String, usize)> {
+    let lines: Vec<&str> = source.lines().collect();
+    let indentation = |line: &str| line.len() - line.trim_start().len();
+    let mut found = Vec::new();
+    for (start, line) in lines.iter().enumerate() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let Some(at) = words.iter().position(|word| *word == "fn") else { continue };
+        let modifiers = ["pub", "pub(crate)", "pub(super)", "async", "const", "unsafe", "extern", "\"C\""];
+        if !words[..at].iter().all(|word| modifiers.contains(word)) {
+            continue;
+        }
+        let name: String = words[at + 1].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        let last = lines[start..].iter().position(|l| {
+            indentation(l) == indentation(line) && (l.trim_start().starts_with('}') || l.ends_with(['}', ';']))
+        });
+        found.push((name, last.map_or(1, |last| last + 1)));
+    }
+    found
+}
+
+#[test]
+fn functions_stay_under_70_lines() {
+    let excepted: BTreeSet<&str> = LONG_FUNCTIONS.iter().map(|(name, _)| *name).collect();
+    let mut seen = 0;
+    let mut long = Vec::new();
+    for path in rust_files() {
+        for (name, lines) in functions(&text(&path)) {
+            seen += 1;
+            let name = format!("{path}::{name}");
+            if lines >= MAX_FUNCTION_LINES && !excepted.contains(name.as_str()) {
+                long.push(format!("{name}: {lines} lines"));
+            }
+        }
+    }
+    assert!(seen > 200, "functions were found: {seen}");
+    none("functions of 70 lines or more (split them, or list them in LONG_FUNCTIONS with the reason)", long);
+}
+
+#[test]
+fn every_file_has_a_name_of_its_own() {
+    none(
+        "names that say nothing",
+        files().into_iter().filter(|path| {
+            path.split('/').any(|part| BANNED_NAMES.contains(&part.split('.').next().unwrap_or_default()))
+        }),
+    );
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    // Put together here, so that this file does not find itself.
+    let words = [
+        ["TO", "DO"],
+        ["FIX", "ME"],
+        ["X", "XX:"],
+        ["todo", "!("],
+        ["unimplemented", "!("],
+        ["#[ig", "nore"],
+        ["#[should", "_panic"],
+    ]
+    .map(|parts| parts.concat());
+    let read =
+        |path: &String| ["rs", "toml", "md", "sh", "sql", "yml"].iter().any(|end| path.ends_with(&format!(".{end}")));
+    none(
+        "work that is left over (it is an issue, or it is nothing)",
+        files().into_iter().filter(read).flat_map(|path| {
+            let source = text(&path);
+            let marked = |line: &str| words.iter().any(|word| line.contains(word.as_str()));
+            let lines = source.lines().enumerate().filter(|(_, line)| marked(line));
+            lines.map(|(number, line)| format!("{path}:{}: {}", number + 1, line.trim())).collect::<Vec<_>>()
+        }),
+    );
+}
+
+#[test]
+fn tests_wait_for_positions_and_do_not_sleep() {
+    let excepted: BTreeSet<&str> = MAY_SLEEP.iter().map(|(path, _)| *path).collect();
+    let is_test =
+        |path: &String| path.contains("/tests/") || path.ends_with("/tests.rs") || path.ends_with("_tests.rs");
+    none(
+        "tests that sleep (wait for a position or `until=settled`, or list the file in MAY_SLEEP with the reason)",
+        rust_files().into_iter().filter(is_test).filter(|path| !excepted.contains(path.as_str())).filter(|path| {
+            let source = text(path);
+            source.contains("sleep(")
+        }),
+    );
+}
+
+#[test]
+fn scripts_can_be_run() {
+    let scripts: Vec<String> =
+        files().into_iter().filter(|path| path.starts_with("script/") || path.starts_with(".ci/")).collect();
+    for needed in ["script/server", "script/test", ".ci/run"] {
+        assert!(scripts.iter().any(|path| path == needed), "{needed} is missing");
+    }
+    let sourced = |path: &String| path.ends_with(".md") || path.ends_with(".sh");
+    none(
+        "scripts that are not executable or do not stop at the first fault",
+        scripts.into_iter().filter(|path| !sourced(path)).filter(|path| {
+            let mode = fs::metadata(root().join(path)).expect("it was listed").permissions().mode();
+            let source = text(path);
+            mode & 0o111 == 0 || !source.starts_with("#!") || !source.contains("set -euo pipefail")
+        }),
+    );
+}
+
+/// The JSON files of a folder of `schemas/` as `(aggregate, name, version)`.
+fn contracts(folder: &str) -> BTreeSet<(String, String)> {
+    let prefix = format!("schemas/{folder}/");
+    let of_folder = files().into_iter().filter_map(|path| path.strip_prefix(&prefix).map(str::to_owned));
+    of_folder
+        .filter_map(|path| {
+            let (aggregate, file) = path.split_once('/')?;
+            Some((aggregate.to_owned(), file.strip_suffix(".json")?.to_owned()))
+        })
+        .collect()
+}
+
+#[test]
+fn events_are_spelt_alike_in_rust_and_in_their_contracts() {
+    let of = |aggregate: &str, types: &[(&str, u16)]| -> Vec<(String, String)> {
+        let names = |(name, newest): &(&str, u16)| {
+            (1..=*newest).map(|v| (aggregate.to_owned(), format!("{name}.v{v}"))).collect::<Vec<_>>()
+        };
+        types.iter().flat_map(names).collect()
+    };
+    let in_rust: BTreeSet<(String, String)> = [
+        of("order", domain::order::Event::TYPES),
+        of("payment", domain::payment::Event::TYPES),
+        of("stock", domain::stock::Event::TYPES),
+        of("shipment", domain::shipment::Event::TYPES),
+        of("product", domain::product::Event::TYPES),
+    ]
+    .concat()
+    .into_iter()
+    .collect();
+    for folder in ["events", "golden"] {
+        let written = contracts(folder);
+        none(
+            &format!("events without a file in schemas/{folder}"),
+            in_rust.difference(&written).map(|(a, f)| format!("{a}/{f}.json")),
+        );
+        let unknown = written.difference(&in_rust).filter(|(aggregate, _)| aggregate != "saga" && folder == "events");
+        none(&format!("files in schemas/{folder} without an event"), unknown.map(|(a, f)| format!("{a}/{f}.json")));
+    }
+}
+
+/// The string literals of a line.
+fn literals(line: &str) -> impl Iterator<Item = &str> {
+    line.split('"').skip(1).step_by(2)
+}
+
+/// The problems that the code can answer with: second arguments of `Problem::new`, and the codes of rejections.
+fn problem_slugs() -> BTreeSet<String> {
+    let mut slugs = BTreeSet::new();
+    let is_slug = |text: &&str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+    for path in rust_files().into_iter().filter(|path| path.contains("/src/") && !path.ends_with("tests.rs")) {
+        let source = text(&path);
+        for (at, _) in source.match_indices("Problem::new(") {
+            let call: String = source[at..].chars().take(300).collect();
+            slugs.extend(literals(&call).find(is_slug).map(str::to_owned));
+        }
+        if let Some(at) = source.find("fn code(&self) -> &'static str") {
+            let body = &source[at..];
+            let body = &body[..body.find("\n    }").unwrap_or(body.len())];
+            slugs.extend(literals(body).filter(is_slug).map(str::to_owned));
+        }
+    }
+    slugs
+}
+
+#[test]
+fn every_problem_has_a_page_with_its_cause_and_the_way_out() {
+    let slugs = problem_slugs();
+    assert!(slugs.len() > 15, "problems were found: {slugs:?}");
+    let pages: BTreeSet<String> = files()
+        .into_iter()
+        .filter_map(|path| path.strip_prefix("docs/problems/")?.strip_suffix(".md").map(str::to_owned))
+        .filter(|page| page != "README")
+        .collect();
+    none("problems without a page in docs/problems", slugs.difference(&pages).cloned());
+    none("pages in docs/problems of no problem", pages.difference(&slugs).cloned());
+}
+
+#[test]
+fn file_names_in_the_documents_exist() {
+    let files = files();
+    let endings = [".rs", ".sql", ".toml", ".json", ".md"];
+    let missing = ["ARCHITECTURE.md", "README.md"].into_iter().flat_map(|document| {
+        let source = text(document);
+        let named = source.split('`').skip(1).step_by(2).filter(|word| {
+            endings.iter().any(|end| word.ends_with(end)) && !word.contains([' ', '<', '{', '*', '…', ':'])
+        });
+        let unknown = named.filter(|word| {
+            let word = word.trim_start_matches("./").trim_start_matches("../");
+            !files.iter().any(|file| file == word || file.ends_with(&format!("/{word}")))
+        });
+        unknown.map(|word| format!("{document}: {word}")).collect::<Vec<_>>()
+    });
+    none("files named in documents that are not there", missing);
+}
