@@ -1,11 +1,19 @@
 //! What every service process needs once, and nothing of what it is for.
 
 pub mod clock;
+pub mod config;
+pub mod health;
+pub mod limits;
+pub mod metrics;
 pub mod pg;
 pub mod postgres;
 pub mod problem;
+pub mod shutdown;
 pub mod tasks;
+pub mod telemetry;
 
 pub use clock::Clock;
+pub use health::Health;
+pub use limits::Limits;
 pub use problem::Problem;
 pub use tasks::Tasks;

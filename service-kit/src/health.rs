@@ -1,0 +1,214 @@
+//! Whether the process lives, can serve, and how each thing it depends on is.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::clock::{Clock, Timestamp};
+use crate::problem::Problem;
+
+/// How a dependency is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Being started or looked for.
+    Starting,
+    /// Works.
+    Up,
+    /// Does not.
+    Down,
+}
+
+/// Whether the process can serve without it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// It cannot: not ready until this is up.
+    Required,
+    /// It can, in part: shown, but ready all the same.
+    Optional,
+}
+
+/// One dependency as `/health` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Dependency {
+    /// How it is.
+    pub status: Status,
+    /// Whether the process is only ready when this is up.
+    pub required: bool,
+    /// More about it, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// Since when it is so.
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Timestamp,
+}
+
+/// What `/health` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HealthReport {
+    /// Whether requests can be served.
+    pub ready: bool,
+    /// Each dependency by name.
+    pub dependencies: BTreeMap<String, Dependency>,
+}
+
+/// Keeps how each dependency is. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Health {
+    clock: Clock,
+    // Held for a look or a write of one entry, never across an await: a std mutex is enough.
+    state: Arc<Mutex<Entries>>,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    stopping: bool,
+    dependencies: BTreeMap<String, Dependency>,
+}
+
+/// Says how one dependency is. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Reporter {
+    name: String,
+    health: Health,
+}
+
+impl Health {
+    /// No dependencies yet.
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, state: Arc::default() }
+    }
+
+    /// Adds a dependency, which is starting.
+    pub fn register(&self, name: &str, need: Need) -> Reporter {
+        let required = need == Need::Required;
+        let entry = Dependency { status: Status::Starting, required, detail: None, since: self.clock.now() };
+        self.lock().dependencies.insert(name.to_owned(), entry);
+        Reporter { name: name.to_owned(), health: self.clone() }
+    }
+
+    /// From now on the process is not ready: it is being stopped, and no new requests should come.
+    pub fn stopping(&self) {
+        self.lock().stopping = true;
+    }
+
+    /// How everything is.
+    pub fn report(&self) -> HealthReport {
+        let state = self.lock();
+        let serves = |dependency: &Dependency| !dependency.required || dependency.status == Status::Up;
+        HealthReport {
+            ready: !state.stopping && state.dependencies.values().all(serves),
+            dependencies: state.dependencies.clone(),
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Entries> {
+        // Each write is whole: a panic elsewhere while it was held leaves nothing half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reporter {
+    /// It works.
+    pub fn up(&self) {
+        self.set(Status::Up, None);
+    }
+
+    /// It works; `detail` says more.
+    pub fn up_with(&self, detail: impl std::fmt::Display) {
+        self.set(Status::Up, Some(detail.to_string()));
+    }
+
+    /// It is being started or looked for.
+    pub fn starting(&self, detail: impl std::fmt::Display) {
+        self.set(Status::Starting, Some(detail.to_string()));
+    }
+
+    /// It does not work.
+    pub fn down(&self, detail: impl std::fmt::Display) {
+        self.set(Status::Down, Some(detail.to_string()));
+    }
+
+    fn set(&self, status: Status, detail: Option<String>) {
+        let now = self.health.clock.now();
+        if let Some(entry) = self.health.lock().dependencies.get_mut(&self.name) {
+            if entry.status != status {
+                entry.since = now;
+            }
+            (entry.status, entry.detail) = (status, detail);
+        }
+    }
+}
+
+/// `/health`, `/health/live`, `/health/ready`.
+pub fn router(health: Health) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(everything)).routes(routes!(live)).routes(routes!(ready)).with_state(health)
+}
+
+/// Everything this process depends on, whether it is ready or not.
+#[utoipa::path(get, path = "/health", tag = "health", operation_id = "health",
+    responses((status = 200, description = "How everything is", body = HealthReport)))]
+async fn everything(State(health): State<Health>) -> Json<HealthReport> {
+    Json(health.report())
+}
+
+/// The process lives.
+#[utoipa::path(get, path = "/health/live", tag = "health", operation_id = "healthLive",
+    responses((status = 204, description = "It lives")))]
+async fn live() -> StatusCode {
+    StatusCode::NO_CONTENT
+}
+
+/// Requests can be served.
+#[utoipa::path(get, path = "/health/ready", tag = "health", operation_id = "healthReady",
+    responses((status = 200, description = "Ready", body = HealthReport),
+        (status = 503, description = "Not ready; `errors` names what is missing", body = Problem,
+            content_type = "application/problem+json")))]
+async fn ready(State(health): State<Health>) -> Response {
+    let report = health.report();
+    if report.ready {
+        return Json(report).into_response();
+    }
+    let missing = report.dependencies.iter().filter(|(_, it)| it.required && it.status != Status::Up);
+    let problem = missing.fold(Problem::unavailable("not ready to serve", 1), |problem, (name, it)| {
+        problem.field(format!("dependency:{name}"), it.detail.as_deref().unwrap_or("starting"))
+    });
+    problem.into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn ready_means_that_all_required_dependencies_are_up() {
+        let health = Health::new(Clock::system());
+        let (store, postgres) =
+            (health.register("event-store", Need::Required), health.register("postgres", Need::Optional));
+        assert!(!health.report().ready);
+        assert_eq!(ready(State(health.clone())).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        store.up();
+        postgres.down("connection refused");
+        assert!(health.report().ready);
+        assert_eq!(ready(State(health.clone())).await.status(), StatusCode::OK);
+        store.down("the disk is full");
+        assert_eq!(ready(State(health.clone())).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(health.report().dependencies["postgres"].detail.as_deref(), Some("connection refused"));
+    }
+
+    #[test]
+    fn a_process_that_is_being_stopped_is_not_ready() {
+        let health = Health::new(Clock::system());
+        assert!(health.report().ready);
+        health.stopping();
+        assert!(!health.report().ready);
+    }
+}

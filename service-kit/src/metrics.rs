@@ -1,0 +1,58 @@
+//! Numbers for Prometheus: whoever has one says it through the `metrics` crate; `/metrics` shows them all.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::header;
+use axum::routing::get;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+
+use crate::clock::Clock;
+use crate::tasks::Tasks;
+
+/// Bounds of the buckets of every `…_seconds` histogram: from a cached decision (0.1 ms) to the longest wait (30 s).
+const SECONDS: &[f64] =
+    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// How often what histograms have gathered is put into their buckets; without it, samples would wait in memory for
+/// somebody to ask.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// There is one recorder in a process, however often it is asked for.
+static HANDLE: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+
+/// Starts gathering and gives the route `/metrics`. A second start in one process (tests) shares the first's numbers.
+pub fn start(tasks: &Tasks, clock: &Clock) -> Router {
+    let handle = HANDLE.get_or_init(install).clone();
+    if let Some(handle) = handle.clone() {
+        let (stopping, clock) = (tasks.stopping(), clock.clone());
+        tasks.spawn("metrics-upkeep", async move {
+            loop {
+                tokio::select! {
+                    () = stopping.cancelled() => return,
+                    () = clock.sleep(UPKEEP) => handle.run_upkeep(),
+                }
+            }
+        });
+    }
+    Router::new().route(
+        "/metrics",
+        get(move || {
+            let text = handle.as_ref().map(PrometheusHandle::render).unwrap_or_default();
+            async move { ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text) }
+        }),
+    )
+}
+
+fn install() -> Option<PrometheusHandle> {
+    let builder = PrometheusBuilder::new()
+        .set_buckets_for_metric(metrics_exporter_prometheus::Matcher::Suffix("_seconds".to_owned()), SECONDS);
+    match builder.and_then(PrometheusBuilder::install_recorder) {
+        Ok(handle) => Some(handle),
+        Err(error) => {
+            tracing::warn!(%error, "no metrics are gathered: another recorder is there already");
+            None
+        }
+    }
+}
