@@ -1,17 +1,134 @@
-//! The rules.
+//! The rules of a product.
 
+use super::{
+    ActivateProduct, ChangeProductPrice, Command, CreateProduct, DiscontinueProduct, Event, Product, ProductActivated,
+    ProductCreated, ProductDiscontinued, ProductPriceChanged, Status,
+};
 use crate::aggregate::Rejected;
+use crate::ids::Sku;
+use crate::money::{Currency, Money};
+
+/// The largest price of one piece, in minor units: a line of a million pieces is still checked against the cap of a
+/// total (10¹²) without overflow.
+pub const MAX_PRICE: i64 = 1_000_000_000;
+
+/// The longest name, in characters: what a list still shows on a line or two.
+pub const MAX_NAME_CHARS: usize = 200;
 
 /// Why the answer is no.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Rejection {
-    /// No such thing.
-    #[error("no such thing")]
+    /// There is no such product.
+    #[error("there is no such product; create it first")]
     NotFound,
+    /// The SKU is taken by a product that was created with another name or price.
+    #[error("product `{sku}` already exists with another name or price; choose another SKU, or change its price")]
+    AlreadyExists {
+        /// The SKU.
+        sku: Sku,
+    },
+    /// Not a price.
+    #[error("{price} is no price; a price is more than 0 and at most {max} minor units", max = MAX_PRICE)]
+    PriceOutOfRange {
+        /// What was asked.
+        price: Money,
+    },
+    /// Not a name.
+    #[error("a name of {chars} characters does not fit; give 1 to {max}", max = MAX_NAME_CHARS)]
+    NameLength {
+        /// How many characters it had.
+        chars: usize,
+    },
+    /// Another currency than the product's.
+    #[error("the product is priced in {has}, not in {asked}; create another product for another currency")]
+    CurrencyMismatch {
+        /// The product's.
+        has: Currency,
+        /// What was asked.
+        asked: Currency,
+    },
 }
+
+/// The codes of all rejections of a product.
+pub const REJECTION_CODES: &[&str] =
+    &["not-found", "already-exists", "price-out-of-range", "name-length", "currency-mismatch"];
 
 impl Rejected for Rejection {
     fn code(&self) -> &'static str {
-        "not-found"
+        match self {
+            Self::NotFound => "not-found",
+            Self::AlreadyExists { .. } => "already-exists",
+            Self::PriceOutOfRange { .. } => "price-out-of-range",
+            Self::NameLength { .. } => "name-length",
+            Self::CurrencyMismatch { .. } => "currency-mismatch",
+        }
     }
+}
+
+type Decision = Result<Vec<Event>, Rejection>;
+
+pub(super) fn decide(product: &Product, command: &Command) -> Decision {
+    match command {
+        Command::CreateProduct(c) => create(product, c),
+        Command::ChangeProductPrice(c) => change_price(product, c),
+        Command::ActivateProduct(c) => activate(product, c),
+        Command::DiscontinueProduct(c) => discontinue(product, c),
+    }
+}
+
+/// Rule: a SKU names one product for ever. Creating it again as it was first created is already so, whatever
+/// happened to it since.
+fn create(product: &Product, c: &CreateProduct) -> Decision {
+    if product.exists() {
+        let same = product.name == c.name && product.created.price == c.price;
+        return if same { Ok(vec![]) } else { Err(Rejection::AlreadyExists { sku: c.sku.clone() }) };
+    }
+    let chars = c.name.chars().count();
+    if chars > MAX_NAME_CHARS || c.name.trim().is_empty() {
+        return Err(Rejection::NameLength { chars });
+    }
+    check_price(c.price)?;
+    let created = ProductCreated { sku: c.sku.clone(), name: c.name.clone(), price: c.price };
+    let mut events = vec![Event::ProductCreated(created)];
+    if c.active {
+        events.push(Event::ProductActivated(ProductActivated {}));
+    }
+    Ok(events)
+}
+
+/// Rule: a product keeps its currency, so that prices of all times compare.
+fn change_price(product: &Product, c: &ChangeProductPrice) -> Decision {
+    if !product.exists() {
+        return Err(Rejection::NotFound);
+    }
+    if c.price.currency != product.price.currency {
+        return Err(Rejection::CurrencyMismatch { has: product.price.currency, asked: c.price.currency });
+    }
+    check_price(c.price)?;
+    if c.price == product.price {
+        return Ok(vec![]);
+    }
+    Ok(vec![Event::ProductPriceChanged(ProductPriceChanged { price: c.price, previous: product.price })])
+}
+
+/// Rule: what exists can be put on sale, a discontinued product again too.
+fn activate(product: &Product, _: &ActivateProduct) -> Decision {
+    match product.status {
+        Status::Missing => Err(Rejection::NotFound),
+        Status::Active => Ok(vec![]),
+        Status::Inactive | Status::Discontinued => Ok(vec![Event::ProductActivated(ProductActivated {})]),
+    }
+}
+
+/// Rule: what exists can be taken off sale.
+fn discontinue(product: &Product, _: &DiscontinueProduct) -> Decision {
+    match product.status {
+        Status::Missing => Err(Rejection::NotFound),
+        Status::Discontinued => Ok(vec![]),
+        Status::Inactive | Status::Active => Ok(vec![Event::ProductDiscontinued(ProductDiscontinued {})]),
+    }
+}
+
+fn check_price(price: Money) -> Result<(), Rejection> {
+    if (1..=MAX_PRICE).contains(&price.amount) { Ok(()) } else { Err(Rejection::PriceOutOfRange { price }) }
 }

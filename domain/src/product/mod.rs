@@ -1,11 +1,20 @@
-//! Product.
+//! Product: what is sold, and at which net price. An order snapshots name and price when it is placed.
+//!
+//! | from | command | to |
+//! |---|---|---|
+//! | (nothing) | CreateProduct | Inactive, or Active at once |
+//! | Inactive, Discontinued | ActivateProduct | Active |
+//! | Active, Inactive | DiscontinueProduct | Discontinued |
+//! | any | ChangeProductPrice | the same, in the same currency |
 
 pub mod commands;
 pub mod decide;
 pub mod events;
 pub mod state;
+#[cfg(test)]
+mod tests;
 
 pub use commands::*;
-pub use decide::Rejection;
+pub use decide::{MAX_NAME_CHARS, MAX_PRICE, REJECTION_CODES, Rejection};
 pub use events::*;
-pub use state::Product;
+pub use state::{Created, Product, Status};

@@ -1,13 +1,60 @@
-//! The state, and how events change it.
+//! The state of a product, and how events change it.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Command, Event, Rejection};
+use super::{Command, Event, Rejection, decide};
 use crate::aggregate::{Aggregate, DecodeError, EncodedEvent, Timestamp};
+use crate::ids::Sku;
+use crate::money::Money;
 
-/// The state.
+/// Whether a product can be ordered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// There is no such product.
+    #[default]
+    Missing,
+    /// In the catalogue, not yet orderable.
+    Inactive,
+    /// Orderable.
+    Active,
+    /// No longer orderable.
+    Discontinued,
+}
+
+/// What the product was created with, so that a repeated `CreateProduct` is known as such after its price changed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Product {}
+pub struct Created {
+    /// The first price.
+    pub price: Money,
+}
+
+/// A product.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Product {
+    /// Its name, and the stream's.
+    pub sku: Sku,
+    /// What people read.
+    pub name: String,
+    /// Net price of one piece.
+    pub price: Money,
+    /// Whether it can be ordered.
+    pub status: Status,
+    /// What it was created with.
+    pub created: Created,
+}
+
+impl Product {
+    /// Whether there is such a product.
+    pub fn exists(&self) -> bool {
+        self.status != Status::Missing
+    }
+
+    /// Whether it can be ordered.
+    pub fn is_active(&self) -> bool {
+        self.status == Status::Active
+    }
+}
 
 impl Aggregate for Product {
     const CATEGORY: &'static str = "product";
@@ -15,11 +62,24 @@ impl Aggregate for Product {
     type Event = Event;
     type Rejection = Rejection;
 
-    fn decide(&self, _command: &Command, _now: Timestamp) -> Result<Vec<Event>, Rejection> {
-        Ok(vec![])
+    fn decide(&self, command: &Command, _now: Timestamp) -> Result<Vec<Event>, Rejection> {
+        decide::decide(self, command)
     }
 
-    fn evolve(&mut self, _event: &Event) {}
+    fn evolve(&mut self, event: &Event) {
+        match event {
+            Event::ProductCreated(e) => {
+                self.sku = e.sku.clone();
+                self.name.clone_from(&e.name);
+                self.price = e.price;
+                self.status = Status::Inactive;
+                self.created = Created { price: e.price };
+            }
+            Event::ProductPriceChanged(e) => self.price = e.price,
+            Event::ProductActivated(_) => self.status = Status::Active,
+            Event::ProductDiscontinued(_) => self.status = Status::Discontinued,
+        }
+    }
 
     fn partition_key(&self) -> Option<String> {
         None

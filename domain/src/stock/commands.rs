@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{OrderId, ReservationId};
+use crate::ids::{OrderId, ReservationId, StockId};
 use crate::quantity::Quantity;
 
 /// A command. Each variant bears the name of its payload.
@@ -50,6 +50,8 @@ impl Command {
 /// Goods came in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ReceiveStock {
+    /// What, and where: the stream's own name, which its first event freezes.
+    pub item: StockId,
     /// How many pieces.
     pub quantity: Quantity,
 }

@@ -1,17 +1,333 @@
-//! The rules.
+//! The rules of a stock item.
 
-use crate::aggregate::Rejected;
+use chrono::TimeDelta;
+
+use super::{
+    AdjustStock, Command, CommitReservation, EndKind, Event, ExpireReservation, ReceiveStock, ReleaseReservation,
+    RenewReservation, ReservationCommitted, ReservationExpired, ReservationReleased, ReservationRenewed, ReserveStock,
+    Reserved, RestockItems, ShipStock, StockAdjusted, StockItem, StockReceived, StockReserved, StockRestocked,
+    StockShipped,
+};
+use crate::aggregate::{Rejected, Timestamp};
+use crate::ids::ReservationId;
+use crate::quantity::Quantity;
+
+/// For how long a reservation holds its pieces: the time a customer gets to confirm a payment. The fulfilment saga
+/// renews it at half of that while risk and payment are open.
+pub const RESERVATION_TTL: TimeDelta = TimeDelta::minutes(15);
+
+/// The most pieces an item may have in the house, so that sums stay far from the end of `i64`.
+pub const MAX_ON_HAND: i64 = 1_000_000_000_000;
+
+/// The most pieces one adjustment may add or take away, as for a [`Quantity`].
+pub const MAX_DELTA: i64 = Quantity::MAX;
+
+/// The longest reason, in characters.
+pub const MAX_REASON_CHARS: usize = 200;
+
+/// The most overdue reservations that one ReserveStock ends: their events share its append, whose size is bounded.
+/// If more stand in the way it is refused, and their own sagas end them.
+pub const MAX_EXPIRED_PER_APPEND: usize = 256;
 
 /// Why the answer is no.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Rejection {
-    /// No such thing.
-    #[error("no such thing")]
+    /// Nothing was ever received.
+    #[error("nothing of this item was ever received here; receive stock first")]
     NotFound,
+    /// Fewer pieces are available than were asked for.
+    #[error("{asked} asked, {available} available; order fewer, or receive stock first")]
+    OutOfStock {
+        /// Asked for.
+        asked: i64,
+        /// Available.
+        available: i64,
+    },
+    /// The reservation is committed or has ended; it cannot be used like that again.
+    #[error("reservation {0} is committed or has ended; reserve under another id")]
+    ReservationEnded(ReservationId),
+    /// No such reservation, or its end is long forgotten.
+    #[error("there is no reservation {0}; reserve first")]
+    ReservationNotFound(ReservationId),
+    /// The reservation's id stands for something else.
+    #[error("reservation {0} holds another quantity or is another order's; reserve under another id")]
+    ReservationDiffers(ReservationId),
+    /// The reservation holds its pieces for longer.
+    #[error("reservation {reservation_id} holds until {expires_at}; wait until then, or release it")]
+    ReservationNotDue {
+        /// Which.
+        reservation_id: ReservationId,
+        /// Until when.
+        expires_at: Timestamp,
+    },
+    /// The reservation holds its pieces without a time limit.
+    #[error("reservation {0} is committed and does not expire; ship or release it")]
+    ReservationCommitted(ReservationId),
+    /// The reservation has no lasting hold yet.
+    #[error("reservation {0} is not committed; commit it before shipping")]
+    ReservationNotCommitted(ReservationId),
+    /// The reservation's pieces have left the house.
+    #[error("the pieces of reservation {0} have left the house; restock them when they come back")]
+    ReservationShipped(ReservationId),
+    /// More pieces in the house than can be.
+    #[error("{on_hand} on hand and {added} more are over {max}; correct the quantity", max = MAX_ON_HAND)]
+    TooMuchStock {
+        /// In the house.
+        on_hand: i64,
+        /// To be added.
+        added: i64,
+    },
+    /// The adjustment is nothing, or too large.
+    #[error("{0} is no adjustment; give a number from -{max} to {max} that is not 0", max = MAX_DELTA)]
+    InvalidDelta(i64),
+    /// The adjustment has no reason, or a novel.
+    #[error("a reason of {0} characters does not fit; give 1 to {max}", max = MAX_REASON_CHARS)]
+    ReasonLength(usize),
+    /// The adjustment would take away what is promised, or what is not there.
+    #[error(
+        "{on_hand} on hand, of which {reserved} reserved and {committed} committed: {delta} would take more than is \
+         free; release reservations first"
+    )]
+    AdjustmentTooLow {
+        /// In the house.
+        on_hand: i64,
+        /// Held with a time limit.
+        reserved: i64,
+        /// Held without one.
+        committed: i64,
+        /// Asked for.
+        delta: i64,
+    },
+    /// More pieces came back than left.
+    #[error("{asked} came back, but only {outstanding} of those shipped are still out; receive others as new stock")]
+    RestockExceedsShipped {
+        /// Asked for.
+        asked: i64,
+        /// Shipped and not yet come back.
+        outstanding: i64,
+    },
 }
+
+/// The codes of all rejections of a stock item.
+pub const REJECTION_CODES: &[&str] = &[
+    "not-found",
+    "out-of-stock",
+    "reservation-ended",
+    "reservation-not-found",
+    "reservation-differs",
+    "reservation-not-due",
+    "reservation-committed",
+    "reservation-not-committed",
+    "reservation-shipped",
+    "too-much-stock",
+    "invalid-delta",
+    "reason-length",
+    "adjustment-too-low",
+    "restock-exceeds-shipped",
+];
 
 impl Rejected for Rejection {
     fn code(&self) -> &'static str {
-        "not-found"
+        match self {
+            Self::NotFound => "not-found",
+            Self::OutOfStock { .. } => "out-of-stock",
+            Self::ReservationEnded(_) => "reservation-ended",
+            Self::ReservationNotFound(_) => "reservation-not-found",
+            Self::ReservationDiffers(_) => "reservation-differs",
+            Self::ReservationNotDue { .. } => "reservation-not-due",
+            Self::ReservationCommitted(_) => "reservation-committed",
+            Self::ReservationNotCommitted(_) => "reservation-not-committed",
+            Self::ReservationShipped(_) => "reservation-shipped",
+            Self::TooMuchStock { .. } => "too-much-stock",
+            Self::InvalidDelta(_) => "invalid-delta",
+            Self::ReasonLength(_) => "reason-length",
+            Self::AdjustmentTooLow { .. } => "adjustment-too-low",
+            Self::RestockExceedsShipped { .. } => "restock-exceeds-shipped",
+        }
+    }
+}
+
+type Decision = Result<Vec<Event>, Rejection>;
+
+pub(super) fn decide(stock: &StockItem, command: &Command, now: Timestamp) -> Decision {
+    match command {
+        Command::ReceiveStock(c) => receive(stock, c),
+        Command::AdjustStock(c) => adjust(stock, c),
+        Command::ReserveStock(c) => reserve(stock, c, now),
+        Command::RenewReservation(c) => renew(stock, c, now),
+        Command::CommitReservation(c) => commit(stock, c),
+        Command::ReleaseReservation(c) => release(stock, c, now),
+        Command::ExpireReservation(c) => expire(stock, c, now),
+        Command::ShipStock(c) => ship(stock, c, now),
+        Command::RestockItems(c) => restock(stock, c, now),
+    }
+}
+
+/// Rule: goods may always come in, up to what can be counted. Two receipts are two: repeats are told apart by the
+/// command's id.
+fn receive(stock: &StockItem, c: &ReceiveStock) -> Decision {
+    check_room(stock, c.quantity.get())?;
+    Ok(vec![Event::StockReceived(StockReceived { item: c.item.clone(), quantity: c.quantity })])
+}
+
+/// Rule: a count may correct what is on hand, but not below what is promised.
+fn adjust(stock: &StockItem, c: &AdjustStock) -> Decision {
+    let Some(item) = stock.item.clone() else {
+        return Err(Rejection::NotFound);
+    };
+    if c.delta == 0 || !(-MAX_DELTA..=MAX_DELTA).contains(&c.delta) {
+        return Err(Rejection::InvalidDelta(c.delta));
+    }
+    let chars = c.reason.chars().count();
+    if chars > MAX_REASON_CHARS || c.reason.trim().is_empty() {
+        return Err(Rejection::ReasonLength(chars));
+    }
+    check_room(stock, c.delta)?;
+    // What is available is never more than what is on hand: this keeps both from going below 0.
+    if stock.available() + c.delta < 0 && c.delta < 0 {
+        let (reserved, committed) = (stock.reserved_pieces(), stock.committed_pieces());
+        return Err(Rejection::AdjustmentTooLow { on_hand: stock.on_hand, reserved, committed, delta: c.delta });
+    }
+    Ok(vec![Event::StockAdjusted(StockAdjusted { item, delta: c.delta, reason: c.reason.clone() })])
+}
+
+/// Rule: a reservation takes no more than is available, and nothing once it is committed or has ended, even if its
+/// end came first. Overdue reservations are free only by ending in the same append.
+fn reserve(stock: &StockItem, c: &ReserveStock, now: Timestamp) -> Decision {
+    let id = c.reservation_id;
+    if stock.end_of(&id).is_some() || stock.committed.contains_key(&id) {
+        return Err(Rejection::ReservationEnded(id));
+    }
+    if let Some(hold) = stock.reserved.get(&id) {
+        // The same command again: it is already so.
+        let same = hold.order_id == c.order_id && hold.quantity == c.quantity.get();
+        return if same { Ok(vec![]) } else { Err(Rejection::ReservationDiffers(id)) };
+    }
+    let (asked, mut available) = (c.quantity.get(), stock.available());
+    let mut events = Vec::new();
+    for (reservation_id, hold) in stock.due(now).take(MAX_EXPIRED_PER_APPEND) {
+        if asked <= available {
+            break;
+        }
+        available += hold.quantity;
+        events.push(expired(reservation_id, hold, now));
+    }
+    if asked > available {
+        return Err(Rejection::OutOfStock { asked, available });
+    }
+    let expires_at = now + RESERVATION_TTL;
+    let (reservation_id, order_id, quantity) = (id, c.order_id, c.quantity);
+    events.push(Event::StockReserved(StockReserved { reservation_id, order_id, quantity, expires_at }));
+    Ok(events)
+}
+
+/// Rule: what is held can be held for longer, never for shorter; an overdue hold too, as long as it has not ended.
+fn renew(stock: &StockItem, c: &RenewReservation, now: Timestamp) -> Decision {
+    let id = c.reservation_id;
+    if let Some(hold) = stock.reserved.get(&id) {
+        let expires_at = now + RESERVATION_TTL;
+        if expires_at <= hold.expires_at {
+            return Ok(vec![]);
+        }
+        return Ok(vec![Event::ReservationRenewed(ReservationRenewed { reservation_id: id, expires_at })]);
+    }
+    if stock.committed.contains_key(&id) {
+        return Ok(vec![]); // It is held without a limit: more than was asked.
+    }
+    Err(not_open(stock, id))
+}
+
+/// Rule: what is held can be committed; an overdue hold too, as long as it has not ended.
+fn commit(stock: &StockItem, c: &CommitReservation) -> Decision {
+    let id = c.reservation_id;
+    if stock.reserved.contains_key(&id) {
+        return Ok(vec![Event::ReservationCommitted(ReservationCommitted { reservation_id: id })]);
+    }
+    if stock.committed.contains_key(&id) || stock.end_of(&id) == Some(EndKind::Shipped) {
+        return Ok(vec![]);
+    }
+    Err(not_open(stock, id))
+}
+
+/// Rule: a hold can be given back at any time before its pieces leave. What never came is marked as ended, so that it
+/// is refused when it comes.
+fn release(stock: &StockItem, c: &ReleaseReservation, now: Timestamp) -> Decision {
+    let id = c.reservation_id;
+    let released = |order_id, quantity, committed| {
+        let reason = c.reason.clone();
+        let end = ReservationReleased { reservation_id: id, order_id, quantity, committed, reason, at: now };
+        Ok(vec![Event::ReservationReleased(end)])
+    };
+    if let Some(hold) = stock.reserved.get(&id) {
+        return released(hold.order_id, hold.quantity, false);
+    }
+    if let Some(hold) = stock.committed.get(&id) {
+        return released(hold.order_id, hold.quantity, true);
+    }
+    match stock.end_of(&id) {
+        Some(EndKind::Released | EndKind::Expired) => Ok(vec![]),
+        Some(EndKind::Shipped) => Err(Rejection::ReservationShipped(id)),
+        None => released(c.order_id, 0, false),
+    }
+}
+
+/// Rule: a hold ends by itself only when its time has passed, a committed one never.
+fn expire(stock: &StockItem, c: &ExpireReservation, now: Timestamp) -> Decision {
+    let id = c.reservation_id;
+    if let Some(hold) = stock.reserved.get(&id) {
+        if hold.expires_at > now {
+            return Err(Rejection::ReservationNotDue { reservation_id: id, expires_at: hold.expires_at });
+        }
+        return Ok(vec![expired(id, hold, now)]);
+    }
+    if stock.committed.contains_key(&id) {
+        return Err(Rejection::ReservationCommitted(id));
+    }
+    if stock.end_of(&id).is_some() { Ok(vec![]) } else { Err(Rejection::ReservationNotFound(id)) }
+}
+
+/// Rule: only committed pieces leave the house.
+fn ship(stock: &StockItem, c: &ShipStock, now: Timestamp) -> Decision {
+    let reservation_id = c.reservation_id;
+    if let Some(hold) = stock.committed.get(&reservation_id) {
+        let (order_id, quantity) = (hold.order_id, hold.quantity);
+        return Ok(vec![Event::StockShipped(StockShipped { reservation_id, order_id, quantity, at: now })]);
+    }
+    if stock.reserved.contains_key(&reservation_id) {
+        return Err(Rejection::ReservationNotCommitted(reservation_id));
+    }
+    if stock.end_of(&reservation_id) == Some(EndKind::Shipped) {
+        return Ok(vec![]);
+    }
+    Err(not_open(stock, reservation_id))
+}
+
+/// Rule: no more pieces come back than left.
+fn restock(stock: &StockItem, c: &RestockItems, now: Timestamp) -> Decision {
+    let (asked, outstanding) = (c.quantity.get(), stock.shipped - stock.restocked);
+    if asked > outstanding {
+        return Err(Rejection::RestockExceedsShipped { asked, outstanding });
+    }
+    check_room(stock, asked)?;
+    Ok(vec![Event::StockRestocked(StockRestocked { order_id: c.order_id, quantity: c.quantity, at: now })])
+}
+
+fn check_room(stock: &StockItem, added: i64) -> Result<(), Rejection> {
+    if stock.on_hand + added > MAX_ON_HAND {
+        return Err(Rejection::TooMuchStock { on_hand: stock.on_hand, added });
+    }
+    Ok(())
+}
+
+fn expired(reservation_id: ReservationId, hold: &Reserved, at: Timestamp) -> Event {
+    let (order_id, quantity) = (hold.order_id, hold.quantity);
+    Event::ReservationExpired(ReservationExpired { reservation_id, order_id, quantity, at })
+}
+
+/// Why a reservation that is neither reserved nor committed cannot be used.
+fn not_open(stock: &StockItem, id: ReservationId) -> Rejection {
+    match stock.end_of(&id) {
+        Some(_) => Rejection::ReservationEnded(id),
+        None => Rejection::ReservationNotFound(id),
     }
 }

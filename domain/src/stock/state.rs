@@ -1,13 +1,180 @@
-//! The state, and how events change it.
+//! The state of a stock item, and how events change it.
+//!
+//! A hot item has tens of thousands of reservations: sums are kept, not counted, and what is due is found in order
+//! of time. Indexes are rebuilt when a snapshot is read, so that a snapshot holds each thing once.
 
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
-use super::{Command, Event, Rejection};
+use super::{Command, Event, Rejection, decide};
 use crate::aggregate::{Aggregate, DecodeError, EncodedEvent, Timestamp};
+use crate::ids::{OrderId, ReservationId, StockId};
 
-/// The state.
+/// For how long, in event time, the end of a reservation is remembered. A machine's command is refused 15 minutes
+/// after it was sent, so that no late duplicate meets a forgotten end.
+pub const ENDS_REMEMBERED: TimeDelta = TimeDelta::hours(24);
+
+/// Pieces held for an order for some time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reserved {
+    /// For whom.
+    pub order_id: OrderId,
+    /// How many pieces.
+    pub quantity: i64,
+    /// Until when, unless renewed or committed.
+    pub expires_at: Timestamp,
+}
+
+/// Pieces held for an order until shipped or released.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Committed {
+    /// For whom.
+    pub order_id: OrderId,
+    /// How many pieces.
+    pub quantity: i64,
+}
+
+/// How a reservation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndKind {
+    /// Its pieces are free again, or it never came.
+    Released,
+    /// Its time passed.
+    Expired,
+    /// Its pieces left the house.
+    Shipped,
+}
+
+/// The end of a reservation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Which.
+    pub reservation_id: ReservationId,
+    /// How.
+    pub kind: EndKind,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A stock item: one SKU at one location.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct StockItem {}
+#[serde(from = "Snapshot")]
+pub struct StockItem {
+    /// What, and where; none before the first receipt.
+    pub item: Option<StockId>,
+    /// Pieces in the house, those held included.
+    pub on_hand: i64,
+    /// Pieces that ever left the house.
+    pub shipped: i64,
+    /// Pieces that ever came back of those.
+    pub restocked: i64,
+    /// Holds with a time limit.
+    pub reserved: BTreeMap<ReservationId, Reserved>,
+    /// Holds without one.
+    pub committed: BTreeMap<ReservationId, Committed>,
+    /// Ends of the last [`ENDS_REMEMBERED`] of event time, in the order of their events.
+    pub ended: VecDeque<Ended>,
+    #[serde(skip_serializing)]
+    reserved_pieces: i64,
+    #[serde(skip_serializing)]
+    committed_pieces: i64,
+    #[serde(skip_serializing)]
+    by_expiry: BTreeSet<(Timestamp, ReservationId)>,
+    #[serde(skip_serializing)]
+    end_of: BTreeMap<ReservationId, EndKind>,
+}
+
+/// What a snapshot holds: the state without what follows from it.
+#[derive(Deserialize)]
+struct Snapshot {
+    item: Option<StockId>,
+    on_hand: i64,
+    shipped: i64,
+    restocked: i64,
+    reserved: BTreeMap<ReservationId, Reserved>,
+    committed: BTreeMap<ReservationId, Committed>,
+    ended: VecDeque<Ended>,
+}
+
+impl From<Snapshot> for StockItem {
+    fn from(stored: Snapshot) -> Self {
+        Self {
+            reserved_pieces: stored.reserved.values().map(|hold| hold.quantity).sum(),
+            committed_pieces: stored.committed.values().map(|hold| hold.quantity).sum(),
+            by_expiry: stored.reserved.iter().map(|(id, hold)| (hold.expires_at, *id)).collect(),
+            end_of: stored.ended.iter().map(|end| (end.reservation_id, end.kind)).collect(),
+            item: stored.item,
+            on_hand: stored.on_hand,
+            shipped: stored.shipped,
+            restocked: stored.restocked,
+            reserved: stored.reserved,
+            committed: stored.committed,
+            ended: stored.ended,
+        }
+    }
+}
+
+impl StockItem {
+    /// Pieces that can be promised: on hand, neither reserved nor committed.
+    pub fn available(&self) -> i64 {
+        self.on_hand - self.reserved_pieces - self.committed_pieces
+    }
+
+    /// Pieces held with a time limit.
+    pub fn reserved_pieces(&self) -> i64 {
+        self.reserved_pieces
+    }
+
+    /// Pieces held without one.
+    pub fn committed_pieces(&self) -> i64 {
+        self.committed_pieces
+    }
+
+    /// How a reservation ended, if it is remembered.
+    pub fn end_of(&self, reservation_id: &ReservationId) -> Option<EndKind> {
+        self.end_of.get(reservation_id).copied()
+    }
+
+    /// The reservations whose time has passed at `now`, the longest overdue first.
+    pub fn due(&self, now: Timestamp) -> impl Iterator<Item = (ReservationId, &Reserved)> {
+        let due = self.by_expiry.iter().take_while(move |(expires_at, _)| *expires_at <= now);
+        due.filter_map(|(_, id)| self.reserved.get(id).map(|hold| (*id, hold)))
+    }
+
+    fn reserve(&mut self, id: ReservationId, hold: Reserved) {
+        self.reserved_pieces += hold.quantity;
+        self.by_expiry.insert((hold.expires_at, id));
+        self.reserved.insert(id, hold);
+    }
+
+    fn take_reserved(&mut self, id: &ReservationId) -> Option<Reserved> {
+        let hold = self.reserved.remove(id)?;
+        self.reserved_pieces -= hold.quantity;
+        self.by_expiry.remove(&(hold.expires_at, *id));
+        Some(hold)
+    }
+
+    fn take_committed(&mut self, id: &ReservationId) {
+        if let Some(hold) = self.committed.remove(id) {
+            self.committed_pieces -= hold.quantity;
+        }
+    }
+
+    /// Remembers an end and forgets those that are too old. Each end enters and leaves once: amortised O(log n).
+    fn end(&mut self, reservation_id: ReservationId, kind: EndKind, at: Timestamp) {
+        self.take_reserved(&reservation_id);
+        self.take_committed(&reservation_id);
+        self.ended.push_back(Ended { reservation_id, kind, at });
+        self.end_of.insert(reservation_id, kind);
+        while let Some(oldest) = self.ended.front().filter(|end| end.at + ENDS_REMEMBERED < at) {
+            self.end_of.remove(&oldest.reservation_id);
+            self.ended.pop_front();
+        }
+    }
+}
 
 impl Aggregate for StockItem {
     const CATEGORY: &'static str = "stock";
@@ -15,11 +182,45 @@ impl Aggregate for StockItem {
     type Event = Event;
     type Rejection = Rejection;
 
-    fn decide(&self, _command: &Command, _now: Timestamp) -> Result<Vec<Event>, Rejection> {
-        Ok(vec![])
+    fn decide(&self, command: &Command, now: Timestamp) -> Result<Vec<Event>, Rejection> {
+        decide::decide(self, command, now)
     }
 
-    fn evolve(&mut self, _event: &Event) {}
+    fn evolve(&mut self, event: &Event) {
+        match event {
+            Event::StockReceived(e) => {
+                self.item = Some(e.item.clone());
+                self.on_hand += e.quantity.get();
+            }
+            Event::StockAdjusted(e) => self.on_hand += e.delta,
+            Event::StockReserved(e) => self.reserve(
+                e.reservation_id,
+                Reserved { order_id: e.order_id, quantity: e.quantity.get(), expires_at: e.expires_at },
+            ),
+            Event::ReservationRenewed(e) => {
+                if let Some(hold) = self.take_reserved(&e.reservation_id) {
+                    self.reserve(e.reservation_id, Reserved { expires_at: e.expires_at, ..hold });
+                }
+            }
+            Event::ReservationCommitted(e) => {
+                if let Some(Reserved { order_id, quantity, .. }) = self.take_reserved(&e.reservation_id) {
+                    self.committed_pieces += quantity;
+                    self.committed.insert(e.reservation_id, Committed { order_id, quantity });
+                }
+            }
+            Event::ReservationReleased(e) => self.end(e.reservation_id, EndKind::Released, e.at),
+            Event::ReservationExpired(e) => self.end(e.reservation_id, EndKind::Expired, e.at),
+            Event::StockShipped(e) => {
+                self.on_hand -= e.quantity;
+                self.shipped += e.quantity;
+                self.end(e.reservation_id, EndKind::Shipped, e.at);
+            }
+            Event::StockRestocked(e) => {
+                self.on_hand += e.quantity.get();
+                self.restocked += e.quantity.get();
+            }
+        }
+    }
 
     fn partition_key(&self) -> Option<String> {
         None
