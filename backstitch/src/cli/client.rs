@@ -1,0 +1,140 @@
+//! Asks a running server over HTTP, and tells apart "no" and "no answer".
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use service_kit::Problem;
+
+use super::Failure;
+
+/// Where the server is and how to answer; part of every reading verb.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Target {
+    /// The running server.
+    #[arg(long, env = "BACKSTITCH_URL", default_value = "http://127.0.0.1:7400", value_name = "URL")]
+    pub url: String,
+    /// Answer in JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How long to wait for an answer. Queries take milliseconds; the server itself gives up after 30 s at most.
+const ANSWER_WITHIN: Duration = Duration::from_secs(40);
+/// How long to wait for a connection: a server that listens accepts at once.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// Items a page, the most that the server gives.
+pub const PAGE: usize = 200;
+
+/// A connection to a running server.
+#[derive(Debug, Clone)]
+pub struct Client {
+    base: String,
+    http: reqwest::Client,
+}
+
+/// A query string's parts.
+pub type Query<'a> = [(&'a str, String)];
+
+impl Client {
+    /// A client for the server at `target.url`; connects at the first question.
+    ///
+    /// # Errors
+    /// If the URL is none, or not `http://`.
+    pub fn new(target: &Target) -> anyhow::Result<Self> {
+        let base = target.url.trim_end_matches('/').to_owned();
+        if !base.starts_with("http://") {
+            return Err(Failure::no_answer(
+                format!("`{base}` is not an http:// address"),
+                "--url http://127.0.0.1:7400, or export BACKSTITCH_URL",
+            ));
+        }
+        let http = reqwest::Client::builder().connect_timeout(CONNECT_WITHIN).build()?;
+        Ok(Self { base, http })
+    }
+
+    /// `GET path?query` as JSON.
+    ///
+    /// # Errors
+    /// A [`Failure`]: exit 1 if the server says no, 2 if there is no answer.
+    pub async fn get(&self, path: &str, query: &Query<'_>) -> anyhow::Result<Value> {
+        let request = self.http.get(format!("{}{path}", self.base)).query(query).timeout(ANSWER_WITHIN);
+        let response = self.answered(request).await?;
+        let bytes = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        serde_json::from_slice(&bytes).map_err(|error| self.not_ours(path, &error))
+    }
+
+    /// `GET path?query` as `T`.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn get_as<T: DeserializeOwned>(&self, path: &str, query: &Query<'_>) -> anyhow::Result<T> {
+        let value = self.get(path, query).await?;
+        serde_json::from_value(value).map_err(|error| self.not_ours(path, &error))
+    }
+
+    /// `GET path?query` as text.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn get_text(&self, path: &str, query: &Query<'_>) -> anyhow::Result<String> {
+        let request = self.http.get(format!("{}{path}", self.base)).query(query).timeout(ANSWER_WITHIN);
+        let response = self.answered(request).await?;
+        response.text().await.map_err(|error| self.unreachable(&error))
+    }
+
+    /// `GET path?query` as server-sent events, for as long as the connection lives.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn live(&self, path: &str, query: &Query<'_>) -> anyhow::Result<reqwest::Response> {
+        let request = self.http.get(format!("{}{path}", self.base)).query(query);
+        self.answered(request.header("accept", "text/event-stream")).await
+    }
+
+    async fn answered(&self, request: reqwest::RequestBuilder) -> anyhow::Result<reqwest::Response> {
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let problem: Problem = match response.bytes().await.map(|bytes| serde_json::from_slice(&bytes)) {
+            Ok(Ok(problem)) => problem,
+            Ok(Err(_)) | Err(_) => {
+                return Err(Failure::no_answer(
+                    format!("{} answered {status} without saying why", self.base),
+                    format!("curl -i {}/health   # is that a Backstitch server?", self.base),
+                ));
+            }
+        };
+        let mut what = problem.detail.clone().unwrap_or_else(|| problem.title.clone());
+        for error in &problem.errors {
+            what.push_str(&format!("; {}: {}", error.field, error.message));
+        }
+        if status.is_server_error() {
+            let wait = problem.retry_after_s.unwrap_or(1);
+            let hint = format!("try again in {wait} s; curl -s {}/health shows what is missing", self.base);
+            return Err(Failure::no_answer(what, hint));
+        }
+        let hint = match problem.slug() {
+            "not-found" => "backstitch saga list, backstitch stream list".to_owned(),
+            slug => format!("curl -s {}/problems/{slug}   # cause and way out", self.base),
+        };
+        Err(Failure::no(what, hint))
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> anyhow::Error {
+        let why = if error.is_timeout() { "does not answer in time" } else { "cannot be reached" };
+        Failure::no_answer(
+            format!("the server at {} {why}", self.base),
+            "script/server starts one here; --url or BACKSTITCH_URL names another",
+        )
+    }
+
+    fn not_ours(&self, path: &str, error: &serde_json::Error) -> anyhow::Error {
+        Failure::no_answer(
+            format!("{}{path} answered something unexpected: {error}", self.base),
+            "backstitch --version   # of another release than the server?",
+        )
+    }
+}

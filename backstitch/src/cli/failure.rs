@@ -1,0 +1,80 @@
+//! Exit codes, and how a failure is told: one sentence, an empty line, and what to type.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// How a verb ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: it was done.
+    Done,
+    /// 1: the answer is no.
+    No,
+    /// 2: there is no answer.
+    NoAnswer,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Done => Self::from(0),
+            Exit::No => Self::from(1),
+            Exit::NoAnswer => Self::from(2),
+        }
+    }
+}
+
+/// A failure that knows its way out.
+#[derive(Debug)]
+pub struct Failure {
+    exit: Exit,
+    what: String,
+    hint: String,
+}
+
+impl Failure {
+    /// The answer is no (exit 1). `hint` is what to type now.
+    /// What the process exits with.
+    pub fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// The answer is no (exit 1). `hint` is what to type now.
+    pub fn no(what: impl fmt::Display, hint: impl fmt::Display) -> anyhow::Error {
+        Self { exit: Exit::No, what: what.to_string(), hint: hint.to_string() }.into()
+    }
+
+    /// There is no answer (exit 2). `hint` is what to type now.
+    pub fn no_answer(what: impl fmt::Display, hint: impl fmt::Display) -> anyhow::Error {
+        Self { exit: Exit::NoAnswer, what: what.to_string(), hint: hint.to_string() }.into()
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Tells a failure on stderr.
+pub fn report(error: &anyhow::Error) -> Exit {
+    let known = error.chain().find_map(|cause| cause.downcast_ref::<Failure>());
+    // The whole chain in one line: what was tried, then why it failed.
+    eprintln!("error: {error:#}");
+    let hint = known.map_or("backstitch --help", |failure| failure.hint.as_str());
+    eprintln!("\nhint: {hint}");
+    known.map_or(Exit::NoAnswer, |failure| failure.exit)
+}
+
+/// Tells what is wrong with the arguments; help and version, when asked for, are data and no failure.
+pub fn usage(error: &clap::Error) -> Exit {
+    // clap writes help to stdout and errors to stderr by itself; that fails only when nobody reads.
+    let _ = error.print();
+    if !error.use_stderr() {
+        return Exit::Done;
+    }
+    eprintln!("\nhint: backstitch --help, or --help after the command in question");
+    Exit::NoAnswer
+}

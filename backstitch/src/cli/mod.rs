@@ -1,0 +1,119 @@
+//! The commands people type: a file per noun, one enum that names them all.
+
+pub mod client;
+pub mod failure;
+pub mod output;
+pub mod projection;
+mod replay;
+pub mod stream;
+mod tail;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+pub use failure::{Exit, Failure};
+
+/// An event-sourced order backend that sews its way back when a step fails.
+#[derive(Debug, Parser)]
+#[command(
+    name = "backstitch",
+    version,
+    max_term_width = 110,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+#[command(after_help = "\
+Exit codes: 0 done, 1 the answer is no, 2 there is no answer.
+
+Examples:
+  backstitch serve                                   # a running shop on http://127.0.0.1:7400
+  backstitch saga list --state needs_attention       # who waits for a person
+  backstitch saga why 0198c0de-…                     # what an order waits for, and what to do
+  backstitch stream tail --category order            # events as they happen
+  backstitch store check --data /var/lib/backstitch  # is every event of the log sound?")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The nouns.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Streams: the events of one thing, replayed, or live.
+    Stream(stream::Args),
+    /// Projections: how far the read models are.
+    Projection(projection::Args),
+    /// Writes the completions of a shell to stdout.
+    #[command(
+        after_help = "Example:\n  backstitch completions bash > ~/.local/share/bash-completion/completions/backstitch"
+    )]
+    Completions {
+        /// For which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+impl Command {
+    async fn run(self) -> anyhow::Result<Exit> {
+        match self {
+            Self::Stream(args) => args.run().await,
+            Self::Projection(args) => args.run().await,
+            Self::Completions { shell } => {
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Cli::command(), "backstitch", &mut script);
+                output::bytes(&script);
+                Ok(Exit::Done)
+            }
+        }
+    }
+}
+
+/// Parses the arguments, runs the verb, says on stderr why it failed, answers with the exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return failure::usage(&error).into(),
+    };
+    // The verbs wait for answers; what computes (serve, bench) makes a runtime of its own.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failure::report(&error.into()).into(),
+    };
+    match runtime.block_on(cli.command.run()) {
+        Ok(exit) => exit.into(),
+        Err(error) => failure::report(&error).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_reading_verb_offers_json() {
+        let cli = Cli::command();
+        for noun in ["stream", "projection"] {
+            let noun = cli.find_subcommand(noun).unwrap();
+            for verb in noun.get_subcommands().filter(|verb| verb.get_name() != "help") {
+                let json = verb.get_arguments().any(|argument| argument.get_id() == "json");
+                assert!(json, "`backstitch {} {}` has no --json", noun.get_name(), verb.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn every_noun_and_verb_has_an_example_in_its_help() {
+        let cli = Cli::command();
+        for noun in cli.get_subcommands().filter(|noun| noun.get_name() != "help") {
+            let help = noun.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Example"), "`backstitch {}` shows no example", noun.get_name());
+        }
+    }
+}
