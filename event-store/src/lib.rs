@@ -17,4 +17,5 @@ pub use port::{
     Append, Appended, Delivery, Direction, Epoch, EventStore, Expected, Filter, StoreStats, StreamInfo, StreamSnapshot,
     Subscription, Ticket,
 };
+pub use sqlite::{SqliteOptions, SqliteStore};
 pub use stream::StreamName;

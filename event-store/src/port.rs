@@ -148,22 +148,43 @@ pub enum Delivery {
     CaughtUp,
 }
 
+/// Where a subscription's deliveries come from: an adapter's own reader that knows how far it has come. It is pulled, not
+/// pushed at: a slow reader costs nobody memory.
+#[async_trait]
+pub trait Feed: Send {
+    /// The next delivery; `None` when the store has closed. When the future is dropped while it waits, nothing is lost:
+    /// the next call delivers what this one would have.
+    async fn next(&mut self) -> Option<Result<Delivery, ReadError>>;
+}
+
+#[async_trait]
+impl Feed for mpsc::Receiver<Result<Delivery, ReadError>> {
+    async fn next(&mut self) -> Option<Result<Delivery, ReadError>> {
+        self.recv().await
+    }
+}
+
 /// Catch-up, then live, without a hole or a duplicate at the seam. A slow reader falls back to reading the table; it
 /// never blocks the writer and never grows memory. Ends (`None`) when the store closes.
-#[derive(Debug)]
 pub struct Subscription {
-    deliveries: mpsc::Receiver<Result<Delivery, ReadError>>,
+    feed: Box<dyn Feed>,
 }
 
 impl Subscription {
-    /// A subscription fed by the sender's other end. The channel's bound is the reader's buffer.
-    pub fn new(deliveries: mpsc::Receiver<Result<Delivery, ReadError>>) -> Self {
-        Self { deliveries }
+    /// A subscription that hands over what the feed gives. (A bounded channel is a feed, too.)
+    pub fn new(feed: impl Feed + 'static) -> Self {
+        Self { feed: Box::new(feed) }
     }
 
     /// The next delivery; `None` when the store has closed. Safe to drop while waiting.
     pub async fn next(&mut self) -> Option<Result<Delivery, ReadError>> {
-        self.deliveries.recv().await
+        self.feed.next().await
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Subscription")
     }
 }
 

@@ -1,1 +1,311 @@
-//! The embedded log.
+//! The embedded log: one SQLite file, one process that writes it.
+
+mod append;
+mod check;
+mod checkpoint;
+mod faults;
+mod open;
+mod queue;
+mod reader;
+mod schema;
+mod subscription;
+mod wal;
+mod writer;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use async_trait::async_trait;
+use rusqlite::Connection;
+use tokio::sync::{oneshot, watch};
+
+use self::checkpoint::Checkpointer;
+pub use self::faults::Faults;
+use self::queue::{PendingSnapshot, Queue, State};
+use self::reader::Readers;
+use self::subscription::{Follower, Tail};
+use self::writer::Writer;
+use crate::envelope::Timestamp;
+use crate::port::{Direction, EventStore, Filter, StoreStats, StreamInfo, StreamSnapshot, Subscription};
+use crate::{Append, AppendError, Epoch, OpenError, Position, ReadError, RecordedEvent, StreamName, Ticket};
+
+/// The most events that one read gives (the port's promise).
+const READ_LIMIT: usize = 10_000;
+
+/// How to open a log. The default is right for a product.
+#[derive(Clone)]
+pub struct SqliteOptions {
+    /// Who has seen how much of the log, with the name an operator knows it by. If one has seen more than the log holds,
+    /// its end is missing and it is not opened. (The mark of the last clean stop is always asked.)
+    pub witnesses: Vec<(String, Position)>,
+    /// What to do when the disk failed to sync: leave the process at once. Tests put something milder here.
+    pub on_failed_sync: Arc<dyn Fn() + Send + Sync>,
+    /// Failures on order, for tests.
+    pub faults: Faults,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        // 74 is `EX_IOERR` of sysexits.h. `_exit` skips destructors: none of them may touch the files any more.
+        // SAFETY: `_exit` has no preconditions.
+        let leave: Arc<dyn Fn() + Send + Sync> = Arc::new(|| unsafe { libc::_exit(74) });
+        Self { witnesses: Vec::new(), on_failed_sync: leave, faults: Faults::default() }
+    }
+}
+
+/// The embedded log. Cheap to clone; [`Self::close`] ends all clones.
+#[derive(Clone)]
+pub struct SqliteStore {
+    shared: Arc<Shared>,
+    readers: Arc<Readers>,
+    threads: Arc<Threads>,
+}
+
+/// What the threads and the handles share.
+struct Shared {
+    path: PathBuf,
+    options: SqliteOptions,
+    queue: Mutex<Queue>,
+    /// Wakes the writer: something waits, or the store closes.
+    wake: Condvar,
+    tail: Mutex<Tail>,
+    head: watch::Sender<Position>,
+    epoch: watch::Sender<Epoch>,
+    /// The sequence of the last append that was answered.
+    settled: watch::Sender<u64>,
+    closed: watch::Sender<bool>,
+}
+
+impl Shared {
+    // None of these locks is held while waiting or reading the disk, so a std mutex is enough; a panic under one leaves
+    // plain data behind that the next holder can use.
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tail(&self) -> MutexGuard<'_, Tail> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands durable events to the subscribers, without waiting for any.
+    fn publish(&self, events: Vec<Arc<RecordedEvent>>, head: Position, sequence: Option<u64>) {
+        self.tail().extend(events);
+        self.head.send_if_modified(|position| std::mem::replace(position, head) != head);
+        if let Some(sequence) = sequence {
+            self.settled.send_replace(sequence);
+        }
+    }
+
+    /// The log ends at `head`, whatever was thought before: subscribers read on from the table.
+    fn skip_to(&self, head: Position) {
+        self.tail().clear();
+        self.head.send_if_modified(|position| std::mem::replace(position, head) != head);
+    }
+}
+
+/// Ends the threads when the last handle goes.
+struct Threads {
+    shared: Arc<Shared>,
+    readers: Arc<Readers>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    /// For heads that are not in memory.
+    heads: Mutex<Connection>,
+    /// Held until the threads have ended.
+    lock: Mutex<Option<File>>,
+}
+
+impl Threads {
+    fn stop(&self) {
+        self.shared.queue().state = State::Closed;
+        self.shared.wake.notify_all();
+        self.shared.closed.send_replace(true);
+        if let Some(writer) = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            self.readers.stop();
+            if writer.join().is_err() {
+                tracing::error!(log = %self.shared.path.display(), "the writer thread panicked");
+            }
+        }
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl SqliteStore {
+    /// Opens the log of a folder; creates folder and log where there is none. Blocks for as long as the disk takes.
+    ///
+    /// # Errors
+    /// [`OpenError`]: another process has the folder, the file is foreign, damaged or shorter than a witness has seen,
+    /// or the system refuses.
+    pub fn open(dir: &Path, options: SqliteOptions) -> Result<Arc<Self>, OpenError> {
+        let opened = open::open(dir, &options)?;
+        let path = opened.path;
+        let failed = |error: rusqlite::Error| open::of_sqlite(&path, &error);
+        let heads = open::connect_reader(&path).map_err(failed)?;
+        let readers = Arc::new(Readers::start(&path).map_err(failed)?);
+        let checkpoints = open::connect_writer(&path).map_err(failed)?;
+        let shared = Arc::new(Shared {
+            path: path.clone(),
+            options,
+            queue: Mutex::new(Queue::new(opened.end.next_key)),
+            wake: Condvar::new(),
+            tail: Mutex::new(Tail::default()),
+            head: watch::Sender::new(Position(opened.end.position)),
+            epoch: watch::Sender::new(Epoch(0)),
+            settled: watch::Sender::new(0),
+            closed: watch::Sender::new(false),
+        });
+        let no_thread = |error: std::io::Error| OpenError::Unusable {
+            path: path.display().to_string(),
+            reason: format!("no thread could be started: {error}"),
+        };
+        let checkpointer = Checkpointer::start(shared.clone(), checkpoints).map_err(no_thread)?;
+        let writer = Writer::new(shared.clone(), opened.connection, opened.end, checkpointer);
+        let writer = std::thread::Builder::new().name("log-write".to_owned()).spawn(move || writer.run());
+        let threads = Threads {
+            shared: shared.clone(),
+            readers: readers.clone(),
+            writer: Mutex::new(Some(writer.map_err(no_thread)?)),
+            heads: Mutex::new(heads),
+            lock: Mutex::new(Some(opened.lock)),
+        };
+        Ok(Arc::new(Self { shared, readers, threads: Arc::new(threads) }))
+    }
+
+    /// Stops cleanly: what is queued is written, the write-ahead log emptied, the mark of a clean stop left. Appends,
+    /// reads and subscriptions end. Calling it again does nothing.
+    pub async fn close(&self) {
+        let threads = self.threads.clone();
+        // Dropped while waiting: the stop goes on in its thread.
+        if tokio::task::spawn_blocking(move || threads.stop()).await.is_err() {
+            tracing::error!(log = %self.shared.path.display(), "closing the log panicked");
+        }
+    }
+
+    /// The file of the log.
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    fn unavailable(&self, reason: &str) -> ReadError {
+        ReadError::Unavailable { path: self.shared.path.display().to_string(), reason: reason.to_owned() }
+    }
+}
+
+#[async_trait]
+impl EventStore for SqliteStore {
+    async fn append(&self, append: Append) -> Result<Ticket, AppendError> {
+        self.submit(append).await
+    }
+
+    async fn read_stream(
+        &self,
+        stream: &StreamName,
+        from: u64,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<RecordedEvent>, ReadError> {
+        let (stream, limit) = (stream.clone(), limit.min(READ_LIMIT));
+        self.readers
+            .run(move |connection, path| reader::stream(connection, path, &stream, from, direction, limit))
+            .await
+    }
+
+    async fn read_all(
+        &self,
+        from: Position,
+        direction: Direction,
+        limit: usize,
+        filter: &Filter,
+    ) -> Result<Vec<RecordedEvent>, ReadError> {
+        let limit = limit.min(READ_LIMIT);
+        let mut found = Vec::new();
+        let mut from = from;
+        while found.len() < limit {
+            // Unfiltered, no more than asked; filtered, a statement's worth, because most may not pass.
+            let rows = if filter.categories.is_empty() { limit - found.len() } else { reader::ROWS_PER_STATEMENT };
+            let rows = rows.min(reader::ROWS_PER_STATEMENT);
+            let events =
+                self.readers.run(move |connection, path| reader::all(connection, path, from, direction, rows)).await?;
+            let last_page = events.len() < rows;
+            if let Some(last) = events.last() {
+                from = last.position;
+            }
+            let room = limit - found.len();
+            found.extend(events.into_iter().filter(|event| filter.admits(&event.stream)).take(room));
+            if last_page {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    async fn subscribe(&self, after: Position, filter: Filter) -> Result<Subscription, ReadError> {
+        if *self.shared.closed.borrow() {
+            return Err(self.unavailable("the store is closed"));
+        }
+        Ok(Subscription::new(Follower::new(self.clone(), after, filter)))
+    }
+
+    async fn list_streams(
+        &self,
+        category: Option<&str>,
+        after: Option<&StreamName>,
+        limit: usize,
+    ) -> Result<Vec<StreamInfo>, ReadError> {
+        let category = category.map(str::to_owned);
+        let after = after.map(|name| name.as_str().to_owned()).unwrap_or_default();
+        let limit = limit.min(READ_LIMIT);
+        self.readers
+            .run(move |connection, path| reader::streams(connection, path, category.as_deref(), &after, limit))
+            .await
+    }
+
+    async fn load_snapshot(&self, stream: &StreamName) -> Result<Option<StreamSnapshot>, ReadError> {
+        let stream = stream.clone();
+        self.readers.run(move |connection, path| reader::snapshot(connection, path, &stream)).await
+    }
+
+    async fn save_snapshot(&self, stream: &StreamName, snapshot: StreamSnapshot) -> Result<(), ReadError> {
+        let (reply, answer) = oneshot::channel();
+        let waiting = PendingSnapshot { stream: stream.clone(), snapshot, reply };
+        if !self.shared.queue().push_snapshot(waiting) {
+            return Err(self.unavailable("too many snapshots wait, or the log is not writable"));
+        }
+        self.shared.wake.notify_one();
+        answer.await.unwrap_or_else(|_| Err(self.unavailable("the store is closed")))
+    }
+
+    fn head(&self) -> watch::Receiver<Position> {
+        self.shared.head.subscribe()
+    }
+
+    fn epoch(&self) -> watch::Receiver<Epoch> {
+        self.shared.epoch.subscribe()
+    }
+
+    async fn stats(&self) -> Result<StoreStats, ReadError> {
+        let stats = move |connection: &Connection, path: &Path| {
+            let categories = reader::categories(connection, path)?;
+            let end = writer::End::read(connection).map_err(|error| reader::failed(path, Position::START, &error))?;
+            let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+            Ok(StoreStats {
+                events: categories.iter().map(|(_, events, _)| events).sum(),
+                streams: categories.iter().map(|(_, _, streams)| streams).sum(),
+                bytes: size(path) + size(&open::wal_path(path)),
+                position: Position(end.position),
+                last_recorded_at: (end.position > 0)
+                    .then(|| Timestamp::from_timestamp_micros(end.recorded_at))
+                    .flatten(),
+                categories: categories.into_iter().map(|(name, events, _)| (name, events)).collect(),
+            })
+        };
+        self.readers.run(stats).await
+    }
+}

@@ -1,0 +1,156 @@
+//! How an append gets into the queue: at once if the stream's head is in memory, after one look-up if not; and what a
+//! repeated append is answered.
+
+use std::sync::PoisonError;
+
+use uuid::Uuid;
+
+use super::queue::{Head, Submitted, size_of_event, unwritable};
+use super::{SqliteStore, reader};
+use crate::{Append, AppendError, Appended, Epoch, Expected, ReadError, StreamName, Ticket};
+
+/// Events of one append (the port's bound).
+const EVENTS_PER_APPEND: usize = 1_000;
+/// Bytes of one append: one commit's worth. A domain event is below 100 KB.
+const BYTES_PER_APPEND: usize = 4 << 20;
+/// How far back an append at any version is compared (architecture: "the stream's last 4 096 events").
+const LOOKED_BACK: u64 = 4_096;
+/// How often a look-up may be overtaken by others before the caller is asked to try again.
+const TRIES: usize = 64;
+
+impl SqliteStore {
+    /// Queues an append, or says what became of it when it was made before.
+    pub(super) async fn submit(&self, append: Append) -> Result<Ticket, AppendError> {
+        check_size(&append)?;
+        let mut append = append;
+        let mut checked_at = None;
+        for _ in 0..TRIES {
+            let submitted = self.shared.queue().submit(append, checked_at, &self.shared.path)?;
+            append = match submitted {
+                Submitted::Queued(ticket) => {
+                    self.shared.wake.notify_one();
+                    return Ok(ticket);
+                }
+                Submitted::HeadUnknown(append, mark) => {
+                    let head = self.read_head(&append.stream)?;
+                    self.shared.queue().learn(&append.stream, head, mark);
+                    append
+                }
+                Submitted::Behind(append) => match append.expected {
+                    Expected::NoStream => return self.repeated(&append, 0).await,
+                    Expected::Exact(version) => return self.repeated(&append, version + 1).await,
+                    Expected::Any => match self.look_back(&append).await? {
+                        LookedBack::Repeats(first_version) => return self.repeated(&append, first_version).await,
+                        LookedBack::NewAt(version) => {
+                            checked_at = Some(version);
+                            append
+                        }
+                    },
+                },
+            };
+        }
+        Err(AppendError::Overloaded)
+    }
+
+    /// Reads a head in place: it is one or two index pages, nearly always in memory, and a hop to another thread would
+    /// cost more than the read.
+    fn read_head(&self, stream: &StreamName) -> Result<Head, AppendError> {
+        let connection = self.threads.heads.lock().unwrap_or_else(PoisonError::into_inner);
+        reader::head(&connection, &self.shared.path, stream).map_err(|error| self.unread(&error))
+    }
+
+    /// The stream is not where the append expected it. If the append's events stand where it wanted them, it is a
+    /// repetition and gets the first answer; else it is a conflict.
+    async fn repeated(&self, append: &Append, first_version: u64) -> Result<Ticket, AppendError> {
+        let stream = &append.stream;
+        let last_version = first_version + append.events.len() as u64 - 1;
+        let queued = self.shared.queue().queued_ids(stream, first_version);
+        let durable = self.read_ids(stream, first_version, last_version).await.map_err(|error| self.unread(&error))?;
+        let stands = |version: u64| {
+            let queued = queued.ids.iter().find(|(at, _)| *at == version).map(|(_, id)| *id);
+            queued.or_else(|| durable.iter().find(|(at, _, _)| *at == version).map(|(_, id, _)| *id))
+        };
+        let same = (first_version..).zip(&append.events).all(|(version, event)| stands(version) == Some(event.id));
+        if !same {
+            let (expected, actual) = (append.expected.to_string(), queued.actual);
+            return Err(AppendError::Conflict { stream: stream.clone(), expected, actual });
+        }
+        let ids = append.events.iter().map(|event| event.id).collect();
+        let answer = self.clone().first_answer(stream.clone(), first_version, ids, queued.sequence, queued.epoch);
+        Ok(Ticket::new(first_version, last_version, queued.epoch, answer))
+    }
+
+    /// Waits until the first append is settled and reads what became of it.
+    async fn first_answer(
+        self,
+        stream: StreamName,
+        first_version: u64,
+        ids: Vec<Uuid>,
+        sequence: Option<u64>,
+        _epoch: Epoch,
+    ) -> Result<Appended, AppendError> {
+        let ended = AppendError::EpochEnded { stream: stream.clone() };
+        if let Some(sequence) = sequence {
+            let mut settled = self.shared.settled.subscribe();
+            // An error means that the store is gone, and the first append with it.
+            settled.wait_for(|settled| *settled >= sequence).await.map_err(|_| ended.clone())?;
+        }
+        let last_version = first_version + ids.len() as u64 - 1;
+        let found = self.read_ids(&stream, first_version, last_version).await.map_err(|error| self.unread(&error))?;
+        let whole = found.len() == ids.len() && found.iter().zip(&ids).all(|((_, found, _), id)| found == id);
+        match found.last() {
+            Some((version, _, position)) if whole => Ok(Appended { version: *version, position: *position }),
+            Some(_) | None => Err(ended),
+        }
+    }
+
+    async fn look_back(&self, append: &Append) -> Result<LookedBack, AppendError> {
+        let stream = &append.stream;
+        let first = append.events.first().map(|event| event.id);
+        let queued = self.shared.queue().queued_ids(stream, 0);
+        let Some(actual) = queued.actual else {
+            return Ok(LookedBack::NewAt(u64::MAX)); // Forgotten meanwhile; no version equals this, it is asked again.
+        };
+        if let Some((version, _)) = queued.ids.iter().find(|(_, id)| Some(*id) == first) {
+            return Ok(LookedBack::Repeats(*version));
+        }
+        let from = actual.saturating_sub(LOOKED_BACK - 1);
+        let ids = self.read_ids(stream, from, actual).await.map_err(|error| self.unread(&error))?;
+        let found = ids.iter().find(|(_, id, _)| Some(*id) == first);
+        Ok(found.map_or(LookedBack::NewAt(actual), |(version, _, _)| LookedBack::Repeats(*version)))
+    }
+
+    async fn read_ids(
+        &self,
+        stream: &StreamName,
+        from: u64,
+        to: u64,
+    ) -> Result<Vec<(u64, Uuid, crate::Position)>, ReadError> {
+        let stream = stream.clone();
+        self.readers.run(move |connection, path| reader::ids(connection, path, &stream, from, to)).await
+    }
+
+    fn unread(&self, error: &ReadError) -> AppendError {
+        unwritable(&self.shared.path, &error.to_string())
+    }
+}
+
+/// Whether an append at any version was made before.
+enum LookedBack {
+    /// Its first event stands at this version.
+    Repeats(u64),
+    /// It is not among the stream's last events up to this version.
+    NewAt(u64),
+}
+
+fn check_size(append: &Append) -> Result<(), AppendError> {
+    let refused = |reason: String| AppendError::Refused { stream: append.stream.clone(), reason };
+    if append.events.is_empty() || append.events.len() > EVENTS_PER_APPEND {
+        return Err(refused(format!("it has {} events, not 1 to {EVENTS_PER_APPEND}", append.events.len())));
+    }
+    let bytes = append.events.iter().map(size_of_event).sum::<usize>();
+    if bytes > BYTES_PER_APPEND {
+        return Err(refused(format!("it has {bytes} bytes, more than {BYTES_PER_APPEND}")));
+    }
+    Ok(())
+}

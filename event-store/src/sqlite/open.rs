@@ -1,0 +1,300 @@
+//! Opening and closing: the lock, the checks, the connections.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
+
+use super::checkpoint::PAGE_BYTES;
+use super::schema::{APPLICATION_ID, CREATE, FORMAT};
+use super::writer::End;
+use super::{Shared, SqliteOptions};
+use crate::{OpenError, Position};
+
+/// The log in its folder.
+pub(super) const LOG_FILE: &str = "events.db";
+const LOCK_FILE: &str = "lock";
+/// How far the log had come at the last clean stop; one of the witnesses.
+const MARK_FILE: &str = "events.mark";
+/// How long a statement waits for another connection's lock: a checkpoint that ends, or a reader's recovery.
+const BUSY: Duration = Duration::from_secs(5);
+/// Pages (as KiB, negative by SQLite's convention) the writer keeps: the hot leaves of the index on (stream, version).
+const WRITER_CACHE_KIB: i64 = -32_768;
+/// The same for each reader.
+const READER_CACHE_KIB: i64 = -8_192;
+/// The SQLite that we ship; earlier ones have a fault in the reset of the write-ahead log (fixed in 3.51.3).
+const LEAST_SQLITE: i32 = 3_051_003;
+
+const IDENTITY: &str = "select (select * from pragma_application_id), (select * from pragma_user_version)";
+const TABLES: &str =
+    "select count(*) from sqlite_schema where name in ('streams', 'events', 'categories', 'snapshots', 'log')";
+/// `busy, frames in the log, frames copied`.
+const TRUNCATE: &str = "pragma wal_checkpoint(truncate)";
+
+/// A log that was opened and checked.
+pub(super) struct Opened {
+    /// Held as long as the store lives.
+    pub lock: File,
+    pub path: PathBuf,
+    pub connection: Connection,
+    pub end: End,
+}
+
+/// Opens the log of a folder, or creates one.
+pub(super) fn open(dir: &Path, options: &SqliteOptions) -> Result<Opened, OpenError> {
+    assert!(rusqlite::version_number() >= LEAST_SQLITE, "built with a SQLite that can lose commits");
+    fs::create_dir_all(dir).map_err(|error| unusable(dir, &error))?;
+    let lock = take_lock(dir)?;
+    let path = dir.join(LOG_FILE);
+    match fs::metadata(&path) {
+        Ok(_) => check_header(&path)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => create(dir, &path)?,
+        Err(error) => return Err(unusable(&path, &error)),
+    }
+    super::wal::check(&path)?;
+    let connection = connect_writer(&path).map_err(|error| of_sqlite(&path, &error))?;
+    check_identity(&path, &connection)?;
+    // Before anything is served: what an earlier process left in the write-ahead log is made durable in the file.
+    truncate_wal(&connection).map_err(|error| of_sqlite(&path, &error))?;
+    check_length(&path, &connection)?;
+    let end = End::read(&connection).map_err(|error| of_sqlite(&path, &error))?;
+    super::check::check_end(&path, &connection)?;
+    check_witnesses(dir, &path, &end, options)?;
+    Ok(Opened { lock, path, connection, end })
+}
+
+/// Opens the writer's connection anew after a failure, with the write-ahead log emptied, and reads the end of the log.
+pub(super) fn reopen(shared: &Shared) -> rusqlite::Result<(Connection, End)> {
+    let connection = connect_writer(&shared.path)?;
+    shared.options.faults.limit_pages(&connection)?;
+    truncate_wal(&connection)?;
+    let end = End::read(&connection)?;
+    Ok((connection, end))
+}
+
+/// The last things of a clean stop: an empty write-ahead log, and the mark.
+pub(super) fn close_cleanly(shared: &Shared, connection: Connection, position: u64) {
+    if let Err(error) = truncate_wal(&connection) {
+        exit_if_sync_failed(shared, &error);
+        tracing::warn!(log = %shared.path.display(), %error, "the last checkpoint failed; the next start does it");
+    }
+    drop(connection);
+    if let Some(dir) = shared.path.parent()
+        && let Err(error) = write_mark(dir, position)
+    {
+        tracing::warn!(log = %shared.path.display(), %error, "the mark of a clean stop could not be written");
+    }
+}
+
+/// After a failed sync nothing that the system says of the file can be trusted: leave at once, and let the next start
+/// read what is really there. (In tests the order to leave is only taken down.)
+pub(super) fn exit_if_sync_failed(shared: &Shared, error: &rusqlite::Error) {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    if matches!(code, Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC)) {
+        tracing::error!(log = %shared.path.display(), %error, "the disk failed to sync: leaving at once");
+        (shared.options.on_failed_sync)();
+    }
+}
+
+fn take_lock(dir: &Path) -> Result<File, OpenError> {
+    let path = dir.join(LOCK_FILE);
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let lock = lock.map_err(|error| unusable(dir, &error))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path: dir.display().to_string() }),
+        Err(TryLockError::Error(error)) => Err(unusable(&path, &error)),
+    }
+}
+
+/// Makes the file under another name and renames it: a log is whole or not there.
+fn create(dir: &Path, path: &Path) -> Result<(), OpenError> {
+    let draft = dir.join("events.db.new");
+    for leftover in [draft.clone(), wal_path(&draft), wal_path(path), shm_path(path)] {
+        match fs::remove_file(&leftover) {
+            Ok(()) => tracing::warn!(file = %leftover.display(), "removed what a broken creation left"),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(unusable(&leftover, &error)),
+        }
+    }
+    let build = || -> rusqlite::Result<()> {
+        let connection = Connection::open(&draft)?;
+        connection.pragma_update(None, "page_size", PAGE_BYTES.cast_signed())?;
+        connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+        connection.pragma_update(None, "user_version", FORMAT)?;
+        connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
+        connection.pragma_update(None, "synchronous", "full")?;
+        connection.execute_batch(CREATE)?;
+        truncate_wal(&connection)
+    };
+    build().map_err(|error| of_sqlite(&draft, &error))?;
+    let publish = || {
+        File::open(&draft)?.sync_all()?;
+        fs::rename(&draft, path)?;
+        File::open(dir)?.sync_all()
+    };
+    publish().map_err(|error| unusable(path, &error))
+}
+
+/// Whether the file says of itself that it is ours, and in a format that we know: read before SQLite touches it.
+fn check_header(path: &Path) -> Result<(), OpenError> {
+    let mut header = [0_u8; 100];
+    let mut file = File::open(path).map_err(|error| unusable(path, &error))?;
+    match file.read_exact(&mut header) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            return Err(foreign(path, "it is shorter than the header of one (was it truncated?)"));
+        }
+        Err(error) => return Err(unusable(path, &error)),
+    }
+    if &header[..16] != b"SQLite format 3\0" {
+        return Err(foreign(path, "it is not an SQLite file"));
+    }
+    let number = |at: usize| i32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    identify(path, number(68), number(60))
+}
+
+fn check_identity(path: &Path, connection: &Connection) -> Result<(), OpenError> {
+    let read = || -> rusqlite::Result<((i32, i32), i64)> {
+        let identity = connection.query_row(IDENTITY, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok((identity, connection.query_row(TABLES, [], |row| row.get(0))?))
+    };
+    let ((application, format), tables) = read().map_err(|error| of_sqlite(path, &error))?;
+    identify(path, application, format)?;
+    if tables == 5 { Ok(()) } else { Err(foreign(path, "it lacks tables of a log")) }
+}
+
+fn identify(path: &Path, application: i32, format: i32) -> Result<(), OpenError> {
+    if application != APPLICATION_ID {
+        return Err(foreign(path, "it is an SQLite file of another program"));
+    }
+    if format > FORMAT {
+        let what =
+            format!("it has format {format}, this version knows up to {FORMAT}: start a newer Backstitch with it");
+        return Err(foreign(path, &what));
+    }
+    if format < 1 { Err(foreign(path, &format!("its format {format} was never one"))) } else { Ok(()) }
+}
+
+/// The file is as long as its own count of pages says.
+fn check_length(path: &Path, connection: &Connection) -> Result<(), OpenError> {
+    let pages: i64 =
+        connection.pragma_query_value(None, "page_count", |row| row.get(0)).map_err(|error| of_sqlite(path, &error))?;
+    let length = fs::metadata(path).map_err(|error| unusable(path, &error))?.len();
+    if length < pages.cast_unsigned() * PAGE_BYTES {
+        let what = format!("it has {length} bytes, but {pages} pages of {PAGE_BYTES} (was it truncated?)");
+        return Err(OpenError::Damaged { path: path.display().to_string(), what });
+    }
+    Ok(())
+}
+
+fn check_witnesses(dir: &Path, path: &Path, end: &End, options: &SqliteOptions) -> Result<(), OpenError> {
+    let mark = read_mark(dir)?;
+    let mark =
+        mark.map(|position| (format!("the mark of the last clean stop `{}`", dir.join(MARK_FILE).display()), position));
+    for (witness, seen) in options.witnesses.iter().cloned().chain(mark) {
+        if seen.0 > end.position {
+            let log = Position(end.position);
+            return Err(OpenError::TailMissing { path: path.display().to_string(), log, witness, seen });
+        }
+    }
+    Ok(())
+}
+
+fn read_mark(dir: &Path) -> Result<Option<Position>, OpenError> {
+    let path = dir.join(MARK_FILE);
+    match fs::read_to_string(&path) {
+        Ok(text) => match text.trim().parse() {
+            Ok(position) => Ok(Some(position)),
+            Err(_) => Err(OpenError::Damaged {
+                path: path.display().to_string(),
+                what: "it holds no position; remove it to start without this witness".to_owned(),
+            }),
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unusable(&path, &error)),
+    }
+}
+
+fn write_mark(dir: &Path, position: u64) -> std::io::Result<()> {
+    let draft = dir.join("events.mark.new");
+    let mut file = File::create(&draft)?;
+    writeln!(file, "{position}")?;
+    file.sync_all()?;
+    fs::rename(&draft, dir.join(MARK_FILE))?;
+    File::open(dir)?.sync_all()
+}
+
+/// A connection that writes: every commit is synced, checkpoints happen only on order.
+pub(super) fn connect_writer(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    connection.pragma_update(None, "cache_size", WRITER_CACHE_KIB)?;
+    Ok(connection)
+}
+
+/// A connection that only reads.
+pub(super) fn connect_reader(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "cache_size", READER_CACHE_KIB)?;
+    Ok(connection)
+}
+
+/// Copies all of the write-ahead log into the file and empties it.
+fn truncate_wal(connection: &Connection) -> rusqlite::Result<()> {
+    let busy: i64 = connection.query_row(TRUNCATE, [], |row| row.get(0))?;
+    if busy == 0 {
+        return Ok(());
+    }
+    let why = "a reader kept the write-ahead log open".to_owned();
+    Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_BUSY), Some(why)))
+}
+
+/// The write-ahead log of a file.
+pub(super) fn wal_path(path: &Path) -> PathBuf {
+    with_suffix(path, "-wal")
+}
+
+fn shm_path(path: &Path) -> PathBuf {
+    with_suffix(path, "-shm")
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn unusable(path: &Path, error: &std::io::Error) -> OpenError {
+    let path = path.display().to_string();
+    let refused = matches!(error.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied);
+    let way_out = if refused { "; make it writable for this user, or give another --data folder" } else { "" };
+    let reason = format!("{error}{way_out}");
+    OpenError::Unusable { path, reason }
+}
+
+fn foreign(path: &Path, what: &str) -> OpenError {
+    OpenError::Foreign { path: path.display().to_string(), what: what.to_owned() }
+}
+
+/// What SQLite's refusal to open means.
+pub(super) fn of_sqlite(path: &Path, error: &rusqlite::Error) -> OpenError {
+    let (path_text, reason) = (path.display().to_string(), error.to_string());
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => foreign(path, &reason),
+        Some(ErrorCode::DatabaseCorrupt) => OpenError::Damaged { path: path_text, what: reason },
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => OpenError::Unusable {
+            path: path_text,
+            reason: format!("{reason}; make it writable for this user, or give another --data folder"),
+        },
+        Some(_) | None => OpenError::Unusable { path: path_text, reason },
+    }
+}
