@@ -46,3 +46,128 @@ impl Harness for Sqlite {
 async fn what_is_durable_is_read_back_to_the_byte() {
     conformance::what_is_durable_is_read_back_to_the_byte(&Sqlite::new()).await;
 }
+
+#[tokio::test]
+async fn a_stream_is_read_both_ways_from_any_version() {
+    conformance::a_stream_is_read_both_ways_from_any_version(&Sqlite::new()).await;
+}
+
+#[tokio::test]
+async fn the_log_is_read_both_ways_from_any_position() {
+    conformance::the_log_is_read_both_ways_from_any_position(&Sqlite::new()).await;
+}
+
+#[tokio::test]
+async fn streams_are_listed_by_name_and_category() {
+    conformance::streams_are_listed_by_name_and_category(&Sqlite::new()).await;
+}
+
+#[tokio::test]
+async fn the_newest_snapshot_of_a_stream_is_given_back() {
+    conformance::the_newest_snapshot_of_a_stream_is_given_back(&Sqlite::new()).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_numbers_about_the_log_are_those_of_its_events() {
+    conformance::the_numbers_about_the_log_are_those_of_its_events(&Sqlite::new()).await;
+}
+
+#[tokio::test]
+async fn durable_implies_every_earlier_ticket_durable() {
+    conformance::durable_implies_every_earlier_ticket_durable(&Sqlite::new()).await;
+}
+
+#[tokio::test]
+async fn an_append_is_written_though_nobody_waits_for_it() {
+    conformance::an_append_is_written_though_nobody_waits_for_it(&Sqlite::new()).await;
+}
+
+#[tokio::test]
+async fn an_append_conflicts_with_what_is_queued() {
+    conformance::an_append_conflicts_with_what_is_queued(&Sqlite::new()).await;
+}
+
+#[tokio::test]
+async fn a_repeated_append_gets_the_first_answer() {
+    conformance::a_repeated_append_gets_the_first_answer(&Sqlite::new()).await;
+}
+
+#[tokio::test]
+async fn a_repeated_append_gets_the_first_answer_while_that_is_queued() {
+    conformance::a_repeated_append_gets_the_first_answer_while_that_is_queued(&Sqlite::new()).await;
+}
+
+#[tokio::test]
+async fn other_ids_at_the_same_version_conflict() {
+    conformance::other_ids_at_the_same_version_conflict(&Sqlite::new()).await;
+}
+
+#[tokio::test]
+async fn an_append_without_events_or_with_too_many_is_refused() {
+    conformance::an_append_without_events_or_with_too_many_is_refused(&Sqlite::new()).await;
+}
+
+#[tokio::test]
+async fn closing_writes_what_is_queued_and_takes_nothing_more() {
+    conformance::closing_writes_what_is_queued_and_takes_nothing_more(&Sqlite::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_failed_commit_ends_the_epoch_and_leaves_nothing_of_it() {
+    conformance::a_failed_commit_ends_the_epoch_and_leaves_nothing_of_it(&Sqlite::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_was_queued_behind_a_failed_commit_fails_with_it() {
+    conformance::what_was_queued_behind_a_failed_commit_fails_with_it(&Sqlite::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_subscriber_sees_an_event_that_is_not_durable() {
+    conformance::no_subscriber_sees_an_event_that_is_not_durable(&Sqlite::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_subscriber_gets_each_event_once_across_the_seam() {
+    conformance::a_subscriber_gets_each_event_once_across_the_seam(&Sqlite::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_slow_subscriber_misses_nothing() {
+    conformance::a_slow_subscriber_misses_nothing(&Sqlite::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_filtered_subscriber_gets_its_categories_and_every_checkpoint() {
+    conformance::a_filtered_subscriber_gets_its_categories_and_every_checkpoint(&Sqlite::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_subscriber_is_told_when_it_has_caught_up() {
+    conformance::a_subscriber_is_told_when_it_has_caught_up(&Sqlite::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_dropped_wait_loses_nothing() {
+    conformance::a_dropped_wait_loses_nothing(&Sqlite::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_subscription_ends_when_the_store_closes() {
+    conformance::a_subscription_ends_when_the_store_closes(&Sqlite::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn racing_for_one_stream_loses_and_doubles_nothing() {
+    conformance::racing_for_one_stream_loses_and_doubles_nothing(&Sqlite::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_reader_never_skips_an_event_that_is_being_written() {
+    conformance::a_reader_never_skips_an_event_that_is_being_written(&Sqlite::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn versions_have_no_holes() {
+    conformance::versions_have_no_holes(&Sqlite::new()).await;
+}
