@@ -1,13 +1,18 @@
 //! The way in for every command, from clients, sagas and the provider's driver: to the owner of its stream.
 
+use std::any::Any;
 use std::sync::Arc;
 
-use domain::{Aggregate, Timestamp};
+use domain::{Aggregate, Timestamp, order, payment, product, shipment, stock};
 use event_store::{EventStore, Position, StreamName};
 use service_kit::{Clock, Tasks};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
+use crate::pipeline::{Pipeline, Request, Shared};
 use crate::provider::Wake;
+use crate::provider::wake::Cause;
+use crate::snapshot::unavailable;
 
 /// Who sends a command, which decides how it is bounded and remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,6 +124,21 @@ pub enum SendError {
     },
 }
 
+impl SendError {
+    /// The same, as the first answer again.
+    pub(crate) fn again(self) -> Self {
+        match self {
+            Self::Rejected { code, detail, .. } => Self::Rejected { code, detail, replayed: true },
+            Self::PreconditionFailed { .. }
+            | Self::KeyReused
+            | Self::InFlight
+            | Self::Busy { .. }
+            | Self::TooLate { .. }
+            | Self::Unavailable { .. } => self,
+        }
+    }
+}
+
 /// A state and where it stands.
 #[derive(Debug, Clone)]
 pub struct Loaded<A> {
@@ -130,6 +150,10 @@ pub struct Loaded<A> {
     pub position: Position,
 }
 
+/// Commands of clients that are under way at once: a few times what two cores and one disk carry in a commit's time.
+/// What a saga or the driver sends does not count, so that work begun is ended even when the door is crowded.
+const CLIENTS_MAX: usize = 1_024;
+
 /// Takes commands to the owner of their stream. Cheap to clone.
 #[derive(Clone)]
 pub struct CommandBus {
@@ -137,16 +161,31 @@ pub struct CommandBus {
 }
 
 struct Inner {
-    store: Arc<dyn EventStore>,
-    clock: Clock,
-    tasks: Tasks,
+    shared: Arc<Shared>,
+    clients: Semaphore,
     wake: Wake,
+    orders: Pipeline<order::Order>,
+    payments: Pipeline<payment::Payment>,
+    stock: Pipeline<stock::StockItem>,
+    shipments: Pipeline<shipment::Shipment>,
+    products: Pipeline<product::Product>,
 }
 
 impl CommandBus {
     /// A bus over `store`. `wake` tells the provider's driver of payments that have a request to carry out.
     pub fn new(store: Arc<dyn EventStore>, clock: Clock, tasks: Tasks, wake: Wake) -> Self {
-        Self { inner: Arc::new(Inner { store, clock, tasks, wake }) }
+        let shared = Arc::new(Shared::new(store, clock, tasks));
+        let inner = Inner {
+            clients: Semaphore::new(CLIENTS_MAX),
+            wake,
+            orders: Pipeline::new(shared.clone()),
+            payments: Pipeline::new(shared.clone()),
+            stock: Pipeline::new(shared.clone()),
+            shipments: Pipeline::new(shared.clone()),
+            products: Pipeline::new(shared.clone()),
+            shared,
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Sends a command and waits until its answer is durable. Sending it again under the same id is safe.
@@ -154,8 +193,27 @@ impl CommandBus {
     /// # Errors
     /// [`SendError`].
     pub async fn send(&self, command: domain::Command, meta: CommandMeta) -> Result<Reply, SendError> {
-        let _ = (&self.inner.store, &self.inner.clock, &self.inner.tasks, &self.inner.wake, meta);
-        Err(SendError::Unavailable { detail: format!("{} is not served yet", command.name()) })
+        let _permit = match meta.origin {
+            Origin::Client => Some(
+                self.inner
+                    .clients
+                    .try_acquire()
+                    .map_err(|_| SendError::Busy { detail: "too many commands are being carried out" })?,
+            ),
+            Origin::Machine => None,
+        };
+        if let Some(hash) = &meta.command_hash
+            && let Some(answer) = self.inner.shared.answers.find(meta.command_id, hash)
+        {
+            return answer;
+        }
+        let (name, stream) = (command.name(), stream_name(&command)?);
+        let answer = self.dispatch(stream, &command, &meta).await;
+        metrics::counter!("backstitch_commands_total", "command" => name, "outcome" => outcome(&answer)).increment(1);
+        if answer.is_ok() {
+            self.wake_for(&command, &meta);
+        }
+        answer
     }
 
     /// The state of a stream with all that is queued for it, once that is durable.
@@ -163,6 +221,80 @@ impl CommandBus {
     /// # Errors
     /// [`SendError::Unavailable`], [`SendError::Busy`].
     pub async fn load<A: Aggregate>(&self, stream: &StreamName) -> Result<Loaded<A>, SendError> {
-        Err(SendError::Unavailable { detail: format!("{stream} is not served yet") })
+        let inner = &self.inner;
+        let pipelines: [&dyn Any; 5] =
+            [&inner.orders, &inner.payments, &inner.stock, &inner.shipments, &inner.products];
+        match pipelines.into_iter().find_map(|pipeline| pipeline.downcast_ref::<Pipeline<A>>()) {
+            Some(pipeline) => pipeline.load(stream).await,
+            None => Err(unavailable(format_args!("streams of `{}` are not served here", A::CATEGORY))),
+        }
+    }
+
+    async fn dispatch(
+        &self,
+        stream: StreamName,
+        command: &domain::Command,
+        meta: &CommandMeta,
+    ) -> Result<Reply, SendError> {
+        use domain::Command as C;
+        let inner = &self.inner;
+        match command {
+            C::Order { command, .. } => {
+                let begins = matches!(command, order::Command::PlaceOrder(_));
+                inner.orders.send(Request { stream, command, meta, begins }).await
+            }
+            C::Payment { command, .. } => {
+                let begins = matches!(command, payment::Command::RequestPaymentAuthorization(_));
+                inner.payments.send(Request { stream, command, meta, begins }).await
+            }
+            C::Stock { command, .. } => inner.stock.send(Request { stream, command, meta, begins: false }).await,
+            C::Shipment { command, .. } => {
+                let begins = matches!(command, shipment::Command::PlanShipment(_));
+                inner.shipments.send(Request { stream, command, meta, begins }).await
+            }
+            C::Product { command, .. } => {
+                let begins = matches!(command, product::Command::CreateProduct(_));
+                inner.products.send(Request { stream, command, meta, begins }).await
+            }
+        }
+    }
+
+    /// Tells the driver of a request to the provider that is durable, whether it is new or came again: the command sent
+    /// again is how a call is made good that a crash prevented.
+    fn wake_for(&self, command: &domain::Command, meta: &CommandMeta) {
+        use payment::Command as P;
+        let domain::Command::Payment { id, command } = command else { return };
+        match command {
+            P::RequestPaymentAuthorization(_)
+            | P::RequestPaymentCapture(_)
+            | P::RequestPaymentVoid(_)
+            | P::RequestPaymentRefund(_) => {}
+            P::RecordProviderResult(_) | P::MarkPaymentOutcomeUnknown(_) | P::ExpirePayment(_) => return,
+        }
+        let cause = Cause {
+            correlation_id: meta.correlation_id,
+            causation_id: meta.command_id,
+            traceparent: meta.traceparent.clone(),
+        };
+        self.inner.wake.wake(*id, cause);
+    }
+}
+
+fn stream_name(command: &domain::Command) -> Result<StreamName, SendError> {
+    command.stream().parse().map_err(|error| unavailable(format_args!("the command has no stream: {error}")))
+}
+
+fn outcome(answer: &Result<Reply, SendError>) -> &'static str {
+    match answer {
+        Ok(Reply { replayed: true, .. }) => "replayed",
+        Ok(Reply { changed: true, .. }) => "done",
+        Ok(_) => "already_so",
+        Err(SendError::Rejected { .. }) => "rejected",
+        Err(SendError::PreconditionFailed { .. }) => "precondition_failed",
+        Err(SendError::KeyReused) => "key_reused",
+        Err(SendError::InFlight) => "in_flight",
+        Err(SendError::Busy { .. }) => "busy",
+        Err(SendError::TooLate { .. }) => "too_late",
+        Err(SendError::Unavailable { .. }) => "unavailable",
     }
 }

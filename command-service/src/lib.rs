@@ -5,8 +5,12 @@
 //! *Invariant:* nothing outside is called while a command is decided; the provider is called after the append.
 
 pub mod bus;
+mod cache;
 pub mod http;
+mod idempotency;
+mod pipeline;
 pub mod provider;
+mod snapshot;
 
 pub use bus::{CommandBus, CommandMeta, Loaded, Origin, Reply, SendError};
 pub use http::{HttpState, router};

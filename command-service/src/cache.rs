@@ -1,0 +1,242 @@
+//! The folded states: one slot a stream, the most recently used ones.
+//!
+//! *Invariant:* a stream has one slot at a time, so its commands are decided one after the other.
+//! *Invariant:* a state with events that are not durable is never evicted: read again, it would lack them.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use domain::{Aggregate, Timestamp};
+use event_store::{AppendError, Appended, Epoch, Position, StreamName};
+use futures_util::FutureExt as _;
+use futures_util::future::Shared;
+use lru::LruCache;
+use uuid::Uuid;
+
+use crate::bus::SendError;
+use crate::idempotency::Window;
+
+/// Streams kept folded per kind of aggregate. An order, the largest common one, has some 2 kB: 16 MB a kind.
+const STREAMS_MAX: usize = 8_192;
+
+/// Streams that may be in the cache while none of the oldest can leave, because they are in use: four times the bound,
+/// then new streams are told to come back.
+const STREAMS_IN_USE_MAX: usize = 4 * STREAMS_MAX;
+
+/// How many of the oldest are looked at to make room for one: at most this long the cache is locked.
+const EVICTION_TRIES: usize = 8;
+
+/// Commands that may wait to be decided by one stream: at 20 µs each, 20 ms.
+const WAITING_MAX: usize = 1_024;
+
+/// The second moment of an append, for all who wait for it.
+pub(crate) type Durable = Shared<Pin<Box<dyn Future<Output = Result<Appended, AppendError>> + Send>>>;
+
+/// What a state stands on.
+#[derive(Debug, Clone)]
+pub(crate) enum Beneath {
+    /// Everything up to here is durable.
+    Durable(Position),
+    /// The last append is queued; when it is durable, so is everything below.
+    Queued(Durable),
+}
+
+impl Beneath {
+    /// Waits until everything beneath is durable: the position of the last event, if the stream has any.
+    ///
+    /// # Errors
+    /// What the append ended with.
+    pub async fn durable(self) -> Result<Position, AppendError> {
+        match self {
+            Self::Durable(position) => Ok(position),
+            Self::Queued(durable) => durable.await.map(|appended| appended.position),
+        }
+    }
+
+    /// Looks, without waiting, whether the last append has ended, and how.
+    pub fn look(&self) -> Look {
+        match self {
+            Self::Durable(_) => Look::Durable,
+            // Whoever waited for it may have gone away, so that nobody has looked: clones look for all.
+            Self::Queued(durable) => match durable.clone().now_or_never() {
+                None => Look::Queued,
+                Some(Ok(_)) => Look::Durable,
+                Some(Err(_)) => Look::Lost,
+            },
+        }
+    }
+}
+
+/// How the last append of a stream is at this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    Durable,
+    Queued,
+    Lost,
+}
+
+/// What is known of a stream's newest snapshot.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Kept {
+    /// The version of the last event in it.
+    pub version: Option<u64>,
+    /// How large it is; known once it is written.
+    pub bytes: Arc<AtomicUsize>,
+}
+
+/// A state with all that is queued for it, and what is known of how it came to be.
+#[derive(Debug, Clone)]
+pub(crate) struct Folded<A> {
+    /// The state. Shared with readers and the snapshot; a change copies it only while one of them still looks at it.
+    pub state: Arc<A>,
+    /// The version of the last event; `None`: no events.
+    pub version: Option<u64>,
+    /// The last event's id.
+    pub last_id: Option<Uuid>,
+    /// The latest time of its events.
+    pub last_at: Option<Timestamp>,
+    /// What it stands on.
+    pub beneath: Beneath,
+    /// The epoch in which it was read or last appended to.
+    pub epoch: Epoch,
+    /// What clients have sent.
+    pub window: Window,
+    /// The newest snapshot.
+    pub snapshot: Kept,
+    /// Whether the log was asked. If not, nothing but an append that expects no stream may be built on it.
+    pub read: bool,
+}
+
+impl<A: Aggregate> Folded<A> {
+    /// A stream without events.
+    pub fn empty(epoch: Epoch, read: bool) -> Self {
+        Self {
+            state: Arc::default(),
+            version: None,
+            last_id: None,
+            last_at: None,
+            beneath: Beneath::Durable(Position::START),
+            epoch,
+            window: Window::default(),
+            snapshot: Kept::default(),
+            read,
+        }
+    }
+
+    /// Whether it may be decided on. A state folded from events that were lost, or that may be, may not.
+    pub fn stands(&self, epoch: Epoch) -> bool {
+        match self.beneath.look() {
+            Look::Durable => true,
+            Look::Queued => self.epoch == epoch,
+            Look::Lost => false,
+        }
+    }
+}
+
+/// A stream's place in the cache. Who holds the lock decides; the lock is fair, so commands are decided in the order in
+/// which they came.
+#[derive(Debug)]
+pub(crate) struct Slot<A> {
+    waiting: AtomicUsize,
+    // Held across the append's first moment, an await: an async mutex. Empty: to be read from the log. Who decides takes
+    // the state out and puts it back when it is whole again; dropped half-way, it leaves the slot empty.
+    folded: tokio::sync::Mutex<Option<Folded<A>>>,
+}
+
+/// Counts a command as waiting for as long as it lives.
+struct Waiting<'s>(&'s AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl<A: Aggregate> Slot<A> {
+    /// Waits until those before are decided.
+    ///
+    /// # Errors
+    /// [`SendError::Busy`] if too many wait.
+    pub async fn turn(&self) -> Result<tokio::sync::MutexGuard<'_, Option<Folded<A>>>, SendError> {
+        let waiting = Waiting(&self.waiting);
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING_MAX {
+            return Err(SendError::Busy { detail: "too many commands wait for this stream" });
+        }
+        let turn = self.folded.lock().await;
+        drop(waiting);
+        Ok(turn)
+    }
+
+    fn can_leave(&self) -> bool {
+        // Only called when nobody else holds the slot, so the lock is free.
+        self.folded
+            .try_lock()
+            .is_ok_and(|mut folded| folded.as_mut().is_none_or(|folded| folded.beneath.look() != Look::Queued))
+    }
+}
+
+/// The slots of one kind of aggregate.
+#[derive(Debug)]
+pub(crate) struct Cache<A> {
+    // Held for one look-up and a bounded eviction, never across an await: a std mutex is enough.
+    slots: Mutex<LruCache<StreamName, Arc<Slot<A>>>>,
+    max: usize,
+}
+
+impl<A: Aggregate> Cache<A> {
+    pub fn new() -> Self {
+        Self::with_bound(STREAMS_MAX)
+    }
+
+    /// With room for `max` streams that are not in use.
+    pub fn with_bound(max: usize) -> Self {
+        Self { slots: Mutex::new(LruCache::unbounded()), max }
+    }
+
+    /// The stream's slot, new where there is none.
+    ///
+    /// # Errors
+    /// [`SendError::Busy`] if so many streams are in use that there is no room.
+    pub fn slot(&self, stream: &StreamName) -> Result<Arc<Slot<A>>, SendError> {
+        let mut evicted = Vec::new(); // Dropped after the lock is let go: a large state takes its time.
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = slots.get(stream) {
+            return Ok(slot.clone());
+        }
+        if slots.len() >= self.max {
+            evicted = self.evict(&mut slots);
+            if slots.len() >= STREAMS_IN_USE_MAX.max(self.max) {
+                return Err(SendError::Busy { detail: "too many streams are written to at once" });
+            }
+        }
+        let slot = Arc::new(Slot { waiting: AtomicUsize::new(0), folded: tokio::sync::Mutex::new(None) });
+        slots.put(stream.clone(), slot.clone());
+        drop(slots);
+        drop(evicted);
+        Ok(slot)
+    }
+
+    fn evict(&self, slots: &mut LruCache<StreamName, Arc<Slot<A>>>) -> Vec<Arc<Slot<A>>> {
+        let mut evicted = Vec::new();
+        for _ in 0..EVICTION_TRIES {
+            if slots.len() < self.max {
+                break;
+            }
+            let Some((name, slot)) = slots.pop_lru() else { break };
+            // Slots are handed out under the lock that the caller holds: a count of 1 stays 1.
+            if Arc::strong_count(&slot) == 1 && slot.can_leave() {
+                evicted.push(slot);
+            } else {
+                slots.put(name, slot); // In use: as good as just used.
+            }
+        }
+        evicted
+    }
+
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.slots.lock().unwrap().len()
+    }
+}

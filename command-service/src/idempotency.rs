@@ -1,0 +1,193 @@
+//! What is known of requests that came before: so that a command has its effect once and the first answer comes again.
+//!
+//! A command that appended is known from its own events' metadata, so it is remembered as long as they are ([`Window`],
+//! kept in the snapshot). A refusal or a wish that was already so appended nothing: it is remembered in bounded memory
+//! ([`Answers`]) and judged again after a restart.
+
+use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, PoisonError};
+
+use domain::Timestamp;
+use event_store::{Position, RecordedEvent};
+use futures_util::FutureExt as _;
+use lru::LruCache;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::bus::{Reply, SendError};
+use crate::cache::Durable;
+
+/// How long a stream remembers a client's key, by the time of its events. Source: `architecture.md` §3 (Stripe prunes
+/// after 24 h at the earliest).
+const REMEMBERED: chrono::Duration = chrono::Duration::hours(24);
+
+/// Keys that one stream remembers at most: 65 536 at some 150 bytes are 10 MB. Beyond it the stream takes no more
+/// commands of clients until the oldest are a day old.
+pub(crate) const WINDOW_MAX: usize = 65_536;
+
+/// Refusals and no-ops remembered at most, over all streams: at some 300 bytes 5 MB.
+const ANSWERS_MAX: NonZeroUsize = NonZeroUsize::new(16_384).expect("16 384 is not 0");
+
+/// A client's command that appended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Remembered {
+    /// The command.
+    pub command_id: Uuid,
+    /// The hash of its body.
+    pub hash: String,
+    /// The version of its last event.
+    pub version: u64,
+    /// The position of its last event; `None` while that is not known to be durable.
+    pub position: Option<Position>,
+    /// When it was decided.
+    pub at: Timestamp,
+}
+
+/// What is known of a command's id and body.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// Nothing.
+    No,
+    /// It appended; durable.
+    Done { version: u64, position: Position },
+    /// It appended; not durable yet.
+    InFlight,
+    /// The id came with another body.
+    OtherBody,
+}
+
+/// The clients' commands of one stream in the last 24 h of its event time.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Window {
+    commands: HashMap<Uuid, Remembered>,
+    // In the order in which they were appended, so the first is the oldest.
+    order: VecDeque<Uuid>,
+    // Those that were not durable when last looked at.
+    open: VecDeque<(Uuid, Durable)>,
+}
+
+impl Window {
+    /// What is known of a command.
+    pub fn find(&mut self, command_id: Uuid, hash: &str) -> Known {
+        self.settle();
+        match self.commands.get(&command_id) {
+            None => Known::No,
+            Some(command) if command.hash != hash => Known::OtherBody,
+            Some(Remembered { version, position: Some(position), .. }) => {
+                Known::Done { version: *version, position: *position }
+            }
+            Some(Remembered { position: None, .. }) => Known::InFlight,
+        }
+    }
+
+    /// Whether there is room for one more, after those are forgotten that are too old at `now`.
+    pub fn has_room(&mut self, now: Timestamp) -> bool {
+        self.prune(now);
+        self.order.len() < WINDOW_MAX
+    }
+
+    /// Remembers a command that is queued.
+    pub fn queued(&mut self, command: Remembered, durable: Durable) {
+        self.open.push_back((command.command_id, durable));
+        self.insert(command);
+    }
+
+    /// Remembers the command that made an event of the log, if a client sent it.
+    pub fn read(&mut self, event: &RecordedEvent) {
+        let metadata = &event.metadata;
+        let Some(hash) = &metadata.command_hash else { return };
+        if let Some(known) = self.commands.get_mut(&metadata.command_id) {
+            (known.version, known.position) = (event.version, Some(event.position)); // A command's next event.
+            return;
+        }
+        let command = Remembered {
+            command_id: metadata.command_id,
+            hash: hash.clone(),
+            version: event.version,
+            position: Some(event.position),
+            at: metadata.occurred_at,
+        };
+        self.insert(command);
+        self.prune(metadata.occurred_at);
+    }
+
+    /// All that is remembered, the oldest first.
+    pub fn all(&self) -> Vec<Remembered> {
+        self.order.iter().filter_map(|id| self.commands.get(id)).cloned().collect()
+    }
+
+    /// A window with these, the oldest first; all are durable, up to `position` at least.
+    pub fn of(commands: Vec<Remembered>, position: Position) -> Self {
+        let mut window = Self::default();
+        for mut command in commands {
+            // A snapshot is kept when all in it is durable; what was not yet looked at again had its place by then.
+            command.position.get_or_insert(position);
+            window.insert(command);
+        }
+        window
+    }
+
+    fn insert(&mut self, command: Remembered) {
+        self.order.push_back(command.command_id);
+        self.commands.insert(command.command_id, command);
+    }
+
+    fn prune(&mut self, now: Timestamp) {
+        while let Some(oldest) = self.order.front().and_then(|id| self.commands.get(id)) {
+            if oldest.at > now - REMEMBERED {
+                return;
+            }
+            self.commands.remove(&oldest.command_id.clone());
+            self.order.pop_front();
+        }
+    }
+
+    /// Notes the positions of those that have become durable since.
+    fn settle(&mut self) {
+        while let Some((command_id, durable)) = self.open.front() {
+            // Whoever waited for it may have gone away: then nobody has looked whether it is done.
+            let Some(Ok(appended)) = durable.clone().now_or_never() else { return };
+            if let Some(command) = self.commands.get_mut(command_id) {
+                command.position = Some(appended.position);
+            }
+            self.open.pop_front();
+        }
+    }
+}
+
+/// The answers to clients' commands that appended nothing, of all streams, the most recent ones. Only durable answers
+/// come in here, so the end of an epoch takes nothing out.
+#[derive(Debug)]
+pub(crate) struct Answers {
+    // Held for one look or write, never across an await: a std mutex is enough.
+    answers: Mutex<LruCache<Uuid, Answered>>,
+}
+
+/// The hash of the command's body, and the answer.
+type Answered = (String, Result<Reply, SendError>);
+
+impl Answers {
+    pub fn new() -> Self {
+        Self { answers: Mutex::new(LruCache::new(ANSWERS_MAX)) }
+    }
+
+    /// The first answer again, if the command is known.
+    pub fn find(&self, command_id: Uuid, hash: &str) -> Option<Result<Reply, SendError>> {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let (first_hash, answer) = answers.get(&command_id)?;
+        if first_hash != hash {
+            return Some(Err(SendError::KeyReused));
+        }
+        Some(match answer {
+            Ok(reply) => Ok(Reply { replayed: true, ..*reply }),
+            Err(error) => Err(error.clone().again()),
+        })
+    }
+
+    /// Remembers an answer that has left, or is about to.
+    pub fn keep(&self, command_id: Uuid, hash: &str, answer: &Result<Reply, SendError>) {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.put(command_id, (hash.to_owned(), answer.clone()));
+    }
+}

@@ -1,0 +1,380 @@
+//! The way of a command through its stream: take its turn, look whether it came before, decide on the state that those
+//! before it leave, queue the events, let the next one in, and answer when everything beneath is durable.
+//!
+//! *Invariant:* what [`Pipeline::send`] returns stands on durable events only, whether it is a yes, a no or an
+//! "already so".
+//! *Invariant:* a state folded from events that were lost is never decided on: it is read again.
+
+use std::sync::Arc;
+
+use domain::{Aggregate, Rejected as _, Timestamp};
+use event_store::{Append, AppendError, Epoch, EventStore, Expected, Metadata, NewEvent, Position, StreamName};
+use futures_util::FutureExt as _;
+use service_kit::{Clock, Tasks};
+use tokio::sync::watch;
+
+use crate::bus::{CommandMeta, Loaded, Origin, Reply, SendError};
+use crate::cache::{Beneath, Cache, Folded, Slot};
+use crate::idempotency::{Answers, Known, Remembered};
+use crate::snapshot::{Snapshots, unavailable};
+
+/// How often a command is decided again when somebody else wrote first or a commit failed. In one process a conflict
+/// only follows on a dropped request or a new epoch, so twice is enough but for very bad luck.
+const ATTEMPTS_MAX: usize = 5;
+
+/// What all kinds of aggregates share.
+pub(crate) struct Shared {
+    pub store: Arc<dyn EventStore>,
+    pub epoch: watch::Receiver<Epoch>,
+    pub head: watch::Receiver<Position>,
+    pub clock: Clock,
+    pub tasks: Tasks,
+    pub answers: Answers,
+    pub snapshots: Snapshots,
+}
+
+impl Shared {
+    pub fn new(store: Arc<dyn EventStore>, clock: Clock, tasks: Tasks) -> Self {
+        let (epoch, head, snapshots) = (store.epoch(), store.head(), Snapshots::new(store.clone()));
+        Self { store, epoch, head, clock, tasks, answers: Answers::new(), snapshots }
+    }
+
+    fn epoch(&self) -> Epoch {
+        *self.epoch.borrow()
+    }
+}
+
+/// A command on its way.
+pub(crate) struct Request<'c, C> {
+    /// The stream it is for.
+    pub stream: StreamName,
+    /// What is asked.
+    pub command: &'c C,
+    /// What comes with it.
+    pub meta: &'c CommandMeta,
+    /// Whether it begins a stream: then the log need not be asked first, an append that expects no stream will tell.
+    pub begins: bool,
+}
+
+/// What became of a command in its turn.
+enum Turn {
+    /// An answer, as soon as what is beneath is durable.
+    Answer(Answer, Beneath),
+    /// Somebody else wrote first: the stream is at least at this version, durable or queued.
+    Again(Option<u64>),
+}
+
+/// What became of the events that were decided.
+enum Queued<A> {
+    /// They are queued and in the state.
+    Yes(Folded<A>),
+    /// They are not, and nobody else wrote.
+    Not(Folded<A>, AppendError),
+    /// Somebody else wrote first, as in [`Turn::Again`].
+    Again(Option<u64>),
+}
+
+#[derive(Debug)]
+enum Answer {
+    /// It appended; its events are what is beneath.
+    Appended { version: Option<u64> },
+    /// It appended before.
+    Replayed { version: u64, position: Position },
+    /// Its wish was so.
+    AlreadySo { version: Option<u64> },
+    /// No.
+    No(SendError),
+}
+
+/// The streams of one kind of aggregate.
+pub(crate) struct Pipeline<A> {
+    shared: Arc<Shared>,
+    cache: Cache<A>,
+}
+
+impl<A: Aggregate> Pipeline<A> {
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, cache: Cache::new() }
+    }
+
+    /// Decides a command and waits until the answer is durable.
+    pub async fn send(&self, request: Request<'_, A::Command>) -> Result<Reply, SendError> {
+        let entered = self.shared.epoch();
+        let mut at_least = None;
+        for attempt in 0..ATTEMPTS_MAX {
+            if request.meta.origin == Origin::Machine && self.shared.epoch() != entered {
+                // What made a machine send it may be among the lost events; if it is not, it is sent again.
+                return Err(unavailable("the log began a new epoch"));
+            }
+            let begins = request.begins && attempt == 0;
+            let (answer, beneath) = match self.turn(&request, begins, at_least).await? {
+                Turn::Answer(answer, beneath) => (answer, beneath),
+                Turn::Again(version) => {
+                    at_least = version;
+                    continue;
+                }
+            };
+            // Dropped here, the command is done all the same: its key finds the answer.
+            match beneath.durable().await {
+                // Durable from here.
+                Ok(position) => return self.answer(request.meta, answer, position),
+                Err(AppendError::EpochEnded { .. }) => at_least = None, // The log tells whether it was written.
+                Err(error) => return Err(unwritten(&error)),
+            }
+        }
+        Err(unavailable("the log could not write it"))
+    }
+
+    /// The state with all that is queued for it, once that is durable.
+    pub async fn load(&self, stream: &StreamName) -> Result<Loaded<A>, SendError> {
+        for _ in 0..ATTEMPTS_MAX {
+            let slot = self.cache.slot(stream)?;
+            let mut turn = slot.turn().await?;
+            let folded = self.folded(&mut turn, stream, None).await?;
+            let (state, version, beneath) = (folded.state.clone(), folded.version, folded.beneath.clone());
+            *turn = Some(folded);
+            drop(turn);
+            if let Ok(position) = beneath.durable().await {
+                return Ok(Loaded { state, version, position });
+            }
+        }
+        Err(unavailable("the log could not write what the state stands on"))
+    }
+
+    async fn turn(
+        &self,
+        request: &Request<'_, A::Command>,
+        begins: bool,
+        at_least: Option<u64>,
+    ) -> Result<Turn, SendError> {
+        let slot: Arc<Slot<A>> = self.cache.slot(&request.stream)?;
+        let mut turn = slot.turn().await?;
+        let mut folded = if begins && turn.is_none() {
+            Folded::empty(self.shared.epoch(), false)
+        } else {
+            self.folded(&mut turn, &request.stream, at_least).await?
+        };
+        let judged = judge(&mut folded, request.command, request.meta, self.shared.clock.now());
+        let (now, events) = match judged {
+            Judged::Events(now, events) => (now, events),
+            // What was only presumed of the stream is no ground for an answer: ask the log.
+            Judged::Answer(_) if !folded.read => return Ok(Turn::Again(None)),
+            Judged::Answer(answer) => {
+                let beneath = folded.beneath.clone();
+                *turn = Some(folded);
+                return Ok(Turn::Answer(answer, beneath));
+            }
+        };
+        let (presumed, known) = (!folded.read, *self.shared.head.borrow());
+        match self.queue(request, folded, &events, now).await {
+            Queued::Again(version) => Ok(Turn::Again(version)),
+            Queued::Not(folded, error) => {
+                // The state stands as it was, unless it was only presumed.
+                *turn = folded.read.then_some(folded);
+                Err(unwritten(&error))
+            }
+            Queued::Yes(folded) if presumed => self.proven(folded, known, &mut turn).await,
+            Queued::Yes(folded) => {
+                let (version, beneath) = (folded.version, folded.beneath.clone());
+                *turn = Some(folded);
+                Ok(Turn::Answer(Answer::Appended { version }, beneath))
+            }
+        }
+    }
+
+    /// Queues the events and folds them. Dropped while it waits for the log, the events are queued or not; the slot is
+    /// empty then, so the next command reads the log, and is told of a conflict if something is queued that it has not
+    /// read.
+    async fn queue(
+        &self,
+        request: &Request<'_, A::Command>,
+        mut folded: Folded<A>,
+        events: &[A::Event],
+        now: Timestamp,
+    ) -> Queued<A> {
+        let append = append(request, &folded, events, now);
+        let last_id = append.events.last().map(|event| event.id);
+        let ticket = match self.shared.store.append(append).await {
+            Ok(ticket) => ticket,
+            Err(AppendError::Conflict { actual, .. }) => return Queued::Again(actual),
+            Err(AppendError::EpochEnded { .. }) => return Queued::Again(None),
+            Err(error) => return Queued::Not(folded, error),
+        };
+        let (version, epoch) = (ticket.last_version, ticket.epoch);
+        let durable = ticket.durable().boxed().shared();
+        let state = Arc::make_mut(&mut folded.state);
+        events.iter().for_each(|event| state.evolve(event));
+        if let Some(hash) = &request.meta.command_hash {
+            let command_id = request.meta.command_id;
+            let command = Remembered { command_id, hash: hash.clone(), version, position: None, at: now };
+            folded.window.queued(command, durable.clone());
+        }
+        (folded.version, folded.last_id, folded.last_at) = (Some(version), last_id, folded.last_at.max(Some(now)));
+        (folded.beneath, folded.epoch) = (Beneath::Queued(durable), epoch);
+        if Snapshots::is_due(&folded)
+            && let Some(work) = self.shared.snapshots.take(&request.stream, &mut folded)
+        {
+            self.shared.tasks.spawn("snapshot", work);
+        }
+        Queued::Yes(folded)
+    }
+
+    /// Makes sure that a stream that was presumed to be new is. An append that was made before, by a command that came
+    /// before a restart, is answered by the log as it was then, at a position that is long known; the stream may have
+    /// gone on since. So nobody may build on the presumed state until the position is known: the turn is kept.
+    async fn proven(
+        &self,
+        mut folded: Folded<A>,
+        known: Position,
+        turn: &mut Option<Folded<A>>,
+    ) -> Result<Turn, SendError> {
+        match folded.beneath.clone().durable().await {
+            Ok(position) if position > known => {
+                folded.read = true;
+                let (version, beneath) = (folded.version, folded.beneath.clone());
+                *turn = Some(folded);
+                Ok(Turn::Answer(Answer::Appended { version }, beneath))
+            }
+            Ok(_) | Err(AppendError::EpochEnded { .. }) => Ok(Turn::Again(None)),
+            Err(error) => Err(unwritten(&error)),
+        }
+    }
+
+    /// Takes the state out of the slot, or reads it. Dropped while it reads, the slot stays empty.
+    async fn folded(
+        &self,
+        turn: &mut Option<Folded<A>>,
+        stream: &StreamName,
+        at_least: Option<u64>,
+    ) -> Result<Folded<A>, SendError> {
+        let epoch = self.shared.epoch();
+        match turn.take() {
+            Some(folded) if folded.stands(epoch) => Ok(folded),
+            Some(_) | None => self.shared.snapshots.load(stream, at_least).await,
+        }
+    }
+
+    fn answer(&self, meta: &CommandMeta, answer: Answer, position: Position) -> Result<Reply, SendError> {
+        let answer = match answer {
+            Answer::Appended { version } => {
+                return Ok(Reply { version, position, replayed: false, changed: true });
+            }
+            Answer::Replayed { version, position } => {
+                return Ok(Reply { version: Some(version), position, replayed: true, changed: true });
+            }
+            Answer::AlreadySo { version } => Ok(Reply { version, position, replayed: false, changed: false }),
+            Answer::No(error) => Err(error),
+        };
+        if let (Some(hash), true) = (&meta.command_hash, is_final(&answer)) {
+            self.shared.answers.keep(meta.command_id, hash, &answer);
+        }
+        answer
+    }
+}
+
+enum Judged<E> {
+    Events(Timestamp, Vec<E>),
+    Answer(Answer),
+}
+
+fn judge<A: Aggregate>(
+    folded: &mut Folded<A>,
+    command: &A::Command,
+    meta: &CommandMeta,
+    now: Timestamp,
+) -> Judged<A::Event> {
+    let no = |error| Judged::Answer(Answer::No(error));
+    let latest = folded.last_at.map_or(now, |last| last.max(now));
+    if let Some(not_after) = meta.not_after
+        && latest > not_after
+    {
+        return no(SendError::TooLate { not_after });
+    }
+    if let Some(hash) = &meta.command_hash {
+        match folded.window.find(meta.command_id, hash) {
+            Known::No => {}
+            Known::Done { version, position } => return Judged::Answer(Answer::Replayed { version, position }),
+            Known::InFlight => return no(SendError::InFlight),
+            Known::OtherBody => return no(SendError::KeyReused),
+        }
+        if !folded.window.has_room(latest) {
+            return no(SendError::Busy {
+                detail: "this stream has had all the requests that it can remember for a day",
+            });
+        }
+    }
+    if let Some(expected) = meta.if_match
+        && folded.version != Some(expected)
+    {
+        return no(SendError::PreconditionFailed { expected, actual: folded.version });
+    }
+    match folded.state.decide(command, now) {
+        Err(rejection) => {
+            no(SendError::Rejected { code: rejection.code(), detail: rejection.to_string(), replayed: false })
+        }
+        Ok(events) if events.is_empty() => Judged::Answer(Answer::AlreadySo { version: folded.version }),
+        Ok(events) => Judged::Events(now, events),
+    }
+}
+
+fn append<A: Aggregate>(
+    request: &Request<'_, A::Command>,
+    folded: &Folded<A>,
+    events: &[A::Event],
+    now: Timestamp,
+) -> Append {
+    let meta = request.meta;
+    // A stream's key is settled by its first event, so only then the state after it is needed.
+    let key = if folded.version.is_none() { A::fold(events).partition_key() } else { folded.state.partition_key() };
+    let metadata = Arc::new(Metadata {
+        partition_key: key.unwrap_or_else(|| request.stream.as_str().to_owned()),
+        correlation_id: meta.correlation_id,
+        causation_id: meta.causation_id,
+        command_id: meta.command_id,
+        command_hash: meta.command_hash.clone(),
+        traceparent: meta.traceparent.clone(),
+        actor: meta.actor.clone(),
+        occurred_at: now,
+    });
+    let new_event = |(index, event): (usize, &A::Event)| {
+        let encoded = A::encode(event);
+        NewEvent {
+            id: domain::ids::event_id(meta.command_id, index, encoded.data.get()),
+            event_type: encoded.event_type.into(),
+            schema_version: encoded.schema_version,
+            data: encoded.data,
+            metadata: metadata.clone(),
+        }
+    };
+    Append {
+        stream: request.stream.clone(),
+        expected: Expected::at(folded.version),
+        events: events.iter().enumerate().map(new_event).collect(),
+    }
+}
+
+/// Whether the answer is the command's own for good. The others tell of the moment and are judged again.
+fn is_final(answer: &Result<Reply, SendError>) -> bool {
+    match answer {
+        Ok(_) | Err(SendError::Rejected { .. }) => true,
+        Err(
+            SendError::PreconditionFailed { .. }
+            | SendError::KeyReused
+            | SendError::InFlight
+            | SendError::Busy { .. }
+            | SendError::TooLate { .. }
+            | SendError::Unavailable { .. },
+        ) => false,
+    }
+}
+
+fn unwritten(error: &AppendError) -> SendError {
+    match error {
+        AppendError::Overloaded => SendError::Busy { detail: "the log has too much to write" },
+        AppendError::Refused { .. } | AppendError::Unwritable { .. } => {
+            tracing::error!(%error, "the log does not take a command's events");
+            unavailable("the log cannot be written at the moment")
+        }
+        AppendError::Conflict { .. } | AppendError::EpochEnded { .. } => unavailable("the log could not write it"),
+    }
+}

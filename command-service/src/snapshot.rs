@@ -1,0 +1,201 @@
+//! From the log to a state, and the short cut between them.
+//!
+//! A snapshot is JSON: the state after `version`, the id of that version's event, the latest event time and the clients'
+//! commands of the last 24 h. It is only written when all in it is durable, and only believed if the log has that very
+//! event at that version: a snapshot beside a log restored from an older backup is ignored. Losing one costs time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use domain::{Aggregate, Timestamp};
+use event_store::{Direction, Epoch, EventStore, RecordedEvent, StreamName, StreamSnapshot};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Semaphore, watch};
+use uuid::Uuid;
+
+use crate::bus::SendError;
+use crate::cache::{Beneath, Folded, Kept};
+use crate::idempotency::{Remembered, Window};
+
+/// The format of what is written here. Raised when a field changes its meaning, in here or in an aggregate's state.
+const SCHEMA: u32 = 1;
+
+/// Events read at once: at 600 bytes 600 kB.
+const PAGE: usize = 1_000;
+
+/// Events after which a new snapshot is worth its while: reading as many takes some 5 ms.
+const EVENTS_MIN: u64 = 1_000;
+
+/// A snapshot of so many bytes waits for one more event each, so that a large state does not cost more than its events.
+const BYTES_PER_EVENT: u64 = 64;
+
+/// Snapshots written at once; the next ones wait for their stream's next command.
+const WRITING_MAX: usize = 2;
+
+/// How long to wait for events that are queued by somebody else: many commits' time.
+const QUEUED_WAIT: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Content<A> {
+    state: A,
+    last_id: Uuid,
+    last_at: Timestamp,
+    window: Vec<Remembered>,
+}
+
+/// As [`Content`], borrowed.
+#[derive(Debug, Serialize)]
+struct ContentRef<'a, A> {
+    state: &'a A,
+    last_id: Uuid,
+    last_at: Timestamp,
+    window: &'a [Remembered],
+}
+
+/// Reads and writes states.
+#[derive(Clone)]
+pub(crate) struct Snapshots {
+    store: Arc<dyn EventStore>,
+    epoch: watch::Receiver<Epoch>,
+    writing: Arc<Semaphore>,
+}
+
+impl Snapshots {
+    pub fn new(store: Arc<dyn EventStore>) -> Self {
+        Self { epoch: store.epoch(), store, writing: Arc::new(Semaphore::new(WRITING_MAX)) }
+    }
+
+    /// The state of a stream as it is durable. Where `at_least` says that the stream is at that version, durable or
+    /// queued, waits until it is durable or its epoch has ended.
+    ///
+    /// # Errors
+    /// [`SendError::Unavailable`] if the log cannot be read, or has an event that this program cannot read.
+    pub async fn load<A: Aggregate>(&self, stream: &StreamName, at_least: Option<u64>) -> Result<Folded<A>, SendError> {
+        let epoch = *self.epoch.borrow();
+        let mut head = self.store.head();
+        let mut folded = self.short_cut(stream, epoch).await?;
+        let waiting = async {
+            loop {
+                head.borrow_and_update();
+                self.read_on(stream, &mut folded).await?;
+                if folded.version >= at_least || *self.epoch.borrow() != epoch {
+                    return Ok(());
+                }
+                if head.changed().await.is_err() {
+                    return Err(unavailable("the log is being closed"));
+                }
+            }
+        };
+        tokio::time::timeout(QUEUED_WAIT, waiting).await.map_err(|_| unavailable("the log takes long to write"))??;
+        Ok(folded)
+    }
+
+    async fn short_cut<A: Aggregate>(&self, stream: &StreamName, epoch: Epoch) -> Result<Folded<A>, SendError> {
+        let Some(snapshot) = self.store.load_snapshot(stream).await.map_err(unreadable)? else {
+            return Ok(Folded::empty(epoch, true));
+        };
+        let bytes = snapshot.state.len();
+        let content: Option<Content<A>> = (snapshot.schema == SCHEMA)
+            .then(|| serde_json::from_str(&snapshot.state))
+            .and_then(|read| read.inspect_err(|error| tracing::warn!(%stream, %error, "a snapshot is ignored")).ok());
+        let last = self.store.read_stream(stream, snapshot.version, Direction::Forward, 1).await.map_err(unreadable)?;
+        Ok(match (content, last.first()) {
+            (Some(content), Some(event)) if event.version == snapshot.version && event.id == content.last_id => {
+                Folded {
+                    state: Arc::new(content.state),
+                    version: Some(snapshot.version),
+                    last_id: Some(event.id),
+                    last_at: Some(content.last_at),
+                    beneath: Beneath::Durable(event.position),
+                    epoch,
+                    window: Window::of(content.window, event.position),
+                    snapshot: Kept { version: Some(snapshot.version), bytes: Arc::new(AtomicUsize::new(bytes)) },
+                    read: true,
+                }
+            }
+            _ => Folded::empty(epoch, true),
+        })
+    }
+
+    async fn read_on<A: Aggregate>(&self, stream: &StreamName, folded: &mut Folded<A>) -> Result<(), SendError> {
+        loop {
+            let from = folded.version.map_or(0, |version| version + 1);
+            let page = self.store.read_stream(stream, from, Direction::Forward, PAGE).await.map_err(unreadable)?;
+            for event in &page {
+                fold(folded, event)?;
+            }
+            if page.len() < PAGE {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether so much has happened since the last snapshot that a new one is worth its while.
+    pub fn is_due<A: Aggregate>(folded: &Folded<A>) -> bool {
+        let after = |version: Option<u64>| version.map_or(0, |version| version + 1);
+        let bytes = folded.snapshot.bytes.load(Ordering::Relaxed) as u64;
+        after(folded.version) - after(folded.snapshot.version) >= EVENTS_MIN.max(bytes / BYTES_PER_EVENT)
+    }
+
+    /// Notes the state and gives the work that keeps it once it is durable; `None` if enough are being written.
+    pub fn take<A: Aggregate>(
+        &self,
+        stream: &StreamName,
+        folded: &mut Folded<A>,
+    ) -> Option<impl Future<Output = ()> + Send + use<A>> {
+        let permit = self.writing.clone().try_acquire_owned().ok()?;
+        let (version, last_id, last_at) = (folded.version?, folded.last_id?, folded.last_at?);
+        let (state, window, beneath) = (folded.state.clone(), folded.window.all(), folded.beneath.clone());
+        folded.snapshot.version = Some(version);
+        let bytes = folded.snapshot.bytes.clone();
+        let (store, stream) = (self.store.clone(), stream.clone());
+        Some(async move {
+            let _permit = permit;
+            if beneath.durable().await.is_err() {
+                return; // Its events are lost, and so is the state.
+            }
+            // A large state takes tens of milliseconds to write down: not on a thread that serves requests.
+            let written = tokio::task::spawn_blocking(move || {
+                serde_json::to_string(&ContentRef { state: &*state, last_id, last_at, window: &window })
+            });
+            let saved = match written.await {
+                Ok(Ok(state)) => {
+                    bytes.store(state.len(), Ordering::Relaxed);
+                    store.save_snapshot(&stream, StreamSnapshot { version, schema: SCHEMA, state }).await
+                }
+                Ok(Err(error)) => return tracing::warn!(%stream, %error, "a state cannot be written as a snapshot"),
+                Err(error) => return tracing::warn!(%stream, %error, "writing a snapshot was given up"),
+            };
+            if let Err(error) = saved {
+                tracing::warn!(%stream, %error, "a snapshot was not kept; the stream is read from its events");
+            }
+        })
+    }
+}
+
+fn fold<A: Aggregate>(folded: &mut Folded<A>, event: &RecordedEvent) -> Result<(), SendError> {
+    let decoded = A::decode(&event.event_type, event.schema_version, event.data.get()).map_err(|error| {
+        tracing::error!(stream = %event.stream, version = event.version, %error, "an event cannot be read");
+        unavailable(format_args!(
+            "version {} of `{}` cannot be read by this program: {error}",
+            event.version, event.stream
+        ))
+    })?;
+    Arc::make_mut(&mut folded.state).evolve(&decoded);
+    folded.version = Some(event.version);
+    folded.last_id = Some(event.id);
+    folded.last_at = folded.last_at.max(Some(event.metadata.occurred_at));
+    folded.beneath = Beneath::Durable(event.position);
+    folded.window.read(event);
+    Ok(())
+}
+
+fn unreadable(error: event_store::ReadError) -> SendError {
+    tracing::error!(%error, "the log cannot be read");
+    unavailable("the log cannot be read at the moment")
+}
+
+pub(crate) fn unavailable(detail: impl std::fmt::Display) -> SendError {
+    SendError::Unavailable { detail: detail.to_string() }
+}
