@@ -1,17 +1,319 @@
-//! The rules.
+//! The rules of a payment: what may be asked of it. What the provider says is judged in `results.rs`.
 
-use crate::aggregate::Rejected;
+use super::results;
+use super::{
+    CaptureRequested, Command, Event, ExpirePayment, MarkPaymentOutcomeUnknown, Payment, PaymentAuthorizationRequested,
+    PaymentExpired, PaymentOutcomeUnknown, PaymentVoided, RefundRequested, RequestKind, RequestPaymentAuthorization,
+    RequestPaymentCapture, RequestPaymentRefund, RequestPaymentVoid, RequestState, Status, VoidRequested,
+};
+use crate::aggregate::{Rejected, Timestamp};
+use crate::ids::RequestId;
+use crate::money::{Currency, Money};
+
+/// The most requests one payment makes of the provider: an authorisation, a capture, and what operators retry. More is
+/// a loop.
+pub const MAX_REQUESTS: usize = 100;
 
 /// Why the answer is no.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Rejection {
-    /// No such thing.
-    #[error("no such thing")]
+    /// Nothing was asked yet.
+    #[error("there is no such payment; request its authorization first")]
     NotFound,
+    /// Another authorisation was requested here.
+    #[error("an authorization was already requested here; a second one is another payment")]
+    AuthorizationExists,
+    /// It was given up before it began.
+    #[error("the payment was given up before its authorization was requested; start another payment")]
+    PaymentVoided,
+    /// Not an amount to ask for.
+    #[error("{0} cannot be asked for; an amount is more than 0 and at most {max} minor units", max = Money::MAX_TOTAL)]
+    AmountOutOfRange(Money),
+    /// Another currency than the payment's.
+    #[error("the payment is in {has}, not in {asked}; ask in its own currency")]
+    CurrencyMismatch {
+        /// The payment's.
+        has: Currency,
+        /// What was asked.
+        asked: Currency,
+    },
+    /// Nothing is held that could be taken.
+    #[error("the payment is not authorized; capture after its authorization, or start another payment")]
+    NotAuthorized,
+    /// Money is held.
+    #[error("the payment is authorized and its hold has not lapsed; capture or void it")]
+    PaymentAuthorized,
+    /// More than is held.
+    #[error("{asked} is more than the {authorized} authorized; capture at most that")]
+    CaptureExceedsAuthorized {
+        /// Asked for.
+        asked: Money,
+        /// Authorised.
+        authorized: Money,
+    },
+    /// A capture is on its way.
+    #[error("a capture is open; wait for its outcome")]
+    CaptureOpen,
+    /// A void is on its way.
+    #[error("a void is open; wait for its outcome")]
+    VoidOpen,
+    /// The money was taken.
+    #[error("the payment is captured; refund it to give the money back")]
+    AlreadyCaptured,
+    /// No money was taken.
+    #[error("the payment is not captured, there is nothing to refund; void it instead")]
+    NotCaptured,
+    /// More than can be given back.
+    #[error("{asked} is more than the {refundable} still to refund; refund at most that")]
+    RefundExceedsCaptured {
+        /// Asked for.
+        asked: Money,
+        /// Captured, neither refunded nor being refunded.
+        refundable: Money,
+    },
+    /// It succeeded after its end.
+    #[error("the payment succeeded after its end; void or refund it")]
+    SucceededLate,
+    /// The id stands for another request.
+    #[error("request {0} was made for something else; make another request")]
+    RequestReused(RequestId),
+    /// Too many requests.
+    #[error("this payment made {max} requests, the most there may be; start another payment", max = MAX_REQUESTS)]
+    TooManyRequests,
+    /// A result of a request that nobody made.
+    #[error("the payment made no request {0}; keep the result for reconciliation")]
+    UnknownRequest(RequestId),
+    /// A result that the request cannot have.
+    #[error("request {0} cannot have this result; keep it for reconciliation")]
+    ResultMismatch(RequestId),
+    /// A result about more than was asked, or in another currency.
+    #[error("the provider says {told}, where at most {asked} was asked for; keep the result for reconciliation")]
+    AmountMismatch {
+        /// What the provider says.
+        told: Money,
+        /// What was asked for.
+        asked: Money,
+    },
 }
+
+/// The codes of all rejections of a payment.
+pub const REJECTION_CODES: &[&str] = &[
+    "not-found",
+    "authorization-exists",
+    "payment-voided",
+    "amount-out-of-range",
+    "currency-mismatch",
+    "payment-not-authorized",
+    "payment-authorized",
+    "capture-exceeds-authorized",
+    "capture-open",
+    "void-open",
+    "payment-captured",
+    "payment-not-captured",
+    "refund-exceeds-captured",
+    "payment-succeeded-late",
+    "request-reused",
+    "too-many-requests",
+    "unknown-request",
+    "result-mismatch",
+    "amount-mismatch",
+];
 
 impl Rejected for Rejection {
     fn code(&self) -> &'static str {
-        "not-found"
+        match self {
+            Self::NotFound => "not-found",
+            Self::AuthorizationExists => "authorization-exists",
+            Self::PaymentVoided => "payment-voided",
+            Self::AmountOutOfRange(_) => "amount-out-of-range",
+            Self::CurrencyMismatch { .. } => "currency-mismatch",
+            Self::NotAuthorized => "payment-not-authorized",
+            Self::PaymentAuthorized => "payment-authorized",
+            Self::CaptureExceedsAuthorized { .. } => "capture-exceeds-authorized",
+            Self::CaptureOpen => "capture-open",
+            Self::VoidOpen => "void-open",
+            Self::AlreadyCaptured => "payment-captured",
+            Self::NotCaptured => "payment-not-captured",
+            Self::RefundExceedsCaptured { .. } => "refund-exceeds-captured",
+            Self::SucceededLate => "payment-succeeded-late",
+            Self::RequestReused(_) => "request-reused",
+            Self::TooManyRequests => "too-many-requests",
+            Self::UnknownRequest(_) => "unknown-request",
+            Self::ResultMismatch(_) => "result-mismatch",
+            Self::AmountMismatch { .. } => "amount-mismatch",
+        }
     }
+}
+
+pub(super) type Decision = Result<Vec<Event>, Rejection>;
+
+pub(super) fn decide(payment: &Payment, command: &Command, now: Timestamp) -> Decision {
+    match command {
+        Command::RequestPaymentAuthorization(c) => authorize(payment, c, now),
+        Command::RequestPaymentCapture(c) => capture(payment, c, now),
+        Command::RequestPaymentVoid(c) => void(payment, c, now),
+        Command::RequestPaymentRefund(c) => refund(payment, c, now),
+        Command::RecordProviderResult(c) => results::record(payment, c),
+        Command::MarkPaymentOutcomeUnknown(c) => mark_unknown(payment, c, now),
+        Command::ExpirePayment(c) => expire(payment, c, now),
+    }
+}
+
+/// Rule: one authorisation a payment, and none after it was given up.
+fn authorize(payment: &Payment, c: &RequestPaymentAuthorization, now: Timestamp) -> Decision {
+    if already_made(payment, &c.request_id, RequestKind::Authorization)? {
+        return Ok(vec![]);
+    }
+    match payment.status {
+        Status::None => {}
+        Status::Voided if payment.requests.is_empty() => return Err(Rejection::PaymentVoided),
+        Status::Requested
+        | Status::ActionRequired
+        | Status::Authorized
+        | Status::Captured
+        | Status::Voided
+        | Status::Expired
+        | Status::Declined
+        | Status::Refunded
+        | Status::SucceededLate => return Err(Rejection::AuthorizationExists),
+    }
+    check_range(c.amount)?;
+    Ok(vec![Event::PaymentAuthorizationRequested(PaymentAuthorizationRequested {
+        payment_id: c.payment_id,
+        order_id: c.order_id,
+        request_id: c.request_id,
+        amount: c.amount,
+        payment_method: c.payment_method.clone(),
+        attempt_group: c.attempt_group,
+        tags: c.tags.clone(),
+        placed_on: c.placed_on,
+        at: now,
+    })])
+}
+
+/// Rule: one capture of at most what is authorised, and none while a void is open.
+fn capture(payment: &Payment, c: &RequestPaymentCapture, now: Timestamp) -> Decision {
+    if already_made(payment, &c.request_id, RequestKind::Capture)? {
+        return Ok(vec![]);
+    }
+    match payment.status {
+        Status::None => return Err(Rejection::NotFound),
+        Status::Authorized => {}
+        Status::Captured | Status::Refunded => return Err(Rejection::AlreadyCaptured),
+        Status::SucceededLate => return Err(Rejection::SucceededLate),
+        Status::Requested | Status::ActionRequired | Status::Voided | Status::Expired | Status::Declined => {
+            return Err(Rejection::NotAuthorized);
+        }
+    }
+    if payment.has_open(RequestKind::Capture) {
+        return Err(Rejection::CaptureOpen);
+    }
+    if payment.has_open(RequestKind::Void) {
+        return Err(Rejection::VoidOpen);
+    }
+    check_room(payment)?;
+    check_currency(payment, c.amount)?;
+    check_range(c.amount)?;
+    if c.amount.amount > payment.authorized.amount {
+        return Err(Rejection::CaptureExceedsAuthorized { asked: c.amount, authorized: payment.authorized });
+    }
+    Ok(vec![Event::CaptureRequested(CaptureRequested { request_id: c.request_id, amount: c.amount, at: now })])
+}
+
+/// Rule: giving up is accepted at any time before capture, also while the outcome of the authorisation is not known.
+/// What never came is marked, so that it is refused when it comes.
+fn void(payment: &Payment, c: &RequestPaymentVoid, now: Timestamp) -> Decision {
+    if already_made(payment, &c.request_id, RequestKind::Void)? {
+        return Ok(vec![]);
+    }
+    match payment.status {
+        Status::None => {
+            let mark = PaymentVoided { order_id: c.order_id, request_id: None, provider_ref: None, amount: None };
+            return Ok(vec![Event::PaymentVoided(mark)]);
+        }
+        Status::Voided | Status::Expired | Status::Declined => return Ok(vec![]), // Nothing is held.
+        Status::Captured | Status::Refunded => return Err(Rejection::AlreadyCaptured),
+        Status::SucceededLate if payment.captured.amount > 0 => return Err(Rejection::AlreadyCaptured),
+        Status::Requested | Status::ActionRequired | Status::Authorized | Status::SucceededLate => {}
+    }
+    if payment.has_open(RequestKind::Void) {
+        return Ok(vec![]); // It is being let go.
+    }
+    if payment.has_open(RequestKind::Capture) {
+        return Err(Rejection::CaptureOpen);
+    }
+    check_room(payment)?;
+    Ok(vec![Event::VoidRequested(VoidRequested { request_id: c.request_id, at: now })])
+}
+
+/// Rule: refunded and being refunded together are at most what was captured.
+fn refund(payment: &Payment, c: &RequestPaymentRefund, now: Timestamp) -> Decision {
+    if already_made(payment, &c.request_id, RequestKind::Refund)? {
+        return Ok(vec![]);
+    }
+    if payment.status == Status::None {
+        return Err(Rejection::NotFound);
+    }
+    if payment.captured.amount == 0 {
+        return Err(Rejection::NotCaptured);
+    }
+    check_room(payment)?;
+    check_currency(payment, c.amount)?;
+    check_range(c.amount)?;
+    let refundable = payment.refundable();
+    if c.amount.amount > refundable.amount {
+        return Err(Rejection::RefundExceedsCaptured { asked: c.amount, refundable });
+    }
+    let (request_id, amount, reason) = (c.request_id, c.amount, c.reason.clone());
+    Ok(vec![Event::RefundRequested(RefundRequested { request_id, amount, reason, at: now })])
+}
+
+/// Rule: a request is unknown once, while the provider owes the answer. Waiting for the customer is no unknown outcome.
+fn mark_unknown(payment: &Payment, c: &MarkPaymentOutcomeUnknown, now: Timestamp) -> Decision {
+    let Some(request) = payment.requests.get(&c.request_id) else {
+        return Err(Rejection::UnknownRequest(c.request_id));
+    };
+    if request.state != RequestState::Open || payment.awaits_customer(request) {
+        return Ok(vec![]);
+    }
+    Ok(vec![Event::PaymentOutcomeUnknown(PaymentOutcomeUnknown { request_id: c.request_id, at: now })])
+}
+
+/// Rule: what nobody finished can end, and a hold that has lapsed. A success that comes later is a late one.
+fn expire(payment: &Payment, _: &ExpirePayment, now: Timestamp) -> Decision {
+    let expired = || Ok(vec![Event::PaymentExpired(PaymentExpired {})]);
+    match payment.status {
+        Status::None => Err(Rejection::NotFound),
+        Status::Voided | Status::Expired | Status::Declined => Ok(vec![]),
+        Status::Requested | Status::ActionRequired if payment.has_open(RequestKind::Void) => Err(Rejection::VoidOpen),
+        Status::Requested | Status::ActionRequired => expired(),
+        Status::Authorized if payment.has_open(RequestKind::Capture) => Err(Rejection::CaptureOpen),
+        Status::Authorized if payment.has_open(RequestKind::Void) => Err(Rejection::VoidOpen),
+        Status::Authorized if payment.capture_before.is_some_and(|until| until <= now) => expired(),
+        Status::Authorized => Err(Rejection::PaymentAuthorized),
+        Status::Captured | Status::Refunded => Err(Rejection::AlreadyCaptured),
+        Status::SucceededLate => Err(Rejection::SucceededLate),
+    }
+}
+
+/// Whether this very request was already made, as a repeat of its command makes it again.
+fn already_made(payment: &Payment, id: &RequestId, kind: RequestKind) -> Result<bool, Rejection> {
+    match payment.requests.get(id) {
+        None => Ok(false),
+        Some(request) if request.kind == kind => Ok(true),
+        Some(_) => Err(Rejection::RequestReused(*id)),
+    }
+}
+
+fn check_room(payment: &Payment) -> Result<(), Rejection> {
+    if payment.requests.len() >= MAX_REQUESTS { Err(Rejection::TooManyRequests) } else { Ok(()) }
+}
+
+fn check_range(amount: Money) -> Result<(), Rejection> {
+    if (1..=Money::MAX_TOTAL).contains(&amount.amount) { Ok(()) } else { Err(Rejection::AmountOutOfRange(amount)) }
+}
+
+fn check_currency(payment: &Payment, asked: Money) -> Result<(), Rejection> {
+    let has = payment.amount.currency;
+    if has == asked.currency { Ok(()) } else { Err(Rejection::CurrencyMismatch { has, asked: asked.currency }) }
 }

@@ -1,11 +1,29 @@
-//! Payment.
+//! Payment: one authorisation at the provider and what follows from it. An order's second authorisation is another
+//! payment. A request is an event before the provider is called; a result matches exactly one request.
+//!
+//! | from | by | to |
+//! |---|---|---|
+//! | (nothing) | RequestPaymentAuthorization | Requested |
+//! | (nothing) | RequestPaymentVoid | Voided, a mark: the late authorisation is then refused |
+//! | Requested | result ActionRequired | ActionRequired |
+//! | Requested, ActionRequired | result Authorized, Captured, Declined, Expired, Voided | the same name |
+//! | Requested, ActionRequired; Authorized past its `capture_before` | ExpirePayment | Expired |
+//! | Authorized | result Captured, Voided, Expired | the same name; CaptureFailed and VoidFailed stay |
+//! | Captured | result Refunded, for all of it | Refunded; RefundFailed and a part stay |
+//! | Voided, Expired, Declined | result Authorized or Captured for the first time | SucceededLate, never a silent resurrection |
+//! | SucceededLate | result Voided, Refunded | the same name |
+//!
+//! `PaymentOutcomeUnknown` marks an open *request*, in any state; only a result closes it. RequestPaymentVoid is
+//! accepted in every state before capture, with the authorisation still open too: both are then open, and Voided
+//! closes both. A late failure never downgrades, a result that was known is nothing.
 
 pub mod commands;
 pub mod decide;
 pub mod events;
+mod results;
 pub mod state;
 
 pub use commands::*;
-pub use decide::Rejection;
+pub use decide::{MAX_REQUESTS, REJECTION_CODES, Rejection};
 pub use events::*;
-pub use state::Payment;
+pub use state::{OpenRequest, Payment, Request, RequestKind, RequestState, Status};

@@ -1,17 +1,183 @@
-//! The rules.
+//! The rules of a shipment.
 
+use super::{
+    CancelShipment, Command, Event, PlanShipment, ReportShipmentLost, Shipment, ShipmentCancelled, ShipmentDelivered,
+    ShipmentDispatched, ShipmentLost, ShipmentPlanned, ShipmentReady, Status,
+};
 use crate::aggregate::Rejected;
+use crate::ids::OrderId;
+
+/// The most lines of a shipment, as of an order.
+pub const MAX_LINES: usize = 100;
+
+/// The longest reason, in characters.
+pub const MAX_REASON_CHARS: usize = 200;
 
 /// Why the answer is no.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Rejection {
-    /// No such thing.
-    #[error("no such thing")]
+    /// Nothing was planned.
+    #[error("there is no such shipment; it is planned when its order is confirmed")]
     NotFound,
+    /// The id is taken by another shipment.
+    #[error("this shipment is already planned for another order or with other lines; plan it under another id")]
+    AlreadyExists,
+    /// No lines, or too many.
+    #[error("{0} lines cannot be shipped together; give 1 to {max}", max = MAX_LINES)]
+    LineCount(usize),
+    /// Too long a reason.
+    #[error("a reason of {0} characters does not fit; give at most {max}", max = MAX_REASON_CHARS)]
+    ReasonLength(usize),
+    /// It is not to be shipped.
+    #[error("the shipment is cancelled; plan another one")]
+    Cancelled,
+    /// It is not packed yet.
+    #[error("the shipment is not packed yet; mark it ready first")]
+    NotReady,
+    /// It has not left.
+    #[error("the shipment has not left the house; it is dispatched when its order is paid and released")]
+    NotDispatched,
+    /// It has left.
+    #[error("the shipment has left the house and cannot be cancelled; have it returned")]
+    Dispatched,
+    /// It has arrived.
+    #[error("the shipment was delivered; it cannot be lost")]
+    Delivered,
+    /// It was given up.
+    #[error("the shipment was reported lost; a person settles what follows")]
+    Lost,
 }
+
+/// The codes of all rejections of a shipment.
+pub const REJECTION_CODES: &[&str] = &[
+    "not-found",
+    "already-exists",
+    "line-count",
+    "reason-length",
+    "shipment-cancelled",
+    "shipment-not-ready",
+    "shipment-not-dispatched",
+    "shipment-dispatched",
+    "shipment-delivered",
+    "shipment-lost",
+];
 
 impl Rejected for Rejection {
     fn code(&self) -> &'static str {
-        "not-found"
+        match self {
+            Self::NotFound => "not-found",
+            Self::AlreadyExists => "already-exists",
+            Self::LineCount(_) => "line-count",
+            Self::ReasonLength(_) => "reason-length",
+            Self::Cancelled => "shipment-cancelled",
+            Self::NotReady => "shipment-not-ready",
+            Self::NotDispatched => "shipment-not-dispatched",
+            Self::Dispatched => "shipment-dispatched",
+            Self::Delivered => "shipment-delivered",
+            Self::Lost => "shipment-lost",
+        }
     }
+}
+
+type Decision = Result<Vec<Event>, Rejection>;
+
+pub(super) fn decide(shipment: &Shipment, command: &Command) -> Decision {
+    match command {
+        Command::PlanShipment(c) => plan(shipment, c),
+        Command::MarkShipmentReady(_) => mark_ready(shipment),
+        Command::DispatchShipment(_) => dispatch(shipment),
+        Command::DeliverShipment(_) => deliver(shipment),
+        Command::ReportShipmentLost(c) => report_lost(shipment, c),
+        Command::CancelShipment(c) => cancel(shipment, c),
+    }
+}
+
+/// Rule: a shipment is planned once, and not after it was cancelled, even if the cancellation came first.
+fn plan(shipment: &Shipment, c: &PlanShipment) -> Decision {
+    match shipment.status {
+        Status::None if !(1..=MAX_LINES).contains(&c.lines.len()) => Err(Rejection::LineCount(c.lines.len())),
+        Status::None => {
+            let planned = ShipmentPlanned { order_id: c.order_id, lines: c.lines.clone() };
+            Ok(vec![Event::ShipmentPlanned(planned)])
+        }
+        Status::Cancelled => Err(Rejection::Cancelled),
+        Status::Planned | Status::Ready | Status::Dispatched | Status::Delivered | Status::Lost => {
+            let same = shipment.order_id == Some(c.order_id) && shipment.lines == c.lines;
+            if same { Ok(vec![]) } else { Err(Rejection::AlreadyExists) }
+        }
+    }
+}
+
+/// Rule: what is planned can be packed.
+fn mark_ready(shipment: &Shipment) -> Decision {
+    let order_id = order_of(shipment)?;
+    match shipment.status {
+        Status::Planned => Ok(vec![Event::ShipmentReady(ShipmentReady { order_id })]),
+        Status::Ready | Status::Dispatched | Status::Delivered | Status::Lost => Ok(vec![]),
+        Status::Cancelled => Err(Rejection::Cancelled),
+        Status::None => Err(Rejection::NotFound),
+    }
+}
+
+/// Rule: only what is packed leaves the house.
+fn dispatch(shipment: &Shipment) -> Decision {
+    let order_id = order_of(shipment)?;
+    match shipment.status {
+        Status::Ready => Ok(vec![Event::ShipmentDispatched(ShipmentDispatched { order_id })]),
+        Status::Dispatched | Status::Delivered | Status::Lost => Ok(vec![]),
+        Status::Planned => Err(Rejection::NotReady),
+        Status::Cancelled => Err(Rejection::Cancelled),
+        Status::None => Err(Rejection::NotFound),
+    }
+}
+
+/// Rule: only what has left can arrive, and not after it was given up.
+fn deliver(shipment: &Shipment) -> Decision {
+    let order_id = order_of(shipment)?;
+    match shipment.status {
+        Status::Dispatched => Ok(vec![Event::ShipmentDelivered(ShipmentDelivered { order_id })]),
+        Status::Delivered => Ok(vec![]),
+        Status::Lost => Err(Rejection::Lost),
+        Status::Planned | Status::Ready => Err(Rejection::NotDispatched),
+        Status::Cancelled => Err(Rejection::Cancelled),
+        Status::None => Err(Rejection::NotFound),
+    }
+}
+
+/// Rule: only what has left can get lost, and not after it arrived.
+fn report_lost(shipment: &Shipment, c: &ReportShipmentLost) -> Decision {
+    let order_id = order_of(shipment)?;
+    match shipment.status {
+        Status::Dispatched => {
+            let reason = checked_reason(&c.reason)?;
+            Ok(vec![Event::ShipmentLost(ShipmentLost { order_id, reason })])
+        }
+        Status::Lost => Ok(vec![]),
+        Status::Delivered => Err(Rejection::Delivered),
+        Status::Planned | Status::Ready => Err(Rejection::NotDispatched),
+        Status::Cancelled => Err(Rejection::Cancelled),
+        Status::None => Err(Rejection::NotFound),
+    }
+}
+
+/// Rule: what has not left can be called off. What never came is marked, so that it is refused when it comes.
+fn cancel(shipment: &Shipment, c: &CancelShipment) -> Decision {
+    match shipment.status {
+        Status::None | Status::Planned | Status::Ready => {
+            let order_id = shipment.order_id.unwrap_or(c.order_id);
+            let reason = checked_reason(&c.reason)?;
+            Ok(vec![Event::ShipmentCancelled(ShipmentCancelled { order_id, reason })])
+        }
+        Status::Cancelled => Ok(vec![]),
+        Status::Dispatched | Status::Delivered | Status::Lost => Err(Rejection::Dispatched),
+    }
+}
+
+fn order_of(shipment: &Shipment) -> Result<OrderId, Rejection> {
+    shipment.order_id.ok_or(Rejection::NotFound)
+}
+
+fn checked_reason(reason: &str) -> Result<String, Rejection> {
+    let chars = reason.chars().count();
+    if chars > MAX_REASON_CHARS { Err(Rejection::ReasonLength(chars)) } else { Ok(reason.to_owned()) }
 }

@@ -1,4 +1,14 @@
-//! Shipment.
+//! Shipment: what the warehouse packs and the carrier carries. Core: one shipment an order.
+//!
+//! | from | command | to |
+//! |---|---|---|
+//! | (nothing) | PlanShipment | Planned |
+//! | (nothing) | CancelShipment | Cancelled, a mark: the late plan is then refused |
+//! | Planned | MarkShipmentReady | Ready |
+//! | Planned, Ready | CancelShipment | Cancelled |
+//! | Ready | DispatchShipment (only the saga, after OrderDispatchAllowed) | Dispatched |
+//! | Dispatched | DeliverShipment | Delivered |
+//! | Dispatched | ReportShipmentLost | Lost |
 
 pub mod commands;
 pub mod decide;
@@ -6,6 +16,6 @@ pub mod events;
 pub mod state;
 
 pub use commands::*;
-pub use decide::Rejection;
+pub use decide::{MAX_LINES, MAX_REASON_CHARS, REJECTION_CODES, Rejection};
 pub use events::*;
-pub use state::Shipment;
+pub use state::{Shipment, Status};
