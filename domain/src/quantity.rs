@@ -27,6 +27,12 @@ impl Quantity {
         if (1..=Self::MAX).contains(&pieces) { Ok(Self(pieces)) } else { Err(QuantityError(pieces)) }
     }
 
+    /// The sum, at most [`Self::MAX`]. PlaceOrder refuses orders whose sums are more.
+    #[must_use]
+    pub fn saturating_plus(self, other: Self) -> Self {
+        Self((self.0 + other.0).min(Self::MAX)) // Both are at most a million: the sum is far from overflow.
+    }
+
     /// The number of pieces.
     pub fn get(self) -> i64 {
         self.0
