@@ -1,1 +1,77 @@
-//! .
+//! The read side: projectors fold the log into Postgres, queries answer from it.
+//!
+//! *Invariant:* nothing here writes to the log; everything here can be thrown away and folded again.
+//!
+//! `projection` says what a read model is and when an event is applied, `projections/` are the read models, `runner`
+//! feeds them, `checkpoint` makes their commits safe, `progress` says how far they are, `http/` answers.
+
+pub mod applied;
+pub mod changes;
+pub mod checkpoint;
+pub mod database;
+pub mod http;
+pub mod progress;
+pub mod projection;
+pub mod projections;
+mod runner;
+
+use std::sync::Arc;
+
+use event_store::EventStore;
+use serde::Deserialize;
+use service_kit::{Clock, Tasks};
+use tokio::sync::watch;
+
+pub use progress::{Progress, State, Status};
+
+use checkpoint::Slice;
+use database::Database;
+use runner::Runner;
+
+/// Settings of the read side.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The generation of tables to write and to answer from.
+    pub generation: i32,
+    /// Only these read models; none: all. A bench measures one at a time.
+    pub only: Vec<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { generation: 1, only: Vec::new() }
+    }
+}
+
+/// The running read side. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    /// How far the read models are.
+    pub progress: Arc<Progress>,
+    pub(crate) database: Database,
+    pub(crate) store: Arc<dyn EventStore>,
+    pub(crate) clock: Clock,
+    pub(crate) tasks: Tasks,
+}
+
+/// Starts to follow the log. `url` gives the database's URL once Postgres is ready to be asked; until then, and
+/// whenever it is gone, queries answer 503 and nothing else stands still.
+pub fn start(
+    store: Arc<dyn EventStore>,
+    url: watch::Receiver<Option<String>>,
+    clock: Clock,
+    tasks: Tasks,
+    config: &Config,
+) -> Handle {
+    let slice = Slice { generation: config.generation, partition: 0 };
+    let wanted = |name: &&'static str| config.only.is_empty() || config.only.iter().any(|only| only == name);
+    let names: Vec<&'static str> = projections::NAMES.iter().copied().filter(wanted).collect();
+    let progress = Progress::new(names.iter().copied());
+    let database = Database::new(url, &slice.schema());
+    let (feed, pools) = (Arc::clone(&store), database.clone());
+    let runner =
+        Runner { store: feed, database: pools, progress: Arc::clone(&progress), tasks: tasks.clone(), slice, names };
+    tasks.spawn("projections", runner.run());
+    Handle { progress, database, store, clock, tasks }
+}

@@ -1,0 +1,95 @@
+//! `applied`: up to which version a projection without a row per stream has followed each stream. It is what makes a
+//! sum safe to add to: the mark moves in the transaction that adds. Only the last version of a stream is kept.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use event_store::{RecordedEvent, StreamName};
+use sqlx::{PgConnection, Row as _};
+
+use crate::changes::{Changes, Head, column};
+
+/// The table. `memo` is what the projection must remember of the stream for its later events.
+pub const DDL: &str = "
+create table applied (
+    projection text collate \"C\" not null, stream text collate \"C\" not null, memo text not null,
+    stream_version bigint not null, global_position bigint not null, updated_at timestamptz not null,
+    primary key (projection, stream)
+) with (fillfactor = 80);
+";
+
+const LOAD: &str = "
+select stream, memo, stream_version, global_position, updated_at
+from applied where projection = $1 and stream = any($2)";
+
+const UPSERT: &str = "
+insert into applied as a
+select $1, * from unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::timestamptz[])
+on conflict (projection, stream) do update set (memo, stream_version, global_position, updated_at)
+  = (excluded.memo, excluded.stream_version, excluded.global_position, excluded.updated_at)
+where a.stream_version < excluded.stream_version";
+
+/// The marks of one projection.
+#[derive(Debug, Default)]
+pub struct Marks {
+    marks: Changes<String>,
+}
+
+impl Marks {
+    /// Looks up the marks of these events' streams.
+    ///
+    /// # Errors
+    /// What Postgres says.
+    pub async fn load(
+        &mut self,
+        sql: &mut PgConnection,
+        projection: &str,
+        events: &[Arc<RecordedEvent>],
+    ) -> Result<(), sqlx::Error> {
+        let missing: HashSet<StreamName> = self.marks.missing(events.iter().map(AsRef::as_ref)).into_iter().collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<&str> = missing.iter().map(StreamName::as_str).collect();
+        for row in sqlx::query(LOAD).bind(projection).bind(names).fetch_all(sql).await? {
+            let head = Head::stored(row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
+            let name: &str = row.try_get(0)?;
+            if let Ok(stream) = name.parse() {
+                self.marks.loaded(stream, head, row.try_get(1)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The version up to which a stream has been followed.
+    pub fn version(&self, stream: &StreamName) -> Option<u64> {
+        self.marks.version(stream)
+    }
+
+    /// Moves the mark to the event, and gives its memo.
+    pub fn mark(&mut self, event: &RecordedEvent) -> &mut String {
+        self.marks.row(event)
+    }
+
+    /// Writes the marks that moved. Whether there were any.
+    ///
+    /// # Errors
+    /// What Postgres says.
+    pub async fn write(&mut self, sql: &mut PgConnection, projection: &str) -> Result<bool, sqlx::Error> {
+        let changed = self.marks.changed();
+        if changed.is_empty() {
+            return Ok(false);
+        }
+        sqlx::query(UPSERT)
+            .bind(projection)
+            .bind(column(&changed, |(stream, _)| stream.to_string()))
+            .bind(column(&changed, |(_, row)| row.value.clone()))
+            .bind(column(&changed, |(_, row)| row.head.version_column()))
+            .bind(column(&changed, |(_, row)| row.head.position_column()))
+            .bind(column(&changed, |(_, row)| row.head.updated_at))
+            .execute(sql)
+            .await?;
+        self.marks.written();
+        Ok(true)
+    }
+}

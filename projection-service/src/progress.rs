@@ -1,0 +1,171 @@
+//! How far the read models are, for those who ask and those who wait. In memory: what it says is committed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use event_store::Position;
+use serde::Serialize;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// What a read model is doing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Its checkpoint is not known yet.
+    #[default]
+    Starting,
+    /// It follows the log.
+    Running,
+    /// An event cannot be applied; everything before it is. It is tried again now and then.
+    Stopped,
+    /// Postgres or the log cannot be reached; it goes on by itself.
+    Down,
+}
+
+/// How one read model stands.
+#[derive(Debug, Clone, Default)]
+pub struct Status {
+    /// Its name.
+    pub name: &'static str,
+    /// Everything at or below is in its rows.
+    pub position: Position,
+    /// What it is doing.
+    pub state: State,
+    /// The last thing that did not work, until it works again.
+    pub last_error: Option<String>,
+    /// Events folded since the start.
+    pub folded: u64,
+    /// Events of unknown types, moved past since the start.
+    pub skipped: u64,
+    /// When the last event folded occurred.
+    pub occurred_at: Option<DateTime<Utc>>,
+}
+
+/// Waiting for more would cost memory for nothing: there are never as many requests at once.
+const MOST_WAITERS: usize = 16_384;
+
+/// How far the read models are. Shared by the runner, which moves it, and the queries.
+#[derive(Debug)]
+pub struct Progress {
+    statuses: watch::Sender<Vec<Status>>,
+    /// Who waits for an order to settle. A std mutex: held for a map operation only.
+    waiting: Mutex<HashMap<Uuid, Waiting>>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    count: usize,
+    wake: Arc<Notify>,
+}
+
+impl Progress {
+    /// Nothing known yet of these read models.
+    pub fn new(names: impl IntoIterator<Item = &'static str>) -> Arc<Self> {
+        let statuses = names.into_iter().map(|name| Status { name, ..Status::default() }).collect();
+        Arc::new(Self { statuses: watch::channel(statuses).0, waiting: Mutex::default() })
+    }
+
+    /// How all of them stand.
+    pub fn statuses(&self) -> Vec<Status> {
+        self.statuses.borrow().clone()
+    }
+
+    /// The position that rows of these read models reflect at least: the lowest of theirs.
+    pub fn position(&self, of: &[&str]) -> Position {
+        lowest(&self.statuses.borrow(), of)
+    }
+
+    /// Whether the tables are there to be asked: all checkpoints are known.
+    pub fn is_ready(&self) -> bool {
+        self.statuses.borrow().iter().all(|status| status.state != State::Starting)
+    }
+
+    /// Waits until these read models have reached a position, at most until `deadline`. `false`: they have not. Safe
+    /// to drop while waiting.
+    pub async fn reached(&self, of: &[&str], position: Position, deadline: Instant) -> bool {
+        let mut statuses = self.statuses.subscribe();
+        let reached = statuses.wait_for(|statuses| lowest(statuses, of) >= position);
+        matches!(tokio::time::timeout_at(deadline, reached).await, Ok(Ok(_)))
+    }
+
+    /// Waits until all read models have reached a position; for tests and benches.
+    pub async fn all_reached(&self, position: Position, bound: Duration) -> bool {
+        let names: Vec<&'static str> = self.statuses.borrow().iter().map(|status| status.name).collect();
+        self.reached(&names, position, Instant::now() + bound).await
+    }
+
+    /// Changes what is known, and wakes who waits for it.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Vec<Status>)) {
+        self.statuses.send_modify(change);
+    }
+
+    /// Registers a wait for an order to settle; `None`: too many wait.
+    pub(crate) fn watch_order(self: &Arc<Self>, order: Uuid) -> Option<OrderWatch> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() >= MOST_WAITERS {
+            return None;
+        }
+        let entry = waiting.entry(order).or_default();
+        entry.count += 1;
+        Some(OrderWatch { progress: Arc::clone(self), order, wake: Arc::clone(&entry.wake) })
+    }
+
+    /// Wakes who waits for these orders.
+    pub(crate) fn wake(&self, orders: &[Uuid]) {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        orders.iter().filter_map(|order| waiting.get(order)).for_each(|entry| entry.wake.notify_waiters());
+    }
+}
+
+fn lowest(statuses: &[Status], of: &[&str]) -> Position {
+    statuses.iter().filter(|status| of.contains(&status.name)).map(|status| status.position).min().unwrap_or_default()
+}
+
+/// A registered wait for an order; ends when dropped.
+#[derive(Debug)]
+pub(crate) struct OrderWatch {
+    progress: Arc<Progress>,
+    order: Uuid,
+    /// Fires when one of the order's sagas has settled.
+    pub wake: Arc<Notify>,
+}
+
+impl Drop for OrderWatch {
+    fn drop(&mut self) {
+        let mut waiting = self.progress.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = waiting.get_mut(&self.order) {
+            entry.count -= 1;
+            if entry.count == 0 {
+                waiting.remove(&self.order);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_as_old_as_its_oldest_read_model() {
+        let progress = Progress::new(["orders", "payments"]);
+        progress.update(|statuses| statuses[0].position = Position(7));
+        assert_eq!(progress.position(&["orders", "payments"]), Position(0));
+        assert_eq!(progress.position(&["orders"]), Position(7));
+    }
+
+    #[tokio::test]
+    async fn a_wait_that_ends_leaves_nothing_behind() {
+        let progress = Progress::new([]);
+        let (first, second) = (progress.watch_order(Uuid::nil()).unwrap(), progress.watch_order(Uuid::nil()).unwrap());
+        drop(first);
+        assert_eq!(progress.waiting.lock().unwrap().len(), 1);
+        drop(second);
+        assert!(progress.waiting.lock().unwrap().is_empty());
+    }
+}

@@ -1,0 +1,171 @@
+//! `order_timeline`: what happened to an order, one row an event, over all streams that belong to it.
+//!
+//! Order, payment, shipment and saga streams belong to the order of their `partition_key`; of the stock streams those
+//! events that name an order. Of a saga only what people ask for is kept here: its whole story is its own stream.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use domain::DecodeError;
+use event_store::{RecordedEvent, StreamName};
+use serde::Deserialize;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::applied::Marks;
+use crate::changes::{Head, column, text};
+use crate::projection::Projection;
+
+/// The projection's name.
+pub const NAME: &str = "order_timeline";
+
+/// The table. The summary is the few fields of the event that people look for.
+pub const DDL: &str = "
+create table order_timeline (
+    order_id uuid not null, position bigint not null, event_id uuid not null, stream text not null,
+    event_type text not null, version bigint not null, actor text not null, correlation_id uuid not null,
+    causation_id uuid not null, trace_id text, summary text not null, occurred_at timestamptz not null,
+    stream_version bigint not null, global_position bigint not null, updated_at timestamptz not null,
+    primary key (order_id, position)
+);
+";
+
+const INSERT: &str = "
+insert into order_timeline
+select * from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::text[],
+    $8::uuid[], $9::uuid[], $10::text[], $11::text[], $12::timestamptz[], $13::bigint[], $14::bigint[],
+    $15::timestamptz[])
+on conflict (order_id, position) do nothing";
+
+/// A saga's events that belong into an order's timeline.
+const OF_SAGAS: &[&str] = &[
+    "SagaStarted",
+    "StepFailed",
+    "StepRetryScheduled",
+    "CompensationStarted",
+    "SagaCompleted",
+    "SagaCompensated",
+    "SagaHandedOver",
+    "SagaNeedsAttention",
+];
+
+/// The fields that a summary is made of, where the event has them.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Telling {
+    order_id: Option<Uuid>,
+    amount: Option<domain::money::Money>,
+    quantity: Option<i64>,
+    step: Option<String>,
+    reason: Option<String>,
+    decline_code: Option<String>,
+    failure_code: Option<String>,
+    failure: Option<domain::saga::Failure>,
+    to: Option<String>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    order_id: Uuid,
+    event: Arc<RecordedEvent>,
+    summary: String,
+}
+
+/// The projection.
+#[derive(Debug, Default)]
+pub struct OrderTimeline {
+    marks: Marks,
+    entries: Vec<Entry>,
+}
+
+#[async_trait]
+impl Projection for OrderTimeline {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn takes(&self, stream: &StreamName) -> bool {
+        matches!(stream.category(), "order" | "payment" | "shipment" | "stock")
+            || stream.category().starts_with("saga_")
+    }
+
+    async fn load(&mut self, sql: &mut PgConnection, events: &[Arc<RecordedEvent>]) -> Result<(), sqlx::Error> {
+        self.marks.load(sql, NAME, events).await
+    }
+
+    fn version(&self, stream: &StreamName) -> Option<u64> {
+        self.marks.version(stream)
+    }
+
+    fn fold(&mut self, event: &RecordedEvent) -> Result<(), DecodeError> {
+        self.marks.mark(event);
+        let of_saga = event.stream.category().starts_with("saga_");
+        if of_saga && !OF_SAGAS.contains(&&*event.event_type) {
+            return Ok(());
+        }
+        // An event that says none of this has an empty summary; whether it can be read is for its own projection to say.
+        let telling: Telling = serde_json::from_str(event.data.get()).unwrap_or_default();
+        let of_stock = event.stream.category() == "stock";
+        let key = if of_stock { telling.order_id } else { Uuid::try_parse(&event.metadata.partition_key).ok() };
+        if let Some(order_id) = key {
+            self.entries.push(Entry { order_id, event: Arc::new(event.clone()), summary: summary(&telling) });
+        }
+        Ok(())
+    }
+
+    fn skip(&mut self, event: &RecordedEvent) {
+        self.marks.mark(event);
+    }
+
+    async fn write(&mut self, sql: &mut PgConnection) -> Result<(), sqlx::Error> {
+        if !self.marks.write(sql, NAME).await? || self.entries.is_empty() {
+            return Ok(());
+        }
+        write(&self.entries, sql).await?;
+        self.entries.clear();
+        Ok(())
+    }
+}
+
+fn summary(telling: &Telling) -> String {
+    let failure = telling.failure.as_ref().map(ToString::to_string);
+    let parts = [
+        telling.step.clone(),
+        telling.to.as_ref().map(|to| format!("to {to}")),
+        telling.amount.map(|amount| amount.to_string()),
+        telling.quantity.map(|quantity| format!("{quantity} pieces")),
+        telling.reason.clone(),
+        telling.decline_code.clone(),
+        telling.failure_code.clone(),
+        failure,
+    ];
+    text(&parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
+}
+
+/// The trace id is the second part of a W3C `traceparent`.
+fn trace_id(event: &RecordedEvent) -> Option<String> {
+    event.metadata.traceparent.as_deref()?.split('-').nth(1).map(text)
+}
+
+async fn write(entries: &[Entry], sql: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let heads: Vec<Head> = entries.iter().map(|entry| Head::of(&entry.event)).collect();
+    sqlx::query(INSERT)
+        .bind(column(entries, |entry| entry.order_id))
+        .bind(column(&heads, Head::position_column))
+        .bind(column(entries, |entry| entry.event.id))
+        .bind(column(entries, |entry| entry.event.stream.to_string()))
+        .bind(column(entries, |entry| text(&entry.event.event_type)))
+        .bind(column(&heads, Head::version_column))
+        .bind(column(entries, |entry| text(&entry.event.metadata.actor)))
+        .bind(column(entries, |entry| entry.event.metadata.correlation_id))
+        .bind(column(entries, |entry| entry.event.metadata.causation_id))
+        .bind(column(entries, |entry| trace_id(&entry.event)))
+        .bind(column(entries, |entry| entry.summary.clone()))
+        .bind(column(&heads, |head| head.updated_at))
+        .bind(column(&heads, Head::version_column))
+        .bind(column(&heads, Head::position_column))
+        .bind(column(&heads, |head| head.updated_at))
+        .execute(sql)
+        .await
+        .map(|_| ())
+}

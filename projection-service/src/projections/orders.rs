@@ -1,0 +1,283 @@
+//! `orders` and their `order_lines`, from the order's stream. What was frozen when the order was placed is written
+//! once; afterwards only status, hold, reason and moments change.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use domain::DecodeError;
+use domain::order::{Event, HoldReason, OrderPlaced, RejectReason};
+use event_store::{RecordedEvent, StreamName};
+use sqlx::types::Json;
+use sqlx::{PgConnection, Row as _};
+use uuid::Uuid;
+
+use super::{stream_named, uuid_of, uuids_of};
+use crate::changes::{Changes, Head, Row, column, text};
+use crate::projection::Projection;
+
+/// The projection's name.
+pub const NAME: &str = "orders";
+
+/// The tables. `placed_at` is null only where a stream does not begin with a known `OrderPlaced`; queries leave it out.
+pub const DDL: &str = "
+create table orders (
+    id uuid primary key, number text not null, customer_id uuid not null, status text not null, held_reason text,
+    currency text not null, subtotal bigint not null, discount bigint not null, tax bigint not null,
+    shipping bigint not null, total bigint not null, item_count bigint not null, tags jsonb not null,
+    payment_method text not null, placed_at timestamptz, confirmed_at timestamptz, shipped_at timestamptz,
+    completed_at timestamptz, cancelled_at timestamptz, reason text, shipment_id uuid,
+    stream_version bigint not null, global_position bigint not null, updated_at timestamptz not null
+) with (fillfactor = 80);
+create index orders_by_number on orders (number);
+create index orders_by_time on orders (placed_at, id);
+create index orders_by_customer on orders (customer_id, placed_at, id);
+create index orders_by_status on orders (status, placed_at, id);
+create table order_lines (
+    order_id uuid not null, line integer not null, sku text not null, location text not null, name text not null,
+    quantity bigint not null, unit_price bigint not null, net bigint not null, discount_share bigint not null,
+    tax_share bigint not null, currency text not null,
+    stream_version bigint not null, global_position bigint not null, updated_at timestamptz not null,
+    primary key (order_id, line)
+);
+create index order_lines_by_sku on order_lines (sku, order_id);
+";
+
+const LOAD: &str = "
+select id, status, held_reason, placed_at, confirmed_at, shipped_at, completed_at, cancelled_at, reason, shipment_id,
+       stream_version, global_position, updated_at
+from orders where id = any($1)";
+
+const UPSERT: &str = "
+insert into orders as o (id, number, customer_id, currency, subtotal, discount, tax, shipping, total, item_count, tags,
+    payment_method, status, held_reason, placed_at, confirmed_at, shipped_at, completed_at, cancelled_at, reason,
+    shipment_id, stream_version, global_position, updated_at)
+select * from unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[],
+    $8::bigint[], $9::bigint[], $10::bigint[], $11::jsonb[], $12::text[], $13::text[], $14::text[], $15::timestamptz[],
+    $16::timestamptz[], $17::timestamptz[], $18::timestamptz[], $19::timestamptz[], $20::text[], $21::uuid[],
+    $22::bigint[], $23::bigint[], $24::timestamptz[])
+on conflict (id) do update set (status, held_reason, placed_at, confirmed_at, shipped_at, completed_at, cancelled_at,
+    reason, shipment_id, stream_version, global_position, updated_at)
+  = (excluded.status, excluded.held_reason, excluded.placed_at, excluded.confirmed_at, excluded.shipped_at,
+    excluded.completed_at, excluded.cancelled_at, excluded.reason, excluded.shipment_id, excluded.stream_version,
+    excluded.global_position, excluded.updated_at)
+where o.stream_version < excluded.stream_version";
+
+const INSERT_LINES: &str = "
+insert into order_lines
+select * from unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],
+    $8::bigint[], $9::bigint[], $10::bigint[], $11::text[], $12::bigint[], $13::bigint[], $14::timestamptz[])
+on conflict (order_id, line) do nothing";
+
+/// What changes in an order's row, and, until it is written, what never does.
+#[derive(Debug, Clone, Default)]
+struct Order {
+    status: String,
+    held_reason: Option<String>,
+    placed_at: Option<DateTime<Utc>>,
+    confirmed_at: Option<DateTime<Utc>>,
+    shipped_at: Option<DateTime<Utc>>,
+    completed_at: Option<DateTime<Utc>>,
+    cancelled_at: Option<DateTime<Utc>>,
+    reason: Option<String>,
+    shipment_id: Option<Uuid>,
+    /// Placed in this batch: the rest of the row, and the event's head for the lines.
+    placed: Option<(Arc<OrderPlaced>, Head)>,
+}
+
+/// The projection.
+#[derive(Debug, Default)]
+pub struct Orders {
+    orders: Changes<Order>,
+}
+
+#[async_trait]
+impl Projection for Orders {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn takes(&self, stream: &StreamName) -> bool {
+        stream.category() == "order" && uuid_of(stream).is_some()
+    }
+
+    async fn load(&mut self, sql: &mut PgConnection, events: &[Arc<RecordedEvent>]) -> Result<(), sqlx::Error> {
+        let missing = self.orders.missing(events.iter().map(AsRef::as_ref));
+        if missing.is_empty() {
+            return Ok(());
+        }
+        for row in sqlx::query(LOAD).bind(uuids_of(&missing)).fetch_all(sql).await? {
+            let head = Head::stored(row.try_get(10)?, row.try_get(11)?, row.try_get(12)?);
+            let order = Order {
+                status: row.try_get(1)?,
+                held_reason: row.try_get(2)?,
+                placed_at: row.try_get(3)?,
+                confirmed_at: row.try_get(4)?,
+                shipped_at: row.try_get(5)?,
+                completed_at: row.try_get(6)?,
+                cancelled_at: row.try_get(7)?,
+                reason: row.try_get(8)?,
+                shipment_id: row.try_get(9)?,
+                placed: None,
+            };
+            if let Some(stream) = stream_named("order", row.try_get::<Uuid, _>(0)?) {
+                self.orders.loaded(stream, head, order);
+            }
+        }
+        Ok(())
+    }
+
+    fn version(&self, stream: &StreamName) -> Option<u64> {
+        self.orders.version(stream)
+    }
+
+    fn fold(&mut self, event: &RecordedEvent) -> Result<(), DecodeError> {
+        let decoded = Event::decode(&event.event_type, event.schema_version, event.data.get())?;
+        fold(self.orders.row(event), event, decoded);
+        Ok(())
+    }
+
+    fn skip(&mut self, event: &RecordedEvent) {
+        self.orders.row(event);
+    }
+
+    async fn write(&mut self, sql: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let changed = self.orders.changed();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        write_orders(&changed, sql).await?;
+        write_lines(&changed, sql).await?;
+        self.orders.changed_mut(|order| order.placed = None);
+        self.orders.written();
+        Ok(())
+    }
+}
+
+fn fold(order: &mut Order, event: &RecordedEvent, decoded: Event) {
+    let at = Some(event.metadata.occurred_at);
+    match decoded {
+        Event::OrderPlaced(e) => {
+            order.status = "pending".to_owned();
+            order.placed_at = Some(e.placed_at);
+            order.placed = Some((Arc::new(e), Head::of(event)));
+        }
+        Event::OrderRiskAssessed(_) => {}
+        Event::OrderConfirmed(_) => {
+            order.status = "confirmed".to_owned();
+            order.confirmed_at = at;
+        }
+        Event::OrderRejected(e) => {
+            order.status = "rejected".to_owned();
+            order.reason = Some(reject_reason(e.reason).to_owned());
+            order.cancelled_at = at;
+        }
+        Event::OrderHeld(e) => order.held_reason = Some(hold_reason(e.reason).to_owned()),
+        Event::OrderHoldReleased(_) => order.held_reason = None,
+        Event::OrderCancellationRequested(e) => {
+            order.status = "cancel_pending".to_owned();
+            order.reason = Some(text(&e.reason));
+        }
+        Event::OrderCancelled(e) => {
+            order.status = "cancelled".to_owned();
+            order.reason = Some(text(&e.reason));
+            order.cancelled_at = at;
+        }
+        Event::OrderDispatchAllowed(_) => order.status = "dispatching".to_owned(),
+        Event::OrderShipped(e) => {
+            order.status = "shipped".to_owned();
+            order.shipment_id = Some(e.shipment_id.0);
+            order.shipped_at = at;
+        }
+        Event::OrderCompleted(_) => {
+            order.status = "completed".to_owned();
+            order.completed_at = at;
+        }
+    }
+}
+
+fn reject_reason(reason: RejectReason) -> &'static str {
+    match reason {
+        RejectReason::OutOfStock => "out_of_stock",
+        RejectReason::Contention => "contention",
+        RejectReason::PaymentDeclined => "payment_declined",
+        RejectReason::PaymentTimeout => "payment_timeout",
+        RejectReason::ReservationExpired => "reservation_expired",
+        RejectReason::Fraud => "fraud",
+    }
+}
+
+fn hold_reason(reason: HoldReason) -> &'static str {
+    match reason {
+        HoldReason::HighRiskOfFraud => "HIGH_RISK_OF_FRAUD",
+        HoldReason::AwaitingPayment => "AWAITING_PAYMENT",
+        HoldReason::IncorrectAddress => "INCORRECT_ADDRESS",
+        HoldReason::InventoryOutOfStock => "INVENTORY_OUT_OF_STOCK",
+        HoldReason::AwaitingReturnItems => "AWAITING_RETURN_ITEMS",
+        HoldReason::Other => "OTHER",
+    }
+}
+
+type Changed<'r> = (&'r StreamName, &'r Row<Order>);
+
+async fn write_orders(changed: &[Changed<'_>], sql: &mut PgConnection) -> Result<(), sqlx::Error> {
+    // An order placed in an earlier batch keeps its frozen columns: the upsert does not name them.
+    let frozen = |row: &Changed<'_>| row.1.value.placed.as_ref().map(|(placed, _)| Arc::clone(placed));
+    let placed = column(changed, frozen);
+    let amount = |of: fn(&OrderPlaced) -> i64| column(&placed, |placed| placed.as_deref().map_or(0, of));
+    let tags = |placed: &OrderPlaced| placed.tags.iter().map(|tag| text(tag)).collect::<Vec<_>>();
+    sqlx::query(UPSERT)
+        .bind(column(changed, |(stream, _)| uuid_of(stream).unwrap_or_default()))
+        .bind(column(&placed, |p| p.as_ref().map_or_else(String::new, |p| text(&p.number))))
+        .bind(column(&placed, |p| p.as_ref().map_or_else(Uuid::nil, |p| p.customer_id.0)))
+        .bind(column(&placed, |p| p.as_ref().map_or_else(String::new, |p| p.totals.total.currency.to_string())))
+        .bind(amount(|p| p.totals.subtotal.amount))
+        .bind(amount(|p| p.totals.discount.amount))
+        .bind(amount(|p| p.totals.tax.amount))
+        .bind(amount(|p| p.totals.shipping.amount))
+        .bind(amount(|p| p.totals.total.amount))
+        .bind(amount(|p| p.lines.iter().map(|line| line.quantity.get()).sum()))
+        .bind(column(&placed, |p| Json(p.as_deref().map(tags).unwrap_or_default())))
+        .bind(column(&placed, |p| p.as_ref().map_or_else(String::new, |p| text(&p.payment_method))))
+        .bind(column(changed, |(_, row)| row.value.status.clone()))
+        .bind(column(changed, |(_, row)| row.value.held_reason.clone()))
+        .bind(column(changed, |(_, row)| row.value.placed_at))
+        .bind(column(changed, |(_, row)| row.value.confirmed_at))
+        .bind(column(changed, |(_, row)| row.value.shipped_at))
+        .bind(column(changed, |(_, row)| row.value.completed_at))
+        .bind(column(changed, |(_, row)| row.value.cancelled_at))
+        .bind(column(changed, |(_, row)| row.value.reason.clone()))
+        .bind(column(changed, |(_, row)| row.value.shipment_id))
+        .bind(column(changed, |(_, row)| row.head.version_column()))
+        .bind(column(changed, |(_, row)| row.head.position_column()))
+        .bind(column(changed, |(_, row)| row.head.updated_at))
+        .execute(sql)
+        .await
+        .map(|_| ())
+}
+
+async fn write_lines(changed: &[Changed<'_>], sql: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let placed = changed.iter().filter_map(|(_, row)| row.value.placed.as_ref());
+    let lines: Vec<_> = placed.flat_map(|(p, head)| p.lines.iter().map(move |line| (p.order_id, line, head))).collect();
+    if lines.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(INSERT_LINES)
+        .bind(column(&lines, |(order_id, ..)| order_id.0))
+        .bind(column(&lines, |(_, line, _)| i32::try_from(line.line).unwrap_or(i32::MAX)))
+        .bind(column(&lines, |(_, line, _)| line.item.sku.to_string()))
+        .bind(column(&lines, |(_, line, _)| line.item.location.to_string()))
+        .bind(column(&lines, |(_, line, _)| text(&line.name)))
+        .bind(column(&lines, |(_, line, _)| line.quantity.get()))
+        .bind(column(&lines, |(_, line, _)| line.unit_price.amount))
+        .bind(column(&lines, |(_, line, _)| line.net.amount))
+        .bind(column(&lines, |(_, line, _)| line.discount_share.amount))
+        .bind(column(&lines, |(_, line, _)| line.tax_share.amount))
+        .bind(column(&lines, |(_, line, _)| line.net.currency.to_string()))
+        .bind(column(&lines, |(.., head)| head.version_column()))
+        .bind(column(&lines, |(.., head)| head.position_column()))
+        .bind(column(&lines, |(.., head)| head.updated_at))
+        .execute(sql)
+        .await
+        .map(|_| ())
+}

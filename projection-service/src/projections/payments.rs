@@ -1,0 +1,428 @@
+//! `payments` and their `payments_ledger`, from the payment's stream.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, NaiveDate, Utc};
+use domain::DecodeError;
+use domain::money::Money;
+use domain::payment::{Event, LateSuccess};
+use event_store::{RecordedEvent, StreamName};
+use sqlx::{PgConnection, Row as _};
+use uuid::Uuid;
+
+use super::{stream_named, uuid_of, uuids_of};
+use crate::changes::{Changes, Head, Row, column, text};
+use crate::projection::Projection;
+
+/// The projection's name.
+pub const NAME: &str = "payments";
+
+/// The tables. `attempt_group` is null for a payment that was given up before it began.
+pub const DDL: &str = "
+create table payments (
+    id uuid primary key, order_id uuid not null, attempt_group integer, state text not null,
+    outcome_unknown boolean not null, open_kind text, currency text, amount bigint not null, authorized bigint not null,
+    captured bigint not null, refunded bigint not null, voided bigint not null, payment_method text not null,
+    provider_ref text, action_url text, failure_code text, placed_on date, requested_at timestamptz,
+    capture_before timestamptz,
+    stream_version bigint not null, global_position bigint not null, updated_at timestamptz not null
+) with (fillfactor = 80);
+create index payments_by_order on payments (order_id);
+create table payments_ledger (
+    entry_id uuid primary key, payment_id uuid not null, order_id uuid not null, kind text not null,
+    state text not null, amount bigint, currency text, provider text, provider_ref text, request_id uuid, detail text,
+    occurred_at timestamptz not null,
+    stream_version bigint not null, global_position bigint not null, updated_at timestamptz not null
+);
+create index payments_ledger_by_payment on payments_ledger (payment_id, stream_version);
+";
+
+const LOAD: &str = "
+select id, order_id, attempt_group, state, outcome_unknown, open_kind, currency, amount, authorized, captured, refunded,
+       voided, payment_method, provider_ref, action_url, failure_code, placed_on, requested_at, capture_before,
+       stream_version, global_position, updated_at
+from payments where id = any($1)";
+
+const UPSERT: &str = "
+insert into payments as p
+select * from unnest($1::uuid[], $2::uuid[], $3::integer[], $4::text[], $5::boolean[], $6::text[], $7::text[],
+    $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::text[], $14::text[], $15::text[],
+    $16::text[], $17::date[], $18::timestamptz[], $19::timestamptz[], $20::bigint[], $21::bigint[], $22::timestamptz[])
+on conflict (id) do update set (order_id, attempt_group, state, outcome_unknown, open_kind, currency, amount,
+    authorized, captured, refunded, voided, payment_method, provider_ref, action_url, failure_code, placed_on,
+    requested_at, capture_before, stream_version, global_position, updated_at)
+  = (excluded.order_id, excluded.attempt_group, excluded.state, excluded.outcome_unknown, excluded.open_kind,
+    excluded.currency, excluded.amount, excluded.authorized, excluded.captured, excluded.refunded, excluded.voided,
+    excluded.payment_method, excluded.provider_ref, excluded.action_url, excluded.failure_code, excluded.placed_on,
+    excluded.requested_at, excluded.capture_before, excluded.stream_version, excluded.global_position,
+    excluded.updated_at)
+where p.stream_version < excluded.stream_version";
+
+const INSERT_ENTRIES: &str = "
+insert into payments_ledger
+select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[],
+    $9::text[], $10::uuid[], $11::text[], $12::timestamptz[], $13::bigint[], $14::bigint[], $15::timestamptz[])
+on conflict (entry_id) do nothing";
+
+#[derive(Debug, Clone, Default)]
+struct Payment {
+    order_id: Uuid,
+    attempt_group: Option<i32>,
+    state: String,
+    outcome_unknown: bool,
+    /// What the open request asks of the provider; names the kind of an unknown outcome.
+    open_kind: Option<String>,
+    currency: Option<String>,
+    amount: i64,
+    authorized: i64,
+    captured: i64,
+    refunded: i64,
+    voided: i64,
+    payment_method: String,
+    provider_ref: Option<String>,
+    action_url: Option<String>,
+    failure_code: Option<String>,
+    placed_on: Option<NaiveDate>,
+    requested_at: Option<DateTime<Utc>>,
+    capture_before: Option<DateTime<Utc>>,
+}
+
+/// What a payment event says about money, as one line of the ledger.
+#[derive(Debug)]
+struct Entry {
+    entry_id: Uuid,
+    payment_id: Uuid,
+    order_id: Uuid,
+    kind: String,
+    state: &'static str,
+    amount: Option<i64>,
+    currency: Option<String>,
+    provider: Option<String>,
+    provider_ref: Option<String>,
+    request_id: Option<Uuid>,
+    detail: Option<String>,
+    head: Head,
+}
+
+/// The part of an entry that differs by event.
+#[derive(Debug, Default)]
+struct Said {
+    kind: &'static str,
+    state: &'static str,
+    amount: Option<i64>,
+    provider_ref: Option<String>,
+    request_id: Option<Uuid>,
+    detail: Option<String>,
+}
+
+/// The projection.
+#[derive(Debug, Default)]
+pub struct Payments {
+    payments: Changes<Payment>,
+    entries: Vec<Entry>,
+}
+
+#[async_trait]
+impl Projection for Payments {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn takes(&self, stream: &StreamName) -> bool {
+        stream.category() == "payment" && uuid_of(stream).is_some()
+    }
+
+    async fn load(&mut self, sql: &mut PgConnection, events: &[Arc<RecordedEvent>]) -> Result<(), sqlx::Error> {
+        let missing = self.payments.missing(events.iter().map(AsRef::as_ref));
+        if missing.is_empty() {
+            return Ok(());
+        }
+        for row in sqlx::query(LOAD).bind(uuids_of(&missing)).fetch_all(sql).await? {
+            let head = Head::stored(row.try_get(19)?, row.try_get(20)?, row.try_get(21)?);
+            let payment = Payment {
+                order_id: row.try_get(1)?,
+                attempt_group: row.try_get(2)?,
+                state: row.try_get(3)?,
+                outcome_unknown: row.try_get(4)?,
+                open_kind: row.try_get(5)?,
+                currency: row.try_get(6)?,
+                amount: row.try_get(7)?,
+                authorized: row.try_get(8)?,
+                captured: row.try_get(9)?,
+                refunded: row.try_get(10)?,
+                voided: row.try_get(11)?,
+                payment_method: row.try_get(12)?,
+                provider_ref: row.try_get(13)?,
+                action_url: row.try_get(14)?,
+                failure_code: row.try_get(15)?,
+                placed_on: row.try_get(16)?,
+                requested_at: row.try_get(17)?,
+                capture_before: row.try_get(18)?,
+            };
+            if let Some(stream) = stream_named("payment", row.try_get::<Uuid, _>(0)?) {
+                self.payments.loaded(stream, head, payment);
+            }
+        }
+        Ok(())
+    }
+
+    fn version(&self, stream: &StreamName) -> Option<u64> {
+        self.payments.version(stream)
+    }
+
+    fn fold(&mut self, event: &RecordedEvent) -> Result<(), DecodeError> {
+        let decoded = Event::decode(&event.event_type, event.schema_version, event.data.get())?;
+        let payment = self.payments.row(event);
+        let said = fold(payment, event, decoded);
+        let provider = event.metadata.actor.strip_prefix("provider:").map(text);
+        // An outcome that is unknown is one of the request that is open.
+        let kind = if said.kind.is_empty() { payment.open_kind.clone() } else { Some(said.kind.to_owned()) };
+        self.entries.push(Entry {
+            entry_id: event.id,
+            payment_id: uuid_of(&event.stream).unwrap_or_default(),
+            order_id: payment.order_id,
+            kind: kind.unwrap_or_else(|| "authorize".to_owned()),
+            state: said.state,
+            amount: said.amount,
+            currency: payment.currency.clone(),
+            provider,
+            provider_ref: said.provider_ref,
+            request_id: said.request_id,
+            detail: said.detail,
+            head: Head::of(event),
+        });
+        Ok(())
+    }
+
+    fn skip(&mut self, event: &RecordedEvent) {
+        self.payments.row(event);
+    }
+
+    async fn write(&mut self, sql: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let changed = self.payments.changed();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        write_payments(&changed, sql).await?;
+        if !self.entries.is_empty() {
+            write_entries(&self.entries, sql).await?;
+        }
+        self.entries.clear();
+        self.payments.written();
+        Ok(())
+    }
+}
+
+/// Moves the payment and says what goes into the ledger.
+fn fold(payment: &mut Payment, event: &RecordedEvent, decoded: Event) -> Said {
+    let said = |kind: &'static str, state: &'static str, request_id: Uuid| {
+        let request_id = Some(request_id);
+        Said { kind, state, request_id, ..Said::default() }
+    };
+    match decoded {
+        Event::PaymentAuthorizationRequested(e) => {
+            payment.order_id = e.order_id.0;
+            payment.attempt_group = Some(i32::try_from(e.attempt_group).unwrap_or(i32::MAX));
+            (payment.currency, payment.amount) = (Some(e.amount.currency.to_string()), e.amount.amount);
+            payment.payment_method = text(&e.payment_method);
+            (payment.placed_on, payment.requested_at) = (Some(e.placed_on), Some(e.at));
+            ask(payment, "requested", "authorize");
+            Said { amount: Some(e.amount.amount), ..said("authorize", "requested", e.request_id.0) }
+        }
+        Event::PaymentActionRequired(e) => {
+            payment.state = "action_required".to_owned();
+            payment.outcome_unknown = false;
+            payment.action_url = Some(text(&e.action_url));
+            Said {
+                provider_ref: refer(payment, e.provider_ref),
+                ..said("authorize", "action_required", e.request_id.0)
+            }
+        }
+        Event::PaymentAuthorized(e) => {
+            hear(payment, Some("authorized"));
+            (payment.authorized, payment.capture_before) = (e.amount.amount, Some(e.capture_before));
+            let provider_ref = refer(payment, e.provider_ref);
+            Said { provider_ref, amount: Some(e.amount.amount), ..said("authorize", "succeeded", e.request_id.0) }
+        }
+        Event::PaymentDeclined(e) => {
+            hear(payment, Some("declined"));
+            let failed = said("authorize", "failed", e.request_id.0);
+            fail(payment, failed, e.provider_ref, &e.decline_code)
+        }
+        Event::PaymentOutcomeUnknown(e) => {
+            payment.outcome_unknown = true;
+            said("", "unknown", e.request_id.0)
+        }
+        Event::PaymentExpired(_) => {
+            hear(payment, Some("expired"));
+            Said { kind: "authorize", state: "expired", ..Said::default() }
+        }
+        Event::PaymentSucceededLate(e) => {
+            hear(payment, Some("succeeded_late"));
+            let kind = match e.kind {
+                LateSuccess::Authorized => "authorize",
+                LateSuccess::Captured => "capture",
+            };
+            let sum = if kind == "authorize" { &mut payment.authorized } else { &mut payment.captured };
+            *sum = e.amount.amount;
+            payment.currency.get_or_insert_with(|| e.amount.currency.to_string());
+            let provider_ref = refer(payment, e.provider_ref);
+            Said { provider_ref, amount: Some(e.amount.amount), ..said(kind, "succeeded_late", e.request_id.0) }
+        }
+        later => fold_later(payment, event, later),
+    }
+}
+
+/// What follows once money is held.
+fn fold_later(payment: &mut Payment, event: &RecordedEvent, decoded: Event) -> Said {
+    let said = |kind: &'static str, state: &'static str, request_id: Uuid, amount: Option<Money>| Said {
+        kind,
+        state,
+        request_id: Some(request_id),
+        amount: amount.map(|money| money.amount),
+        ..Said::default()
+    };
+    match decoded {
+        Event::CaptureRequested(e) => {
+            payment.open_kind = Some("capture".to_owned());
+            said("capture", "requested", e.request_id.0, Some(e.amount))
+        }
+        Event::PaymentCaptured(e) => {
+            hear(payment, Some("captured"));
+            payment.order_id = e.order_id.0;
+            payment.captured = e.amount.amount;
+            let provider_ref = refer(payment, e.provider_ref);
+            Said { provider_ref, ..said("capture", "succeeded", e.request_id.0, Some(e.amount)) }
+        }
+        Event::CaptureFailed(e) => {
+            hear(payment, None);
+            fail(payment, said("capture", "failed", e.request_id.0, None), e.provider_ref, &e.failure_code)
+        }
+        Event::VoidRequested(e) => {
+            payment.open_kind = Some("void".to_owned());
+            said("void", "requested", e.request_id.0, None)
+        }
+        Event::PaymentVoided(e) => {
+            hear(payment, Some("voided"));
+            payment.order_id = e.order_id.0;
+            payment.voided = e.amount.map_or(0, |amount| amount.amount);
+            let provider_ref = refer(payment, e.provider_ref);
+            let amount = e.amount.map(|amount| amount.amount);
+            Said {
+                kind: "void",
+                state: "succeeded",
+                request_id: e.request_id.map(|id| id.0),
+                provider_ref,
+                amount,
+                detail: None,
+            }
+        }
+        Event::VoidFailed(e) => {
+            hear(payment, None);
+            fail(payment, said("void", "failed", e.request_id.0, None), e.provider_ref, &e.failure_code)
+        }
+        Event::RefundRequested(e) => {
+            payment.open_kind = Some("refund".to_owned());
+            Said { detail: Some(text(&e.reason)), ..said("refund", "requested", e.request_id.0, Some(e.amount)) }
+        }
+        Event::PaymentRefunded(e) => {
+            hear(payment, Some("refunded"));
+            payment.order_id = e.order_id.0;
+            payment.refunded += e.amount.amount;
+            let provider_ref = refer(payment, e.provider_ref);
+            Said { provider_ref, ..said("refund", "succeeded", e.request_id.0, Some(e.amount)) }
+        }
+        Event::RefundFailed(e) => {
+            hear(payment, Some("refund_failed"));
+            let failed = said("refund", "failed", e.request_id.0, Some(e.amount));
+            fail(payment, failed, e.provider_ref, &e.failure_code)
+        }
+        earlier @ (Event::PaymentAuthorizationRequested(_)
+        | Event::PaymentActionRequired(_)
+        | Event::PaymentAuthorized(_)
+        | Event::PaymentDeclined(_)
+        | Event::PaymentOutcomeUnknown(_)
+        | Event::PaymentExpired(_)
+        | Event::PaymentSucceededLate(_)) => fold(payment, event, earlier),
+    }
+}
+
+/// A request is open.
+fn ask(payment: &mut Payment, state: &str, kind: &str) {
+    payment.state = state.to_owned();
+    payment.open_kind = Some(kind.to_owned());
+}
+
+/// The open request was answered; `state` is what the payment is now, if that changed.
+fn hear(payment: &mut Payment, state: Option<&str>) {
+    if let Some(state) = state {
+        payment.state = state.to_owned();
+    }
+    payment.outcome_unknown = false;
+    payment.open_kind = None;
+}
+
+fn fail(payment: &mut Payment, said: Said, provider_ref: Option<String>, code: &str) -> Said {
+    payment.failure_code = Some(text(code));
+    Said { provider_ref: refer(payment, provider_ref), detail: payment.failure_code.clone(), ..said }
+}
+
+fn refer(payment: &mut Payment, provider_ref: Option<String>) -> Option<String> {
+    let provider_ref = provider_ref.as_deref().map(text);
+    if provider_ref.is_some() {
+        payment.provider_ref.clone_from(&provider_ref);
+    }
+    provider_ref
+}
+
+async fn write_payments(changed: &[(&StreamName, &Row<Payment>)], sql: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query(UPSERT)
+        .bind(column(changed, |(stream, _)| uuid_of(stream).unwrap_or_default()))
+        .bind(column(changed, |(_, row)| row.value.order_id))
+        .bind(column(changed, |(_, row)| row.value.attempt_group))
+        .bind(column(changed, |(_, row)| row.value.state.clone()))
+        .bind(column(changed, |(_, row)| row.value.outcome_unknown))
+        .bind(column(changed, |(_, row)| row.value.open_kind.clone()))
+        .bind(column(changed, |(_, row)| row.value.currency.clone()))
+        .bind(column(changed, |(_, row)| row.value.amount))
+        .bind(column(changed, |(_, row)| row.value.authorized))
+        .bind(column(changed, |(_, row)| row.value.captured))
+        .bind(column(changed, |(_, row)| row.value.refunded))
+        .bind(column(changed, |(_, row)| row.value.voided))
+        .bind(column(changed, |(_, row)| row.value.payment_method.clone()))
+        .bind(column(changed, |(_, row)| row.value.provider_ref.clone()))
+        .bind(column(changed, |(_, row)| row.value.action_url.clone()))
+        .bind(column(changed, |(_, row)| row.value.failure_code.clone()))
+        .bind(column(changed, |(_, row)| row.value.placed_on))
+        .bind(column(changed, |(_, row)| row.value.requested_at))
+        .bind(column(changed, |(_, row)| row.value.capture_before))
+        .bind(column(changed, |(_, row)| row.head.version_column()))
+        .bind(column(changed, |(_, row)| row.head.position_column()))
+        .bind(column(changed, |(_, row)| row.head.updated_at))
+        .execute(sql)
+        .await
+        .map(|_| ())
+}
+
+async fn write_entries(entries: &[Entry], sql: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query(INSERT_ENTRIES)
+        .bind(column(entries, |entry| entry.entry_id))
+        .bind(column(entries, |entry| entry.payment_id))
+        .bind(column(entries, |entry| entry.order_id))
+        .bind(column(entries, |entry| entry.kind.clone()))
+        .bind(column(entries, |entry| entry.state))
+        .bind(column(entries, |entry| entry.amount))
+        .bind(column(entries, |entry| entry.currency.clone()))
+        .bind(column(entries, |entry| entry.provider.clone()))
+        .bind(column(entries, |entry| entry.provider_ref.clone()))
+        .bind(column(entries, |entry| entry.request_id))
+        .bind(column(entries, |entry| entry.detail.clone()))
+        .bind(column(entries, |entry| entry.head.updated_at))
+        .bind(column(entries, |entry| entry.head.version_column()))
+        .bind(column(entries, |entry| entry.head.position_column()))
+        .bind(column(entries, |entry| entry.head.updated_at))
+        .execute(sql)
+        .await
+        .map(|_| ())
+}

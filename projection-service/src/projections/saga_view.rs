@@ -1,0 +1,160 @@
+//! `saga_view`: how each saga stands, from the saga's own stream.
+//!
+//! A row holds what people ask for, not the whole fold: that would be some kB of JSON written a dozen times a second
+//! per saga. When a saga that is not in memory goes on, its stream (some tens of events) is read again from the log:
+//! to the runner that is an ordinary gap. The upsert's guard keeps an older version from ever replacing a newer one.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use domain::DecodeError;
+use domain::saga::{Event, LegStatus, SagaState, View};
+use event_store::{RecordedEvent, StreamName};
+use sqlx::PgConnection;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use crate::changes::{Changes, Row, column, text};
+use crate::projection::Projection;
+
+/// The projection's name.
+pub const NAME: &str = "saga_view";
+
+/// The table. `awaits` are the facts from outside that open steps wait for.
+pub const DDL: &str = "
+create table saga_view (
+    saga_id text collate \"C\" primary key, type text not null, definition_version integer not null,
+    order_id uuid not null, state text not null, step text, attempts integer not null, last_error text,
+    error_kind text, deadline timestamptz, next_attempt timestamptz, compensations jsonb not null,
+    waits_for jsonb not null, awaits jsonb not null, started_at timestamptz, changed_at timestamptz,
+    ended_at timestamptz, reason text, handed_over_to text, settled boolean not null,
+    stream_version bigint not null, global_position bigint not null, updated_at timestamptz not null
+) with (fillfactor = 70);
+create index saga_view_by_order on saga_view (order_id);
+create index saga_view_by_start on saga_view (started_at, saga_id);
+create index saga_view_open on saga_view (state, started_at, saga_id)
+    where state in ('running', 'waiting', 'compensating', 'needs_attention');
+";
+
+const UPSERT: &str = "
+insert into saga_view as s
+select * from unnest($1::text[], $2::text[], $3::integer[], $4::uuid[], $5::text[], $6::text[], $7::integer[],
+    $8::text[], $9::text[], $10::timestamptz[], $11::timestamptz[], $12::jsonb[], $13::jsonb[], $14::jsonb[],
+    $15::timestamptz[], $16::timestamptz[], $17::timestamptz[], $18::text[], $19::text[], $20::boolean[],
+    $21::bigint[], $22::bigint[], $23::timestamptz[])
+on conflict (saga_id) do update set (type, definition_version, order_id, state, step, attempts, last_error, error_kind,
+    deadline, next_attempt, compensations, waits_for, awaits, started_at, changed_at, ended_at, reason, handed_over_to,
+    settled, stream_version, global_position, updated_at)
+  = (excluded.type, excluded.definition_version, excluded.order_id, excluded.state, excluded.step, excluded.attempts,
+    excluded.last_error, excluded.error_kind, excluded.deadline, excluded.next_attempt, excluded.compensations,
+    excluded.waits_for, excluded.awaits, excluded.started_at, excluded.changed_at, excluded.ended_at, excluded.reason,
+    excluded.handed_over_to, excluded.settled, excluded.stream_version, excluded.global_position, excluded.updated_at)
+where s.stream_version < excluded.stream_version";
+
+/// The projection.
+#[derive(Debug, Default)]
+pub struct SagaView {
+    sagas: Changes<View>,
+    settled: Vec<Uuid>,
+}
+
+#[async_trait]
+impl Projection for SagaView {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn takes(&self, stream: &StreamName) -> bool {
+        stream.category().starts_with("saga_")
+    }
+
+    async fn load(&mut self, _: &mut PgConnection, events: &[Arc<RecordedEvent>]) -> Result<(), sqlx::Error> {
+        // What is not in memory is folded from version 0: see the module.
+        self.sagas.missing(events.iter().map(AsRef::as_ref));
+        Ok(())
+    }
+
+    fn version(&self, stream: &StreamName) -> Option<u64> {
+        self.sagas.version(stream)
+    }
+
+    fn fold(&mut self, event: &RecordedEvent) -> Result<(), DecodeError> {
+        let decoded = Event::decode(&event.event_type, event.schema_version, event.data.get())?;
+        self.sagas.row(event).fold(&decoded, event.metadata.occurred_at);
+        Ok(())
+    }
+
+    fn skip(&mut self, event: &RecordedEvent) {
+        self.sagas.row(event);
+    }
+
+    async fn write(&mut self, sql: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let changed = self.sagas.changed();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        write(&changed, sql).await?;
+        let settled = changed.iter().filter(|(_, row)| row.value.settled());
+        self.settled = settled.map(|(_, row)| row.value.order_id.0).collect();
+        let ended = changed.iter().filter(|(_, row)| row.value.state().is_end());
+        let ended: Vec<StreamName> = ended.map(|(stream, _)| (*stream).clone()).collect();
+        self.sagas.written();
+        ended.iter().for_each(|stream| self.sagas.forget(stream)); // Nothing more happens to them.
+        Ok(())
+    }
+
+    fn settled_orders(&mut self) -> Vec<Uuid> {
+        std::mem::take(&mut self.settled)
+    }
+}
+
+fn compensations(view: &View) -> Json<Vec<serde_json::Value>> {
+    let status = |status: LegStatus| match status {
+        LegStatus::Open => "open",
+        LegStatus::Succeeded => "succeeded",
+        LegStatus::Failed => "failed",
+        LegStatus::Stuck => "stuck",
+    };
+    let step = |(step, undone): &(domain::saga::StepRef, Option<LegStatus>)| serde_json::json!({ "step": step.step, "group": step.group, "status": undone.map_or("to come", status) });
+    Json(view.compensations().iter().map(step).collect())
+}
+
+fn awaits(view: &View) -> Json<Vec<String>> {
+    Json(view.open_legs().filter_map(|leg| leg.awaits.as_ref().map(|awaits| awaits.fact.clone())).collect())
+}
+
+fn number(from: u32) -> i32 {
+    i32::try_from(from).unwrap_or(i32::MAX)
+}
+
+async fn write(changed: &[(&StreamName, &Row<View>)], sql: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let state = |view: &View| SagaState::as_str(view.state());
+    let saga_id = |stream: &StreamName| stream.as_str().trim_start_matches("saga_").to_owned();
+    sqlx::query(UPSERT)
+        .bind(column(changed, |(stream, _)| saga_id(stream)))
+        .bind(column(changed, |(_, row)| text(&row.value.saga)))
+        .bind(column(changed, |(_, row)| number(row.value.definition_version)))
+        .bind(column(changed, |(_, row)| row.value.order_id.0))
+        .bind(column(changed, |(_, row)| state(&row.value)))
+        .bind(column(changed, |(_, row)| row.value.step().map(text)))
+        .bind(column(changed, |(_, row)| number(row.value.attempts())))
+        .bind(column(changed, |(_, row)| row.value.last_error().map(|failure| text(&failure.to_string()))))
+        .bind(column(changed, |(_, row)| row.value.error_kind()))
+        .bind(column(changed, |(_, row)| row.value.deadline()))
+        .bind(column(changed, |(_, row)| row.value.next_attempt()))
+        .bind(column(changed, |(_, row)| compensations(&row.value)))
+        .bind(column(changed, |(_, row)| Json(row.value.waits_for().iter().map(|w| text(w)).collect::<Vec<_>>())))
+        .bind(column(changed, |(_, row)| awaits(&row.value)))
+        .bind(column(changed, |(_, row)| row.value.started_at))
+        .bind(column(changed, |(_, row)| row.value.changed_at))
+        .bind(column(changed, |(_, row)| row.value.ended_at))
+        .bind(column(changed, |(_, row)| row.value.reason.as_deref().map(text)))
+        .bind(column(changed, |(_, row)| row.value.handed_over_to.as_deref().map(text)))
+        .bind(column(changed, |(_, row)| row.value.settled()))
+        .bind(column(changed, |(_, row)| row.head.version_column()))
+        .bind(column(changed, |(_, row)| row.head.position_column()))
+        .bind(column(changed, |(_, row)| row.head.updated_at))
+        .execute(sql)
+        .await
+        .map(|_| ())
+}

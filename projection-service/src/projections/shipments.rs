@@ -1,0 +1,170 @@
+//! `shipments`, from the shipment's stream.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use domain::DecodeError;
+use domain::shipment::Event;
+use event_store::{RecordedEvent, StreamName};
+use sqlx::types::Json;
+use sqlx::{PgConnection, Row as _};
+use uuid::Uuid;
+
+use super::{stream_named, uuid_of, uuids_of};
+use crate::changes::{Changes, Head, Row, column, text};
+use crate::projection::Projection;
+
+/// The projection's name.
+pub const NAME: &str = "shipments";
+
+/// The table.
+pub const DDL: &str = "
+create table shipments (
+    id uuid primary key, order_id uuid not null, status text not null, lines jsonb not null, reason text,
+    planned_at timestamptz, ready_at timestamptz, dispatched_at timestamptz, ended_at timestamptz,
+    stream_version bigint not null, global_position bigint not null, updated_at timestamptz not null
+) with (fillfactor = 80);
+create index shipments_by_order on shipments (order_id);
+";
+
+const LOAD: &str = "
+select id, order_id, status, lines, reason, planned_at, ready_at, dispatched_at, ended_at, stream_version,
+       global_position, updated_at
+from shipments where id = any($1)";
+
+const UPSERT: &str = "
+insert into shipments as s
+select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::jsonb[], $5::text[], $6::timestamptz[], $7::timestamptz[],
+    $8::timestamptz[], $9::timestamptz[], $10::bigint[], $11::bigint[], $12::timestamptz[])
+on conflict (id) do update set (order_id, status, lines, reason, planned_at, ready_at, dispatched_at, ended_at,
+    stream_version, global_position, updated_at)
+  = (excluded.order_id, excluded.status, excluded.lines, excluded.reason, excluded.planned_at, excluded.ready_at,
+    excluded.dispatched_at, excluded.ended_at, excluded.stream_version, excluded.global_position, excluded.updated_at)
+where s.stream_version < excluded.stream_version";
+
+#[derive(Debug, Clone, Default)]
+struct Shipment {
+    order_id: Uuid,
+    status: &'static str,
+    lines: Vec<serde_json::Value>,
+    reason: Option<String>,
+    planned_at: Option<DateTime<Utc>>,
+    ready_at: Option<DateTime<Utc>>,
+    dispatched_at: Option<DateTime<Utc>>,
+    ended_at: Option<DateTime<Utc>>,
+}
+
+/// The projection.
+#[derive(Debug, Default)]
+pub struct Shipments {
+    shipments: Changes<Shipment>,
+}
+
+#[async_trait]
+impl Projection for Shipments {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn takes(&self, stream: &StreamName) -> bool {
+        stream.category() == "shipment" && uuid_of(stream).is_some()
+    }
+
+    async fn load(&mut self, sql: &mut PgConnection, events: &[Arc<RecordedEvent>]) -> Result<(), sqlx::Error> {
+        let missing = self.shipments.missing(events.iter().map(AsRef::as_ref));
+        if missing.is_empty() {
+            return Ok(());
+        }
+        for row in sqlx::query(LOAD).bind(uuids_of(&missing)).fetch_all(sql).await? {
+            let head = Head::stored(row.try_get(9)?, row.try_get(10)?, row.try_get(11)?);
+            let Json(lines) = row.try_get(3)?;
+            let shipment = Shipment {
+                order_id: row.try_get(1)?,
+                status: status(row.try_get(2)?),
+                lines,
+                reason: row.try_get(4)?,
+                planned_at: row.try_get(5)?,
+                ready_at: row.try_get(6)?,
+                dispatched_at: row.try_get(7)?,
+                ended_at: row.try_get(8)?,
+            };
+            if let Some(stream) = stream_named("shipment", row.try_get::<Uuid, _>(0)?) {
+                self.shipments.loaded(stream, head, shipment);
+            }
+        }
+        Ok(())
+    }
+
+    fn version(&self, stream: &StreamName) -> Option<u64> {
+        self.shipments.version(stream)
+    }
+
+    fn fold(&mut self, event: &RecordedEvent) -> Result<(), DecodeError> {
+        let decoded = Event::decode(&event.event_type, event.schema_version, event.data.get())?;
+        fold(self.shipments.row(event), event.metadata.occurred_at, decoded);
+        Ok(())
+    }
+
+    fn skip(&mut self, event: &RecordedEvent) {
+        self.shipments.row(event);
+    }
+
+    async fn write(&mut self, sql: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let changed = self.shipments.changed();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        write(&changed, sql).await?;
+        self.shipments.written();
+        Ok(())
+    }
+}
+
+fn fold(shipment: &mut Shipment, at: DateTime<Utc>, decoded: Event) {
+    let at = Some(at);
+    match decoded {
+        Event::ShipmentPlanned(e) => {
+            (shipment.order_id, shipment.status, shipment.planned_at) = (e.order_id.0, "planned", at);
+            let line = |line: &domain::shipment::ShipmentLine| serde_json::json!({ "sku": line.item.sku.as_str(), "location": line.item.location.as_str(), "quantity": line.quantity });
+            shipment.lines = e.lines.iter().map(line).collect();
+        }
+        Event::ShipmentReady(_) => (shipment.status, shipment.ready_at) = ("ready", at),
+        Event::ShipmentDispatched(_) => (shipment.status, shipment.dispatched_at) = ("dispatched", at),
+        Event::ShipmentDelivered(_) => (shipment.status, shipment.ended_at) = ("delivered", at),
+        Event::ShipmentLost(e) => {
+            (shipment.status, shipment.ended_at, shipment.reason) = ("lost", at, Some(text(&e.reason)));
+        }
+        Event::ShipmentCancelled(e) => {
+            (shipment.order_id, shipment.status, shipment.ended_at) = (e.order_id.0, "cancelled", at);
+            shipment.reason = Some(text(&e.reason));
+        }
+    }
+}
+
+/// A stored status is one of ours.
+fn status(stored: String) -> &'static str {
+    ["planned", "ready", "dispatched", "delivered", "lost", "cancelled"]
+        .into_iter()
+        .find(|status| *status == stored)
+        .unwrap_or_default()
+}
+
+async fn write(changed: &[(&StreamName, &Row<Shipment>)], sql: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query(UPSERT)
+        .bind(column(changed, |(stream, _)| uuid_of(stream).unwrap_or_default()))
+        .bind(column(changed, |(_, row)| row.value.order_id))
+        .bind(column(changed, |(_, row)| row.value.status))
+        .bind(column(changed, |(_, row)| Json(row.value.lines.clone())))
+        .bind(column(changed, |(_, row)| row.value.reason.clone()))
+        .bind(column(changed, |(_, row)| row.value.planned_at))
+        .bind(column(changed, |(_, row)| row.value.ready_at))
+        .bind(column(changed, |(_, row)| row.value.dispatched_at))
+        .bind(column(changed, |(_, row)| row.value.ended_at))
+        .bind(column(changed, |(_, row)| row.head.version_column()))
+        .bind(column(changed, |(_, row)| row.head.position_column()))
+        .bind(column(changed, |(_, row)| row.head.updated_at))
+        .execute(sql)
+        .await
+        .map(|_| ())
+}
