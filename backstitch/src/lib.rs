@@ -4,3 +4,10 @@
 //! *Invariant:* exit 0 means done, 1 means the answer is no, 2 means that there is no answer.
 
 pub mod cli;
+pub mod config;
+pub mod pages;
+pub mod system;
+mod wiring;
+
+pub use config::Config;
+pub use system::System;

@@ -5,6 +5,7 @@ pub mod failure;
 pub mod output;
 pub mod projection;
 mod replay;
+pub mod serve;
 pub mod stream;
 mod tail;
 
@@ -41,6 +42,8 @@ pub struct Cli {
 /// The nouns.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Runs everything in one process: log, commands, read models, sagas, one HTTP port.
+    Serve(serve::Args),
     /// Streams: the events of one thing, replayed, or live.
     Stream(stream::Args),
     /// Projections: how far the read models are.
@@ -58,6 +61,7 @@ pub enum Command {
 impl Command {
     async fn run(self) -> anyhow::Result<Exit> {
         match self {
+            Self::Serve(args) => args.run().await,
             Self::Stream(args) => args.run().await,
             Self::Projection(args) => args.run().await,
             Self::Completions { shell } => {

@@ -1,0 +1,112 @@
+//! `backstitch serve`: the whole system until Ctrl-C.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use service_kit::{Clock, shutdown, telemetry};
+
+use super::{Exit, Failure, output};
+use crate::config::{self, Config};
+use crate::system::{StartError, System};
+
+/// Runs everything in one process: log, commands, read models, sagas, one HTTP port.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Settings come from the defaults, then `backstitch.toml` (here, or --config), then the environment
+(`BACKSTITCH__HTTP__LISTEN` is `listen` in `[http]`), then these options; the last one wins.
+
+Examples:
+  backstitch serve
+  backstitch serve --data /srv/shop --listen 0.0.0.0:7400
+  DATABASE_URL=postgres://user:password@host/shop backstitch serve
+  backstitch serve --provider http://127.0.0.1:7401   # beside `backstitch provider-sim`
+  backstitch serve --provider instant --no-projections --no-sagas   # only commands, as `bench commands` does")]
+pub struct Args {
+    /// The folder of the log, the private Postgres and the simulated bank [default: /var/lib/backstitch for root, else
+    /// ~/.local/share/backstitch].
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where to listen; port 0 takes a free one [default: 127.0.0.1:7400].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// The settings file [default: backstitch.toml, if it is there].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Keeps no read models and needs no Postgres; queries answer 503.
+    #[arg(long)]
+    no_projections: bool,
+    /// Runs no sagas: orders stay as they were placed.
+    #[arg(long)]
+    no_sagas: bool,
+}
+
+impl Args {
+    /// Runs until a signal comes.
+    ///
+    /// # Errors
+    /// A [`Failure`] when it cannot start or go on.
+    pub async fn run(self) -> anyhow::Result<Exit> {
+        let config = self.config().map_err(failure)?;
+        let run = config.run;
+        telemetry::start(&config.log).map_err(|error| Failure::no_answer(error, "RUST_LOG=info backstitch serve"))?;
+        let signal = shutdown::signalled()?; // Before anything runs: an early Ctrl-C stops cleanly too.
+        let system = System::start(config, Clock::system()).await.map_err(failure)?;
+        banner(&system, run);
+        let outcome = tokio::select! {
+            name = signal => {
+                tracing::info!(signal = name, "stopping");
+                Ok(Exit::Done)
+            }
+            error = system.fatal() => Err(failure(error)),
+        };
+        let second = shutdown::signalled()?;
+        tokio::select! {
+            () = system.stop() => {}
+            _ = second => return Err(Failure::no_answer("stopped at once by a second signal", "backstitch serve   # goes on where it was")),
+        }
+        tracing::info!("stopped");
+        outcome
+    }
+
+    fn config(&self) -> Result<Config, StartError> {
+        let settings = config::load(self.config.as_deref());
+        let mut config =
+            settings.map_err(|error| StartError::new(error, "backstitch serve --help; README.md lists every key"))?;
+        if let Some(dir) = &self.data {
+            config.data.dir.clone_from(dir);
+        }
+        if let Some(listen) = self.listen {
+            config.http.listen = listen;
+        }
+        config.run.projections &= !self.no_projections;
+        config.run.sagas &= !self.no_sagas;
+        Ok(config)
+    }
+}
+
+fn failure(error: StartError) -> anyhow::Error {
+    Failure::no_answer(error.what, error.hint)
+}
+
+/// Where things are, and what to try first.
+fn banner(system: &System, run: config::Run) {
+    let (url, data) = (system.url(), system.data.display());
+    let off = |on: bool, text: String| if on { text } else { "off".to_owned() };
+    output::line(format_args!("Backstitch {} serves {url}", env!("CARGO_PKG_VERSION")));
+    let rows = [
+        ("API", format!("{url}/docs   (OpenAPI 3.1: {url}/openapi.json)")),
+        ("health", format!("{url}/health")),
+        ("data", data.to_string()),
+        ("event log", system.store.path().display().to_string()),
+        ("read models", off(run.projections, format!("Postgres, {}", system.postgres_place()))),
+        ("sagas", off(run.sagas, "on".to_owned())),
+    ];
+    for (name, value) in rows {
+        output::line(format_args!("  {name:<12} {value}"));
+    }
+    output::line("\nA first product (README.md goes on from here; Ctrl-C stops):\n");
+    output::line(format_args!(
+        "  curl -sS {url}/v1/products -H 'Content-Type: application/json' -H 'Idempotency-Key: first-product' \\\n    \
+         -d '{{\"sku\":\"MUG\",\"name\":\"A mug\",\"price\":{{\"amount\":1299,\"currency\":\"EUR\"}}}}'\n"
+    ));
+}

@@ -1,0 +1,105 @@
+//! The settings of `serve`: each service says what can be set and what is so by default; here they stand together, as
+//! the sections of `backstitch.toml`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use service_kit::Limits;
+use service_kit::telemetry::LogConfig;
+
+/// Everything that can be set. A key `k` of the section `[s]` is `BACKSTITCH__S__K` in the environment.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// `[http]`
+    pub http: Http,
+    /// `[limits]`: bounds of the edge.
+    pub limits: Limits,
+    /// `[data]`
+    pub data: Data,
+    /// `[postgres]`
+    pub postgres: Postgres,
+    /// `[log]`: what is logged, and how.
+    pub log: LogConfig,
+    /// `[run]`: which parts run.
+    pub run: Run,
+}
+
+/// `[http]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7400)) }
+    }
+}
+
+/// `[data]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Data {
+    /// The folder of the log, the private Postgres and the simulated bank's ledger.
+    pub dir: PathBuf,
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Self { dir: default_dir() }
+    }
+}
+
+/// `[postgres]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Postgres {
+    /// A running Postgres for the read models; none: a private one is started. `DATABASE_URL` wins.
+    pub url: Option<String>,
+}
+
+/// `[run]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Run {
+    /// Whether read models are kept and queries answered. Without, no Postgres is needed.
+    pub projections: bool,
+    /// Whether sagas run. Without, orders stay as they were placed.
+    pub sagas: bool,
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        Self { projections: true, sagas: true }
+    }
+}
+
+/// Where data lies when nobody says: `/var/lib/backstitch` for root (the private Postgres runs as another user, who
+/// cannot enter root's home), else `backstitch` in `$XDG_DATA_HOME` or `~/.local/share`.
+pub fn default_dir() -> PathBuf {
+    // SAFETY: geteuid has no preconditions and cannot fail (geteuid(2)).
+    if unsafe { libc::geteuid() } == 0 {
+        return PathBuf::from("/var/lib/backstitch");
+    }
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = absolute("XDG_DATA_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/share")));
+    home.map_or_else(|| PathBuf::from("data"), |home| home.join("backstitch"))
+}
+
+/// Reads the settings: `file`, else `backstitch.toml` here if there is one, then the environment.
+///
+/// # Errors
+/// [`service_kit::config::ConfigError`], naming the key.
+pub fn load(file: Option<&Path>) -> Result<Config, service_kit::config::ConfigError> {
+    let here = Path::new("backstitch.toml");
+    let file = file.or_else(|| here.is_file().then_some(here));
+    let mut config: Config = service_kit::config::load(file)?;
+    if let Some(url) = std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty()) {
+        config.postgres.url = Some(url);
+    }
+    Ok(config)
+}

@@ -1,0 +1,208 @@
+//! The whole system as a value: started, stopped, killed. `serve` runs one, tests run many.
+//!
+//! *Invariant:* whatever a system started has ended when `stop` or `kill` returns, so that another one can be started
+//! on the same folder at once.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use event_store::OpenError;
+use event_store::sqlite::SqliteStore;
+use service_kit::Clock;
+use service_kit::health::HealthReport;
+use service_kit::postgres::PostgresError;
+use tokio::runtime::Runtime;
+
+use crate::config::Config;
+use crate::wiring::{self, Parts};
+
+/// How long the runtime may take to drop its tasks: they do so at their next await; what blocks is left behind.
+const RUNTIME_END: Duration = Duration::from_secs(2);
+
+/// Why the system did not start, or had to stop. Each is one line with the way out.
+#[derive(Debug, Clone)]
+pub struct StartError {
+    /// What is wrong.
+    pub what: String,
+    /// What to type.
+    pub hint: String,
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl StartError {
+    /// A reason and the way out.
+    pub fn new(what: impl std::fmt::Display, hint: impl std::fmt::Display) -> Self {
+        Self { what: what.to_string(), hint: hint.to_string() }
+    }
+
+    pub(crate) fn of_log(error: &OpenError, dir: &Path) -> Self {
+        let dir = dir.display();
+        let hint = match error {
+            OpenError::Locked { .. } => {
+                format!("stop the other server, or: backstitch serve --data {dir}-2 --listen 127.0.0.1:7410")
+            }
+            OpenError::Foreign { .. } => format!("backstitch serve --data {dir}-2   # or move the file away"),
+            OpenError::Damaged { .. } => {
+                format!("backstitch store check --data {dir}   # then restore the last backup")
+            }
+            OpenError::TailMissing { .. } => format!("restore the log, or accept the loss: rm {dir}/events.mark"),
+            OpenError::Unusable { .. } => {
+                format!("ls -ld {dir}; df -h {dir}   # writable by this user, and space left?")
+            }
+        };
+        Self::new(error, hint)
+    }
+
+    pub(crate) fn of_postgres(error: &PostgresError) -> Self {
+        let hint = match error {
+            PostgresError::NoBinaries => "script/bootstrap   # installs them; or: export DATABASE_URL=postgres://…",
+            PostgresError::NoUser => "useradd --system postgres",
+            PostgresError::Unreachable { .. } => "backstitch serve --data /var/lib/backstitch",
+            PostgresError::OtherVersion { .. } => {
+                "delete the folder that is named: read models are folded again from the log"
+            }
+            PostgresError::File { .. } | PostgresError::Program { .. } | PostgresError::Silent { .. } => {
+                "read postgres.log in the data folder; deleting its `postgres` folder loses nothing but the time to fold again"
+            }
+        };
+        // The whole chain: what the system says is in the source.
+        let mut what = error.to_string();
+        let mut source = std::error::Error::source(error);
+        while let Some(cause) = source {
+            what.push_str(&format!(": {cause}"));
+            source = cause.source();
+        }
+        Self::new(what, hint)
+    }
+}
+
+/// A running system.
+pub struct System {
+    runtime: Option<Runtime>,
+    parts: Parts,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The folder of its data.
+    pub data: PathBuf,
+    /// Its time.
+    pub clock: Clock,
+    /// Its log.
+    pub store: Arc<SqliteStore>,
+}
+
+impl std::fmt::Debug for System {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "System({}, {})", self.address, self.data.display())
+    }
+}
+
+impl System {
+    /// Starts everything on a runtime of its own and returns as soon as commands are taken: Postgres may still be on
+    /// its way, see [`Self::health`] and [`Self::fatal`].
+    ///
+    /// # Errors
+    /// [`StartError`]: the folder, the log or the port cannot be used.
+    pub async fn start(config: Config, clock: Clock) -> Result<Self, StartError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("backstitch").build();
+        let runtime =
+            runtime.map_err(|error| StartError::new(format!("no threads can be started: {error}"), "ulimit -u"))?;
+        let data = config.data.dir.clone();
+        let started = runtime.spawn(wiring::start(config, clock.clone())).await;
+        let parts = started.unwrap_or_else(|error| Err(StartError::new(error, "this is a fault of Backstitch's own")));
+        match parts {
+            Ok(parts) => {
+                let (address, store) = (parts.address, Arc::clone(&parts.store));
+                Ok(Self { runtime: Some(runtime), parts, address, data, clock, store })
+            }
+            Err(error) => {
+                runtime.shutdown_background();
+                Err(error)
+            }
+        }
+    }
+
+    /// `http://…`
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// How each dependency is.
+    pub fn health(&self) -> HealthReport {
+        self.parts.health.report()
+    }
+
+    /// How to look into the read models' Postgres, once it runs.
+    pub fn postgres(&self) -> Option<String> {
+        self.parts.postgres_url.borrow().clone()
+    }
+
+    /// Where the read models' Postgres is or will be, for people.
+    pub fn postgres_place(&self) -> &str {
+        &self.parts.postgres_place
+    }
+
+    /// Waits until everything that was asked for is up, Postgres and the read models included.
+    ///
+    /// # Errors
+    /// What made the system fail meanwhile.
+    pub async fn up(&self) -> Result<(), StartError> {
+        let mut everything = self.parts.everything_up.clone();
+        tokio::select! {
+            _ = everything.wait_for(|up| *up) => Ok(()),
+            error = self.fatal() => Err(error),
+        }
+    }
+
+    /// Waits until something happens that the system cannot go on after; for ever if nothing does.
+    pub async fn fatal(&self) -> StartError {
+        let mut fatal = self.parts.fatal.clone();
+        let failed = fatal.wait_for(Option::is_some).await.ok().and_then(|error| error.clone());
+        match failed {
+            Some(error) => error,
+            None => std::future::pending().await, // The system has ended; nothing can fail any more.
+        }
+    }
+
+    /// Stops cleanly, in less than 5 s: no new requests, then nothing that appends, then the log, then Postgres.
+    pub async fn stop(mut self) {
+        let Some(runtime) = self.runtime.take() else { return };
+        if let Err(error) = runtime.spawn(self.parts.clone().stop()).await {
+            tracing::error!(%error, "stopping failed");
+        }
+        end(runtime).await;
+    }
+
+    /// Drops everything where it stands, as far as a process can do that to itself: no answers, no goodbyes. Tasks end
+    /// at their next await; what the log had queued may or may not be durable, as after a `kill -9`.
+    pub async fn kill(mut self) {
+        let Some(runtime) = self.runtime.take() else { return };
+        end(runtime).await;
+        self.store.close().await; // Gives the folder free.
+        self.parts.drop_postgres().await;
+    }
+}
+
+impl Drop for System {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background(); // A runtime may not be dropped where one runs: this does not wait.
+        }
+    }
+}
+
+async fn end(runtime: Runtime) {
+    // Waiting blocks, so it has a thread of its own; that one ends within the bound.
+    let ended = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(RUNTIME_END)).await;
+    if let Err(error) = ended {
+        tracing::error!(%error, "the runtime did not end");
+    }
+}

@@ -1,0 +1,154 @@
+//! Joins the services in one process. Nothing here decides anything: it opens, connects, and stops in the right order.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use command_service::CommandBus;
+use event_store::sqlite::{SqliteOptions, SqliteStore};
+use event_store::{EventStore, OpenError};
+use service_kit::health::Need;
+use service_kit::postgres::PrivatePostgres;
+use service_kit::{Clock, Health, Tasks, health, limits, metrics, shutdown};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::config::Config;
+use crate::pages;
+use crate::system::StartError;
+
+/// How long open requests may go on once the system stops. Answers take milliseconds; what waits longer (`Prefer: wait`,
+/// server-sent events) is cut off and asks again.
+const HTTP_GRACE: Duration = Duration::from_millis(800);
+/// How long sagas, projections and the provider's driver may take to end; the whole stop has to stay below 5 s.
+const WORK_GRACE: Duration = Duration::from_secs(2);
+
+/// The running parts. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Parts {
+    pub address: SocketAddr,
+    pub store: Arc<SqliteStore>,
+    pub health: Health,
+    /// Set once, when something happened that the system cannot go on after.
+    pub fatal: watch::Receiver<Option<StartError>>,
+    /// Whether everything that was asked for runs.
+    pub everything_up: watch::Receiver<bool>,
+    /// How to look into the private Postgres.
+    pub postgres_url: watch::Receiver<Option<String>>,
+    /// Where it is or will be, for people.
+    pub postgres_place: Arc<str>,
+    postgres: Arc<Mutex<Option<PrivatePostgres>>>,
+    edge: Tasks,
+    work: Tasks,
+}
+
+/// Opens the log and the port, then starts everything else. Returns when commands are taken.
+pub(crate) async fn start(config: Config, clock: Clock) -> Result<Parts, StartError> {
+    let store = open_log(&config.data.dir).await?;
+    match start_on(config, clock, Arc::clone(&store)).await {
+        Ok(parts) => Ok(parts),
+        Err(error) => {
+            store.close().await; // So that the folder is free and the next start finds a clean stop.
+            Err(error)
+        }
+    }
+}
+
+async fn open_log(dir: &Path) -> Result<Arc<SqliteStore>, StartError> {
+    let folder = dir.to_owned();
+    let opened = tokio::task::spawn_blocking(move || {
+        make_folder(&folder)?;
+        SqliteStore::open(&folder, SqliteOptions::default())
+    });
+    match opened.await {
+        Ok(opened) => opened.map_err(|error| StartError::of_log(&error, dir)),
+        Err(panic) => {
+            Err(StartError::new(panic, "this is a fault of Backstitch's own; keep a copy of the data folder"))
+        }
+    }
+}
+
+/// Makes the data folder, such that the user of the private Postgres can get to his part of it but not look around.
+fn make_folder(dir: &Path) -> Result<(), OpenError> {
+    use std::os::unix::fs::PermissionsExt;
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let made = std::fs::create_dir_all(dir)
+        .and_then(|()| std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o711)));
+    made.map_err(|error| OpenError::Unusable { path: dir.display().to_string(), reason: error.to_string() })
+}
+
+async fn start_on(config: Config, clock: Clock, store: Arc<SqliteStore>) -> Result<Parts, StartError> {
+    let listen = config.http.listen;
+    let taken = |error: std::io::Error| {
+        let hint = format!("backstitch serve --listen {}:0   # any free port; or stop who listens there", listen.ip());
+        StartError::new(format_args!("cannot listen on {listen}: {error}"), hint)
+    };
+    let listener = TcpListener::bind(listen).await.map_err(taken)?;
+    let address = listener.local_addr().map_err(taken)?;
+    let (edge, work) = (Tasks::new(), Tasks::new());
+    let health = Health::new(clock.clone());
+    let log_health = health.register("event-log", Need::Required);
+    log_health.up_with(store.path().display());
+    let (_fatal, fatal) = watch::channel(None);
+    let (_everything, everything_up) = watch::channel(true);
+    let (_url, postgres_url) = watch::channel(None);
+
+    let log: Arc<dyn EventStore> = Arc::clone(&store) as Arc<dyn EventStore>;
+    let (wake, _queue) = command_service::provider::channel();
+    let bus = CommandBus::new(Arc::clone(&log), clock.clone(), work.clone(), wake);
+    let api = OpenApiRouter::new()
+        .merge(health::router(health.clone()))
+        .merge(command_service::router(command_service::HttpState { bus }));
+    let (routes, openapi) = api.split_for_parts();
+    let router = Router::new().merge(routes).merge(metrics::start(&edge, &clock)).merge(pages::router(openapi));
+    let router = limits::edge(router, config.limits);
+    serve(&edge, listener, router);
+    let postgres = Arc::default();
+    let postgres_place = Arc::from("");
+    Ok(Parts { address, store, health, fatal, everything_up, postgres_url, postgres_place, postgres, edge, work })
+}
+
+fn serve(edge: &Tasks, listener: TcpListener, router: Router) {
+    let stop = edge.stopping();
+    edge.spawn("http", async move {
+        if let Err(error) = shutdown::serve(listener, router, stop, HTTP_GRACE).await {
+            tracing::error!(%error, "the HTTP port failed");
+        }
+    });
+}
+
+impl Parts {
+    /// Stops in order: the edge, then what appends by itself, then the log, then Postgres.
+    pub(crate) async fn stop(self) {
+        self.health.stopping();
+        if !self.edge.shut_down(HTTP_GRACE + Duration::from_millis(200)).await {
+            tracing::warn!("some requests were cut off");
+        }
+        if !self.work.shut_down(WORK_GRACE).await {
+            tracing::warn!("some tasks did not end in time; they go on where they were at the next start");
+        }
+        self.store.close().await;
+        let postgres = self.take_postgres();
+        if let Some(postgres) = postgres {
+            postgres.stop().await;
+        }
+    }
+
+    /// Stops the private Postgres without the rest, after a kill.
+    pub(crate) async fn drop_postgres(&self) {
+        let postgres = self.take_postgres();
+        if let Some(postgres) = postgres {
+            postgres.stop().await;
+        }
+    }
+
+    fn take_postgres(&self) -> Option<PrivatePostgres> {
+        // Held for a move only; a panic elsewhere leaves it whole.
+        self.postgres.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
