@@ -199,6 +199,9 @@ pub struct StepSucceeded {
     /// When what was gained lapses by itself, such as the hold on a card.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lapses_at: Option<Timestamp>,
+    /// When what was gained is to be renewed, such as the hold on stock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renew_at: Option<Timestamp>,
 }
 
 /// A step cannot be done.
@@ -213,6 +216,9 @@ pub struct StepFailed {
     pub source: Option<Source>,
     /// Why.
     pub failure: Failure,
+    /// Answers that its commands had: what was refused needs no undoing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<Answer>,
     /// Whether it is certain that it left nothing to undo.
     pub leaves_nothing: bool,
 }

@@ -1,7 +1,7 @@
 //! How events change the view of a saga.
 
 use super::events::{Event, StepRetryScheduled};
-use super::parts::{Answer, Direction, Failure, IssuedCommand, Kind, Note, StepRef};
+use super::parts::{Answer, Direction, ErrorKind, Failure, IssuedCommand, Kind, Note, StepRef};
 use super::view::{LegStatus, LegView, SagaState, View};
 use crate::aggregate::Timestamp;
 
@@ -71,6 +71,9 @@ impl View {
             }
             Event::SagaNeedsAttention(e) => {
                 self.last = Some(e.failure.clone());
+                if e.failure.kind == ErrorKind::Unsupported {
+                    self.unsupported = Some(e.failure.clone());
+                }
                 self.on_leg(&e.step, e.group, e.direction, |leg| {
                     leg.attention = true;
                     leg.last_error = Some(e.failure.clone());

@@ -141,6 +141,8 @@ pub struct View {
     pub to_undo: Vec<StepRef>,
     /// Its steps, in the order they began; each attempt group and each way of its own.
     pub legs: Vec<LegView>,
+    /// Why no program that has seen it can follow it.
+    pub unsupported: Option<Failure>,
     pub(super) ended: Option<SagaState>,
     pub(super) last: Option<Failure>,
 }
@@ -158,7 +160,7 @@ impl View {
         if let Some(end) = self.ended {
             return end;
         }
-        if self.open_legs().any(|leg| leg.attention) {
+        if self.unsupported.is_some() || self.open_legs().any(|leg| leg.attention) {
             SagaState::NeedsAttention
         } else if self.going_back() {
             SagaState::Compensating

@@ -1,0 +1,318 @@
+//! A saga's definition: a table of steps as data, and the few functions that only make sense beside it.
+//!
+//! *Invariant:* the engine knows no saga by name. What is special about one stands in its table.
+
+use std::fmt;
+
+use domain::Command;
+use domain::saga::{Failure, Kind, Note, Party, RefundFacts};
+
+use crate::config::{SagaConfig, Time};
+use crate::engine::{Outside, State};
+
+/// What the functions of a row may know. All of it follows from the saga's events and the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Ctx<'a> {
+    /// The saga as it stands.
+    pub state: &'a State,
+    /// What the operator has set.
+    pub config: &'a SagaConfig,
+    /// The row.
+    pub step: &'static str,
+    /// The attempt group that is done or undone.
+    pub group: u32,
+    /// `do`, `undo`, `undo.1` …, as it stands in command ids.
+    pub direction: &'a str,
+    /// On the way back: what the try before was refused with.
+    pub refused: Option<&'a str>,
+}
+
+/// A fact from outside that must follow a step's commands.
+#[derive(Debug, Clone, Copy)]
+pub struct Awaited {
+    /// Its name, such as `ShipmentReady`.
+    pub fact: &'static str,
+    /// Who brings it. What the provider owes keeps the command pending; what people owe does not.
+    pub from: Party,
+    /// Whether this time nothing is awaited.
+    pub unless: fn(&Ctx) -> bool,
+}
+
+/// The way back of a step.
+#[derive(Debug, Clone, Copy)]
+pub enum Undo {
+    /// There is nothing to undo, on purpose.
+    Nothing,
+    /// These commands undo one attempt group. After a refusal they may be others (`Ctx::refused`); the same ones
+    /// again mean that a person must look.
+    Send(fn(&Ctx) -> Vec<Command>, Option<Awaited>),
+}
+
+/// When a step has taken too long, and what then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// It may take for ever.
+    Never,
+    /// It fails with this reason.
+    Fail(Time, &'static str),
+    /// A person is called; it goes on waiting.
+    Alert(Time),
+    /// A person is called this long before what was gained lapses.
+    AlertBeforeLapse(Time),
+}
+
+/// What a refusal of a step's command, or an outcome that says no, means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meaning {
+    /// The step has failed: the saga goes back, with this reason.
+    Fail(&'static str),
+    /// Try the row's `redo` first; when that is used up, as `Fail`.
+    Redo(&'static str),
+    /// Another saga must take over, with this reason.
+    HandOver(&'static str),
+    /// A person must look.
+    Attention,
+}
+
+/// Keeping alive what a step did, until another one has begun.
+#[derive(Debug, Clone, Copy)]
+pub struct Keep {
+    /// How often.
+    pub every: Time,
+    /// What is sent.
+    pub sends: fn(&Ctx) -> Vec<Command>,
+    /// The step whose beginning ends it.
+    pub until: &'static str,
+}
+
+/// A row of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Step {
+    /// Its name, in ids and for people.
+    pub name: &'static str,
+    /// What it is to the saga.
+    pub kind: Kind,
+    /// What must have succeeded before.
+    pub after: &'static [&'static str],
+    /// What is sent, one command a target. Nothing sent and nothing awaited: the step is silently done.
+    pub sends: fn(&Ctx) -> Vec<Command>,
+    /// What must follow.
+    pub awaits: Option<Awaited>,
+    /// The way back; `None` only from the pivot on.
+    pub undo: Option<Undo>,
+    /// When its commands are sent again if nothing was heard.
+    pub within: Time,
+    /// When it has taken too long.
+    pub limit: Limit,
+    /// How often it is sent while there is no answer. Then: before the pivot it fails; after it a person is called,
+    /// and it goes on trying.
+    pub tries: u32,
+    /// On `Meaning::Redo`: the step that gets its next attempt group, and how many it may get.
+    pub redo: Option<(&'static str, u32)>,
+    /// What a refusal or a bad outcome means.
+    pub means: fn(&Failure) -> Meaning,
+    /// What keeps it alive.
+    pub keep: Option<Keep>,
+}
+
+/// What a fact from outside means to a saga.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Heard {
+    /// An attempt group of a step has succeeded; what it gained lapses at some time.
+    Succeeded(&'static str, u32, Option<domain::Timestamp>),
+    /// It has failed, and left nothing to undo.
+    Failed(&'static str, u32, Failure),
+    /// Its effect is gone, or never was.
+    Gone(&'static str, u32),
+    /// Undoing it did not work this time.
+    UndoFailed(&'static str, u32, Failure),
+    /// To be remembered.
+    Noted(Note, Option<(&'static str, u32)>, Option<String>),
+}
+
+/// A saga: its table, and what it makes of the outside.
+#[derive(Debug, Clone, Copy)]
+pub struct Definition {
+    /// Its type.
+    pub name: &'static str,
+    /// Its version: another table is another version, and old ones stay while sagas follow them.
+    pub version: u32,
+    /// The event it starts on.
+    pub starts_on: &'static str,
+    /// The table.
+    pub steps: &'static [Step],
+    /// What a fact from outside means.
+    pub hears: fn(&State, &Outside) -> Vec<Heard>,
+    /// Whether the saga must not go on, and why: before the pivot it goes back, after it it hands over.
+    pub stops: fn(&State) -> Option<&'static str>,
+    /// To whom it hands over, and with what.
+    pub hands_over: Option<fn(&State, &'static str) -> (&'static str, RefundFacts)>,
+}
+
+/// Why a definition is refused at start.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DefinitionError {
+    /// Nothing says how to undo a step that may have to be undone.
+    #[error("saga `{saga}`: step `{step}` is compensatable and lacks its compensation; give it one, or `Undo::Nothing`")]
+    NoUndo {
+        /// The saga.
+        saga: &'static str,
+        /// The step.
+        step: &'static str,
+    },
+    /// A step that is only tried forward, at a place from where the saga may still go back.
+    #[error("saga `{saga}`: step `{step}` is retriable and does not come after the pivot `{pivot}`")]
+    RetriableBeforePivot {
+        /// The saga.
+        saga: &'static str,
+        /// The step.
+        step: &'static str,
+        /// The pivot.
+        pivot: &'static str,
+    },
+    /// A step that would have to be undone at a place from where there is no way back.
+    #[error("saga `{saga}`: step `{step}` is compensatable and comes after the pivot `{pivot}`")]
+    CompensatableAfterPivot {
+        /// The saga.
+        saga: &'static str,
+        /// The step.
+        step: &'static str,
+        /// The pivot.
+        pivot: &'static str,
+    },
+    /// A name that no row above bears.
+    #[error("saga `{saga}`: step `{step}` names `{unknown}`, which is no step before it")]
+    UnknownStep {
+        /// The saga.
+        saga: &'static str,
+        /// The step.
+        step: &'static str,
+        /// The name.
+        unknown: &'static str,
+    },
+    /// Two points of no return.
+    #[error("saga `{saga}` has two pivots, `{first}` and `{second}`")]
+    TwoPivots {
+        /// The saga.
+        saga: &'static str,
+        /// One.
+        first: &'static str,
+        /// The other.
+        second: &'static str,
+    },
+    /// Two rows of one name.
+    #[error("saga `{saga}` has two steps named `{step}`")]
+    SameName {
+        /// The saga.
+        saga: &'static str,
+        /// The name.
+        step: &'static str,
+    },
+}
+
+impl Definition {
+    /// The row of this name.
+    pub fn step(&self, name: &str) -> Option<&'static Step> {
+        self.steps.iter().find(|step| step.name == name)
+    }
+
+    /// The pivot, if there is one.
+    pub fn pivot(&self) -> Option<&'static Step> {
+        self.steps.iter().find(|step| step.kind == Kind::Pivot)
+    }
+
+    /// Whether `step` comes after the pivot (or there is none, and the saga only goes forward).
+    pub fn forward_only(&self, step: &Step) -> bool {
+        match step.kind {
+            Kind::Retriable => true,
+            Kind::Start | Kind::Compensatable | Kind::Pivot => false,
+        }
+    }
+
+    /// Checks that the table can be followed, both ways.
+    ///
+    /// # Errors
+    /// [`DefinitionError`], naming the saga and the row.
+    pub fn validate(&self) -> Result<(), DefinitionError> {
+        let saga = self.name;
+        let pivot = self.pivot();
+        for (at, step) in self.steps.iter().enumerate() {
+            let before = &self.steps[..at];
+            let known = |name: &str| before.iter().any(|other| other.name == name);
+            if known(step.name) {
+                return Err(DefinitionError::SameName { saga, step: step.name });
+            }
+            let named = step.after.iter().copied().chain(step.redo.map(|(name, _)| name));
+            if let Some(unknown) = named.into_iter().find(|name| !known(name)) {
+                return Err(DefinitionError::UnknownStep { saga, step: step.name, unknown });
+            }
+            if let Some(keep) = step.keep.filter(|keep| self.step(keep.until).is_none()) {
+                return Err(DefinitionError::UnknownStep { saga, step: step.name, unknown: keep.until });
+            }
+            let after_pivot = pivot.is_some_and(|pivot| self.comes_after(step, pivot.name));
+            match (step.kind, pivot) {
+                (Kind::Start | Kind::Compensatable, _) if step.undo.is_none() => {
+                    return Err(DefinitionError::NoUndo { saga, step: step.name });
+                }
+                (Kind::Start | Kind::Compensatable, Some(pivot)) if after_pivot => {
+                    return Err(DefinitionError::CompensatableAfterPivot { saga, step: step.name, pivot: pivot.name });
+                }
+                (Kind::Pivot, Some(first)) if first.name != step.name => {
+                    return Err(DefinitionError::TwoPivots { saga, first: first.name, second: step.name });
+                }
+                (Kind::Retriable, Some(pivot)) if !after_pivot => {
+                    return Err(DefinitionError::RetriableBeforePivot { saga, step: step.name, pivot: pivot.name });
+                }
+                (Kind::Start | Kind::Compensatable | Kind::Pivot | Kind::Retriable, _) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn comes_after(&self, step: &Step, other: &str) -> bool {
+        step.after.iter().any(|name| *name == other || self.step(name).is_some_and(|s| self.comes_after(s, other)))
+    }
+
+    /// The table as text. A test compares it with the golden file of this version: another table needs another version.
+    pub fn fingerprint(&self) -> String {
+        let mut text = format!("{} v{} starts on {}\n", self.name, self.version, self.starts_on);
+        for step in self.steps {
+            text.push_str(&step.to_string());
+            text.push('\n');
+        }
+        text
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?} after=[{}]", self.name, self.kind, self.after.join(","))?;
+        if let Some(awaits) = self.awaits {
+            write!(f, " awaits={}/{:?}", awaits.fact, awaits.from)?;
+        }
+        match self.undo {
+            None => write!(f, " undo=none")?,
+            Some(Undo::Nothing) => write!(f, " undo=nothing")?,
+            Some(Undo::Send(_, None)) => write!(f, " undo=sends")?,
+            Some(Undo::Send(_, Some(awaits))) => write!(f, " undo=sends/awaits={}", awaits.fact)?,
+        }
+        write!(f, " within={:?} limit={:?} tries={}", self.within, self.limit, self.tries)?;
+        if let Some((step, max)) = self.redo {
+            write!(f, " redo={step}x{max}")?;
+        }
+        if let Some(keep) = self.keep {
+            write!(f, " keep={:?}/until={}", keep.every, keep.until)?;
+        }
+        Ok(())
+    }
+}
+
+/// Nothing is sent.
+pub fn sends_nothing(_: &Ctx) -> Vec<Command> {
+    Vec::new()
+}
+
+/// It is always awaited.
+pub fn always(_: &Ctx) -> bool {
+    false
+}

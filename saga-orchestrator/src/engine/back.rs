@@ -1,0 +1,121 @@
+//! The way back: in reverse order of what was started, what is unknown included. No undo fails silently.
+
+use domain::Command;
+use domain::saga::{
+    Awaits, CompensationStarted, Direction, Event, Failure, Kind, LegStatus, Note, Party, SagaCompensated, StepRef,
+    UndoStarted, UndoSucceeded,
+};
+
+use super::react::Draft;
+use super::state::Leg;
+use crate::config::Time;
+use crate::definition::{Awaited, Step, Undo};
+
+/// How many different ways back, or new requests after a refusal, are tried before a person must look. Five with
+/// growing waits are some minutes, in which a provider's hiccup has passed.
+const UNDO_ROUNDS: u32 = 5;
+
+impl Draft<'_> {
+    /// From here on the saga goes back.
+    pub fn compensate(&mut self, reason: &str) {
+        let mut steps = Vec::new();
+        for leg in self.state.legs.iter().rev().filter(|leg| leg.direction == Direction::Do) {
+            if self.to_be_undone(leg.step, leg.group) {
+                steps.push(StepRef { step: leg.step.name.to_owned(), group: leg.group });
+            }
+        }
+        self.emit(Event::CompensationStarted(CompensationStarted { reason: reason.to_owned(), steps }));
+        self.advance_back();
+    }
+
+    /// Whether an attempt group of a step has, or may have, left something.
+    pub fn to_be_undone(&self, step: &'static Step, group: u32) -> bool {
+        let Some(leg) = self.state.leg(step.name, group, Direction::Do) else { return false };
+        let undone = self.state.leg(step.name, group, Direction::Undo).is_some_and(|l| l.status == LegStatus::Succeeded);
+        let gone = leg.left_nothing || self.state.noted_of(Note::NothingLeft, step.name, group) || undone;
+        !gone && match step.undo {
+            None | Some(Undo::Nothing) => false,
+            Some(Undo::Send(sends, _)) => !sends(&self.ctx(step, group, "undo", None)).is_empty(),
+        }
+    }
+
+    /// Undoes what is to be undone, one after the other. What only waits for the provider's word does not hold up the
+    /// rest, but the saga ends only with it.
+    pub fn advance_back(&mut self) {
+        for StepRef { step, group } in self.state.to_undo.clone() {
+            let Some(row) = self.definition.step(&step) else { continue };
+            match self.state.leg(&step, group, Direction::Undo) {
+                Some(leg) if leg.status == LegStatus::Succeeded => {}
+                Some(leg) if leg.status == LegStatus::Open && leg.awaits.is_some() && leg.all_done() => {}
+                Some(_) => return,
+                None if self.state.noted_of(Note::NothingLeft, &step, group) => {
+                    self.emit(Event::UndoSucceeded(UndoSucceeded { step, group, source: None }));
+                }
+                None => {
+                    self.undo(row, group);
+                    return;
+                }
+            }
+        }
+        let undone = |step: &StepRef| {
+            self.state.leg(&step.step, step.group, Direction::Undo).is_some_and(|leg| leg.status == LegStatus::Succeeded)
+        };
+        let reason = self.state.reason.clone();
+        if let (Some(reason), true) = (reason, self.state.to_undo.iter().all(undone)) {
+            self.emit(Event::SagaCompensated(SagaCompensated { reason }));
+        }
+    }
+
+    /// Begins to undo an attempt group.
+    pub fn undo(&mut self, step: &'static Step, group: u32) {
+        if let Some(Undo::Send(sends, awaits)) = step.undo {
+            let commands = sends(&self.ctx(step, group, "undo", None));
+            self.begin_undo((step, group, 0), "undo", commands, awaits, None);
+        }
+    }
+
+    fn begin_undo(
+        &mut self,
+        (step, group, round): (&'static Step, u32, u32),
+        direction: &str,
+        commands: Vec<Command>,
+        awaits: Option<Awaited>,
+        next_at: Option<domain::Timestamp>,
+    ) {
+        let awaits = awaits.filter(|awaits| !(awaits.unless)(&self.ctx(step, group, direction, None)));
+        let from_provider = awaits.is_some_and(|awaits| awaits.from == Party::Provider);
+        let check = self.config.duration(Time::ProviderCheck);
+        self.emit(Event::UndoStarted(UndoStarted {
+            step: step.name.to_owned(),
+            group,
+            round,
+            commands: self.issue(step, group, direction, commands),
+            awaits: awaits.map(|awaits| Awaits { fact: awaits.fact.to_owned(), from: awaits.from }),
+            next_at,
+            check_at: from_provider.then(|| next_at.unwrap_or(self.now) + check),
+        }));
+    }
+
+    /// An undo was refused (`refused`), or its outcome says no: another way back if there is one, or the same once
+    /// more with a new request; then a person.
+    pub fn undo_again(&mut self, leg: &Leg, failure: Failure, refused: Option<&str>) {
+        let Some(Undo::Send(sends, awaits)) = leg.step.undo else { return };
+        let round = leg.round + 1;
+        let direction = format!("undo.{round}");
+        let commands = sends(&self.ctx(leg.step, leg.group, &direction, refused));
+        let bodies = |commands: &[Command]| commands.iter().map(|c| (c.stream(), c.name())).collect::<Vec<_>>();
+        let before: Vec<_> = leg.commands.iter().map(|(c, _)| (c.target.clone(), c.name.as_str())).collect();
+        // The same command, refused, would be refused again; the same after a bad outcome is a new request.
+        let other = refused.is_none() || bodies(&commands) != before.iter().map(|(t, n)| (t.clone(), *n)).collect::<Vec<_>>();
+        if round >= UNDO_ROUNDS || !other || commands.is_empty() {
+            return self.attention(leg, failure, true, None);
+        }
+        let next_at = refused.is_none().then(|| self.now + self.backoff(leg, round));
+        self.begin_undo((leg.step, leg.group, round), &direction, commands, awaits, next_at);
+    }
+
+    /// The reason for the order's own end; kept here because every way back ends at the start.
+    pub fn is_start(leg: &Leg) -> bool {
+        leg.step.kind == Kind::Start
+    }
+}

@@ -1,0 +1,154 @@
+//! The way forward: which step is next, what its failure means, when it ends.
+
+use domain::saga::{
+    Answer, Awaits, Direction, Event, Failure, Kind, LegStatus, Note, SagaCompleted, SagaHandedOver, Source, StepFailed,
+    StepStarted,
+};
+
+use super::react::Draft;
+use super::state::Leg;
+use crate::config::Time;
+use crate::definition::{Limit, Meaning, Step};
+
+impl Draft<'_> {
+    /// Does all that follows from how the saga stands now.
+    pub fn advance(&mut self) {
+        if self.state.ended {
+            return;
+        }
+        if self.state.reason.is_some() {
+            return self.advance_back();
+        }
+        if let Some(reason) = (self.definition.stops)(&self.state) {
+            return self.stop(reason);
+        }
+        for step in self.definition.steps {
+            if self.startable(step) {
+                self.start(step);
+            }
+        }
+        let undoing = |leg: &Leg| {
+            leg.direction == Direction::Undo && matches!(leg.status, LegStatus::Open | LegStatus::Stuck)
+        };
+        if !self.state.legs.iter().any(undoing) && self.definition.steps.iter().all(|step| self.satisfied(step)) {
+            self.emit(Event::SagaCompleted(SagaCompleted {}));
+        }
+    }
+
+    /// The saga must not go on: back before the pivot, over to another saga after it; while it is open, wait.
+    fn stop(&mut self, reason: &'static str) {
+        let pivot = self.definition.pivot().and_then(|pivot| self.state.latest(pivot.name)).map(|leg| leg.status);
+        match pivot {
+            Some(LegStatus::Open | LegStatus::Stuck) => {}
+            Some(LegStatus::Succeeded) => self.hand_over(reason),
+            Some(LegStatus::Failed) | None => self.compensate(reason),
+        }
+    }
+
+    pub fn hand_over(&mut self, reason: &'static str) {
+        if let Some(hands_over) = self.definition.hands_over {
+            let (to, facts) = hands_over(&self.state, reason);
+            let (to, reason) = (to.to_owned(), reason.to_owned());
+            self.emit(Event::SagaHandedOver(SagaHandedOver { to, reason, facts, source: None }));
+        }
+    }
+
+    fn startable(&self, step: &'static Step) -> bool {
+        let latest = self.state.latest(step.name);
+        let free = latest.is_none_or(|leg| leg.status == LegStatus::Failed && leg.superseded);
+        step.kind != Kind::Start && free && step.after.iter().all(|name| self.is_satisfied(name))
+    }
+
+    fn is_satisfied(&self, name: &str) -> bool {
+        self.definition.step(name).is_some_and(|step| self.satisfied(step))
+    }
+
+    /// Done, or silently so: nothing was to be sent and nothing awaited.
+    fn satisfied(&self, step: &'static Step) -> bool {
+        match self.state.latest(step.name) {
+            Some(leg) => leg.status == LegStatus::Succeeded,
+            None => step.after.iter().all(|name| self.is_satisfied(name)) && self.silent(step, 0),
+        }
+    }
+
+    fn silent(&self, step: &'static Step, group: u32) -> bool {
+        let ctx = self.ctx(step, group, Direction::Do.as_str(), None);
+        step.awaits.is_none_or(|awaits| (awaits.unless)(&ctx)) && (step.sends)(&ctx).is_empty()
+    }
+
+    /// Begins a step's next attempt group.
+    fn start(&mut self, step: &'static Step) {
+        let group = self.state.latest(step.name).map_or(0, |leg| leg.group + 1);
+        if group > 0 || !self.silent(step, group) {
+            self.begin_step(step, group);
+        }
+    }
+
+    fn begin_step(&mut self, step: &'static Step, group: u32) {
+        let ctx = self.ctx(step, group, Direction::Do.as_str(), None);
+        let commands = (step.sends)(&ctx);
+        let awaits = step.awaits.filter(|awaits| group > 0 || !(awaits.unless)(&ctx));
+        let commands = self.issue(step, group, Direction::Do.as_str(), commands);
+        let awaits = awaits.map(|awaits| Awaits { fact: awaits.fact.to_owned(), from: awaits.from });
+        let provider = awaits.as_ref().is_some_and(|awaits| awaits.from == domain::saga::Party::Provider);
+        // A step that sends nothing waits for a release; if it may have come already, look again soon.
+        let look_again = commands.is_empty() && !self.state.noted(Note::Held);
+        let check_at = match (provider, look_again) {
+            (true, _) => Some(self.now + self.config.duration(step.within)),
+            (false, true) => Some(self.now + self.config.duration(Time::Command)),
+            (false, false) => None,
+        };
+        let deadline = match step.limit {
+            Limit::Never => None,
+            Limit::Fail(time, _) | Limit::Alert(time) => Some(self.now + self.config.duration(time)),
+            Limit::AlertBeforeLapse(margin) => {
+                let lapses = self.state.legs.iter().rev().find_map(|leg| leg.lapses_at);
+                // Where the hold lapses sooner than the margin, half of what is left.
+                let half = |lapses: domain::Timestamp| self.now + (lapses - self.now) / 2;
+                lapses.map(|lapses| (lapses - self.config.duration(margin)).max(half(lapses)).max(self.now))
+            }
+        };
+        let (step, kind) = (step.name.to_owned(), step.kind);
+        self.emit(Event::StepStarted(StepStarted { step, kind, group, commands, awaits, check_at, deadline }));
+    }
+
+    /// A step has failed: by an answer, by a fact, or by time. A fact leaves nothing to undo.
+    pub fn fail(&mut self, leg: &Leg, failure: Failure, answers: Vec<Answer>, source: Option<&Source>) {
+        let meaning = (leg.step.means)(&failure);
+        let stopped = (self.definition.stops)(&self.state);
+        let failed = Event::StepFailed(StepFailed {
+            step: leg.step.name.to_owned(),
+            group: leg.group,
+            source: source.cloned(),
+            failure: failure.clone(),
+            answers,
+            leaves_nothing: source.is_some(),
+        });
+        let redo = leg.step.redo.filter(|(target, max)| self.state.group_of(target) < *max && stopped.is_none());
+        match (meaning, redo) {
+            (Meaning::HandOver(reason), _) => {
+                self.emit(failed);
+                self.hand_over(reason);
+            }
+            (Meaning::Redo(_), Some((target, _))) => {
+                self.emit(failed);
+                self.redo(target);
+            }
+            (Meaning::Fail(reason) | Meaning::Redo(reason), _) if !self.definition.forward_only(leg.step) => {
+                self.emit(failed);
+                self.compensate(stopped.unwrap_or(reason));
+            }
+            (Meaning::Attention | Meaning::Fail(_) | Meaning::Redo(_), _) => self.attention(leg, failure, true, source),
+        }
+    }
+
+    /// One more attempt of an earlier step. What the one before left is undone on the side.
+    fn redo(&mut self, target: &'static str) {
+        let Some(step) = self.definition.step(target) else { return };
+        let before = self.state.latest(target).map(|leg| leg.group);
+        if let Some(group) = before.filter(|group| self.to_be_undone(step, *group)) {
+            self.undo(step, group);
+        }
+        self.begin_step(step, before.map_or(0, |group| group + 1));
+    }
+}

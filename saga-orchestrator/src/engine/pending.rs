@@ -1,0 +1,55 @@
+//! Which commands must be on their way, and when the saga acts by itself. Both follow from the state alone.
+
+use std::sync::Arc;
+
+use domain::Timestamp;
+use domain::saga::{IssuedCommand, LegStatus};
+use uuid::Uuid;
+
+use super::state::State;
+
+/// The commands of one step that must be on their way. Sent together, answered together.
+#[derive(Debug, Clone)]
+pub struct Pending {
+    /// The commands, as they were issued.
+    pub commands: Vec<Arc<IssuedCommand>>,
+    /// The how-manieth time; one attempt need only be sent once by one process.
+    pub attempt: u32,
+    /// The event that issued them.
+    pub issued_by: Uuid,
+}
+
+/// The commands without a final answer whose time has come. What awaits the provider's word stays pending until it
+/// comes, since sending it again is what wakes whoever asks the provider.
+pub fn pending(state: &State, now: Timestamp) -> Vec<Pending> {
+    if state.ended {
+        return Vec::new();
+    }
+    let mut pending = Vec::new();
+    for leg in state.legs.iter().filter(|leg| leg.status == LegStatus::Open) {
+        let open = |answer: &Option<Result<(), _>>| match answer {
+            None => true,
+            Some(Ok(())) => leg.awaits_provider(),
+            Some(Err(_)) => false,
+        };
+        let commands: Vec<_> =
+            leg.commands.iter().filter(|(_, answer)| open(answer)).map(|(command, _)| command.clone()).collect();
+        if !commands.is_empty() && leg.next_at.is_none_or(|at| at <= now) {
+            pending.push(Pending { commands, attempt: leg.attempt, issued_by: leg.issued_by });
+        }
+    }
+    pending
+}
+
+/// When the saga next acts by itself, if nothing comes before.
+pub fn next_timer(state: &State, now: Timestamp) -> Option<Timestamp> {
+    if state.ended {
+        return None;
+    }
+    let moments = state.legs.iter().flat_map(|leg| match leg.status {
+        LegStatus::Open => [leg.next_at.filter(|at| *at > now), leg.check_at, leg.deadline],
+        LegStatus::Succeeded => [leg.renew_at, None, None],
+        LegStatus::Failed | LegStatus::Stuck => [None; 3],
+    });
+    moments.flatten().min()
+}

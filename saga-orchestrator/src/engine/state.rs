@@ -1,0 +1,372 @@
+//! A saga's state, and how its events change it. What is in the log is true: folding judges nothing.
+
+use std::sync::Arc;
+
+use domain::Timestamp;
+use domain::ids::OrderId;
+use domain::saga::{Awaits, Direction, Event, Facts, Failure, IssuedCommand, LegStatus, Note, Party, Source, StepRef};
+use uuid::Uuid;
+
+use crate::definition::{Definition, Step};
+use crate::sagas;
+
+/// What stands around an event.
+#[derive(Debug, Clone)]
+pub struct Meta {
+    /// The event's id.
+    pub id: Uuid,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// The request that began it all.
+    pub correlation_id: Uuid,
+    /// W3C trace context.
+    pub traceparent: Option<String>,
+}
+
+/// One attempt group of a step, one way.
+#[derive(Debug, Clone)]
+pub struct Leg {
+    /// The row.
+    pub step: &'static Step,
+    /// The attempt group.
+    pub group: u32,
+    /// The way.
+    pub direction: Direction,
+    /// The how-manieth way back, or renewal.
+    pub round: u32,
+    /// How it stands.
+    pub status: LegStatus,
+    /// What was issued, with the answer where there is one: done, or refused.
+    pub commands: Vec<(Arc<IssuedCommand>, Option<Result<(), Failure>>)>,
+    /// How often the commands have been sent, from 1.
+    pub attempt: u32,
+    /// How often there was no answer.
+    pub unanswered: u32,
+    /// Not to be sent before.
+    pub next_at: Option<Timestamp>,
+    /// To be sent again then.
+    pub check_at: Option<Timestamp>,
+    /// Too long then.
+    pub deadline: Option<Timestamp>,
+    /// What must follow.
+    pub awaits: Option<Awaits>,
+    /// What was gained lapses then.
+    pub lapses_at: Option<Timestamp>,
+    /// To be renewed then.
+    pub renew_at: Option<Timestamp>,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// Failed, and left nothing to undo.
+    pub left_nothing: bool,
+    /// Failed, and another attempt of what it stands on has begun: it will be tried again.
+    pub superseded: bool,
+    /// A person has been called.
+    pub alerted: bool,
+    /// The event that issued its commands.
+    pub issued_by: Uuid,
+}
+
+impl Leg {
+    /// Whether all commands are done.
+    pub fn all_done(&self) -> bool {
+        self.commands.iter().all(|(_, answer)| matches!(answer, Some(Ok(()))))
+    }
+
+    /// Whether it waits for the provider.
+    pub fn awaits_provider(&self) -> bool {
+        self.awaits.as_ref().is_some_and(|awaits| awaits.from == Party::Provider)
+    }
+
+    /// Whether it is this attempt group of this step, this way.
+    pub fn is(&self, step: &str, group: u32, direction: Direction) -> bool {
+        self.step.name == step && self.group == group && self.direction == direction
+    }
+}
+
+/// A saga's state.
+#[derive(Debug, Clone)]
+pub struct State {
+    /// Its stream.
+    pub stream: String,
+    /// The table it follows; none: this program does not have it (any more).
+    pub definition: Option<&'static Definition>,
+    /// Which table it follows.
+    pub follows: (String, u32),
+    /// What it knows; none: it has not begun.
+    pub facts: Option<Facts>,
+    /// The version of its last event.
+    pub version: Option<u64>,
+    /// The request that began it all.
+    pub correlation_id: Uuid,
+    /// W3C trace context of that request.
+    pub traceparent: Option<String>,
+    /// The last version seen of each source stream: what is at or below it is a duplicate.
+    pub marks: Vec<(String, u64)>,
+    /// What was noted.
+    pub notes: Vec<(Note, Option<StepRef>)>,
+    /// Its steps, in the order they began.
+    pub legs: Vec<Leg>,
+    /// Why it goes back.
+    pub reason: Option<String>,
+    /// What is to be undone, in this order.
+    pub to_undo: Vec<StepRef>,
+    /// Whether it has ended.
+    pub ended: bool,
+    /// Why it cannot be followed, where a person has been told.
+    pub unsupported: Option<String>,
+}
+
+impl State {
+    /// A saga that has not begun.
+    pub fn new(stream: impl Into<String>) -> Self {
+        Self {
+            stream: stream.into(),
+            definition: None,
+            follows: (String::new(), 0),
+            facts: None,
+            version: None,
+            correlation_id: Uuid::nil(),
+            traceparent: None,
+            marks: Vec::new(),
+            notes: Vec::new(),
+            legs: Vec::new(),
+            reason: None,
+            to_undo: Vec::new(),
+            ended: false,
+            unsupported: None,
+        }
+    }
+
+    /// The order.
+    pub fn order_id(&self) -> OrderId {
+        self.facts.as_ref().map(Facts::order_id).unwrap_or_default()
+    }
+
+    /// Whether an event of another stream has been seen.
+    pub fn has_seen(&self, source: &Source) -> bool {
+        self.marks.iter().any(|(stream, version)| *stream == source.stream && *version >= source.version)
+    }
+
+    /// The newest attempt of a step, forward.
+    pub fn latest(&self, step: &str) -> Option<&Leg> {
+        self.legs.iter().rev().find(|leg| leg.direction == Direction::Do && leg.step.name == step)
+    }
+
+    /// The newest attempt group of a step; 0 before it began.
+    pub fn group_of(&self, step: &str) -> u32 {
+        self.latest(step).map_or(0, |leg| leg.group)
+    }
+
+    /// Whether a step is done.
+    pub fn succeeded(&self, step: &str) -> bool {
+        self.latest(step).is_some_and(|leg| leg.status == LegStatus::Succeeded)
+    }
+
+    /// One attempt group of a step, one way.
+    pub fn leg(&self, step: &str, group: u32, direction: Direction) -> Option<&Leg> {
+        self.legs.iter().rev().find(|leg| leg.is(step, group, direction))
+    }
+
+    /// Whether something was noted about the saga as a whole.
+    pub fn noted(&self, note: Note) -> bool {
+        self.notes.iter().any(|(noted, _)| *noted == note)
+    }
+
+    /// Whether something was noted about an attempt group of a step.
+    pub fn noted_of(&self, note: Note, step: &str, group: u32) -> bool {
+        let about = |of: &StepRef| of.step == step && of.group == group;
+        self.notes.iter().any(|(noted, of)| *noted == note && of.as_ref().is_some_and(about))
+    }
+
+    /// Folds an event.
+    pub fn evolve(&mut self, event: &Event, meta: &Meta) {
+        self.version = Some(self.version.map_or(0, |version| version + 1));
+        if let Some(source) = source_of(event) {
+            self.mark(source);
+        }
+        match event {
+            Event::SagaStarted(e) => {
+                self.follows = (e.saga.clone(), e.definition_version);
+                self.definition = sagas::definition(&e.saga, e.definition_version);
+                self.facts = Some(e.facts.clone());
+                (self.correlation_id, self.traceparent) = (meta.correlation_id, meta.traceparent.clone());
+                let start = self.definition.and_then(|d| d.steps.first()).filter(|s| s.kind == domain::saga::Kind::Start);
+                if let Some(step) = start {
+                    let mut leg = new_leg(step, (0, Direction::Do, 0), &[], meta);
+                    leg.status = LegStatus::Succeeded;
+                    self.legs.push(leg);
+                }
+            }
+            Event::SagaInputRecorded(e) => self.note(e.note, e.about.clone()),
+            Event::StepStarted(e) => {
+                let Some(step) = self.row(&e.step) else { return };
+                let mut leg = new_leg(step, (e.group, Direction::Do, 0), &e.commands, meta);
+                (leg.check_at, leg.deadline) = (e.check_at, e.deadline);
+                leg.awaits.clone_from(&e.awaits);
+                for other in self.legs.iter_mut().filter(|other| other.direction == Direction::Do) {
+                    if other.step.keep.is_some_and(|keep| keep.until == step.name) {
+                        other.renew_at = None;
+                    }
+                    let again = other.step.redo.is_some_and(|(redo, _)| redo == step.name);
+                    other.superseded |= again && other.status == LegStatus::Failed;
+                }
+                self.legs.push(leg);
+            }
+            Event::CommandAnswered(e) => self.with_leg(&e.step, e.group, e.direction, |leg| {
+                answer(leg, &e.answers);
+                if leg.direction == Direction::Renew {
+                    leg.status = LegStatus::Succeeded;
+                }
+            }),
+            Event::StepRetryScheduled(e) => self.with_leg(&e.step, e.group, e.direction, |leg| {
+                answer(leg, &e.answers);
+                leg.attempt = e.attempt + 1;
+                (leg.next_at, leg.check_at) = (Some(e.next_at), e.check_at);
+                leg.unanswered += u32::from(e.failure.kind == domain::saga::ErrorKind::Unavailable);
+            }),
+            Event::StepRenewed(e) => {
+                let Some(step) = self.row(&e.step) else { return };
+                self.with_leg(&e.step, e.group, Direction::Do, |leg| leg.renew_at = Some(e.next_at));
+                self.legs.retain(|leg| !leg.is(&e.step, e.group, Direction::Renew)); // The newest says it all.
+                self.legs.push(new_leg(step, (e.group, Direction::Renew, e.round), &e.commands, meta));
+            }
+            Event::StepSucceeded(e) => self.with_leg(&e.step, e.group, Direction::Do, |leg| {
+                close(leg, LegStatus::Succeeded);
+                (leg.lapses_at, leg.renew_at) = (e.lapses_at, e.renew_at);
+            }),
+            Event::StepFailed(e) => self.with_leg(&e.step, e.group, Direction::Do, |leg| {
+                close(leg, LegStatus::Failed);
+                answer(leg, &e.answers);
+                (leg.failure, leg.left_nothing) = (Some(e.failure.clone()), e.leaves_nothing);
+            }),
+            Event::CompensationStarted(e) => {
+                self.reason = Some(e.reason.clone());
+                self.to_undo.clone_from(&e.steps);
+                let forward = |leg: &&mut Leg| leg.direction != Direction::Undo && leg.status != LegStatus::Succeeded;
+                self.legs.iter_mut().filter(forward).for_each(|leg| close(leg, LegStatus::Failed));
+                self.legs.iter_mut().for_each(|leg| leg.renew_at = None);
+            }
+            Event::UndoStarted(e) => {
+                let Some(step) = self.row(&e.step) else { return };
+                let mut leg = new_leg(step, (e.group, Direction::Undo, e.round), &e.commands, meta);
+                (leg.next_at, leg.check_at) = (e.next_at, e.check_at);
+                leg.awaits.clone_from(&e.awaits);
+                self.legs.retain(|leg| !leg.is(&e.step, e.group, Direction::Undo)); // Rounds before it are over.
+                self.legs.push(leg);
+            }
+            Event::UndoSucceeded(e) => {
+                if self.leg(&e.step, e.group, Direction::Undo).is_none() {
+                    let Some(step) = self.row(&e.step) else { return };
+                    self.legs.push(new_leg(step, (e.group, Direction::Undo, 0), &[], meta));
+                }
+                self.with_leg(&e.step, e.group, Direction::Undo, |leg| close(leg, LegStatus::Succeeded));
+            }
+            Event::SagaCompleted(_) | Event::SagaCompensated(_) | Event::SagaHandedOver(_) => self.ended = true,
+            Event::SagaNeedsAttention(e) => {
+                if self.row(&e.step).is_none() {
+                    self.unsupported = Some(e.failure.detail.clone());
+                }
+                self.with_leg(&e.step, e.group, e.direction, |leg| {
+                    (leg.alerted, leg.deadline) = (true, None);
+                    leg.failure = Some(e.failure.clone());
+                    if e.stuck {
+                        close(leg, LegStatus::Stuck);
+                    }
+                });
+            }
+        }
+    }
+
+    fn row(&self, step: &str) -> Option<&'static Step> {
+        self.definition.and_then(|definition| definition.step(step))
+    }
+
+    fn mark(&mut self, source: &Source) {
+        match self.marks.iter_mut().find(|(stream, _)| *stream == source.stream) {
+            Some((_, version)) => *version = (*version).max(source.version),
+            None => self.marks.push((source.stream.clone(), source.version)),
+        }
+    }
+
+    fn note(&mut self, note: Note, about: Option<StepRef>) {
+        if note == Note::HoldReleased {
+            self.notes.retain(|(noted, _)| *noted != Note::Held);
+        } else if !self.notes.contains(&(note, about.clone())) {
+            self.notes.push((note, about));
+        }
+        if note == Note::Held {
+            // Whoever waits for the release knows now that it is still to come.
+            let waits = |leg: &&mut Leg| leg.status == LegStatus::Open && leg.commands.is_empty();
+            self.legs.iter_mut().filter(waits).for_each(|leg| leg.check_at = None);
+        }
+    }
+
+    fn with_leg(&mut self, step: &str, group: u32, direction: Direction, change: impl FnOnce(&mut Leg)) {
+        if let Some(leg) = self.legs.iter_mut().rev().find(|leg| leg.is(step, group, direction)) {
+            change(leg);
+        }
+    }
+}
+
+/// The fact from outside that an event records.
+pub fn source_of(event: &Event) -> Option<&Source> {
+    match event {
+        Event::SagaStarted(e) => Some(&e.source),
+        Event::SagaInputRecorded(e) => Some(&e.source),
+        Event::StepSucceeded(e) => e.source.as_ref(),
+        Event::StepFailed(e) => e.source.as_ref(),
+        Event::UndoSucceeded(e) => e.source.as_ref(),
+        Event::SagaHandedOver(e) => e.source.as_ref(),
+        Event::SagaNeedsAttention(e) => e.source.as_ref(),
+        Event::StepStarted(_)
+        | Event::CommandAnswered(_)
+        | Event::StepRetryScheduled(_)
+        | Event::StepRenewed(_)
+        | Event::CompensationStarted(_)
+        | Event::UndoStarted(_)
+        | Event::SagaCompleted(_)
+        | Event::SagaCompensated(_) => None,
+    }
+}
+
+fn new_leg(
+    step: &'static Step,
+    (group, direction, round): (u32, Direction, u32),
+    commands: &[IssuedCommand],
+    meta: &Meta,
+) -> Leg {
+    Leg {
+        step,
+        group,
+        direction,
+        round,
+        status: LegStatus::Open,
+        commands: commands.iter().map(|command| (Arc::new(command.clone()), None)).collect(),
+        attempt: 1,
+        unanswered: 0,
+        next_at: None,
+        check_at: None,
+        deadline: None,
+        awaits: None,
+        lapses_at: None,
+        renew_at: None,
+        failure: None,
+        left_nothing: false,
+        superseded: false,
+        alerted: false,
+        issued_by: meta.id,
+    }
+}
+
+fn answer(leg: &mut Leg, answers: &[domain::saga::Answer]) {
+    for given in answers {
+        for (_, slot) in leg.commands.iter_mut().filter(|(command, _)| command.id == given.command_id) {
+            *slot = Some(given.rejected.clone().map_or(Ok(()), Err));
+        }
+    }
+}
+
+fn close(leg: &mut Leg, status: LegStatus) {
+    leg.status = status;
+    (leg.next_at, leg.check_at, leg.deadline) = (None, None, None);
+}
