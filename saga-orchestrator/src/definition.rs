@@ -120,10 +120,8 @@ pub struct Step {
 pub enum Heard {
     /// An attempt group of a step has succeeded; what it gained lapses at some time.
     Succeeded(&'static str, u32, Option<domain::Timestamp>),
-    /// It has failed, and left nothing to undo.
+    /// It has failed and left nothing to undo; or, where it is done already: what it did is gone.
     Failed(&'static str, u32, Failure),
-    /// Its effect is gone, or never was.
-    Gone(&'static str, u32),
     /// Undoing it did not work this time.
     UndoFailed(&'static str, u32, Failure),
     /// To be remembered.
@@ -153,7 +151,9 @@ pub struct Definition {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DefinitionError {
     /// Nothing says how to undo a step that may have to be undone.
-    #[error("saga `{saga}`: step `{step}` is compensatable and lacks its compensation; give it one, or `Undo::Nothing`")]
+    #[error(
+        "saga `{saga}`: step `{step}` is compensatable and lacks its compensation; give it one, or `Undo::Nothing`"
+    )]
     NoUndo {
         /// The saga.
         saga: &'static str,

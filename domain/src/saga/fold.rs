@@ -94,6 +94,7 @@ impl View {
             | Note::CustomerMustAct
             | Note::OutcomeUnknown
             | Note::NothingLeft
+            | Note::CameEarly
             | Note::UndoFailed => {
                 if !self.notes.contains(&(note, about.clone())) {
                     self.notes.push((note, about));

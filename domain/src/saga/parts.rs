@@ -216,6 +216,8 @@ pub enum Note {
     OutcomeUnknown,
     /// The step's effect is gone, or never was: there is nothing left to undo.
     NothingLeft,
+    /// The fact that a step will wait for is there before the step began.
+    CameEarly,
     /// The way back failed once; it is tried again.
     UndoFailed,
 }

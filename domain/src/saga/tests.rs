@@ -114,7 +114,8 @@ fn a_saga_that_goes_back_shows_what_is_undone_and_what_is_still_to_come() {
         group: 0,
         source: None,
         failure: failure("no"),
-        answers: vec![], leaves_nothing: false,
+        answers: vec![],
+        leaves_nothing: false,
     };
     let undo = UndoStarted {
         step: "plan_shipment".into(),
@@ -163,7 +164,8 @@ fn attention_goes_away_when_the_step_goes_on() {
         step: "plan_shipment".into(),
         group: 0,
         source: None,
-        lapses_at: None, renew_at: None,
+        lapses_at: None,
+        renew_at: None,
     }));
     assert_eq!(view(&events).state(), SagaState::Running);
 }

@@ -2,7 +2,7 @@
 
 use domain::Command;
 use domain::saga::{
-    Awaits, CompensationStarted, Direction, Event, Failure, Kind, LegStatus, Note, Party, SagaCompensated, StepRef,
+    Awaits, CompensationStarted, Direction, Event, Failure, LegStatus, Note, Party, SagaCompensated, StepRef,
     UndoStarted, UndoSucceeded,
 };
 
@@ -31,12 +31,14 @@ impl Draft<'_> {
     /// Whether an attempt group of a step has, or may have, left something.
     pub fn to_be_undone(&self, step: &'static Step, group: u32) -> bool {
         let Some(leg) = self.state.leg(step.name, group, Direction::Do) else { return false };
-        let undone = self.state.leg(step.name, group, Direction::Undo).is_some_and(|l| l.status == LegStatus::Succeeded);
+        let undone =
+            self.state.leg(step.name, group, Direction::Undo).is_some_and(|l| l.status == LegStatus::Succeeded);
         let gone = leg.left_nothing || self.state.noted_of(Note::NothingLeft, step.name, group) || undone;
-        !gone && match step.undo {
-            None | Some(Undo::Nothing) => false,
-            Some(Undo::Send(sends, _)) => !sends(&self.ctx(step, group, "undo", None)).is_empty(),
-        }
+        !gone
+            && match step.undo {
+                None | Some(Undo::Nothing) => false,
+                Some(Undo::Send(sends, _)) => !sends(&self.ctx(step, group, "undo", None)).is_empty(),
+            }
     }
 
     /// Undoes what is to be undone, one after the other. What only waits for the provider's word does not hold up the
@@ -58,7 +60,9 @@ impl Draft<'_> {
             }
         }
         let undone = |step: &StepRef| {
-            self.state.leg(&step.step, step.group, Direction::Undo).is_some_and(|leg| leg.status == LegStatus::Succeeded)
+            self.state
+                .leg(&step.step, step.group, Direction::Undo)
+                .is_some_and(|leg| leg.status == LegStatus::Succeeded)
         };
         let reason = self.state.reason.clone();
         if let (Some(reason), true) = (reason, self.state.to_undo.iter().all(undone)) {
@@ -106,16 +110,12 @@ impl Draft<'_> {
         let bodies = |commands: &[Command]| commands.iter().map(|c| (c.stream(), c.name())).collect::<Vec<_>>();
         let before: Vec<_> = leg.commands.iter().map(|(c, _)| (c.target.clone(), c.name.as_str())).collect();
         // The same command, refused, would be refused again; the same after a bad outcome is a new request.
-        let other = refused.is_none() || bodies(&commands) != before.iter().map(|(t, n)| (t.clone(), *n)).collect::<Vec<_>>();
+        let other =
+            refused.is_none() || bodies(&commands) != before.iter().map(|(t, n)| (t.clone(), *n)).collect::<Vec<_>>();
         if round >= UNDO_ROUNDS || !other || commands.is_empty() {
             return self.attention(leg, failure, true, None);
         }
         let next_at = refused.is_none().then(|| self.now + self.backoff(leg, round));
         self.begin_undo((leg.step, leg.group, round), &direction, commands, awaits, next_at);
-    }
-
-    /// The reason for the order's own end; kept here because every way back ends at the start.
-    pub fn is_start(leg: &Leg) -> bool {
-        leg.step.kind == Kind::Start
     }
 }

@@ -1,8 +1,8 @@
 //! The way forward: which step is next, what its failure means, when it ends.
 
 use domain::saga::{
-    Answer, Awaits, Direction, Event, Failure, Kind, LegStatus, Note, SagaCompleted, SagaHandedOver, Source, StepFailed,
-    StepStarted,
+    Answer, Awaits, Direction, Event, Failure, Kind, LegStatus, Note, SagaCompleted, SagaHandedOver, Source,
+    StepFailed, StepStarted,
 };
 
 use super::react::Draft;
@@ -27,9 +27,8 @@ impl Draft<'_> {
                 self.start(step);
             }
         }
-        let undoing = |leg: &Leg| {
-            leg.direction == Direction::Undo && matches!(leg.status, LegStatus::Open | LegStatus::Stuck)
-        };
+        let undoing =
+            |leg: &Leg| leg.direction == Direction::Undo && matches!(leg.status, LegStatus::Open | LegStatus::Stuck);
         if !self.state.legs.iter().any(undoing) && self.definition.steps.iter().all(|step| self.satisfied(step)) {
             self.emit(Event::SagaCompleted(SagaCompleted {}));
         }
@@ -87,7 +86,8 @@ impl Draft<'_> {
     fn begin_step(&mut self, step: &'static Step, group: u32) {
         let ctx = self.ctx(step, group, Direction::Do.as_str(), None);
         let commands = (step.sends)(&ctx);
-        let awaits = step.awaits.filter(|awaits| group > 0 || !(awaits.unless)(&ctx));
+        let came = self.state.noted_of(Note::CameEarly, step.name, group);
+        let awaits = step.awaits.filter(|awaits| !came && (group > 0 || !(awaits.unless)(&ctx)));
         let commands = self.issue(step, group, Direction::Do.as_str(), commands);
         let awaits = awaits.map(|awaits| Awaits { fact: awaits.fact.to_owned(), from: awaits.from });
         let provider = awaits.as_ref().is_some_and(|awaits| awaits.from == domain::saga::Party::Provider);

@@ -3,8 +3,8 @@
 use domain::Timestamp;
 use domain::ids::{PaymentId, ShipmentId, saga_command_id};
 use domain::saga::{
-    Direction, ErrorKind, Event, Facts, Failure, IssuedCommand, LegStatus, Note, SagaInputRecorded,
-    SagaNeedsAttention, SagaStarted, Source, StepRef, StepSucceeded, UndoSucceeded,
+    Direction, ErrorKind, Event, Facts, Failure, IssuedCommand, LegStatus, Note, SagaInputRecorded, SagaNeedsAttention,
+    SagaStarted, Source, StepRef, StepSucceeded, UndoSucceeded,
 };
 use domain::{Command, order, payment, shipment};
 use uuid::Uuid;
@@ -55,7 +55,13 @@ pub struct Begin {
 }
 
 /// The first events of a saga.
-pub fn begin(definition: &'static Definition, stream: &str, start: &Begin, now: Timestamp, config: &SagaConfig) -> Vec<Event> {
+pub fn begin(
+    definition: &'static Definition,
+    stream: &str,
+    start: &Begin,
+    now: Timestamp,
+    config: &SagaConfig,
+) -> Vec<Event> {
     let mut draft = Draft::new(State::new(stream), definition, now, config);
     draft.emit(Event::SagaStarted(SagaStarted {
         saga: definition.name.to_owned(),
@@ -95,7 +101,8 @@ fn unsupported(state: &State) -> Vec<Event> {
         return Vec::new();
     }
     let (name, version) = &state.follows;
-    let detail = format!("this program does not know version {version} of the saga `{name}`; run the release that does");
+    let detail =
+        format!("this program does not know version {version} of the saga `{name}`; run the release that does");
     let failure = Failure { kind: ErrorKind::Unsupported, code: "unknown-definition".to_owned(), detail };
     let step = String::new();
     let attention = SagaNeedsAttention { step, group: 0, direction: Direction::Do, failure, stuck: true, source: None };
@@ -128,7 +135,13 @@ impl<'a> Draft<'a> {
     }
 
     /// Commands as they will be sent, now and ever after.
-    pub fn issue(&self, step: &'static Step, group: u32, direction: &str, commands: Vec<Command>) -> Vec<IssuedCommand> {
+    pub fn issue(
+        &self,
+        step: &'static Step,
+        group: u32,
+        direction: &str,
+        commands: Vec<Command>,
+    ) -> Vec<IssuedCommand> {
         let issue = |command: Command| {
             let target = command.stream();
             IssuedCommand {
@@ -149,13 +162,14 @@ impl<'a> Draft<'a> {
             Heard::Succeeded(step, group, lapses_at) => {
                 if let Some(leg) = self.open(step, group, Direction::Do) {
                     self.succeed(&leg, Some(source.clone()), lapses_at);
+                } else if self.state.leg(step, group, Direction::Do).is_none() {
+                    self.note(Note::CameEarly, Some((step, group)), None, source);
                 }
             }
             Heard::Failed(step, group, failure) => match self.open(step, group, Direction::Do) {
                 Some(leg) if leg.status == LegStatus::Open => self.fail(&leg, failure, Vec::new(), Some(source)),
                 Some(_) | None => self.gone(step, group, source),
             },
-            Heard::Gone(step, group) => self.gone(step, group, source),
             Heard::UndoFailed(step, group, failure) => {
                 if let Some(leg) = self.open(step, group, Direction::Undo).filter(|leg| leg.status == LegStatus::Open) {
                     let about = Some((step, group));
@@ -172,9 +186,11 @@ impl<'a> Draft<'a> {
                     | Note::CustomerMustAct
                     | Note::OutcomeUnknown
                     | Note::NothingLeft
-                    | Note::UndoFailed => {
-                        self.state.notes.contains(&(note, about.map(|(step, group)| StepRef { step: step.into(), group })))
-                    }
+                    | Note::CameEarly
+                    | Note::UndoFailed => self
+                        .state
+                        .notes
+                        .contains(&(note, about.map(|(step, group)| StepRef { step: step.into(), group }))),
                 };
                 if !known {
                     self.note(note, about, detail, source);
@@ -189,9 +205,9 @@ impl<'a> Draft<'a> {
             let source = Some(source.clone());
             return self.emit(Event::UndoSucceeded(UndoSucceeded { step: step.to_owned(), group, source }));
         }
-        let Some(done) = self.state.leg(step, group, Direction::Do) else { return };
+        let nothing_left = self.state.leg(step, group, Direction::Do).is_some_and(|leg| leg.left_nothing);
         let undone = self.state.leg(step, group, Direction::Undo).is_some();
-        if !(done.left_nothing || undone || self.state.noted_of(Note::NothingLeft, step, group)) {
+        if !(nothing_left || undone || self.state.noted_of(Note::NothingLeft, step, group)) {
             self.note(Note::NothingLeft, Some((step, group)), None, source);
         }
     }

@@ -56,7 +56,11 @@ impl Draft<'_> {
         if !self.all_done_with(leg, &verdict.finals) || leg.awaits_provider() {
             return; // The provider's word will follow; until then the command stays pending.
         }
-        if leg.awaits.is_none() {
+        if self.state.noted_of(Note::NothingLeft, leg.step.name, leg.group) {
+            let detail = "what would have ended this step well can no longer come".to_owned();
+            let failure = Failure { kind: ErrorKind::Failed, code: "came-to-nothing".to_owned(), detail };
+            self.fail(leg, failure, verdict.finals, None);
+        } else if leg.awaits.is_none() {
             self.succeed(leg, None, None);
         } else if !leg.all_done() {
             self.record(leg, verdict.finals);
@@ -224,8 +228,7 @@ fn verdict(answers: &[Answered]) -> Verdict {
         match &answer.outcome {
             Outcome::Done => verdict.finals.push(Answer { command_id, rejected: None }),
             Outcome::Rejected { code, detail } => {
-                let failure =
-                    Failure { kind: ErrorKind::Rejected, code: code.clone(), detail: detail.clone() };
+                let failure = Failure { kind: ErrorKind::Rejected, code: code.clone(), detail: detail.clone() };
                 verdict.refused.get_or_insert_with(|| failure.clone());
                 verdict.finals.push(Answer { command_id, rejected: Some(failure) });
             }

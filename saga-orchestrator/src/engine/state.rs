@@ -190,7 +190,8 @@ impl State {
                 self.definition = sagas::definition(&e.saga, e.definition_version);
                 self.facts = Some(e.facts.clone());
                 (self.correlation_id, self.traceparent) = (meta.correlation_id, meta.traceparent.clone());
-                let start = self.definition.and_then(|d| d.steps.first()).filter(|s| s.kind == domain::saga::Kind::Start);
+                let start =
+                    self.definition.and_then(|d| d.steps.first()).filter(|s| s.kind == domain::saga::Kind::Start);
                 if let Some(step) = start {
                     let mut leg = new_leg(step, (0, Direction::Do, 0), &[], meta);
                     leg.status = LegStatus::Succeeded;

@@ -1,0 +1,351 @@
+//! Carries an order from placed to delivered, or back to where it began.
+//!
+//! Order of money and goods: reserve, authorise, confirm, capture, dispatch. *Invariant:* before the capture everything
+//! can be undone, after it the saga only goes forward or hands over to `order_refund`; while it is open it waits.
+//! *Invariant:* the order stream settles the races: `allow_dispatch` asks it, and does as it says.
+
+use domain::Command;
+use domain::ids::{PaymentId, RequestId, ReservationId, ShipmentId};
+use domain::order::{self, RejectReason, RiskAssessment};
+use domain::payment::{self, RequestPaymentAuthorization, RequestPaymentCapture, RequestPaymentVoid};
+use domain::saga::{Direction, ErrorKind, Facts, Failure, Kind, LegStatus, Note, OrderFacts, Party};
+use domain::shipment::{self, PlanShipment, ShipmentLine};
+use domain::stock::{self, ReserveStock};
+
+use Kind::{Compensatable, Pivot, Retriable, Start};
+
+mod outside;
+
+use crate::config::Time;
+use crate::definition::{Awaited, Ctx, Definition, Keep, Limit, Meaning, Step, Undo, always, sends_nothing};
+use crate::engine::State;
+use outside::{hand_over, hears, stops};
+
+/// Tries before the pivot: with waits that double from 0.2 s these are some seconds, well within the customer's patience.
+const TRIES: u32 = 5;
+/// A new attempt after each release of a hold; a bound only because every retry has one.
+const RELEASES: u32 = 1_000;
+
+const RISK_CLEARED: Awaited = Awaited { fact: "OrderHoldReleased", from: Party::Person, unless: no_review };
+const AUTHORISED: Awaited = Awaited { fact: "PaymentAuthorized", from: Party::Provider, unless: always };
+const VOIDED: Awaited = Awaited { fact: "PaymentVoided", from: Party::Provider, unless: always };
+const READY: Awaited = Awaited { fact: "ShipmentReady", from: Party::Warehouse, unless: always };
+const CAPTURED: Awaited = Awaited { fact: "PaymentCaptured", from: Party::Provider, unless: always };
+const RELEASED: Awaited = Awaited { fact: "OrderHoldReleased", from: Party::Person, unless: |_| true };
+const DELIVERED: Awaited = Awaited { fact: "ShipmentDelivered", from: Party::Warehouse, unless: always };
+const RENEWAL: Keep = Keep { every: Time::Renewal, sends: renew_items, until: "commit" };
+
+/// The table. `domain.md` §2 has it in words.
+#[rustfmt::skip] // One step a row: what is sent, what ends it, what undoes it.
+pub const ORDER_FULFILMENT: Definition = Definition {
+    name: "order_fulfilment", version: 1, starts_on: "OrderPlaced", hears, stops, hands_over: Some(hand_over),
+    steps: &[
+        // A step ends on the answers to its commands, one a target; `awaits` names a fact from outside that must follow.
+        //  name              kind           after                sends           awaits              undo                                         within               limit                                          tries
+        step("start",          Start,         &[],                 sends_nothing,  None,               Some(Undo::Send(end_order, None)),           Time::Command,       Limit::Never,                                  TRIES, None,                        |_| Meaning::Attention),
+        Step { keep: Some(RENEWAL), ..
+        step("reserve",        Compensatable, &["start"],          reserve_items,  None,               Some(Undo::Send(release_items, None)),       Time::Command,       Limit::Never,                                  TRIES, None,                        reserve_means) },
+        step("assess_risk",    Compensatable, &["reserve"],        assess_risk,    None,               Some(Undo::Nothing),                         Time::Command,       Limit::Never,                                  TRIES, None,                        order_means),
+        step("risk_review",    Compensatable, &["assess_risk"],    sends_nothing,  Some(RISK_CLEARED), Some(Undo::Nothing),                         Time::Command,       Limit::Fail(Time::RiskReview, "fraud"),        TRIES, None,                        |_| Meaning::Fail("fraud")),
+        step("authorise",      Compensatable, &["risk_review"],    authorise,      Some(AUTHORISED),   Some(Undo::Send(void, Some(VOIDED))),        Time::ProviderCheck, Limit::Fail(Time::ThreeDs, "payment_timeout"), TRIES, None,                        authorise_means),
+        step("commit",         Compensatable, &["authorise"],      commit_items,   None,               Some(Undo::Nothing),                         Time::Command,       Limit::Never,                                  TRIES, Some(("reserve", 1)),        commit_means),
+        step("confirm",        Compensatable, &["commit"],         confirm,        None,               Some(Undo::Nothing),                         Time::Command,       Limit::Never,                                  TRIES, None,                        order_means),
+        step("plan_shipment",  Compensatable, &["confirm"],        plan_shipment,  Some(READY),        Some(Undo::Send(cancel_shipment, None)),     Time::Command,       Limit::Alert(Time::Warehouse),                 TRIES, None,                        |_| Meaning::Fail(SHIPMENT_CANCELLED)),
+        step("capture",        Pivot,         &["plan_shipment"],  capture,        Some(CAPTURED),     None,                                        Time::ProviderCheck, Limit::AlertBeforeLapse(Time::CaptureMargin),  TRIES, Some(("authorise", 1)),      |_| Meaning::Redo("capture_failed")),
+        step("hold_released",  Retriable,     &["capture"],        sends_nothing,  Some(RELEASED),     None,                                        Time::Command,       Limit::Never,                                  TRIES, None,                        |_| Meaning::Attention),
+        step("allow_dispatch", Retriable,     &["hold_released"],  allow_dispatch, None,               None,                                        Time::Command,       Limit::Never,                                  TRIES, Some(("hold_released", RELEASES)), allow_means),
+        step("dispatch",       Retriable,     &["allow_dispatch"], dispatch,       None,               None,                                        Time::Command,       Limit::Alert(Time::Warehouse),                 TRIES, None,                        dispatch_means),
+        step("ship_items",     Retriable,     &["dispatch"],       ship_items,     None,               None,                                        Time::Command,       Limit::Never,                                  TRIES, None,                        |_| Meaning::Attention),
+        step("record_shipped", Retriable,     &["ship_items"],     record_shipped, Some(DELIVERED),    None,                                        Time::Command,       Limit::Never,                                  TRIES, None,                        |_| Meaning::Attention),
+        step("complete",       Retriable,     &["record_shipped"], complete,       None,               None,                                        Time::Command,       Limit::Never,                                  TRIES, None,                        |_| Meaning::Attention),
+    ],
+};
+
+/// Why the customer's wish ends it.
+const CUSTOMER_REQUEST: &str = "customer_request";
+/// Why the warehouse's word ends it.
+const SHIPMENT_CANCELLED: &str = "shipment_cancelled";
+
+#[allow(clippy::too_many_arguments, reason = "the columns of the table, in the order of the table")]
+const fn step(
+    name: &'static str,
+    kind: Kind,
+    after: &'static [&'static str],
+    sends: fn(&Ctx) -> Vec<Command>,
+    awaits: Option<Awaited>,
+    undo: Option<Undo>,
+    within: Time,
+    limit: Limit,
+    tries: u32,
+    redo: Option<(&'static str, u32)>,
+    means: fn(&Failure) -> Meaning,
+) -> Step {
+    Step { name, kind, after, sends, awaits, undo, within, limit, tries, redo, means, keep: None }
+}
+
+fn facts(state: &State) -> Option<&OrderFacts> {
+    match state.facts.as_ref()? {
+        Facts::Order(facts) => Some(facts),
+        Facts::Refund(_) => None,
+    }
+}
+
+/// One command on the order.
+fn on_order(ctx: &Ctx, command: order::Command) -> Vec<Command> {
+    vec![Command::Order { id: ctx.state.order_id(), command }]
+}
+
+/// One command for each item's hold of a group. One command per item: two lines of one item, reserved apart, could each
+/// pass and together oversell.
+fn on_items(
+    state: &State,
+    group: u32,
+    command: impl Fn(&domain::saga::Item, ReservationId) -> stock::Command,
+) -> Vec<Command> {
+    let Some(facts) = facts(state) else { return Vec::new() };
+    let on_item = |item: &domain::saga::Item| {
+        let hold = ReservationId::derive(facts.order_id, &item.item, group);
+        Command::Stock { id: item.item.clone(), command: command(item, hold) }
+    };
+    facts.items.iter().map(on_item).collect()
+}
+
+fn reserve_items(ctx: &Ctx) -> Vec<Command> {
+    let order_id = ctx.state.order_id();
+    on_items(ctx.state, ctx.group, |item, reservation_id| {
+        stock::Command::ReserveStock(ReserveStock { reservation_id, order_id, quantity: item.quantity })
+    })
+}
+
+fn renew_items(ctx: &Ctx) -> Vec<Command> {
+    on_items(ctx.state, ctx.group, |_, reservation_id| {
+        stock::Command::RenewReservation(stock::RenewReservation { reservation_id })
+    })
+}
+
+fn commit_items(ctx: &Ctx) -> Vec<Command> {
+    on_items(ctx.state, ctx.state.group_of("reserve"), |_, reservation_id| {
+        stock::Command::CommitReservation(stock::CommitReservation { reservation_id })
+    })
+}
+
+fn ship_items(ctx: &Ctx) -> Vec<Command> {
+    on_items(ctx.state, ctx.state.group_of("reserve"), |_, reservation_id| {
+        stock::Command::ShipStock(stock::ShipStock { reservation_id })
+    })
+}
+
+/// Gives back what was held or may be held: only what was refused for certain is left out.
+fn release_items(ctx: &Ctx) -> Vec<Command> {
+    let order_id = ctx.state.order_id();
+    let reason = ctx.state.reason.clone().unwrap_or_else(|| "reserved anew".to_owned());
+    let mut commands = on_items(ctx.state, ctx.group, |_, reservation_id| {
+        let reason = reason.clone();
+        stock::Command::ReleaseReservation(stock::ReleaseReservation { reservation_id, order_id, reason })
+    });
+    commands.retain(|command| !was_refused(ctx, &command.stream()));
+    commands
+}
+
+/// Whether this attempt's command on that stream was refused: then there is nothing to undo on it.
+fn was_refused(ctx: &Ctx, target: &str) -> bool {
+    let leg = ctx.state.leg(ctx.step, ctx.group, Direction::Do);
+    leg.is_some_and(|leg| leg.commands.iter().any(|(c, answer)| c.target == target && matches!(answer, Some(Err(_)))))
+}
+
+fn assess_risk(ctx: &Ctx) -> Vec<Command> {
+    let Some(facts) = facts(ctx.state) else { return Vec::new() };
+    let over = |limits: &std::collections::BTreeMap<String, i64>| {
+        limits.get(facts.total.currency.code()).is_some_and(|limit| facts.total.amount > *limit)
+    };
+    let assessment = match (over(&ctx.config.risk.refuse_above), over(&ctx.config.risk.review_above)) {
+        (true, _) => RiskAssessment::Refuse,
+        (false, true) => RiskAssessment::Review,
+        (false, false) => RiskAssessment::Approve,
+    };
+    let assessed_by = "rules".to_owned();
+    on_order(ctx, order::Command::AssessOrderRisk(order::AssessOrderRisk { assessment, assessed_by }))
+}
+
+/// What the risk check said, as it was sent: the rules may have changed since.
+fn assessment(state: &State) -> Option<RiskAssessment> {
+    let leg = state.latest("assess_risk")?;
+    match leg.commands.first()?.0.body.parse().ok()? {
+        Command::Order { command: order::Command::AssessOrderRisk(c), .. } => Some(c.assessment),
+        Command::Order { .. }
+        | Command::Payment { .. }
+        | Command::Stock { .. }
+        | Command::Shipment { .. }
+        | Command::Product { .. } => None,
+    }
+}
+
+fn no_review(ctx: &Ctx) -> bool {
+    assessment(ctx.state) != Some(RiskAssessment::Review)
+}
+
+fn payment_id(state: &State, group: u32) -> PaymentId {
+    PaymentId::derive(state.order_id(), group)
+}
+
+/// The request that a step makes of the provider: it follows from the command, so the command again is the request again.
+fn request_id(ctx: &Ctx, payment_id: PaymentId) -> RequestId {
+    let stream = payment_id.stream();
+    let command = domain::ids::saga_command_id(&ctx.state.stream, ctx.step, ctx.direction, ctx.group, &stream);
+    RequestId::derive(payment_id, command)
+}
+
+fn authorise(ctx: &Ctx) -> Vec<Command> {
+    let Some(facts) = facts(ctx.state) else { return Vec::new() };
+    let payment_id = payment_id(ctx.state, ctx.group);
+    let command = payment::Command::RequestPaymentAuthorization(RequestPaymentAuthorization {
+        payment_id,
+        order_id: facts.order_id,
+        request_id: request_id(ctx, payment_id),
+        amount: facts.total,
+        payment_method: facts.payment_method.clone(),
+        attempt_group: ctx.group,
+        tags: facts.tags.clone(),
+        placed_on: facts.placed_on,
+    });
+    vec![Command::Payment { id: payment_id, command }]
+}
+
+/// Lets the hold go, an unknown one too. What the customer never confirmed in time expires; if he did after all, the
+/// payment refuses that, and it is voided.
+fn void(ctx: &Ctx) -> Vec<Command> {
+    let payment_id = payment_id(ctx.state, ctx.group);
+    if was_refused(ctx, &payment_id.stream()) {
+        return Vec::new();
+    }
+    let leg = ctx.state.leg(ctx.step, ctx.group, Direction::Do);
+    let timed_out = leg.and_then(|leg| leg.failure.as_ref()).is_some_and(|failure| failure.kind == ErrorKind::TimedOut);
+    let never_acted = timed_out && ctx.state.noted_of(Note::CustomerMustAct, ctx.step, ctx.group);
+    // The first way back only: a later one is there because this one did not work.
+    let command = if never_acted && ctx.direction == Direction::Undo.as_str() {
+        payment::Command::ExpirePayment(payment::ExpirePayment {})
+    } else {
+        let request_id = request_id(ctx, payment_id);
+        let order_id = ctx.state.order_id();
+        payment::Command::RequestPaymentVoid(RequestPaymentVoid { payment_id, order_id, request_id })
+    };
+    vec![Command::Payment { id: payment_id, command }]
+}
+
+fn confirm(ctx: &Ctx) -> Vec<Command> {
+    on_order(ctx, order::Command::ConfirmOrder(order::ConfirmOrder {}))
+}
+
+fn shipment_id(state: &State) -> ShipmentId {
+    ShipmentId::derive(state.order_id(), 0)
+}
+
+fn on_shipment(ctx: &Ctx, command: shipment::Command) -> Vec<Command> {
+    vec![Command::Shipment { id: shipment_id(ctx.state), command }]
+}
+
+fn plan_shipment(ctx: &Ctx) -> Vec<Command> {
+    let Some(facts) = facts(ctx.state) else { return Vec::new() };
+    let line = |item: &domain::saga::Item| ShipmentLine { item: item.item.clone(), quantity: item.quantity };
+    let lines = facts.items.iter().map(line).collect();
+    on_shipment(ctx, shipment::Command::PlanShipment(PlanShipment { order_id: facts.order_id, lines }))
+}
+
+fn cancel_shipment(ctx: &Ctx) -> Vec<Command> {
+    let order_id = ctx.state.order_id();
+    let reason = ctx.state.reason.clone().unwrap_or_default();
+    if was_refused(ctx, &shipment_id(ctx.state).stream()) {
+        return Vec::new();
+    }
+    on_shipment(ctx, shipment::Command::CancelShipment(shipment::CancelShipment { order_id, reason }))
+}
+
+fn capture(ctx: &Ctx) -> Vec<Command> {
+    let Some(facts) = facts(ctx.state) else { return Vec::new() };
+    let payment_id = payment_id(ctx.state, ctx.state.group_of("authorise"));
+    let request_id = request_id(ctx, payment_id);
+    let command = payment::Command::RequestPaymentCapture(RequestPaymentCapture { request_id, amount: facts.total });
+    vec![Command::Payment { id: payment_id, command }]
+}
+
+fn allow_dispatch(ctx: &Ctx) -> Vec<Command> {
+    on_order(ctx, order::Command::AllowOrderDispatch(order::AllowOrderDispatch {}))
+}
+
+fn dispatch(ctx: &Ctx) -> Vec<Command> {
+    on_shipment(ctx, shipment::Command::DispatchShipment(shipment::DispatchShipment {}))
+}
+
+fn record_shipped(ctx: &Ctx) -> Vec<Command> {
+    let shipment_id = shipment_id(ctx.state);
+    on_order(ctx, order::Command::RecordOrderShipped(order::RecordOrderShipped { shipment_id }))
+}
+
+fn complete(ctx: &Ctx) -> Vec<Command> {
+    on_order(ctx, order::Command::CompleteOrder(order::CompleteOrder {}))
+}
+
+/// Rejects the order while it is pending, else cancels it: also when the customer wants that too, and when the order
+/// says that it can no longer be rejected.
+fn end_order(ctx: &Ctx) -> Vec<Command> {
+    let state = ctx.state;
+    let reason = state.reason.as_deref().unwrap_or_default();
+    let wished = state.noted(Note::CancellationRequested) || reason == CUSTOMER_REQUEST;
+    let confirmed = state.latest("confirm").is_some_and(|leg| leg.status == LegStatus::Succeeded);
+    if wished || confirmed || ctx.refused.is_some() {
+        let reason = if wished { CUSTOMER_REQUEST } else { reason }.to_owned();
+        return on_order(ctx, order::Command::CancelOrder(order::CancelOrder { reason }));
+    }
+    let reason = match reason {
+        "out_of_stock" => RejectReason::OutOfStock,
+        "payment_declined" => RejectReason::PaymentDeclined,
+        "payment_timeout" => RejectReason::PaymentTimeout,
+        "reservation_expired" => RejectReason::ReservationExpired,
+        "fraud" => RejectReason::Fraud,
+        _ => RejectReason::Contention, // Too much at once: nothing else is left that fails before the confirmation.
+    };
+    on_order(ctx, order::Command::RejectOrder(order::RejectOrder { reason }))
+}
+
+fn reserve_means(failure: &Failure) -> Meaning {
+    match failure.code.as_str() {
+        "out-of-stock" | "not-found" => Meaning::Fail("out_of_stock"),
+        _ => Meaning::Fail("contention"),
+    }
+}
+
+fn order_means(failure: &Failure) -> Meaning {
+    Meaning::Fail(if failure.code.contains("cancel") { CUSTOMER_REQUEST } else { "contention" })
+}
+
+fn authorise_means(failure: &Failure) -> Meaning {
+    match failure.kind {
+        ErrorKind::Failed if failure.code == "payment_timeout" => Meaning::Fail("payment_timeout"),
+        ErrorKind::Failed | ErrorKind::Rejected => Meaning::Fail("payment_declined"),
+        ErrorKind::Unavailable | ErrorKind::TimedOut | ErrorKind::Unsupported => Meaning::Fail("payment_timeout"),
+    }
+}
+
+fn commit_means(failure: &Failure) -> Meaning {
+    match failure.kind {
+        ErrorKind::Rejected => Meaning::Redo("reservation_expired"),
+        ErrorKind::Failed | ErrorKind::Unavailable | ErrorKind::TimedOut | ErrorKind::Unsupported => {
+            Meaning::Fail("contention")
+        }
+    }
+}
+
+fn allow_means(failure: &Failure) -> Meaning {
+    match failure.code.as_str() {
+        "order-held" => Meaning::Redo("held"),
+        code if code.contains("cancel") => Meaning::HandOver(CUSTOMER_REQUEST),
+        _ => Meaning::Attention,
+    }
+}
+
+fn dispatch_means(failure: &Failure) -> Meaning {
+    match failure.kind {
+        ErrorKind::Rejected => Meaning::HandOver("dispatch_rejected"),
+        ErrorKind::Failed | ErrorKind::Unavailable | ErrorKind::TimedOut | ErrorKind::Unsupported => Meaning::Attention,
+    }
+}

@@ -1,0 +1,113 @@
+//! Takes an order back whose money was captured and whose goods have not left: refund, unpack, release, cancel.
+//!
+//! *Invariant:* it only goes forward. What the provider refuses to give back needs a person; nothing else moves until then.
+
+use domain::Command;
+use domain::ids::RequestId;
+use domain::order;
+use domain::payment::{self, RequestPaymentRefund};
+use domain::saga::{ErrorKind, Facts, Failure, Kind, Party, RefundFacts};
+use domain::shipment;
+use domain::stock;
+
+use Kind::Retriable;
+
+use crate::config::Time;
+use crate::definition::{Awaited, Ctx, Definition, Heard, Limit, Meaning, Step, always};
+use crate::engine::{Outside, State};
+
+/// Tries without an answer after which a person is called; it goes on trying.
+const TRIES: u32 = 5;
+
+const REFUNDED: Awaited = Awaited { fact: "PaymentRefunded", from: Party::Provider, unless: always };
+
+/// The table.
+#[rustfmt::skip] // One step a row.
+pub const ORDER_REFUND: Definition = Definition {
+    name: "order_refund", version: 1, starts_on: "SagaHandedOver", hears, stops: |_| None, hands_over: None,
+    steps: &[
+        //   name              after                sends            awaits          within
+        step("refund",          &[],                 refund,          Some(REFUNDED), Time::ProviderCheck),
+        step("cancel_shipment", &["refund"],         cancel_shipment, None,           Time::Command),
+        step("release",         &["cancel_shipment"], release,        None,           Time::Command),
+        step("cancel_order",    &["release"],        cancel_order,    None,           Time::Command),
+    ],
+};
+
+const fn step(
+    name: &'static str,
+    after: &'static [&'static str],
+    sends: fn(&Ctx) -> Vec<Command>,
+    awaits: Option<Awaited>,
+    within: Time,
+) -> Step {
+    let (kind, undo, limit, tries, redo, keep) = (Retriable, None, Limit::Never, TRIES, None, None);
+    Step { name, kind, after, sends, awaits, undo, within, limit, tries, redo, means: |_| Meaning::Attention, keep }
+}
+
+fn facts(state: &State) -> Option<&RefundFacts> {
+    match state.facts.as_ref()? {
+        Facts::Refund(facts) => Some(facts),
+        Facts::Order(_) => None,
+    }
+}
+
+fn refund(ctx: &Ctx) -> Vec<Command> {
+    let Some(facts) = facts(ctx.state) else { return Vec::new() };
+    let id = facts.payment_id;
+    let command_id = domain::ids::saga_command_id(&ctx.state.stream, ctx.step, ctx.direction, ctx.group, &id.stream());
+    let request_id = RequestId::derive(id, command_id);
+    let refund = RequestPaymentRefund { request_id, amount: facts.amount, reason: facts.reason.clone() };
+    vec![Command::Payment { id, command: payment::Command::RequestPaymentRefund(refund) }]
+}
+
+fn cancel_shipment(ctx: &Ctx) -> Vec<Command> {
+    let Some(facts) = facts(ctx.state) else { return Vec::new() };
+    let cancel = shipment::CancelShipment { order_id: facts.order_id, reason: facts.reason.clone() };
+    vec![Command::Shipment { id: facts.shipment_id, command: shipment::Command::CancelShipment(cancel) }]
+}
+
+fn release(ctx: &Ctx) -> Vec<Command> {
+    let Some(facts) = facts(ctx.state) else { return Vec::new() };
+    let release = |held: &domain::saga::Held| {
+        let (reservation_id, order_id, reason) = (held.reservation_id, facts.order_id, facts.reason.clone());
+        let command = stock::ReleaseReservation { reservation_id, order_id, reason };
+        Command::Stock { id: held.item.clone(), command: stock::Command::ReleaseReservation(command) }
+    };
+    facts.held.iter().map(release).collect()
+}
+
+fn cancel_order(ctx: &Ctx) -> Vec<Command> {
+    let Some(facts) = facts(ctx.state) else { return Vec::new() };
+    let cancel = order::CancelOrder { reason: facts.reason.clone() };
+    vec![Command::Order { id: facts.order_id, command: order::Command::CancelOrder(cancel) }]
+}
+
+fn hears(state: &State, outside: &Outside) -> Vec<Heard> {
+    let Outside::Payment(id, event) = outside else { return Vec::new() };
+    if facts(state).is_none_or(|facts| facts.payment_id != *id) {
+        return Vec::new();
+    }
+    let group = state.group_of("refund");
+    match event {
+        payment::Event::PaymentRefunded(_) => vec![Heard::Succeeded("refund", group, None)],
+        payment::Event::RefundFailed(e) => {
+            let (code, detail) = ("refund_failed".to_owned(), e.failure_code.clone());
+            vec![Heard::Failed("refund", group, Failure { kind: ErrorKind::Failed, code, detail })]
+        }
+        payment::Event::PaymentAuthorizationRequested(_)
+        | payment::Event::PaymentActionRequired(_)
+        | payment::Event::PaymentAuthorized(_)
+        | payment::Event::PaymentDeclined(_)
+        | payment::Event::PaymentOutcomeUnknown(_)
+        | payment::Event::CaptureRequested(_)
+        | payment::Event::PaymentCaptured(_)
+        | payment::Event::CaptureFailed(_)
+        | payment::Event::VoidRequested(_)
+        | payment::Event::PaymentVoided(_)
+        | payment::Event::VoidFailed(_)
+        | payment::Event::RefundRequested(_)
+        | payment::Event::PaymentExpired(_)
+        | payment::Event::PaymentSucceededLate(_) => Vec::new(),
+    }
+}
