@@ -39,6 +39,12 @@ fn hears_order(state: &State, event: &order::Event) -> Vec<Heard> {
             let ends = ends.iter().filter(waits).map(|step| Heard::Succeeded(step, state.group_of(step), None));
             std::iter::once(Heard::Noted(Note::HoldReleased, None, None)).chain(ends).collect()
         }
+        // A person has looked, and says no.
+        order::Event::OrderRiskAssessed(e) if e.assessment == RiskAssessment::Refuse => {
+            let review = state.latest("risk_review").filter(|leg| leg.status == LegStatus::Open);
+            let no = || failed("fraud", format!("refused by {}", e.assessed_by));
+            review.map(|leg| Heard::Failed("risk_review", leg.group, no())).into_iter().collect()
+        }
         order::Event::OrderPlaced(_)
         | order::Event::OrderRiskAssessed(_)
         | order::Event::OrderConfirmed(_)
