@@ -92,11 +92,8 @@ pub async fn a_subscriber_is_told_when_it_has_caught_up(harness: &impl Harness) 
     let end = write(&*store, append(&stream("order-1"), Expected::NoStream, 0, 5)).await.position;
     let mut subscription = store.subscribe(Position::START, Filter::default()).await.unwrap();
     let mut seen = 0;
-    loop {
-        match subscription.next().await.unwrap().unwrap() {
-            Delivery::Events { events, .. } => seen += events.len(),
-            Delivery::CaughtUp => break,
-        }
+    while let Delivery::Events { events, .. } = subscription.next().await.unwrap().unwrap() {
+        seen += events.len();
     }
     assert_eq!(seen, 5);
     let mut late = store.subscribe(end, Filter::default()).await.unwrap();

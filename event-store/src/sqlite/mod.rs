@@ -1,6 +1,7 @@
 //! The embedded log: one SQLite file, one process that writes it.
 
 mod append;
+mod backup;
 mod check;
 mod checkpoint;
 mod faults;
@@ -21,6 +22,8 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
+pub use self::backup::{BackupError, BackupStep, backup};
+pub use self::check::{CheckReport, Problem, check, stats};
 use self::checkpoint::Checkpointer;
 pub use self::faults::Faults;
 use self::queue::{PendingSnapshot, Queue, State};
@@ -291,21 +294,21 @@ impl EventStore for SqliteStore {
     }
 
     async fn stats(&self) -> Result<StoreStats, ReadError> {
-        let stats = move |connection: &Connection, path: &Path| {
-            let categories = reader::categories(connection, path)?;
-            let end = writer::End::read(connection).map_err(|error| reader::failed(path, Position::START, &error))?;
-            let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
-            Ok(StoreStats {
-                events: categories.iter().map(|(_, events, _)| events).sum(),
-                streams: categories.iter().map(|(_, _, streams)| streams).sum(),
-                bytes: size(path) + size(&open::wal_path(path)),
-                position: Position(end.position),
-                last_recorded_at: (end.position > 0)
-                    .then(|| Timestamp::from_timestamp_micros(end.recorded_at))
-                    .flatten(),
-                categories: categories.into_iter().map(|(name, events, _)| (name, events)).collect(),
-            })
-        };
-        self.readers.run(stats).await
+        self.readers.run(stats_of).await
     }
+}
+
+/// The numbers of a log as one connection sees it.
+fn stats_of(connection: &Connection, path: &Path) -> Result<StoreStats, ReadError> {
+    let categories = reader::categories(connection, path)?;
+    let end = writer::End::read(connection).map_err(|error| reader::failed(path, Position::START, &error))?;
+    let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+    Ok(StoreStats {
+        events: categories.iter().map(|(_, events, _)| events).sum(),
+        streams: categories.iter().map(|(_, _, streams)| streams).sum(),
+        bytes: size(path) + size(&open::wal_path(path)),
+        position: Position(end.position),
+        last_recorded_at: (end.position > 0).then(|| Timestamp::from_timestamp_micros(end.recorded_at)).flatten(),
+        categories: categories.into_iter().map(|(name, events, _)| (name, events)).collect(),
+    })
 }

@@ -248,6 +248,30 @@ pub(super) fn connect_reader(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// A connection to a log that another process may serve, checked to be one. Nothing is written, not even a recovery.
+pub(super) fn open_to_read(path: &Path) -> Result<Connection, OpenError> {
+    check_header(path)?;
+    let connection = connect_reader(path).map_err(|error| of_sqlite(path, &error))?;
+    match check_identity(path, &connection) {
+        Ok(()) => Ok(connection),
+        // A folder where nothing can be created: readable all the same if no write-ahead log has to be read.
+        Err(OpenError::Unusable { .. }) if fs::metadata(wal_path(path)).map_or(0, |file| file.len()) == 0 => {
+            let connection = connect_immutable(path).map_err(|error| of_sqlite(path, &error))?;
+            check_identity(path, &connection)?;
+            Ok(connection)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A connection to a file that nobody changes.
+fn connect_immutable(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    // The characters that a URI gives a meaning; all others stand for themselves.
+    let text = path.display().to_string().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    Connection::open_with_flags(format!("file:{text}?immutable=1"), flags)
+}
+
 /// Copies all of the write-ahead log into the file and empties it.
 fn truncate_wal(connection: &Connection) -> rusqlite::Result<()> {
     let busy: i64 = connection.query_row(TRUNCATE, [], |row| row.get(0))?;
@@ -263,7 +287,8 @@ pub(super) fn wal_path(path: &Path) -> PathBuf {
     with_suffix(path, "-wal")
 }
 
-fn shm_path(path: &Path) -> PathBuf {
+/// Its index, which lives as long as somebody has the file open.
+pub(super) fn shm_path(path: &Path) -> PathBuf {
     with_suffix(path, "-shm")
 }
 
@@ -273,7 +298,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn unusable(path: &Path, error: &std::io::Error) -> OpenError {
+pub(super) fn unusable(path: &Path, error: &std::io::Error) -> OpenError {
     let path = path.display().to_string();
     let refused = matches!(error.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied);
     let way_out = if refused { "; make it writable for this user, or give another --data folder" } else { "" };
