@@ -3,8 +3,10 @@
 //! *Invariant:* data goes to stdout and everything else to stderr, so that every verb can stand in a pipe.
 //! *Invariant:* exit 0 means done, 1 means the answer is no, 2 means that there is no answer.
 
+pub mod bench;
 pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod pages;
 pub mod system;
 mod wiring;

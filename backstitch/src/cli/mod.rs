@@ -48,6 +48,8 @@ pub enum Command {
     Stream(stream::Args),
     /// Projections: how far the read models are.
     Projection(projection::Args),
+    /// Bench: how fast this machine is, beside its bare limits.
+    Bench(crate::bench::Args),
     /// Writes the completions of a shell to stdout.
     #[command(
         after_help = "Example:\n  backstitch completions bash > ~/.local/share/bash-completion/completions/backstitch"
@@ -64,6 +66,7 @@ impl Command {
             Self::Serve(args) => args.run().await,
             Self::Stream(args) => args.run().await,
             Self::Projection(args) => args.run().await,
+            Self::Bench(args) => args.run().await,
             Self::Completions { shell } => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut Cli::command(), "backstitch", &mut script);

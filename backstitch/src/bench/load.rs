@@ -1,0 +1,135 @@
+//! A lean HTTP/1.1 load generator: raw sockets, keep-alive, requests written from prepared bytes, answers parsed no
+//! further than needed. It runs on one thread of its own, since it shares the machine with what it measures.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use futures_util::future::try_join_all;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::machine;
+use super::report::Latencies;
+
+/// The largest answer that is read, head and body: ours have under 2 kB, problems under 4 kB.
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// What a run of the generator did.
+#[derive(Debug, Clone)]
+pub struct Load {
+    /// Answers with a 2xx status.
+    pub done: u64,
+    /// How long each took.
+    pub latencies: Latencies,
+    /// From the first request to the last answer.
+    pub wall: Duration,
+    /// The generator's own processor time.
+    pub generator_cpu: Duration,
+}
+
+/// Writes the `n`-th request of client `client` into the buffer.
+pub type Write = fn(client: usize, n: u64, into: &mut Vec<u8>);
+
+/// Sends requests over `connections` connections, each the next as soon as its last is answered, for `duration`.
+///
+/// # Errors
+/// If a connection breaks, or an answer is not 2xx: a bench that is refused measures nothing.
+pub fn run(address: SocketAddr, connections: usize, duration: Duration, write: Write) -> anyhow::Result<Load> {
+    let generator = std::thread::Builder::new().name("generator".to_owned());
+    let thread = generator.spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let cpu = machine::thread_cpu();
+        let begin = Instant::now();
+        let clients = (0..connections).map(|client| connection(address, client, begin + duration, write));
+        let latencies = Latencies::of(runtime.block_on(try_join_all(clients))?);
+        let (wall, generator_cpu) = (begin.elapsed(), machine::thread_cpu().saturating_sub(cpu));
+        Ok(Load { done: latencies.len(), latencies, wall, generator_cpu })
+    });
+    match thread.context("no thread for the generator")?.join() {
+        Ok(load) => load,
+        Err(_) => bail!("the generator panicked"),
+    }
+}
+
+async fn connection(address: SocketAddr, client: usize, until: Instant, write: Write) -> anyhow::Result<Latencies> {
+    let mut wire = Wire::open(address).await?;
+    let mut latencies = Latencies::default();
+    let mut request = Vec::with_capacity(2048);
+    let mut n = 0;
+    while Instant::now() < until {
+        request.clear();
+        write(client, n, &mut request);
+        let begin = Instant::now();
+        wire.exchange(&request).await?;
+        latencies.add(begin.elapsed());
+        n += 1;
+    }
+    Ok(latencies)
+}
+
+/// One connection that is kept open.
+struct Wire {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Wire {
+    async fn open(address: SocketAddr) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(address).await.with_context(|| format!("{address} cannot be reached"))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, buffer: Vec::with_capacity(4096) })
+    }
+
+    /// Sends a request and reads its answer to the end.
+    async fn exchange(&mut self, request: &[u8]) -> anyhow::Result<()> {
+        self.stream.write_all(request).await?;
+        self.buffer.clear();
+        loop {
+            let read = self.stream.read_buf(&mut self.buffer).await?;
+            if read == 0 {
+                bail!("the server closed the connection");
+            }
+            if let Some(length) = answer_length(&self.buffer)? {
+                if self.buffer.len() >= length {
+                    break;
+                }
+            } else if self.buffer.len() > MAX_ANSWER {
+                bail!("an answer of more than {MAX_ANSWER} bytes");
+            }
+        }
+        if self.buffer.get(9) != Some(&b'2') {
+            bail!("refused: {}", String::from_utf8_lossy(&self.buffer));
+        }
+        Ok(())
+    }
+}
+
+/// The length of head and body together, once the head is there.
+fn answer_length(buffer: &[u8]) -> anyhow::Result<Option<usize>> {
+    let Some(head) = buffer.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
+    let name = b"content-length: ";
+    let fits = |window: &[u8]| window.eq_ignore_ascii_case(name);
+    let Some(at) = buffer[..head].windows(name.len()).position(fits) else {
+        bail!("an answer without a length: {}", String::from_utf8_lossy(&buffer[..head]));
+    };
+    let digits = buffer[at + name.len()..head].iter().take_while(|byte| byte.is_ascii_digit());
+    let length = digits.fold(0_usize, |length, digit| length * 10 + usize::from(digit - b'0'));
+    if length > MAX_ANSWER {
+        bail!("an answer of {length} bytes");
+    }
+    Ok(Some(head + 4 + length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_whole_when_its_body_is() {
+        let answer = b"HTTP/1.1 201 Created\r\nContent-Length: 5\r\n\r\nhel";
+        assert_eq!(answer_length(answer).unwrap(), Some(answer.len() + 2));
+        assert_eq!(answer_length(b"HTTP/1.1 201 Cre").unwrap(), None);
+        assert!(answer_length(b"HTTP/1.1 201 Created\r\n\r\n").is_err(), "chunked answers are not ours");
+    }
+}

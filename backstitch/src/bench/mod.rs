@@ -1,0 +1,143 @@
+//! `backstitch bench`: how fast, beside the bare limit of what stands beneath, in the same run on the same machine.
+//!
+//! What is counted is durable. The generator runs on the same machine and takes its share of the cores; its processor
+//! time is told apart where it has a thread of its own.
+
+pub mod append;
+pub mod clients;
+pub mod limit;
+pub mod load;
+pub mod machine;
+pub mod report;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use self::report::Row;
+use crate::cli::Exit;
+
+/// Measures this machine: how fast, and how far from the bare limit.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "\
+Examples:
+  backstitch bench append                     # durable events a second, 64 clients
+  backstitch bench commands --seconds 30      # POST /v1/orders over 64 connections
+  backstitch bench everything --json          # sagas and read models on, one JSON object a line
+
+The floor of each figure is shown beside it; exit 1 says that one was missed.")]
+pub struct Args {
+    /// What to measure.
+    #[arg(value_enum)]
+    pub what: What,
+    /// One JSON object a line, the machine first.
+    #[arg(long)]
+    pub json: bool,
+    /// How long each case runs; `everything` runs for 60 s unless this says otherwise.
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub seconds: Option<u64>,
+    /// Clients at a time (`saga`: orders in flight, 256 unless this says otherwise).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub clients: Option<u32>,
+    /// Where the data lies meanwhile; a folder on a real disk.
+    #[arg(long, value_name = "FOLDER")]
+    pub dir: Option<PathBuf>,
+}
+
+/// The benches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum What {
+    /// Durable appends to the log, beside SQLite's own batched insert.
+    Append,
+}
+
+/// How a bench runs.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How long each case runs.
+    pub duration: Duration,
+    /// Clients at a time.
+    pub clients: usize,
+    /// The folder that the data lies in; removed afterwards.
+    pub folder: PathBuf,
+}
+
+impl Options {
+    /// An empty folder of its own for a case.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn folder(&self, case: &str) -> anyhow::Result<PathBuf> {
+        let folder = self.folder.join(case);
+        std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+        Ok(folder)
+    }
+}
+
+/// What a bench found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The figures.
+    pub rows: Vec<Row>,
+    /// What must be known to read them, told on stderr.
+    pub notes: Vec<String>,
+}
+
+impl Args {
+    /// Runs the bench on a runtime of its own and prints what it found.
+    ///
+    /// # Errors
+    /// If something could not be measured.
+    pub async fn run(self) -> anyhow::Result<Exit> {
+        // The command line's runtime has one thread; a bench needs all cores. It is not dropped while waiting.
+        tokio::task::spawn_blocking(move || self.measure()).await.context("the bench panicked")?
+    }
+
+    fn measure(self) -> anyhow::Result<Exit> {
+        let scratch = machine::scratch(self.dir.as_deref())?;
+        let machine = machine::Machine::here(scratch.path());
+        let (seconds, clients) = self.what.defaults();
+        let options = Options {
+            duration: Duration::from_secs(self.seconds.unwrap_or(seconds)),
+            clients: self.clients.unwrap_or(clients) as usize,
+            folder: scratch.path().to_path_buf(),
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let found = runtime.block_on(self.what.measure(&options))?;
+        let reached = report::print(&machine, &found.rows, &found.notes, self.json)?;
+        Ok(if reached { Exit::Done } else { Exit::No })
+    }
+}
+
+impl What {
+    /// Seconds and clients, unless told otherwise. Source: the floors are stated for these.
+    fn defaults(self) -> (u64, u32) {
+        match self {
+            Self::Append => (10, 64),
+        }
+    }
+
+    async fn measure(self, options: &Options) -> anyhow::Result<Found> {
+        match self {
+            Self::Append => append::run(options).await,
+        }
+    }
+}
+
+/// A bar for a case, on stderr, only on a terminal.
+pub fn bar(what: &str, length: u64) -> ProgressBar {
+    let bar = ProgressBar::new(length).with_message(what.to_owned());
+    if let Ok(style) = ProgressStyle::with_template("{msg:34} {bar:30} {pos}/{len} {elapsed}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// A bar that fills with the seconds of a case by itself; finished when dropped out of.
+pub fn clock(what: &str, duration: Duration) -> ProgressBar {
+    let bar = bar(what, duration.as_secs());
+    bar.enable_steady_tick(Duration::from_millis(250));
+    bar
+}
