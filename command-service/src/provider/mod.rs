@@ -1,8 +1,12 @@
-//! The payment provider: the port, the driver that calls it, and a simulated one.
+//! The payment provider: the port, the driver that calls it, what it tells us, and a simulated one.
 
+pub mod config;
 pub mod port;
+pub mod signature;
+pub mod simulated;
 pub mod statement;
 pub mod wake;
 
+pub use config::ProviderConfig;
 pub use port::{PaymentProvider, ProviderError};
 pub use wake::{Cause, Queue, Wake, channel};

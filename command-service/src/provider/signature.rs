@@ -1,0 +1,117 @@
+//! Signed webhooks. Source: Standard Webhooks 1.0.0: the headers `webhook-id`, `webhook-timestamp` (Unix seconds) and
+//! `webhook-signature` (`v1,<base64>`, several apart by spaces); HMAC-SHA256 over `{id}.{timestamp}.{body}`.
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use domain::Timestamp;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use super::config::Secret;
+use super::port::WebhookError;
+
+/// How far a webhook's time may be from ours, in seconds. Source: Standard Webhooks, and Stripe's default.
+const TOLERANCE_S: i64 = 300;
+
+/// Signatures looked at in one header: an old and a new secret, and some to spare.
+const SIGNATURES_MAX: usize = 8;
+
+const ID: HeaderName = HeaderName::from_static("webhook-id");
+const TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+
+/// The headers of a webhook.
+pub fn sign(secret: &Secret, id: &str, body: &[u8], now: Timestamp) -> HeaderMap {
+    let seconds = now.timestamp().to_string();
+    let signature = format!("v1,{}", STANDARD.encode(mac(secret, id, &seconds, body).finalize().into_bytes()));
+    [(ID, id), (TIMESTAMP, seconds.as_str()), (SIGNATURE, signature.as_str())]
+        .into_iter()
+        .filter_map(|(name, value)| HeaderValue::from_str(value).ok().map(|value| (name, value)))
+        .collect()
+}
+
+/// Believes a webhook. The comparison takes the same time whatever the signature.
+///
+/// # Errors
+/// [`WebhookError::Signature`].
+pub fn verify(secret: &Secret, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Result<(), WebhookError> {
+    let header = |name: HeaderName, missing| {
+        headers.get(name).and_then(|value| value.to_str().ok()).ok_or(WebhookError::Signature(missing))
+    };
+    let id = header(ID, "`webhook-id` is missing")?;
+    let seconds = header(TIMESTAMP, "`webhook-timestamp` is missing")?;
+    let signatures = header(SIGNATURE, "`webhook-signature` is missing")?;
+    let sent: i64 = seconds.parse().map_err(|_| WebhookError::Signature("`webhook-timestamp` is not Unix seconds"))?;
+    if now.timestamp().abs_diff(sent) > TOLERANCE_S.unsigned_abs() {
+        return Err(WebhookError::Signature("`webhook-timestamp` is more than 300 s away from now"));
+    }
+    let expected = mac(secret, id, seconds, body);
+    let fits = signatures.split(' ').take(SIGNATURES_MAX).any(|signature| {
+        let bytes = signature.strip_prefix("v1,").and_then(|text| STANDARD.decode(text).ok());
+        bytes.is_some_and(|bytes| expected.clone().verify_slice(&bytes).is_ok())
+    });
+    if fits { Ok(()) } else { Err(WebhookError::Signature("no `v1` signature in `webhook-signature` fits the body")) }
+}
+
+fn mac(secret: &Secret, id: &str, seconds: &str, body: &[u8]) -> Hmac<Sha256> {
+    let decoded = secret.0.strip_prefix("whsec_").and_then(|text| STANDARD.decode(text).ok());
+    let key = decoded.as_deref().unwrap_or(secret.0.as_bytes());
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
+    for part in [id.as_bytes(), b".", seconds.as_bytes(), b".", body] {
+        mac.update(part);
+    }
+    mac
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn now() -> Timestamp {
+        Timestamp::from_timestamp(1_800_000_000, 0).expect("a valid time")
+    }
+
+    #[test]
+    fn the_signature_is_that_of_the_specification() {
+        // The example of the Standard Webhooks reference libraries.
+        let secret = Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+        let at = Timestamp::from_timestamp(1_614_265_330, 0).expect("a valid time");
+        let headers = sign(&secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", br#"{"test": 2432232314}"#, at);
+        assert_eq!(headers["webhook-signature"], "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    }
+
+    #[test]
+    fn only_the_same_bytes_under_the_same_secret_within_five_minutes_are_believed() {
+        let secret = Secret::new("a secret");
+        let headers = sign(&secret, "evt_1", b"body", now());
+        assert_eq!(verify(&secret, &headers, b"body", now()), Ok(()));
+        assert_eq!(verify(&secret, &headers, b"body", now() + Duration::from_secs(300)), Ok(()));
+        assert_eq!(verify(&secret, &headers, b"body", now() - Duration::from_secs(300)), Ok(()));
+        for (secret, body, at) in [
+            (Secret::new("another"), b"body".as_slice(), now()),
+            (secret.clone(), b"body ", now()),
+            (secret.clone(), b"body", now() + Duration::from_secs(301)),
+            (secret.clone(), b"body", now() - Duration::from_secs(301)),
+        ] {
+            assert!(matches!(verify(&secret, &headers, body, at), Err(WebhookError::Signature(_))));
+        }
+    }
+
+    #[test]
+    fn each_header_is_needed_and_one_fitting_signature_of_several_is_enough() {
+        let secret = Secret::new("a secret");
+        let headers = sign(&secret, "evt_1", b"body", now());
+        for name in ["webhook-id", "webhook-timestamp", "webhook-signature"] {
+            let mut less = headers.clone();
+            less.remove(name);
+            assert!(verify(&secret, &less, b"body", now()).is_err(), "{name}");
+        }
+        let mut more = headers.clone();
+        let good = headers["webhook-signature"].to_str().expect("ASCII");
+        let several = format!("v1a,xyz v1,AAAA {good}");
+        more.insert("webhook-signature", HeaderValue::from_str(&several).expect("ASCII"));
+        assert_eq!(verify(&secret, &more, b"body", now()), Ok(()));
+    }
+}

@@ -1,0 +1,171 @@
+//! Calls the simulated provider's own process.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::http::{HeaderMap, StatusCode};
+use domain::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use service_kit::Problem;
+
+use super::{NAME, capabilities, read_webhook};
+use crate::provider::config::{ProviderConfig, Secret};
+use crate::provider::port::{
+    Answer, Authorize, Capabilities, Capture, Lookup, PaymentProvider, ProviderError, ProviderEvent, Refund, Void,
+    WebhookError,
+};
+use crate::provider::statement::{Page, Statement};
+
+/// How long to wait for a connection: the process is near, and nothing was sent yet when this ends.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What a call may take beyond the driver's own deadline, so that it is the driver's that ends it.
+const SPARE: Duration = Duration::from_secs(5);
+
+/// Bytes of an answer that are read: a page of the statement is some 4 MB.
+const ANSWER_MAX: usize = 16 * 1024 * 1024;
+
+/// The simulated provider over HTTP. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct HttpProvider {
+    http: reqwest::Client,
+    base: String,
+    secret: Secret,
+    auth_ttl: Duration,
+}
+
+impl HttpProvider {
+    /// A client of the process at `config.url`, whose webhooks are signed with `secret`.
+    ///
+    /// # Errors
+    /// What reqwest says when the client cannot be made.
+    pub fn new(config: &ProviderConfig, secret: Secret) -> Result<Self, reqwest::Error> {
+        let http = reqwest::Client::builder()
+            .no_proxy() // It moves money: it goes where the setting says and nowhere else.
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(config.call_timeout() + SPARE)
+            .build()?;
+        let base = config.url.trim_end_matches('/').to_owned();
+        Ok(Self { http, base, secret, auth_ttl: Duration::from_secs(config.simulated.auth_ttl_s) })
+    }
+
+    async fn post(&self, path: &str, body: &impl Serialize) -> Result<Answer, ProviderError> {
+        let answer = send(self.http.post(format!("{}{path}", self.base)).json(body)).await?;
+        answer.ok_or_else(|| refused("not_found", format!("the provider has no `{path}`; check `provider.url`")))
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize) -> Result<Option<T>, ProviderError> {
+        send(self.http.get(format!("{}{path}", self.base)).query(query)).await
+    }
+}
+
+fn refused(code: &str, detail: String) -> ProviderError {
+    ProviderError::Refused { code: code.to_owned(), detail }
+}
+
+/// One call; `None` for 404. An error before anything was sent is transient, any later one leaves the outcome unknown.
+async fn send<T: DeserializeOwned>(request: reqwest::RequestBuilder) -> Result<Option<T>, ProviderError> {
+    let unknown = |error: reqwest::Error| ProviderError::Unknown { detail: chain(&error) };
+    let response = request.send().await.map_err(|error| {
+        if error.is_connect() {
+            ProviderError::Transient { detail: chain(&error), retry_after: None }
+        } else {
+            unknown(error)
+        }
+    })?;
+    let (status, retry_after) = (response.status(), retry_after(response.headers()));
+    let body = read(response).await?;
+    if status.is_success() {
+        // Carried out, and not understood: to ask again is safe, to take it for a refusal is not.
+        let answer = serde_json::from_slice(&body).map_err(|error| ProviderError::Unknown { detail: error.to_string() });
+        return answer.map(Some);
+    }
+    let problem: Option<Problem> = serde_json::from_slice(&body).ok();
+    let detail = problem.as_ref().and_then(|problem| problem.detail.clone()).unwrap_or_else(|| status.to_string());
+    if status == StatusCode::NOT_FOUND {
+        Ok(None)
+    } else if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+        Err(ProviderError::Transient { detail, retry_after })
+    } else {
+        let code = problem.as_ref().map_or("refused", |problem| problem.slug()).replace('-', "_");
+        Err(refused(&code, detail))
+    }
+}
+
+/// Reads an answer of bounded size.
+async fn read(mut response: reqwest::Response) -> Result<Vec<u8>, ProviderError> {
+    let unknown = |detail: String| ProviderError::Unknown { detail };
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| unknown(chain(&error)))? {
+        if body.len() + chunk.len() > ANSWER_MAX {
+            return Err(unknown(format!("the answer has more than {ANSWER_MAX} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    headers.get("retry-after")?.to_str().ok()?.parse().ok().map(Duration::from_secs)
+}
+
+/// An error with what caused it: reqwest's own text names only the address.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+#[async_trait]
+impl PaymentProvider for HttpProvider {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        capabilities(self.auth_ttl)
+    }
+
+    async fn authorize(&self, request: &Authorize) -> Result<Answer, ProviderError> {
+        self.post("/v1/authorizations", request).await
+    }
+
+    async fn capture(&self, request: &Capture) -> Result<Answer, ProviderError> {
+        self.post("/v1/captures", request).await
+    }
+
+    async fn void(&self, request: &Void) -> Result<Answer, ProviderError> {
+        self.post("/v1/voids", request).await
+    }
+
+    async fn refund(&self, request: &Refund) -> Result<Answer, ProviderError> {
+        self.post("/v1/refunds", request).await
+    }
+
+    async fn fetch(&self, lookup: &Lookup) -> Result<Option<Answer>, ProviderError> {
+        match lookup {
+            Lookup::Key(key) => self.get("/v1/requests", &[("key", key.to_string())]).await,
+            Lookup::ProviderRef(name) => self.get("/v1/requests", &[("provider_ref", name)]).await,
+        }
+    }
+
+    fn verify_webhook(
+        &self,
+        body: &[u8],
+        headers: &HeaderMap,
+        now: Timestamp,
+    ) -> Result<Vec<ProviderEvent>, WebhookError> {
+        read_webhook(&self.secret, body, headers, now)
+    }
+
+    async fn statement(&self, page: &Page) -> Result<Statement, ProviderError> {
+        let statement = self.get("/ledger", page).await?;
+        statement.ok_or_else(|| refused("not_found", "the provider has no `/ledger`; check `provider.url`".to_owned()))
+    }
+}
