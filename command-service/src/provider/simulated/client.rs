@@ -79,7 +79,8 @@ async fn send<T: DeserializeOwned>(request: reqwest::RequestBuilder) -> Result<O
     let body = read(response).await?;
     if status.is_success() {
         // Carried out, and not understood: to ask again is safe, to take it for a refusal is not.
-        let answer = serde_json::from_slice(&body).map_err(|error| ProviderError::Unknown { detail: error.to_string() });
+        let answer =
+            serde_json::from_slice(&body).map_err(|error| ProviderError::Unknown { detail: error.to_string() });
         return answer.map(Some);
     }
     let problem: Option<Problem> = serde_json::from_slice(&body).ok();

@@ -148,8 +148,7 @@ impl Engine {
 
     /// Whether a webhook is still to be delivered.
     pub(super) fn owes(&self, event_id: &str) -> bool {
-        self.sending.contains(event_id)
-            || self.bank.outbox.values().any(|webhook| webhook.event.event_id == event_id)
+        self.sending.contains(event_id) || self.bank.outbox.values().any(|webhook| webhook.event.event_id == event_id)
     }
 
     /// When something is due next, of webhooks and of what happens by itself.
@@ -257,7 +256,8 @@ impl Engine {
         }
         // An authorisation that still waits for its customer is over: it must not succeed afterwards.
         let waiting = account.requests.iter().find(|request| {
-            request.kind == Kind::Authorize && matches!(request.result, None | Some(ProviderResult::ActionRequired { .. }))
+            request.kind == Kind::Authorize
+                && matches!(request.result, None | Some(ProviderResult::ActionRequired { .. }))
         });
         if let Some(request_id) = waiting.map(|request| request.id) {
             let key = RequestKey { payment_id: payment, request_id };
@@ -312,13 +312,7 @@ impl Engine {
     }
 
     /// Writes what became of a request, and the webhook that it owes. Returns the webhook's event id.
-    fn became(
-        &mut self,
-        key: RequestKey,
-        result: ProviderResult,
-        now: Timestamp,
-        records: &mut Vec<Record>,
-    ) -> String {
+    fn became(&mut self, key: RequestKey, result: ProviderResult, now: Timestamp, records: &mut Vec<Record>) -> String {
         self.write(Record::Became { key, result: result.clone(), at: now }, records);
         let said = serde_json::to_string(&result).unwrap_or_default();
         let event_id = format!("evt_{}", derive(&["provider-event", &key.to_string(), &said]).simple());

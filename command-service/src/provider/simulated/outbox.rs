@@ -31,9 +31,8 @@ const DELAY_FIRST: Duration = Duration::from_secs(1);
 const DELAY_MAX: Duration = Duration::from_secs(300);
 
 /// Takes a webhook to its receiver: headers and body. `Err` says what was seen, and it is sent again later.
-pub type Deliver = Arc<
-    dyn Fn(HeaderMap, Bytes) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync + 'static,
->;
+pub type Deliver =
+    Arc<dyn Fn(HeaderMap, Bytes) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync + 'static>;
 
 impl Simulator {
     /// Starts the task that sends webhooks and lets customers act.

@@ -117,8 +117,8 @@ impl Behaviour {
 /// The token that the order's `nth` authorisation (from 0) follows.
 pub fn token<'a>(payment_method: &'a str, tags: &'a [String], nth: usize) -> &'a str {
     let script = tags.iter().find_map(|tag| tag.strip_prefix("script:")).unwrap_or(payment_method);
-    let tokens = script.split(',').map(str::trim);
-    tokens.clone().nth(nth).or_else(|| tokens.last()).unwrap_or(payment_method)
+    let mut tokens = script.split(',').map(str::trim);
+    tokens.clone().nth(nth).or_else(|| tokens.next_back()).unwrap_or(payment_method)
 }
 
 #[cfg(test)]

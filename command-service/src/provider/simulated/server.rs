@@ -198,7 +198,11 @@ async fn act(
         other => return Err(Problem::not_found(format!("`{other}` is neither `approve` nor `abandon`"))),
     };
     let done = simulator.act(payment, action).await.map_err(problem)?;
-    if done { Ok(Json(Acted { done })) } else { Err(Problem::not_found("no authorisation waits for its customer there")) }
+    if done {
+        Ok(Json(Acted { done }))
+    } else {
+        Err(Problem::not_found("no authorisation waits for its customer there"))
+    }
 }
 
 async fn ledger(
@@ -218,9 +222,9 @@ fn problem(error: ProviderError) -> Problem {
         ProviderError::Transient { detail, retry_after } => {
             let problem =
                 Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal-error", "Something failed").detail(detail);
-            retry_after.into_iter().fold(problem, |problem, after| {
-                problem.retry_after(u32::try_from(after.as_secs()).unwrap_or(u32::MAX))
-            })
+            retry_after
+                .into_iter()
+                .fold(problem, |problem, after| problem.retry_after(u32::try_from(after.as_secs()).unwrap_or(u32::MAX)))
         }
         ProviderError::Refused { code, detail } => {
             Problem::new(StatusCode::CONFLICT, &code.replace('_', "-"), "The call is refused").detail(detail)

@@ -1,0 +1,115 @@
+//! The ledger's file: what a crash leaves, what damage is, who else's file it may not be.
+
+use std::io::Write;
+use std::time::Duration;
+
+use super::*;
+use crate::provider::port::Lookup;
+use crate::provider::simulated::ledger::LedgerError;
+use crate::provider::statement::EntryState;
+
+fn reopen(path: &Path, clock: &Clock) -> Result<Simulator, LedgerError> {
+    Simulator::open(path, &SimulatedConfig::default(), Secret::new("a secret"), "http://bank", clock.clone())
+}
+
+async fn two_payments(path: &Path, clock: &Clock) {
+    let bank = open(path, clock);
+    bank.authorize(&authorize(1, "tok_approve")).await.expect("an answer");
+    bank.capture(&capture(1, 2, 700)).await.expect("an answer");
+    bank.authorize(&authorize(2, "tok_3ds_approve")).await.expect("an answer");
+}
+
+#[tokio::test]
+async fn what_was_answered_is_there_after_a_restart_and_the_same_key_still_does_nothing() {
+    let (_folder, path, clock) = world();
+    two_payments(&path, &clock).await;
+    let bank = open(&path, &clock);
+    assert!(is_authorized(&bank.authorize(&authorize(1, "tok_approve")).await.expect("an answer").result));
+    bank.capture(&capture(1, 2, 700)).await.expect("an answer");
+    let (first, second) = (entry(&bank, 1).await, entry(&bank, 2).await);
+    assert_eq!((first.authorized, first.captured, first.voided), (1_000, 700, 300));
+    assert_eq!(second.state, EntryState::ActionRequired);
+    assert_eq!(statement(&bank).await.effects, 2);
+}
+
+#[tokio::test]
+async fn what_a_script_does_by_itself_still_happens_after_a_restart() {
+    let (_folder, path, clock) = world();
+    two_payments(&path, &clock).await;
+    let bank = open(&path, &clock);
+    clock.advance(Duration::from_secs(1));
+    bank.let_happen().await;
+    assert_eq!(entry(&bank, 2).await.authorized, 1_000);
+    drop(bank);
+    clock.advance(Duration::from_secs(60));
+    let bank = open(&path, &clock);
+    bank.let_happen().await;
+    assert_eq!((entry(&bank, 2).await.authorized, statement(&bank).await.effects), (1_000, 3), "it happens once");
+}
+
+#[tokio::test]
+async fn a_file_cut_off_anywhere_opens_with_all_lines_before_the_cut() {
+    let (folder, path, clock) = world();
+    two_payments(&path, &clock).await;
+    let whole = std::fs::read(&path).expect("the ledger");
+    let cut = folder.path().join("cut.jsonl");
+    for length in 0..whole.len() {
+        std::fs::write(&cut, &whole[..length]).expect("a copy");
+        let bank = reopen(&cut, &clock).unwrap_or_else(|error| panic!("cut at {length}: {error}"));
+        let lines = whole[..length].iter().filter(|byte| **byte == b'\n').count();
+        let payments = statement(&bank).await.payments;
+        let expected = match lines {
+            0 | 1 => 0,
+            2 | 3 => 1,
+            _ => 2,
+        };
+        assert_eq!(payments, expected, "cut at {length}, after {lines} lines");
+        if length % 97 == 0 {
+            // It can be written again, and what is written stays.
+            bank.authorize(&authorize(3, "tok_approve")).await.expect("an answer");
+            drop(bank);
+            let bank = reopen(&cut, &clock).expect("it opens again");
+            assert!(bank.fetch(&Lookup::Key(key(3, 1))).await.expect("an answer").is_some());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_changed_byte_before_a_valid_line_is_refused_with_the_lines_number() {
+    let (_folder, path, clock) = world();
+    two_payments(&path, &clock).await;
+    let mut bytes = std::fs::read(&path).expect("the ledger");
+    let second = bytes.iter().position(|byte| *byte == b'\n').expect("a line") + 40;
+    bytes[second] ^= 1;
+    std::fs::write(&path, &bytes).expect("a copy");
+    assert!(matches!(reopen(&path, &clock), Err(LedgerError::Damaged { line: 2, .. })));
+    assert_eq!(std::fs::read(&path).expect("the ledger"), bytes, "a refused file is not touched");
+}
+
+#[tokio::test]
+async fn a_whole_line_that_says_something_unknown_is_never_cut_off() {
+    let (_folder, path, clock) = world();
+    two_payments(&path, &clock).await;
+    let records = r#"[{"kind":"of_a_later_release"}]"#;
+    let line = format!("{{\"crc\":{},\"records\":{records}}}\n", crc32fast::hash(records.as_bytes()));
+    let mut file = std::fs::OpenOptions::new().append(true).open(&path).expect("the ledger");
+    file.write_all(line.as_bytes()).expect("written");
+    assert!(matches!(reopen(&path, &clock), Err(LedgerError::Damaged { line: 5, .. })));
+}
+
+#[tokio::test]
+async fn somebody_elses_file_is_refused_and_left_alone() {
+    let (_folder, path, clock) = world();
+    for text in ["hello\n", "hello", "{\"crc\":1,\"records\":[]}\n", "\n"] {
+        std::fs::write(&path, text).expect("written");
+        assert!(matches!(reopen(&path, &clock), Err(LedgerError::Damaged { line: 1, .. })), "{text:?}");
+        assert_eq!(std::fs::read_to_string(&path).expect("read"), text);
+    }
+}
+
+#[tokio::test]
+async fn a_second_process_on_the_same_ledger_is_refused() {
+    let (_folder, path, clock) = world();
+    let _first = open(&path, &clock);
+    assert!(matches!(reopen(&path, &clock), Err(LedgerError::Locked { .. })));
+}
