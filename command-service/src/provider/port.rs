@@ -113,8 +113,6 @@ pub struct Refund {
     pub order_id: OrderId,
     /// How much, at most what was captured and not given back yet.
     pub amount: Money,
-    /// Why, for people.
-    pub reason: String,
 }
 
 /// What the provider says of a request.

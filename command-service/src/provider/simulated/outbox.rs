@@ -72,7 +72,7 @@ impl Simulator {
         }
     }
 
-    async fn let_happen(&self) {
+    pub(super) async fn let_happen(&self) {
         let mark = {
             let mut engine = self.engine();
             let records = engine.tick(self.inner.clock.now());

@@ -54,7 +54,7 @@ pub(crate) fn void(payment: u128, request: u128) -> Void {
 }
 
 pub(crate) fn refund(payment: u128, request: u128, amount: i64) -> Refund {
-    Refund { key: key(payment, request), order_id: order(payment), amount: eur(amount), reason: "test".into() }
+    Refund { key: key(payment, request), order_id: order(payment), amount: eur(amount) }
 }
 
 pub(crate) fn open(path: &Path, clock: &Clock) -> Simulator {
