@@ -20,6 +20,8 @@ pub struct Config {
     pub data: Data,
     /// `[postgres]`
     pub postgres: Postgres,
+    /// `[projections]`: the read side.
+    pub projections: projection_service::Config,
     /// `[log]`: what is logged, and how.
     pub log: LogConfig,
     /// `[run]`: which parts run.

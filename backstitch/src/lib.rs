@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod pages;
+mod read_models;
 pub mod system;
 mod wiring;
 

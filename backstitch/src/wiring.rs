@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -18,6 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::config::Config;
 use crate::pages;
+use crate::read_models::{self, Slot, Source};
 use crate::system::StartError;
 
 /// How long open requests may go on once the system stops. Answers take milliseconds; what waits longer (`Prefer: wait`,
@@ -40,7 +41,7 @@ pub(crate) struct Parts {
     pub postgres_url: watch::Receiver<Option<String>>,
     /// Where it is or will be, for people.
     pub postgres_place: Arc<str>,
-    postgres: Arc<Mutex<Option<PrivatePostgres>>>,
+    postgres: Slot,
     edge: Tasks,
     work: Tasks,
 }
@@ -83,34 +84,92 @@ fn make_folder(dir: &Path) -> Result<(), OpenError> {
 }
 
 async fn start_on(config: Config, clock: Clock, store: Arc<SqliteStore>) -> Result<Parts, StartError> {
-    let listen = config.http.listen;
+    let (listener, address) = listen_on(config.http.listen).await?;
+    let (edge, work) = (Tasks::new(), Tasks::new());
+    let health = Health::new(clock.clone());
+    health.register("event-log", Need::Required).up_with(store.path().display());
+    let (fatal, failed) = watch::channel(None);
+    let log: Arc<dyn EventStore> = Arc::clone(&store) as Arc<dyn EventStore>;
+
+    let (wake, _queue) = command_service::provider::channel();
+    let bus = CommandBus::new(Arc::clone(&log), clock.clone(), work.clone(), wake);
+    let read = read_side(&config, &log, &clock, &work, &health, Arc::new(fatal));
+    let api = OpenApiRouter::new()
+        .merge(health::router(health.clone()))
+        .merge(command_service::router(command_service::HttpState { bus }));
+    let (routes, openapi) = api.split_for_parts();
+    let router = Router::new().merge(routes).merge(metrics::start(&edge, &clock)).merge(pages::router(openapi));
+    serve(&edge, listener, limits::edge(router, config.limits));
+    Ok(Parts {
+        address,
+        store,
+        health,
+        fatal: failed,
+        everything_up: read.up,
+        postgres_url: read.url,
+        postgres_place: read.place,
+        postgres: read.slot,
+        edge,
+        work,
+    })
+}
+
+async fn listen_on(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
     let taken = |error: std::io::Error| {
         let hint = format!("backstitch serve --listen {}:0   # any free port; or stop who listens there", listen.ip());
         StartError::new(format_args!("cannot listen on {listen}: {error}"), hint)
     };
     let listener = TcpListener::bind(listen).await.map_err(taken)?;
     let address = listener.local_addr().map_err(taken)?;
-    let (edge, work) = (Tasks::new(), Tasks::new());
-    let health = Health::new(clock.clone());
-    let log_health = health.register("event-log", Need::Required);
-    log_health.up_with(store.path().display());
-    let (_fatal, fatal) = watch::channel(None);
-    let (_everything, everything_up) = watch::channel(true);
-    let (_url, postgres_url) = watch::channel(None);
+    Ok((listener, address))
+}
 
-    let log: Arc<dyn EventStore> = Arc::clone(&store) as Arc<dyn EventStore>;
-    let (wake, _queue) = command_service::provider::channel();
-    let bus = CommandBus::new(Arc::clone(&log), clock.clone(), work.clone(), wake);
-    let api = OpenApiRouter::new()
-        .merge(health::router(health.clone()))
-        .merge(command_service::router(command_service::HttpState { bus }));
-    let (routes, openapi) = api.split_for_parts();
-    let router = Router::new().merge(routes).merge(metrics::start(&edge, &clock)).merge(pages::router(openapi));
-    let router = limits::edge(router, config.limits);
-    serve(&edge, listener, router);
-    let postgres = Arc::default();
-    let postgres_place = Arc::from("");
-    Ok(Parts { address, store, health, fatal, everything_up, postgres_url, postgres_place, postgres, edge, work })
+/// What the read side gives to the rest.
+struct ReadSide {
+    /// `None`: no read models were asked for.
+    handle: Option<projection_service::Handle>,
+    slot: Slot,
+    url: watch::Receiver<Option<String>>,
+    place: Arc<str>,
+    up: watch::Receiver<bool>,
+}
+
+/// Starts the read models and their Postgres, without waiting for either.
+fn read_side(
+    config: &Config,
+    log: &Arc<dyn EventStore>,
+    clock: &Clock,
+    tasks: &Tasks,
+    health: &Health,
+    fatal: Arc<watch::Sender<Option<StartError>>>,
+) -> ReadSide {
+    let slot = Slot::default();
+    let (told, url) = watch::channel(None);
+    let (up, everything_up) = watch::channel(!config.run.projections);
+    if !config.run.projections {
+        return ReadSide { handle: None, slot, url, place: "off".into(), up: everything_up };
+    }
+    let source = match &config.postgres.url {
+        Some(url) => Source::Given(url.clone()),
+        None => Source::Private(config.data.dir.join("postgres")),
+    };
+    let place = source.place().into();
+    // Commands do not need them, so they are optional; but a start is complete only when they are there.
+    let (reporter, complete) =
+        (health.register("read-models", Need::Optional), health.register("start", Need::Required));
+    complete.starting("the read models are being opened; commands are taken already");
+    tasks.spawn("postgres", read_models::open(source, Arc::clone(&slot), told, fatal, tasks.clone()));
+    let follows = &config.projections;
+    let handle = projection_service::start(Arc::clone(log), url.clone(), clock.clone(), tasks.clone(), follows);
+    tasks.spawn("read-models-health", read_models::watch_over(handle.progress.clone(), reporter, up, tasks.clone()));
+    let mut first = everything_up.clone();
+    tasks.spawn("start", async move {
+        if first.wait_for(|up| *up).await.is_ok() {
+            complete.up();
+            tracing::info!("complete: the read models follow the log");
+        }
+    });
+    ReadSide { handle: Some(handle), slot, url, place, up: everything_up }
 }
 
 fn serve(edge: &Tasks, listener: TcpListener, router: Router) {

@@ -98,7 +98,7 @@ fn banner(system: &System, run: config::Run) {
         ("health", format!("{url}/health")),
         ("data", data.to_string()),
         ("event log", system.store.path().display().to_string()),
-        ("read models", off(run.projections, format!("Postgres, {}", system.postgres_place()))),
+        ("read models", system.postgres_place().to_owned()),
         ("sagas", off(run.sagas, "on".to_owned())),
     ];
     for (name, value) in rows {
