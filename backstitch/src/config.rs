@@ -16,6 +16,8 @@ pub struct Config {
     pub http: Http,
     /// `[limits]`: bounds of the edge.
     pub limits: Limits,
+    /// `[pricing]`: tax and shipping.
+    pub pricing: domain::order::pricing::PricingPolicy,
     /// `[data]`
     pub data: Data,
     /// `[postgres]`

@@ -96,7 +96,7 @@ async fn start_on(config: Config, clock: Clock, store: Arc<SqliteStore>) -> Resu
     let read = read_side(&config, &log, &clock, &work, &health, Arc::new(fatal));
     let api = OpenApiRouter::new()
         .merge(health::router(health.clone()))
-        .merge(command_service::router(command_service::HttpState { bus }));
+        .merge(command_service::router(command_service::HttpState::new(bus, config.pricing.clone())));
     let (routes, openapi) = api.split_for_parts();
     let router = Router::new().merge(routes).merge(metrics::start(&edge, &clock)).merge(pages::router(openapi));
     serve(&edge, listener, limits::edge(router, config.limits));

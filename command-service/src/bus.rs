@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use domain::{Aggregate, Timestamp, order, payment, product, shipment, stock};
-use event_store::{EventStore, Position, StreamName};
+use event_store::{Direction, EventStore, Position, RecordedEvent, StreamName};
 use service_kit::{Clock, Tasks};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::pipeline::{Pipeline, Request, Shared};
 use crate::provider::Wake;
 use crate::provider::wake::Cause;
-use crate::snapshot::unavailable;
+use crate::snapshot::{unavailable, unreadable};
 
 /// Who sends a command, which decides how it is bounded and remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -221,13 +221,36 @@ impl CommandBus {
     /// # Errors
     /// [`SendError::Unavailable`], [`SendError::Busy`].
     pub async fn load<A: Aggregate>(&self, stream: &StreamName) -> Result<Loaded<A>, SendError> {
+        self.pipeline::<A>()?.load(stream).await
+    }
+
+    /// The answer to a client's command that appended, if it was sent before.
+    ///
+    /// # Errors
+    /// [`SendError::KeyReused`], [`SendError::InFlight`], [`SendError::Unavailable`], [`SendError::Busy`].
+    pub(crate) async fn recall<A: Aggregate>(
+        &self,
+        stream: &StreamName,
+        meta: &CommandMeta,
+    ) -> Result<Option<Reply>, SendError> {
+        self.pipeline::<A>()?.recall(stream, meta).await
+    }
+
+    /// The stream's first event, if it has any.
+    ///
+    /// # Errors
+    /// [`SendError::Unavailable`].
+    pub(crate) async fn first_event(&self, stream: &StreamName) -> Result<Option<RecordedEvent>, SendError> {
+        let read = self.inner.shared.store.read_stream(stream, 0, Direction::Forward, 1).await;
+        read.map(|events| events.into_iter().next()).map_err(unreadable)
+    }
+
+    fn pipeline<A: Aggregate>(&self) -> Result<&Pipeline<A>, SendError> {
         let inner = &self.inner;
         let pipelines: [&dyn Any; 5] =
             [&inner.orders, &inner.payments, &inner.stock, &inner.shipments, &inner.products];
-        match pipelines.into_iter().find_map(|pipeline| pipeline.downcast_ref::<Pipeline<A>>()) {
-            Some(pipeline) => pipeline.load(stream).await,
-            None => Err(unavailable(format_args!("streams of `{}` are not served here", A::CATEGORY))),
-        }
+        let found = pipelines.into_iter().find_map(|pipeline| pipeline.downcast_ref::<Pipeline<A>>());
+        found.ok_or_else(|| unavailable(format_args!("streams of `{}` are not served here", A::CATEGORY)))
     }
 
     async fn dispatch(

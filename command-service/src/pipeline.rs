@@ -141,6 +141,24 @@ impl<A: Aggregate> Pipeline<A> {
         Err(unavailable("the log could not write what the state stands on"))
     }
 
+    /// The answer to a client's command that appended, if it was sent before.
+    pub async fn recall(&self, stream: &StreamName, meta: &CommandMeta) -> Result<Option<Reply>, SendError> {
+        let Some(hash) = &meta.command_hash else { return Ok(None) };
+        let slot = self.cache.slot(stream)?;
+        let mut turn = slot.turn().await?;
+        let mut folded = self.folded(&mut turn, stream, None).await?;
+        let known = folded.window.find(meta.command_id, hash);
+        *turn = Some(folded);
+        match known {
+            Known::No => Ok(None),
+            Known::Done { version, position } => {
+                Ok(Some(Reply { version: Some(version), position, replayed: true, changed: true }))
+            }
+            Known::InFlight => Err(SendError::InFlight),
+            Known::OtherBody => Err(SendError::KeyReused),
+        }
+    }
+
     async fn turn(
         &self,
         request: &Request<'_, A::Command>,

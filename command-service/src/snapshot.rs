@@ -191,7 +191,7 @@ fn fold<A: Aggregate>(folded: &mut Folded<A>, event: &RecordedEvent) -> Result<(
     Ok(())
 }
 
-fn unreadable(error: event_store::ReadError) -> SendError {
+pub(crate) fn unreadable(error: event_store::ReadError) -> SendError {
     tracing::error!(%error, "the log cannot be read");
     unavailable("the log cannot be read at the moment")
 }

@@ -1,5 +1,15 @@
 //! The write side's edge: one file per resource, `extract` for headers and bodies, `problems` for refusals.
 
+pub mod extract;
+pub mod orders;
+pub mod problems;
+pub mod products;
+pub mod reply;
+pub mod schema;
+pub mod shipments;
+pub mod stock;
+
+use domain::order::pricing::PricingPolicy;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::CommandBus;
@@ -9,9 +19,23 @@ use crate::CommandBus;
 pub struct HttpState {
     /// Where commands go.
     pub bus: CommandBus,
+    /// What orders cost besides their lines.
+    pub pricing: std::sync::Arc<PricingPolicy>,
+}
+
+impl HttpState {
+    /// Handlers over `bus`.
+    pub fn new(bus: CommandBus, pricing: PricingPolicy) -> Self {
+        Self { bus, pricing: std::sync::Arc::new(pricing) }
+    }
 }
 
 /// All routes of the write side.
 pub fn router(state: HttpState) -> OpenApiRouter {
-    OpenApiRouter::new().with_state(state)
+    OpenApiRouter::new()
+        .merge(products::router())
+        .merge(stock::router())
+        .merge(orders::router())
+        .merge(shipments::router())
+        .with_state(state)
 }

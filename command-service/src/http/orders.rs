@@ -1,0 +1,302 @@
+//! `/v1/orders`: placing an order, and what people may ask of it afterwards.
+
+use axum::extract::State;
+use domain::ids::{CustomerId, Location, OrderId, Sku, StockId};
+use domain::money::{Currency, Money};
+use domain::order::pricing::{self, LineToPrice, PricingError};
+use domain::order::{
+    Command, Event, HoldOrder, HoldReason, MAX_LINES, MAX_PAYMENT_METHOD_CHARS, MAX_TAG_CHARS, MAX_TAGS, OrderLine,
+    OrderPlaced, PlaceOrder, ReleaseOrderHold, RequestOrderCancellation, Totals,
+};
+use domain::product::Product;
+use domain::quantity::Quantity;
+use serde::{Deserialize, Serialize};
+use service_kit::Problem;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::HttpState;
+use super::extract::{About, Body, CommandHeaders, Of};
+use super::problems::{Refusals, named, refused};
+use super::reply::{Answer, CommandReply};
+use super::schema::{MoneySchema, Nothing};
+use crate::bus::{CommandMeta, Reply};
+
+pub(super) fn router() -> OpenApiRouter<HttpState> {
+    OpenApiRouter::new().routes(routes!(place)).routes(routes!(cancel)).routes(routes!(hold)).routes(routes!(release))
+}
+
+/// An order to place. Prices are not in it: they are looked up.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlaceOrderBody {
+    /// Who orders.
+    #[schema(value_type = Uuid)]
+    pub customer_id: CustomerId,
+    /// What, 1 to 100 lines.
+    #[schema(min_items = 1, max_items = 100)]
+    pub lines: Vec<PlaceOrderLine>,
+    /// The card's token at the payment provider.
+    #[schema(example = "tok_approve", min_length = 1, max_length = 100)]
+    pub payment_method: String,
+    /// What the prices must be in; else that of the first product.
+    #[schema(value_type = Option<String>, example = "EUR")]
+    #[serde(default)]
+    pub currency: Option<Currency>,
+    /// Free labels, at most 20 of 1 to 50 characters.
+    #[schema(max_items = 20)]
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// What you think it costs; if it costs something else, it is not placed.
+    #[schema(value_type = Option<MoneySchema>)]
+    #[serde(default)]
+    pub expected_total: Option<Money>,
+}
+
+/// Pieces of one product.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlaceOrderLine {
+    /// What.
+    #[schema(value_type = String, example = "TSHIRT-M")]
+    pub sku: Sku,
+    /// How many.
+    #[schema(value_type = i64, minimum = 1, maximum = 1_000_000)]
+    pub quantity: Quantity,
+    /// Where it is shipped from.
+    #[schema(value_type = String, example = "main")]
+    #[serde(default)]
+    pub location: Location,
+}
+
+/// What an order costs.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct OrderTotals {
+    /// Net value of the lines.
+    #[schema(value_type = MoneySchema)]
+    pub subtotal: Money,
+    /// What is taken off.
+    #[schema(value_type = MoneySchema)]
+    pub discount: Money,
+    /// Tax on lines and shipping.
+    #[schema(value_type = MoneySchema)]
+    pub tax: Money,
+    /// Net shipping.
+    #[schema(value_type = MoneySchema)]
+    pub shipping: Money,
+    /// All of it.
+    #[schema(value_type = MoneySchema)]
+    pub total: Money,
+}
+
+/// An order that was placed.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct PlacedOrder {
+    #[serde(flatten)]
+    #[allow(missing_docs)]
+    pub reply: CommandReply,
+    /// What people read aloud.
+    #[schema(example = "4QX9K2M7R1TB")]
+    pub number: String,
+    /// `pending`: the saga takes it from here.
+    #[schema(example = "pending")]
+    pub status: &'static str,
+    /// What it costs.
+    #[serde(flatten)]
+    pub totals: OrderTotals,
+}
+
+/// Why a customer does not want it any more.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CancelOrderBody {
+    /// For people, 1 to 200 characters.
+    #[serde(default = "customer_request")]
+    pub reason: String,
+}
+
+fn customer_request() -> String {
+    "customer_request".to_owned()
+}
+
+/// Why an order must wait.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HoldOrderBody {
+    /// `HIGH_RISK_OF_FRAUD`, `AWAITING_PAYMENT`, `INCORRECT_ADDRESS`, `INVENTORY_OUT_OF_STOCK`,
+    /// `AWAITING_RETURN_ITEMS` or `OTHER`.
+    #[schema(value_type = String, example = "INCORRECT_ADDRESS")]
+    pub reason: HoldReason,
+}
+
+/// Places an order. It is pending then; `GET /v1/orders/{id}?until=settled` waits for its outcome.
+#[utoipa::path(post, path = "/v1/orders", tag = "orders", operation_id = "placeOrder", params(CommandHeaders),
+    request_body = PlaceOrderBody,
+    responses((status = 201, description = "It is placed, at `Location`", body = PlacedOrder), Refusals))]
+async fn place(
+    State(state): State<HttpState>,
+    about: About,
+    body: Body<PlaceOrderBody>,
+) -> Result<Answer<PlacedOrder>, Problem> {
+    check(&body.value)?;
+    let (order_id, meta) = (about.order_id(), about.meta(body.hash));
+    let (lines, totals) = match price(&state, &body.value).await {
+        Ok(priced) => priced,
+        // A product that has left the catalogue since does not change what was answered before.
+        Err(problem) => return replay(&state, order_id, &meta).await?.ok_or(problem),
+    };
+    let PlaceOrderBody { customer_id, payment_method, tags, expected_total, .. } = body.value;
+    let command = PlaceOrder { order_id, customer_id, lines, totals, payment_method, tags, expected_total };
+    let command = domain::Command::Order { id: order_id, command: Command::PlaceOrder(command) };
+    let reply = state.bus.send(command, meta).await.map_err(refused)?;
+    // The first answer again has the prices of then.
+    let totals = if reply.replayed || !reply.changed { placed(&state, order_id).await?.totals } else { totals };
+    Ok(created(order_id, reply, totals))
+}
+
+fn created(order_id: OrderId, reply: Reply, totals: Totals) -> Answer<PlacedOrder> {
+    let Totals { subtotal, discount, tax, shipping, total } = totals;
+    let body = PlacedOrder {
+        reply: CommandReply::new(order_id, &reply),
+        number: order_id.number(),
+        status: "pending",
+        totals: OrderTotals { subtotal, discount, tax, shipping, total },
+    };
+    Answer::created(format!("/v1/orders/{order_id}"), reply, body)
+}
+
+/// What the rules of the domain say too, said here with the field's name.
+fn check(body: &PlaceOrderBody) -> Result<(), Problem> {
+    let invalid = |field: String, message: &str| {
+        Err(Problem::invalid("a field of the body has no value that could be").field(field, message))
+    };
+    if body.lines.is_empty() || body.lines.len() > MAX_LINES {
+        return invalid("/lines".to_owned(), "must have 1 to 100 lines");
+    }
+    let method_chars = body.payment_method.chars().count();
+    if !(1..=MAX_PAYMENT_METHOD_CHARS).contains(&method_chars) || !body.payment_method.is_ascii() {
+        return invalid("/payment_method".to_owned(), "must have 1 to 100 ASCII characters");
+    }
+    if body.tags.len() > MAX_TAGS {
+        return invalid("/tags".to_owned(), "must have at most 20 labels");
+    }
+    if let Some(index) = body.tags.iter().position(|tag| !(1..=MAX_TAG_CHARS).contains(&tag.chars().count())) {
+        return invalid(format!("/tags/{index}"), "must have 1 to 50 characters");
+    }
+    match body.expected_total {
+        Some(total) if !(0..=Money::MAX_TOTAL).contains(&total.amount) => {
+            invalid("/expected_total/amount".to_owned(), "must be from 0 to 1000000000000")
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Looks the prices up, each product once; the answer waits until they are durable.
+async fn price(state: &HttpState, body: &PlaceOrderBody) -> Result<(Vec<OrderLine>, Totals), Problem> {
+    let mut lines: Vec<LineToPrice> = Vec::with_capacity(body.lines.len());
+    for (index, line) in body.lines.iter().enumerate() {
+        let PlaceOrderLine { sku, quantity, location } = line.clone();
+        let known = lines.iter().find(|known| known.item.sku == sku);
+        let (name, unit_price, active) = match known {
+            Some(known) => (known.name.clone(), known.unit_price, known.active),
+            None => {
+                let stream = sku.product_stream().parse().map_err(Problem::invalid)?;
+                let product = state.bus.load::<Product>(&stream).await.map_err(refused)?.state;
+                if !product.exists() {
+                    let problem = named("product-not-for-sale", "there is no such product; nothing was ordered");
+                    return Err(problem.field(format!("/lines/{index}/sku"), "names no product"));
+                }
+                (product.name.clone(), product.price, product.is_active())
+            }
+        };
+        lines.push(LineToPrice { item: StockId { sku, location }, quantity, name, unit_price, active });
+    }
+    if let (Some(asked), Some(first)) = (body.currency, lines.first())
+        && asked != first.unit_price.currency
+    {
+        let detail = format_args!("the prices are in {}, not in {asked}", first.unit_price.currency).to_string();
+        return Err(named("currency-mismatch", &detail).field("/currency", &detail));
+    }
+    pricing::price(&lines, &state.pricing).map_err(|error| {
+        let field = match &error {
+            PricingError::NoLines | PricingError::TotalOutOfRange => "/lines".to_owned(),
+            PricingError::ProductNotForSale { line, .. } | PricingError::CurrencyMismatch { line, .. } => {
+                format!("/lines/{}/sku", line - 1)
+            }
+        };
+        named(error.code(), &error).field(field, &error)
+    })
+}
+
+/// The first answer again, if this request was answered before.
+async fn replay(
+    state: &HttpState,
+    order_id: OrderId,
+    meta: &CommandMeta,
+) -> Result<Option<Answer<PlacedOrder>>, Problem> {
+    let stream = order_id.stream().parse().map_err(Problem::invalid)?;
+    match state.bus.recall::<domain::order::Order>(&stream, meta).await.map_err(refused)? {
+        Some(reply) => Ok(Some(created(order_id, reply, placed(state, order_id).await?.totals))),
+        None => Ok(None),
+    }
+}
+
+/// How the order was placed, from the log.
+async fn placed(state: &HttpState, order_id: OrderId) -> Result<OrderPlaced, Problem> {
+    let stream = order_id.stream().parse().map_err(Problem::invalid)?;
+    let first = state.bus.first_event(&stream).await.map_err(refused)?;
+    let event = first.map(|event| Event::decode(&event.event_type, event.schema_version, event.data.get()));
+    match event {
+        Some(Ok(Event::OrderPlaced(placed))) => Ok(placed),
+        Some(Ok(_) | Err(_)) | None => Err(Problem::unavailable("the order's first event cannot be read", 1)),
+    }
+}
+
+/// Cancels an order. It is undone step by step; `Location` is the saga that does it.
+#[utoipa::path(post, path = "/v1/orders/{id}/cancel", tag = "orders", operation_id = "cancelOrder",
+    params(("id" = Uuid, Path), CommandHeaders), request_body = Option<CancelOrderBody>,
+    responses((status = 202, description = "It will be; the saga at `Location` does it", body = CommandReply), Refusals))]
+async fn cancel(
+    State(state): State<HttpState>,
+    Of(id): Of<OrderId>,
+    about: About,
+    body: Body<CancelOrderBody>,
+) -> Result<Answer<CommandReply>, Problem> {
+    let command = RequestOrderCancellation { reason: body.value.reason };
+    let reply = send(&state, id, Command::RequestOrderCancellation(command), &about, body.hash).await?;
+    let location = format!("/v1/sagas/order_fulfilment-{id}");
+    Ok(Answer::accepted(location, reply, CommandReply::new(id, &reply)))
+}
+
+/// Stops an order from being dispatched until it is released.
+#[utoipa::path(post, path = "/v1/orders/{id}/hold", tag = "orders", operation_id = "holdOrder",
+    params(("id" = Uuid, Path), CommandHeaders), request_body = HoldOrderBody,
+    responses((status = 200, description = "It waits", body = CommandReply), Refusals))]
+async fn hold(
+    State(state): State<HttpState>,
+    Of(id): Of<OrderId>,
+    about: About,
+    body: Body<HoldOrderBody>,
+) -> Result<Answer<CommandReply>, Problem> {
+    let command = Command::HoldOrder(HoldOrder { reason: body.value.reason });
+    send(&state, id, command, &about, body.hash).await.map(|reply| Answer::done(id, reply))
+}
+
+/// Lets a held order go on.
+#[utoipa::path(post, path = "/v1/orders/{id}/release", tag = "orders", operation_id = "releaseOrder",
+    params(("id" = Uuid, Path), CommandHeaders),
+    responses((status = 200, description = "It goes on", body = CommandReply), Refusals))]
+async fn release(
+    State(state): State<HttpState>,
+    Of(id): Of<OrderId>,
+    about: About,
+    body: Body<Nothing>,
+) -> Result<Answer<CommandReply>, Problem> {
+    let command = Command::ReleaseOrderHold(ReleaseOrderHold {});
+    send(&state, id, command, &about, body.hash).await.map(|reply| Answer::done(id, reply))
+}
+
+async fn send(state: &HttpState, id: OrderId, command: Command, about: &About, hash: String) -> Result<Reply, Problem> {
+    state.bus.send(domain::Command::Order { id, command }, about.meta(hash)).await.map_err(refused)
+}

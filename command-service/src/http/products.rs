@@ -1,0 +1,123 @@
+//! `/v1/products`: the catalogue.
+
+use axum::extract::State;
+use domain::ids::Sku;
+use domain::money::Money;
+use domain::product::{ActivateProduct, ChangeProductPrice, Command, CreateProduct, DiscontinueProduct};
+use serde::{Deserialize, Serialize};
+use service_kit::Problem;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::HttpState;
+use super::extract::{About, Body, CommandHeaders, Of};
+use super::problems::{Refusals, refused};
+use super::reply::{Answer, CommandReply};
+use super::schema::{MoneySchema, Nothing};
+
+pub(super) fn router() -> OpenApiRouter<HttpState> {
+    OpenApiRouter::new()
+        .routes(routes!(create))
+        .routes(routes!(change_price))
+        .routes(routes!(activate))
+        .routes(routes!(discontinue))
+}
+
+/// A product to take into the catalogue.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateProductBody {
+    /// Its name for ever: 1 to 64 of `A-Z a-z 0-9 . _ -`.
+    #[schema(value_type = String, example = "TSHIRT-M")]
+    pub sku: Sku,
+    /// What people read, 1 to 200 characters.
+    pub name: String,
+    /// Net price of one piece.
+    #[schema(value_type = MoneySchema)]
+    pub price: Money,
+    /// Whether it can be ordered at once.
+    #[serde(default = "yes")]
+    pub active: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A new price.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangePriceBody {
+    /// Net price of one piece, in the product's currency.
+    #[schema(value_type = MoneySchema)]
+    pub price: Money,
+}
+
+/// Takes a product into the catalogue.
+#[utoipa::path(post, path = "/v1/products", tag = "products", operation_id = "createProduct", params(CommandHeaders),
+    request_body = CreateProductBody,
+    responses((status = 201, description = "It is there, at `Location`", body = CommandReply), Refusals))]
+async fn create(
+    State(state): State<HttpState>,
+    about: About,
+    body: Body<CreateProductBody>,
+) -> Result<Answer<CommandReply>, Problem> {
+    let CreateProductBody { sku, name, price, active } = body.value;
+    let command = Command::CreateProduct(CreateProduct { sku: sku.clone(), name, price, active });
+    let reply = send(&state, &sku, command, &about, body.hash).await?;
+    Ok(Answer::created(format!("/v1/products/{sku}"), reply, CommandReply::new(&sku, &reply)))
+}
+
+/// Changes the net price; orders already placed keep theirs.
+#[utoipa::path(post, path = "/v1/products/{sku}/price", tag = "products", operation_id = "changeProductPrice",
+    params(("sku" = String, Path), CommandHeaders), request_body = ChangePriceBody,
+    responses((status = 200, description = "It has that price", body = CommandReply), Refusals))]
+async fn change_price(
+    State(state): State<HttpState>,
+    Of(sku): Of<Sku>,
+    about: About,
+    body: Body<ChangePriceBody>,
+) -> Result<Answer<CommandReply>, Problem> {
+    let command = Command::ChangeProductPrice(ChangeProductPrice { price: body.value.price });
+    send(&state, &sku, command, &about, body.hash).await.map(|reply| Answer::done(&sku, reply))
+}
+
+/// Makes the product orderable.
+#[utoipa::path(post, path = "/v1/products/{sku}/activate", tag = "products", operation_id = "activateProduct",
+    params(("sku" = String, Path), CommandHeaders),
+    responses((status = 200, description = "It can be ordered", body = CommandReply), Refusals))]
+async fn activate(
+    State(state): State<HttpState>,
+    Of(sku): Of<Sku>,
+    about: About,
+    body: Body<Nothing>,
+) -> Result<Answer<CommandReply>, Problem> {
+    let command = Command::ActivateProduct(ActivateProduct {});
+    send(&state, &sku, command, &about, body.hash).await.map(|reply| Answer::done(&sku, reply))
+}
+
+/// Takes the product off sale; orders already placed are not touched.
+#[utoipa::path(post, path = "/v1/products/{sku}/discontinue", tag = "products", operation_id = "discontinueProduct",
+    params(("sku" = String, Path), CommandHeaders),
+    responses((status = 200, description = "It can no longer be ordered", body = CommandReply), Refusals))]
+async fn discontinue(
+    State(state): State<HttpState>,
+    Of(sku): Of<Sku>,
+    about: About,
+    body: Body<Nothing>,
+) -> Result<Answer<CommandReply>, Problem> {
+    let command = Command::DiscontinueProduct(DiscontinueProduct {});
+    send(&state, &sku, command, &about, body.hash).await.map(|reply| Answer::done(&sku, reply))
+}
+
+async fn send(
+    state: &HttpState,
+    sku: &Sku,
+    command: Command,
+    about: &About,
+    hash: String,
+) -> Result<crate::Reply, Problem> {
+    let command = domain::Command::Product { id: sku.clone(), command };
+    state.bus.send(command, about.meta(hash)).await.map_err(refused)
+}

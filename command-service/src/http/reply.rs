@@ -1,0 +1,79 @@
+//! What a command's answer looks like.
+
+use axum::Json;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::bus::Reply;
+
+/// The answer to a command: what it was done to, and where that stands now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CommandReply {
+    /// What it was done to.
+    pub id: String,
+    /// Its version after the command; also the `ETag`.
+    pub version: Option<u64>,
+    /// Where a reader must be to see it (`X-Min-Position`); also `X-Commit-Position`. To be handed back, not read.
+    pub position: String,
+}
+
+impl CommandReply {
+    /// The answer for the thing with this id.
+    pub fn new(id: impl ToString, reply: &Reply) -> Self {
+        Self { id: id.to_string(), version: reply.version, position: reply.position.to_string() }
+    }
+}
+
+/// An answer to be sent.
+#[derive(Debug)]
+pub struct Answer<T> {
+    status: StatusCode,
+    location: Option<String>,
+    reply: Reply,
+    body: T,
+}
+
+impl Answer<CommandReply> {
+    /// 200: it was done to the thing with this id.
+    pub fn done(id: impl ToString, reply: Reply) -> Self {
+        Self { status: StatusCode::OK, location: None, reply, body: CommandReply::new(id, &reply) }
+    }
+}
+
+impl<T: Serialize> Answer<T> {
+    /// 201: `location` is there now.
+    pub fn created(location: String, reply: Reply, body: T) -> Self {
+        Self { status: StatusCode::CREATED, location: Some(location), reply, body }
+    }
+
+    /// 202: `location` carries it on.
+    pub fn accepted(location: String, reply: Reply, body: T) -> Self {
+        Self { status: StatusCode::ACCEPTED, location: Some(location), reply, body }
+    }
+}
+
+impl<T: Serialize> IntoResponse for Answer<T> {
+    fn into_response(self) -> Response {
+        let mut headers = HeaderMap::new();
+        if let Some(version) = self.reply.version {
+            insert(&mut headers, header::ETAG, &format!("\"{version}\""));
+        }
+        headers.insert(HeaderName::from_static("x-commit-position"), HeaderValue::from(self.reply.position.0));
+        if let Some(location) = self.location {
+            insert(&mut headers, header::LOCATION, &location);
+        }
+        if self.reply.replayed {
+            headers.insert(HeaderName::from_static("idempotent-replayed"), HeaderValue::from_static("true"));
+        }
+        (self.status, headers, Json(self.body)).into_response()
+    }
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    // Versions, and paths of ours made of ids, are plain ASCII; what is not is better left out than answered with a 500.
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}

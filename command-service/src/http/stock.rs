@@ -1,0 +1,106 @@
+//! `/v1/stock`: what lies where.
+
+use axum::extract::State;
+use domain::ids::{OrderId, StockId};
+use domain::quantity::Quantity;
+use domain::stock::{AdjustStock, Command, ReceiveStock, RestockItems};
+use serde::{Deserialize, Serialize};
+use service_kit::Problem;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::HttpState;
+use super::extract::{About, Body, CommandHeaders, Of};
+use super::problems::{Refusals, refused};
+use super::reply::{Answer, CommandReply};
+
+pub(super) fn router() -> OpenApiRouter<HttpState> {
+    OpenApiRouter::new().routes(routes!(receive)).routes(routes!(adjust)).routes(routes!(restock))
+}
+
+/// Goods that came in.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReceiveStockBody {
+    /// How many pieces.
+    #[schema(value_type = i64, minimum = 1, maximum = 1_000_000)]
+    pub quantity: Quantity,
+}
+
+/// What a count found.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AdjustStockBody {
+    /// Pieces to add, or to take away where negative; not 0.
+    #[schema(minimum = -1_000_000, maximum = 1_000_000)]
+    pub delta: i64,
+    /// Why, for the audit, 1 to 200 characters.
+    pub reason: String,
+}
+
+/// Shipped pieces that came back and are sellable.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RestockBody {
+    /// The order they were shipped for.
+    #[schema(value_type = Uuid)]
+    pub order_id: OrderId,
+    /// How many pieces.
+    #[schema(value_type = i64, minimum = 1, maximum = 1_000_000)]
+    pub quantity: Quantity,
+}
+
+/// Goods came in.
+#[utoipa::path(post, path = "/v1/stock/{sku}/{location}/receive", tag = "stock", operation_id = "receiveStock",
+    params(("sku" = String, Path), ("location" = String, Path), CommandHeaders), request_body = ReceiveStockBody,
+    responses((status = 200, description = "They are on hand", body = CommandReply), Refusals))]
+async fn receive(
+    State(state): State<HttpState>,
+    Of(item): Of<StockId>,
+    about: About,
+    body: Body<ReceiveStockBody>,
+) -> Result<Answer<CommandReply>, Problem> {
+    let command = Command::ReceiveStock(ReceiveStock { item: item.clone(), quantity: body.value.quantity });
+    send(&state, item, command, &about, body.hash).await
+}
+
+/// A count found more or fewer pieces than were known.
+#[utoipa::path(post, path = "/v1/stock/{sku}/{location}/adjust", tag = "stock", operation_id = "adjustStock",
+    params(("sku" = String, Path), ("location" = String, Path), CommandHeaders), request_body = AdjustStockBody,
+    responses((status = 200, description = "The count is right again", body = CommandReply), Refusals))]
+async fn adjust(
+    State(state): State<HttpState>,
+    Of(item): Of<StockId>,
+    about: About,
+    body: Body<AdjustStockBody>,
+) -> Result<Answer<CommandReply>, Problem> {
+    let AdjustStockBody { delta, reason } = body.value;
+    send(&state, item, Command::AdjustStock(AdjustStock { delta, reason }), &about, body.hash).await
+}
+
+/// Shipped pieces came back and are sellable.
+#[utoipa::path(post, path = "/v1/stock/{sku}/{location}/restock", tag = "stock", operation_id = "restockItems",
+    params(("sku" = String, Path), ("location" = String, Path), CommandHeaders), request_body = RestockBody,
+    responses((status = 200, description = "They are on hand", body = CommandReply), Refusals))]
+async fn restock(
+    State(state): State<HttpState>,
+    Of(item): Of<StockId>,
+    about: About,
+    body: Body<RestockBody>,
+) -> Result<Answer<CommandReply>, Problem> {
+    let RestockBody { order_id, quantity } = body.value;
+    send(&state, item, Command::RestockItems(RestockItems { order_id, quantity }), &about, body.hash).await
+}
+
+async fn send(
+    state: &HttpState,
+    item: StockId,
+    command: Command,
+    about: &About,
+    hash: String,
+) -> Result<Answer<CommandReply>, Problem> {
+    let id = item.to_string();
+    let reply = state.bus.send(domain::Command::Stock { id: item, command }, about.meta(hash)).await;
+    reply.map(|reply| Answer::done(id, reply)).map_err(refused)
+}
