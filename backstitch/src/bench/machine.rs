@@ -107,6 +107,12 @@ impl Used {
         Self { cpu: cpu(process), rss_mb: peak_rss_mb(process) }
     }
 
+    /// Without the processor time of the generator.
+    #[must_use]
+    pub fn without(self, generator: Duration) -> Self {
+        Self { cpu: self.cpu.saturating_sub(generator), ..self }
+    }
+
     /// What was used since `before`; of memory the most so far.
     pub fn since(before: Self, now: Self) -> Self {
         Self { cpu: now.cpu.saturating_sub(before.cpu), rss_mb: now.rss_mb }

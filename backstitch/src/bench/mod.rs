@@ -5,10 +5,14 @@
 
 pub mod append;
 pub mod clients;
+pub mod commands;
+pub mod hot_stream;
 pub mod limit;
 pub mod load;
 pub mod machine;
+pub mod orders;
 pub mod report;
+pub mod shop;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -51,6 +55,10 @@ pub struct Args {
 pub enum What {
     /// Durable appends to the log, beside SQLite's own batched insert.
     Append,
+    /// Orders over HTTP, beside a bare axum; projections and sagas off.
+    Commands,
+    /// Reservations of one item, beside reservations of many.
+    HotStream,
 }
 
 /// How a bench runs.
@@ -115,13 +123,15 @@ impl What {
     /// Seconds and clients, unless told otherwise. Source: the floors are stated for these.
     fn defaults(self) -> (u64, u32) {
         match self {
-            Self::Append => (10, 64),
+            Self::Append | Self::Commands | Self::HotStream => (10, 64),
         }
     }
 
     async fn measure(self, options: &Options) -> anyhow::Result<Found> {
         match self {
             Self::Append => append::run(options).await,
+            Self::Commands => commands::run(options).await,
+            Self::HotStream => hot_stream::run(options).await,
         }
     }
 }

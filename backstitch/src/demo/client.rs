@@ -13,6 +13,8 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 const PAUSE: Duration = Duration::from_millis(200);
 /// How long one request may take; `until=settled` waits up to [`WAIT_S`] in it.
 const ANSWER_WITHIN: Duration = Duration::from_secs(40);
+/// Items a page of a list, the most that the server gives.
+const LIST_PAGE: usize = 200;
 /// How long the server may hold a query for what it is asked to wait for.
 const WAIT_S: u32 = 10;
 
@@ -122,7 +124,34 @@ impl Client {
         }
     }
 
-    /// The text of a page of a list or of the log.
+    /// All items of a list, page by page, at least as new as `position`.
+    ///
+    /// # Errors
+    /// If there is no answer within the client's patience, or a page is refused.
+    pub async fn list(&self, path: &str, position: u64) -> anyhow::Result<Vec<Value>> {
+        let mut items = Vec::new();
+        let mut next = String::new();
+        loop {
+            let url = format!("{}{path}?limit={LIST_PAGE}{next}", self.base);
+            let request = || {
+                let request = self.http.get(&url).header("x-min-position", position.to_string());
+                request.header("prefer", format!("wait={WAIT_S}"))
+            };
+            let mut page = self.answered(path, request).await?.good()?.body;
+            match page["items"].take() {
+                Value::Array(found) => items.extend(found),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
+                    bail!("{path} answered no list")
+                }
+            }
+            match page["next"].as_str() {
+                Some(cursor) if page["has_more"] == true => next = format!("&cursor={cursor}"),
+                Some(_) | None => return Ok(items),
+            }
+        }
+    }
+
+    /// The text of a page of the log, or of the provider's ledger.
     ///
     /// # Errors
     /// If there is none within the client's patience, or it is refused.
