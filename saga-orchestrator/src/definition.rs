@@ -144,8 +144,11 @@ pub struct Definition {
     /// Whether the saga must not go on, and why: before the pivot it goes back, after it it hands over.
     pub stops: fn(&State) -> Option<&'static str>,
     /// To whom it hands over, and with what.
-    pub hands_over: Option<fn(&State, &'static str) -> (&'static str, RefundFacts)>,
+    pub hands_over: Option<HandsOver>,
 }
+
+/// From the state and the reason to the other saga's type and what it needs to know.
+pub type HandsOver = fn(&State, &'static str) -> (&'static str, RefundFacts);
 
 /// Why a definition is refused at start.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -6,7 +6,13 @@
 pub mod config;
 pub mod definition;
 pub mod engine;
+pub mod http;
 pub mod ports;
+mod runner;
 pub mod sagas;
+pub mod stream;
 
 pub use config::SagaConfig;
+pub use http::{Handle, router};
+pub use ports::{CommandPort, Dispatch, Outcome};
+pub use runner::{CHECKPOINT_STREAM, start};

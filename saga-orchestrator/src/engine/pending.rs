@@ -6,7 +6,7 @@ use domain::Timestamp;
 use domain::saga::{IssuedCommand, LegStatus};
 use uuid::Uuid;
 
-use super::state::State;
+use super::state::{Final, State};
 
 /// The commands of one step that must be on their way. Sent together, answered together.
 #[derive(Debug, Clone)]
@@ -22,12 +22,12 @@ pub struct Pending {
 /// The commands without a final answer whose time has come. What awaits the provider's word stays pending until it
 /// comes, since sending it again is what wakes whoever asks the provider.
 pub fn pending(state: &State, now: Timestamp) -> Vec<Pending> {
-    if state.ended {
+    if state.ended || state.definition.is_none() {
         return Vec::new();
     }
     let mut pending = Vec::new();
     for leg in state.legs.iter().filter(|leg| leg.status == LegStatus::Open) {
-        let open = |answer: &Option<Result<(), _>>| match answer {
+        let open = |answer: &Option<Final>| match answer {
             None => true,
             Some(Ok(())) => leg.awaits_provider(),
             Some(Err(_)) => false,
@@ -43,7 +43,7 @@ pub fn pending(state: &State, now: Timestamp) -> Vec<Pending> {
 
 /// When the saga next acts by itself, if nothing comes before.
 pub fn next_timer(state: &State, now: Timestamp) -> Option<Timestamp> {
-    if state.ended {
+    if state.ended || state.definition.is_none() {
         return None;
     }
     let moments = state.legs.iter().flat_map(|leg| match leg.status {

@@ -38,7 +38,7 @@ pub struct Answered {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
     /// A fact came.
-    Fact(Source, Outside),
+    Fact(Source, Box<Outside>),
     /// The commands of one step were answered.
     Answers(Vec<Answered>),
     /// Time has passed.

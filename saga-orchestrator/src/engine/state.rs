@@ -23,6 +23,9 @@ pub struct Meta {
     pub traceparent: Option<String>,
 }
 
+/// The answer to a command that will not change: done, or refused.
+pub type Final = Result<(), Failure>;
+
 /// One attempt group of a step, one way.
 #[derive(Debug, Clone)]
 pub struct Leg {
@@ -37,7 +40,7 @@ pub struct Leg {
     /// How it stands.
     pub status: LegStatus,
     /// What was issued, with the answer where there is one: done, or refused.
-    pub commands: Vec<(Arc<IssuedCommand>, Option<Result<(), Failure>>)>,
+    pub commands: Vec<(Arc<IssuedCommand>, Option<Final>)>,
     /// How often the commands have been sent, from 1.
     pub attempt: u32,
     /// How often there was no answer.

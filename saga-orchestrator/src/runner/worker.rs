@@ -1,0 +1,389 @@
+//! A worker: the sagas of its share of the orders, one input after the other; many steps at once.
+//!
+//! Everything it waits for is in one place: what it is told, what has become durable, what was answered, the next
+//! timer. Dropped at any point it leaves nothing half done: what was appended is in the log, what was sent is sent again.
+
+use std::collections::{HashSet, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use event_store::{AppendError, Appended, RecordedEvent, StreamName};
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
+use lru::LruCache;
+use service_kit::Tasks;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::checkpoint::{Active, Key};
+use super::feed::{Link, Told, WAITING};
+use super::timers::Timers;
+use super::{Failed, Shared};
+use crate::config::Time;
+use crate::engine::{Answered, Begin, Input, Pending, State, begin, next_timer, pending, react};
+use crate::ports::{Dispatch, Outcome};
+use crate::stream::{Cause, Feed, append, load};
+
+/// How often an input is judged anew because somebody else wrote the saga meanwhile. Only another orchestrator does,
+/// at a take-over; five times in a row it is no take-over.
+const CONFLICTS: u32 = 5;
+/// How often an append is tried while the store has too much to write, 5 ms apart: one second.
+const OVERLOADS: u32 = 200;
+/// Timers handled before other inputs have their turn.
+const TIMERS_AT_ONCE: usize = 64;
+/// After that a participant refuses a command (`architecture.md` §3): far less than the 24 h that ends are remembered.
+const NOT_AFTER: Duration = Duration::from_secs(15 * 60);
+
+/// A saga in memory.
+struct Saga {
+    state: State,
+    /// Appends that are not durable yet. While there are any, nothing is sent.
+    doubt: u32,
+    /// Steps whose commands are on their way.
+    flying: u32,
+    /// What this process has sent: the first command of a step and the attempt.
+    sent: Vec<(Uuid, u32)>,
+}
+
+enum Done {
+    Durable(Key, Result<Appended, AppendError>),
+    Answered(Key, Vec<Answered>),
+}
+
+type Flight = Pin<Box<dyn Future<Output = Done> + Send>>;
+
+struct Worker {
+    shared: Arc<Shared>,
+    sagas: LruCache<Key, Saga>,
+    cached: usize,
+    timers: Timers,
+    /// Sagas with something to send, for which there was no room.
+    ready: VecDeque<Key>,
+    queued: HashSet<Key>,
+    flights: FuturesUnordered<Flight>,
+    steps: usize,
+    window: usize,
+}
+
+/// Starts a worker with its active sagas. When it fails, `failed` says so.
+pub(super) fn spawn(
+    shared: Arc<Shared>,
+    tasks: &Tasks,
+    ended: CancellationToken,
+    failed: CancellationToken,
+    active: Vec<Active>,
+) -> (Link, JoinHandle<()>) {
+    let (link, told) = mpsc::channel(WAITING);
+    let workers = shared.config.workers.max(1);
+    let mut worker = Worker {
+        sagas: LruCache::unbounded(),
+        cached: (shared.config.cached_sagas / workers).max(1),
+        window: (shared.config.window / workers).max(1),
+        shared,
+        timers: Timers::default(),
+        ready: VecDeque::new(),
+        queued: HashSet::new(),
+        flights: FuturesUnordered::new(),
+        steps: 0,
+    };
+    for entry in active {
+        worker.timers.set(&entry.key, entry.due, entry.open);
+        if entry.open {
+            worker.enqueue(entry.key);
+        }
+    }
+    let join = tasks.spawn("saga worker", async move {
+        if let Err(error) = worker.run(told, ended).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "a saga worker failed");
+            failed.cancel();
+        }
+    });
+    (link, join)
+}
+
+impl Worker {
+    async fn run(&mut self, mut told: mpsc::Receiver<Told>, ended: CancellationToken) -> Result<(), Failed> {
+        let clock = self.shared.clock.clone();
+        loop {
+            self.launch().await?;
+            let next = self.timers.next();
+            let timer =
+                async { if let Some(at) = next { clock.sleep_until(at).await } else { std::future::pending().await } };
+            tokio::select! {
+                () = ended.cancelled() => return Ok(()),
+                Some(done) = self.flights.next(), if !self.flights.is_empty() => self.done(done).await?,
+                message = told.recv() => match message {
+                    Some(Told::Feed(batch)) => {
+                        for (event, feed) in batch {
+                            self.feed(&event, feed).await?;
+                        }
+                    }
+                    Some(Told::Active(reply)) => {
+                        let _ = reply.send(self.timers.all().collect()); // Nobody waits any more: nothing to tell.
+                    }
+                    None => return Ok(()),
+                },
+                () = timer => {
+                    for key in self.timers.due(self.shared.clock.now(), TIMERS_AT_ONCE) {
+                        self.input(&key, &Input::Time, None).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn feed(&mut self, event: &RecordedEvent, feed: Feed) -> Result<(), Failed> {
+        let cause = Cause {
+            id: event.id,
+            correlation_id: event.metadata.correlation_id,
+            traceparent: event.metadata.traceparent.clone(),
+        };
+        match feed {
+            Feed::Begin(saga, start) => {
+                let key = Key { saga: saga.into(), order_id: start.facts.order_id() };
+                if !self.timers.contains(&key) {
+                    self.begin(&key, &start, &cause).await?;
+                }
+                Ok(())
+            }
+            Feed::Fact(source, outside) => {
+                let Ok(order_id) = event.metadata.partition_key.parse() else { return Ok(()) };
+                let input = Input::Fact(source, outside);
+                for definition in crate::sagas::ALL {
+                    let key = Key { saga: definition.name.into(), order_id };
+                    // What is not active has ended, or never began: neither waits for anything.
+                    if self.timers.contains(&key) {
+                        self.input(&key, &input, Some(&cause)).await?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Begins a saga, unless it has begun: then the log says so, and it goes on from there.
+    async fn begin(&mut self, key: &Key, start: &Begin, cause: &Cause) -> Result<(), Failed> {
+        let Some(definition) = crate::sagas::newest(&key.saga) else { return Ok(()) };
+        let stream = key.stream();
+        let now = self.shared.clock.now();
+        let events = begin(definition, &stream, start, now, &self.shared.config);
+        let mut saga = Saga { state: State::new(stream), doubt: 0, flying: 0, sent: Vec::new() };
+        if self.append(key, &mut saga, &events, cause).await? {
+            metrics::counter!("sagas_started_total", "saga" => definition.name).increment(1);
+            self.keep(key, saga);
+            return self.touched(key);
+        }
+        self.sagas.pop(key);
+        self.input(key, &Input::Time, None).await
+    }
+
+    /// Takes an input in: judge, append, fold. Judged anew where somebody else wrote meanwhile.
+    async fn input(&mut self, key: &Key, input: &Input, cause: Option<&Cause>) -> Result<(), Failed> {
+        for _ in 0..CONFLICTS {
+            let mut saga = match self.sagas.pop(key) {
+                Some(saga) => saga,
+                None => self.read(key).await?,
+            };
+            let events = react(&saga.state, input, self.shared.clock.now(), &self.shared.config);
+            let itself = || Cause {
+                id: saga.state.correlation_id,
+                correlation_id: saga.state.correlation_id,
+                traceparent: saga.state.traceparent.clone(),
+            };
+            let cause = match cause {
+                // The story is the saga's, also where a provider's webhook began one of its own.
+                Some(cause) => Cause { id: cause.id, ..itself() },
+                None => itself(),
+            };
+            if events.is_empty() || self.append(key, &mut saga, &events, &cause).await? {
+                self.keep(key, saga);
+                return self.touched(key);
+            }
+        }
+        Err(Failed::Contended(key.stream()))
+    }
+
+    async fn read(&mut self, key: &Key) -> Result<Saga, Failed> {
+        let stream: StreamName = key.stream().parse().map_err(|_| Failed::Name(key.stream()))?;
+        let state = load(&*self.shared.store, &stream).await?;
+        Ok(Saga { state, doubt: 0, flying: 0, sent: Vec::new() })
+    }
+
+    /// Queues events; `false` if somebody else wrote first.
+    async fn append(
+        &mut self,
+        key: &Key,
+        saga: &mut Saga,
+        events: &[domain::saga::Event],
+        cause: &Cause,
+    ) -> Result<bool, Failed> {
+        let mut overloads = 0;
+        loop {
+            let now = self.shared.clock.now();
+            match append(&*self.shared.store, &mut saga.state, events, cause, now).await {
+                Ok(ticket) => {
+                    for event in events {
+                        metrics::counter!("saga_events_total", "type" => event.name()).increment(1);
+                    }
+                    saga.doubt += 1;
+                    let key = key.clone();
+                    self.flights.push(Box::pin(async move { Done::Durable(key, ticket.durable().await) }));
+                    return Ok(true);
+                }
+                Err(AppendError::Conflict { .. }) => return Ok(false),
+                Err(AppendError::Overloaded) if overloads < OVERLOADS => {
+                    overloads += 1;
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Keeps a saga in memory. One with something on its way is never dropped; there are no more of those than the
+    /// window and the appends in flight.
+    fn keep(&mut self, key: &Key, saga: Saga) {
+        self.sagas.push(key.clone(), saga);
+        let mut looked_at = 0;
+        while self.sagas.len() > self.cached && looked_at < 8 {
+            looked_at += 1;
+            match self.sagas.pop_lru() {
+                Some((busy, saga)) if saga.doubt > 0 || saga.flying > 0 => {
+                    self.sagas.push(busy, saga);
+                }
+                Some(_) => {}
+                None => return,
+            }
+        }
+    }
+
+    /// A saga may have changed: set its timer, send what is to be sent.
+    fn touched(&mut self, key: &Key) -> Result<(), Failed> {
+        let now = self.shared.clock.now();
+        let Some(saga) = self.sagas.peek(key) else { return Ok(()) };
+        if saga.state.ended || saga.state.facts.is_none() {
+            self.timers.remove(key);
+            return Ok(());
+        }
+        let open = !pending(&saga.state, now).is_empty();
+        self.timers.set(key, next_timer(&saga.state, now), open);
+        if open && saga.doubt == 0 {
+            self.enqueue(key.clone());
+        }
+        Ok(())
+    }
+
+    fn enqueue(&mut self, key: Key) {
+        if self.queued.insert(key.clone()) {
+            self.ready.push_back(key);
+        }
+    }
+
+    /// Sends what is to be sent, as far as the window allows.
+    async fn launch(&mut self) -> Result<(), Failed> {
+        while self.steps < self.window {
+            let Some(key) = self.ready.pop_front() else { return Ok(()) };
+            self.queued.remove(&key);
+            let mut saga = match self.sagas.pop(&key) {
+                Some(saga) => saga,
+                None => self.read(&key).await?,
+            };
+            if saga.doubt == 0 {
+                let now = self.shared.clock.now();
+                for step in pending(&saga.state, now) {
+                    let Some(mark) = step.commands.first().map(|command| (command.id, step.attempt)) else { continue };
+                    if !saga.sent.contains(&mark) {
+                        saga.sent.retain(|(id, _)| *id != mark.0);
+                        saga.sent.push(mark);
+                        saga.flying += 1;
+                        self.steps += 1;
+                        let flight = send(self.shared.clone(), key.clone(), &saga.state, step);
+                        self.flights.push(flight);
+                    }
+                }
+            }
+            self.keep(&key, saga);
+            self.touched_without_sending(&key);
+        }
+        Ok(())
+    }
+
+    fn touched_without_sending(&mut self, key: &Key) {
+        let now = self.shared.clock.now();
+        let Some(saga) = self.sagas.peek(key) else { return };
+        if saga.state.ended || saga.state.facts.is_none() {
+            self.timers.remove(key);
+        } else {
+            self.timers.set(key, next_timer(&saga.state, now), !pending(&saga.state, now).is_empty());
+        }
+    }
+
+    async fn done(&mut self, done: Done) -> Result<(), Failed> {
+        match done {
+            Done::Durable(key, result) => {
+                result?; // The epoch has ended, or the log cannot be written: all is read again.
+                if let Some(saga) = self.sagas.peek_mut(&key) {
+                    saga.doubt = saga.doubt.saturating_sub(1);
+                }
+                self.touched(&key)
+            }
+            Done::Answered(key, answers) => {
+                self.steps -= 1;
+                if let Some(saga) = self.sagas.peek_mut(&key) {
+                    saga.flying = saga.flying.saturating_sub(1);
+                }
+                let first = answers.first().map(|answer| answer.command_id);
+                let cause = first.map(|id| Cause { id, correlation_id: id, traceparent: None });
+                self.input(&key, &Input::Answers(answers), cause.as_ref()).await
+            }
+        }
+    }
+}
+
+/// Sends the commands of one step and waits for all their answers.
+fn send(shared: Arc<Shared>, key: Key, state: &State, step: Pending) -> Flight {
+    let now = shared.clock.now();
+    let timeout = shared.config.duration(Time::Command);
+    let dispatches: Vec<Dispatch> = step
+        .commands
+        .iter()
+        .map(|command| Dispatch {
+            command_id: command.id,
+            body: command.body.raw().to_owned(),
+            correlation_id: state.correlation_id,
+            causation_id: step.issued_by,
+            traceparent: state.traceparent.clone(),
+            actor: format!("saga:{}", key.saga),
+            not_after: now + NOT_AFTER,
+        })
+        .collect();
+    Box::pin(async move {
+        let send_one = |dispatch: Dispatch| {
+            let commands = shared.commands.clone();
+            async move {
+                let command_id = dispatch.command_id;
+                // Dropped by the time-out, the command may still be carried out: sending it again is safe.
+                let outcome = tokio::time::timeout(timeout, commands.dispatch(dispatch)).await.unwrap_or_else(|_| {
+                    Outcome::Unavailable {
+                        detail: format!("no answer within {} s", timeout.as_secs()),
+                        retry_after: None,
+                    }
+                });
+                let name = match &outcome {
+                    Outcome::Done => "done",
+                    Outcome::Rejected { .. } => "rejected",
+                    Outcome::Unavailable { .. } => "unavailable",
+                };
+                metrics::counter!("saga_commands_total", "outcome" => name).increment(1);
+                Answered { command_id, outcome }
+            }
+        };
+        let answers = join_all(dispatches.into_iter().map(send_one)).await;
+        Done::Answered(key, answers)
+    })
+}
