@@ -281,7 +281,7 @@ fn mark_unknown(payment: &Payment, c: &MarkPaymentOutcomeUnknown, now: Timestamp
 
 /// Rule: what nobody finished can end, and a hold that has lapsed. A success that comes later is a late one.
 fn expire(payment: &Payment, _: &ExpirePayment, now: Timestamp) -> Decision {
-    let expired = || Ok(vec![Event::PaymentExpired(PaymentExpired {})]);
+    let expired = || Ok(vec![Event::PaymentExpired(PaymentExpired { request_id: None })]);
     match payment.status {
         Status::None => Err(Rejection::NotFound),
         Status::Voided | Status::Expired | Status::Declined => Ok(vec![]),

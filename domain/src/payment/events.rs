@@ -312,7 +312,12 @@ pub struct RefundFailed {
 
 /// Nobody finished the authorisation in time, or the hold lapsed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct PaymentExpired {}
+pub struct PaymentExpired {
+    /// The authorisation that the provider let lapse; none where we gave up waiting, which leaves one whose outcome is
+    /// unknown open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<RequestId>,
+}
 
 /// A success after the end: the money must go back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -22,6 +22,8 @@ pub mod decide;
 pub mod events;
 mod results;
 pub mod state;
+#[cfg(test)]
+mod tests;
 
 pub use commands::*;
 pub use decide::{MAX_REQUESTS, REJECTION_CODES, Rejection};

@@ -23,7 +23,7 @@ pub(super) fn record(payment: &Payment, c: &RecordProviderResult) -> Decision {
             authorized(payment, request, c, *amount, *capture_before)
         }
         (RequestKind::Authorization, ProviderResult::Declined { code }) => Ok(declined(payment, request, c, code)),
-        (RequestKind::Authorization, ProviderResult::Expired) => Ok(expired(payment, request)),
+        (RequestKind::Authorization, ProviderResult::Expired) => Ok(expired(payment, request, c)),
         (RequestKind::Authorization, ProviderResult::Captured { amount }) => {
             captured_at_once(payment, request, c, *amount)
         }
@@ -92,14 +92,14 @@ fn declined(payment: &Payment, request: &Request, c: &RecordProviderResult, code
 
 /// Rule: an authorisation that nobody finished ends, and a hold that lapsed. While a capture is open its own outcome
 /// decides.
-fn expired(payment: &Payment, request: &Request) -> Vec<Event> {
+fn expired(payment: &Payment, request: &Request, c: &RecordProviderResult) -> Vec<Event> {
     let lapses = match payment.status {
         Status::Requested | Status::ActionRequired => true,
         Status::Authorized => !payment.has_open(RequestKind::Capture),
         Status::Voided | Status::Expired | Status::Declined => request.state.is_open(),
         Status::None | Status::Captured | Status::Refunded | Status::SucceededLate => false,
     };
-    if lapses { vec![Event::PaymentExpired(PaymentExpired {})] } else { vec![] }
+    if lapses { vec![Event::PaymentExpired(PaymentExpired { request_id: Some(c.request_id) })] } else { vec![] }
 }
 
 /// Rule: a provider may take the money at once; then the authorisation is the capture.

@@ -6,7 +6,7 @@ use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Command, Event, LateSuccess, PaymentAuthorizationRequested, PaymentAuthorized, PaymentRefunded,
+    Command, Event, LateSuccess, PaymentAuthorizationRequested, PaymentAuthorized, PaymentExpired, PaymentRefunded,
     PaymentSucceededLate, PaymentVoided, Rejection, decide,
 };
 use crate::aggregate::{Aggregate, DecodeError, EncodedEvent, Timestamp};
@@ -284,16 +284,15 @@ impl Payment {
         self.close(RequestKind::Authorization);
     }
 
-    /// An authorisation whose outcome is unknown stays open when we expire it: only the provider closes that. The
-    /// provider's word that it expired is a second event, and closes it.
-    fn expire(&mut self) {
-        let by_provider = !self.is_live();
+    /// An authorisation whose outcome is unknown stays open when we give up waiting: only the provider closes that.
+    fn expire(&mut self, e: &PaymentExpired) {
         if self.is_live() {
             self.status = Status::Expired;
         }
-        self.close(RequestKind::Void);
-        for request in self.requests.values_mut().filter(|request| request.kind == RequestKind::Authorization) {
-            if request.state == RequestState::Open || (by_provider && request.state == RequestState::Unknown) {
+        self.close(RequestKind::Void); // Nothing is held: it is as the void wished.
+        for (id, request) in &mut self.requests {
+            let unanswered = request.kind == RequestKind::Authorization && request.state == RequestState::Open;
+            if unanswered || (e.request_id == Some(*id) && request.state.is_open()) {
                 request.state = RequestState::Closed;
             }
         }
@@ -375,7 +374,7 @@ impl Aggregate for Payment {
                 self.stop_refund(&e.request_id);
                 self.set(&e.request_id, RequestState::Failed);
             }
-            Event::PaymentExpired(_) => self.expire(),
+            Event::PaymentExpired(e) => self.expire(e),
             Event::PaymentSucceededLate(e) => self.succeeded_late(e),
         }
     }

@@ -20,6 +20,8 @@ pub mod commands;
 pub mod decide;
 pub mod events;
 pub mod state;
+#[cfg(test)]
+mod tests;
 
 pub use commands::*;
 pub use decide::{
