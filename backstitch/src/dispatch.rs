@@ -57,9 +57,7 @@ fn outcome(error: SendError) -> Outcome {
     let detail = error.to_string();
     match error {
         SendError::Rejected { code, detail, .. } => Outcome::Rejected { code: code.to_owned(), detail },
-        SendError::Busy { .. } | SendError::InFlight => {
-            Outcome::Unavailable { detail, retry_after: Some(AFTER_BUSY) }
-        }
+        SendError::Busy { .. } | SendError::InFlight => Outcome::Unavailable { detail, retry_after: Some(AFTER_BUSY) },
         // A late command was refused, not decided: it is sent again with a new deadline.
         SendError::TooLate { .. } | SendError::Unavailable { .. } => Outcome::Unavailable { detail, retry_after: None },
         // Machines send neither `If-Match` nor a hash: these cannot be, and no saga may take them for a refusal.

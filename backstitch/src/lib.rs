@@ -7,6 +7,7 @@ pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod demo;
+mod dispatch;
 pub mod pages;
 mod read_models;
 pub mod system;

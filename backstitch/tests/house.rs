@@ -339,7 +339,9 @@ fn literals(line: &str) -> impl Iterator<Item = &str> {
 /// The problems that the code can answer with: second arguments of `Problem::new`, and the codes of rejections.
 fn problem_slugs() -> BTreeSet<String> {
     let mut slugs = BTreeSet::new();
-    let is_slug = |text: &&str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+    let is_slug = |text: &&str| {
+        text.starts_with(|c: char| c.is_ascii_lowercase()) && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
+    };
     for path in rust_files().into_iter().filter(|path| path.contains("/src/") && !path.ends_with("tests.rs")) {
         let source = text(&path);
         for (at, _) in source.match_indices("Problem::new(") {

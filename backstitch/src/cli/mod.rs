@@ -6,6 +6,7 @@ pub mod output;
 pub mod projection;
 mod replay;
 pub mod serve;
+pub mod store;
 pub mod stream;
 mod tail;
 
@@ -48,6 +49,8 @@ pub enum Command {
     Stream(stream::Args),
     /// Projections: how far the read models are.
     Projection(projection::Args),
+    /// The log on disk: check, count, back up. Works beside a running server.
+    Store(store::Args),
     /// Demo: some hundred orders that go well and badly, and the proof that everything adds up.
     Demo(crate::demo::Args),
     /// Bench: how fast this machine is, beside its bare limits.
@@ -68,6 +71,7 @@ impl Command {
             Self::Serve(args) => args.run().await,
             Self::Stream(args) => args.run().await,
             Self::Projection(args) => args.run().await,
+            Self::Store(args) => args.run().await,
             Self::Demo(args) => args.run().await,
             Self::Bench(args) => args.run().await,
             Self::Completions { shell } => {
@@ -109,7 +113,7 @@ mod tests {
     #[test]
     fn every_reading_verb_offers_json() {
         let cli = Cli::command();
-        for noun in ["stream", "projection"] {
+        for noun in ["stream", "projection", "store"] {
             let noun = cli.find_subcommand(noun).unwrap();
             for verb in noun.get_subcommands().filter(|verb| verb.get_name() != "help") {
                 let json = verb.get_arguments().any(|argument| argument.get_id() == "json");

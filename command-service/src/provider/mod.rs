@@ -1,6 +1,7 @@
 //! The payment provider: the port, the driver that calls it, what it tells us, and a simulated one.
 
 pub mod config;
+pub mod driver;
 pub mod port;
 pub mod signature;
 pub mod simulated;

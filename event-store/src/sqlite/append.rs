@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::queue::{Head, Submitted, size_of_event, unwritable};
 use super::{SqliteStore, reader};
-use crate::{Append, AppendError, Appended, Epoch, Expected, ReadError, StreamName, Ticket};
+use crate::{Append, AppendError, Appended, Expected, ReadError, StreamName, Ticket};
 
 /// Events of one append (the port's bound).
 const EVENTS_PER_APPEND: usize = 1_000;
@@ -76,7 +76,7 @@ impl SqliteStore {
             return Err(AppendError::Conflict { stream: stream.clone(), expected, actual });
         }
         let ids = append.events.iter().map(|event| event.id).collect();
-        let answer = self.clone().first_answer(stream.clone(), first_version, ids, queued.sequence, queued.epoch);
+        let answer = self.clone().first_answer(stream.clone(), first_version, ids, queued.sequence);
         Ok(Ticket::new(first_version, last_version, queued.epoch, answer))
     }
 
@@ -87,7 +87,6 @@ impl SqliteStore {
         first_version: u64,
         ids: Vec<Uuid>,
         sequence: Option<u64>,
-        _epoch: Epoch,
     ) -> Result<Appended, AppendError> {
         let ended = AppendError::EpochEnded { stream: stream.clone() };
         if let Some(sequence) = sequence {

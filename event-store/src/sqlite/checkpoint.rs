@@ -16,16 +16,20 @@ use super::{Shared, open};
 
 /// The write-ahead log is checkpointed when it has this many bytes: large enough that pages written again and again
 /// are copied once, small enough that a start reads it in well under 0.1 s.
-const WAL_BYTES: u64 = 16 << 20;
+pub(super) const WAL_BYTES: u64 = 16 << 20;
+/// At so many times the size the writer waits until it is copied, however long that takes: this bounds the log.
+const HARD_FACTOR: u64 = 4;
 /// The page size of our files, which is SQLite's default; given at creation all the same.
 pub(super) const PAGE_BYTES: u64 = 4_096;
 /// What may be left to the writer: 1 MiB is copied within milliseconds.
 const FRAMES_LEFT_TO_WRITER: i64 = 256;
-/// Rounds of the thread before the writer takes the rest however much it is: this bounds the log's growth.
+/// Rounds of the thread before the writer takes the rest, however much it is.
 const ROUNDS: usize = 4;
 
 /// `busy, frames in the log, frames copied`.
 const PASSIVE: &str = "pragma wal_checkpoint(passive)";
+/// Waits for other checkpoints and for readers, too.
+const RESTART: &str = "pragma wal_checkpoint(restart)";
 
 /// The writer's end.
 pub(super) struct Checkpointer {
@@ -53,13 +57,21 @@ impl Checkpointer {
     pub fn after_commit(&mut self, connection: &Connection) {
         self.pages += pages_written(connection);
         if self.bulk_done.swap(false, Ordering::AcqRel) {
-            if checkpoint(&self.shared, connection) == 0 {
-                self.pages = 0;
-            }
-        } else if self.pages * PAGE_BYTES > WAL_BYTES
+            self.finish(connection, PASSIVE);
+        }
+        let bytes = self.pages * PAGE_BYTES;
+        if bytes > self.shared.options.wal_bytes.saturating_mul(HARD_FACTOR) {
+            self.finish(connection, RESTART);
+        } else if bytes > self.shared.options.wal_bytes
             && let Some(order) = &self.order
         {
             let _ = order.try_send(()); // Full: it has been asked already.
+        }
+    }
+
+    fn finish(&mut self, connection: &Connection, how: &str) {
+        if checkpoint(&self.shared, connection, how) == 0 {
+            self.pages = 0;
         }
     }
 
@@ -86,7 +98,7 @@ fn run(shared: &Shared, connection: &Connection, orders: &Receiver<()>, bulk_don
             continue; // The order was given before the writer saw that the bulk is done.
         }
         for _ in 0..ROUNDS {
-            if checkpoint(shared, connection) <= FRAMES_LEFT_TO_WRITER {
+            if checkpoint(shared, connection, PASSIVE) <= FRAMES_LEFT_TO_WRITER {
                 break;
             }
         }
@@ -94,9 +106,9 @@ fn run(shared: &Shared, connection: &Connection, orders: &Receiver<()>, bulk_don
     }
 }
 
-/// One passive checkpoint; how many frames are left.
-fn checkpoint(shared: &Shared, connection: &Connection) -> i64 {
-    match connection.query_row(PASSIVE, [], |row| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?)) {
+/// One checkpoint; how many frames are left.
+fn checkpoint(shared: &Shared, connection: &Connection, how: &str) -> i64 {
+    match connection.query_row(how, [], |row| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?)) {
         Ok(left) => left,
         Err(error) => {
             open::exit_if_sync_failed(shared, &error);

@@ -12,6 +12,7 @@ pub struct Faults {
     before_commit: Arc<AtomicU32>,
     after_commit: Arc<AtomicU32>,
     syncs: Arc<AtomicU32>,
+    reopens: Arc<AtomicU32>,
     /// 0: no limit was ever ordered.
     pages: Arc<AtomicU32>,
 }
@@ -32,6 +33,11 @@ impl Faults {
         self.syncs.store(1, Ordering::SeqCst);
     }
 
+    /// After a failed commit, opening the log anew fails so often.
+    pub fn fail_reopens(&self, count: u32) {
+        self.reopens.store(count, Ordering::SeqCst);
+    }
+
     /// The log may have at most so many pages of 4 KiB: real `SQLITE_FULL` beyond it, as on a full disk.
     pub fn limit_to_pages(&self, pages: u32) {
         self.pages.store(pages, Ordering::SeqCst);
@@ -49,6 +55,10 @@ impl Faults {
             return Err(failure(ffi::SQLITE_IOERR_FSYNC));
         }
         if take(&self.before_commit) { Err(failure(ffi::SQLITE_IOERR_WRITE)) } else { Ok(()) }
+    }
+
+    pub(super) fn reopen(&self) -> rusqlite::Result<()> {
+        if take(&self.reopens) { Err(failure(ffi::SQLITE_CANTOPEN)) } else { Ok(()) }
     }
 
     pub(super) fn after_commit(&self) -> rusqlite::Result<()> {

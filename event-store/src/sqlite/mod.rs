@@ -43,6 +43,8 @@ pub struct SqliteOptions {
     /// Who has seen how much of the log, with the name an operator knows it by. If one has seen more than the log holds,
     /// its end is missing and it is not opened. (The mark of the last clean stop is always asked.)
     pub witnesses: Vec<(String, Position)>,
+    /// The write-ahead log is copied into the file beyond this size; at four times of it appends wait for that.
+    pub wal_bytes: u64,
     /// What to do when the disk failed to sync: leave the process at once. Tests put something milder here.
     pub on_failed_sync: Arc<dyn Fn() + Send + Sync>,
     /// Failures on order, for tests.
@@ -54,7 +56,12 @@ impl Default for SqliteOptions {
         // 74 is `EX_IOERR` of sysexits.h. `_exit` skips destructors: none of them may touch the files any more.
         // SAFETY: `_exit` has no preconditions.
         let leave: Arc<dyn Fn() + Send + Sync> = Arc::new(|| unsafe { libc::_exit(74) });
-        Self { witnesses: Vec::new(), on_failed_sync: leave, faults: Faults::default() }
+        Self {
+            witnesses: Vec::new(),
+            wal_bytes: checkpoint::WAL_BYTES,
+            on_failed_sync: leave,
+            faults: Faults::default(),
+        }
     }
 }
 

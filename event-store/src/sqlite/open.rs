@@ -67,6 +67,7 @@ pub(super) fn open(dir: &Path, options: &SqliteOptions) -> Result<Opened, OpenEr
 
 /// Opens the writer's connection anew after a failure, with the write-ahead log emptied, and reads the end of the log.
 pub(super) fn reopen(shared: &Shared) -> rusqlite::Result<(Connection, End)> {
+    shared.options.faults.reopen()?;
     let connection = connect_writer(&shared.path)?;
     shared.options.faults.limit_pages(&connection)?;
     truncate_wal(&connection)?;

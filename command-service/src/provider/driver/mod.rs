@@ -1,0 +1,274 @@
+//! Calls the provider for every open request, outside the streams, and appends what it says.
+//!
+//! *Invariant:* a call leaves only after its Requested event is durable: the driver acts on loaded states, and a loaded
+//! state is durable.
+//! *Invariant:* one task a request. A call that may have been sent before is asked about (`fetch`) before it is sent
+//! again, under the same key with the same body: both are read from the payment, never made up anew.
+//! *Invariant:* nothing is lost with the driver. A crash between append and call, or call and append, leaves the request
+//! open; the saga's next dispatch of the command wakes the driver again.
+
+mod attempt;
+mod record;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use domain::Timestamp;
+use domain::ids::{PaymentId, RequestId};
+use domain::payment::{OpenRequest, Payment};
+use futures_util::future::join_all;
+use lru::LruCache;
+use service_kit::{Clock, Tasks};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+use self::attempt::Heard;
+use super::config::ProviderConfig;
+use super::port::PaymentProvider;
+use super::wake::{Cause, Queue};
+use crate::{CommandBus, SendError};
+
+/// Payments being driven at once, most of them asleep until their next attempt: some 4 MB. Beyond, wakes wait in their
+/// queue, which has a bound of its own.
+const PAYMENTS_MAX: usize = 4_096;
+
+/// Calls of the provider under way at once: what one saga process has in flight, and what providers allow a merchant
+/// before they answer 429.
+const CALLS_MAX: usize = 256;
+
+/// Attempts at one request before its task ends: some 35 s at the quick pace and an hour at the slow one. Whoever wakes
+/// it afterwards (the saga, reconciliation, a person) gets as many again.
+const ATTEMPTS_MAX: u32 = 24;
+
+/// The delay after the first attempt, doubled for each further one.
+const DELAY_FIRST: Duration = Duration::from_millis(250);
+
+/// The longest delay while the request is young: a short outage must not cost more than this.
+const DELAY_QUICK_MAX: Duration = Duration::from_secs(5);
+
+/// The longest delay once its outcome is recorded as unknown, and the longest that a provider may ask for.
+const DELAY_SLOW_MAX: Duration = Duration::from_secs(300);
+
+/// Requests remembered as sent without an outcome; one that is forgotten is taken for sent by its age.
+const SENT_MAX: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
+
+/// Tries to load a payment before a wake is dropped: the bus is full, or the log begins a new epoch.
+const LOADS_MAX: u32 = 8;
+
+/// What every task of the driver needs.
+struct Driver {
+    bus: CommandBus,
+    provider: Arc<dyn PaymentProvider>,
+    clock: Clock,
+    tasks: Tasks,
+    started_at: Timestamp,
+    call_timeout: Duration,
+    unknown_after: Duration,
+    actor: String,
+    calls: Semaphore,
+    running: Mutex<HashMap<RequestId, Arc<Claim>>>,
+    sent: Mutex<LruCache<RequestId, ()>>,
+}
+
+/// A request that a task is at.
+#[derive(Default)]
+struct Claim {
+    notify: Notify,
+    /// Somebody woke it since it last looked.
+    again: AtomicBool,
+}
+
+/// Starts the driver. It ends, with all its calls, when `tasks` stops.
+pub fn start(
+    queue: Queue,
+    bus: CommandBus,
+    provider: Arc<dyn PaymentProvider>,
+    clock: Clock,
+    tasks: &Tasks,
+    config: &ProviderConfig,
+) {
+    let driver = Arc::new(Driver {
+        bus,
+        actor: format!("provider:{}", provider.name()),
+        provider,
+        started_at: clock.now(),
+        clock,
+        tasks: tasks.clone(),
+        call_timeout: config.call_timeout(),
+        unknown_after: config.unknown_after(),
+        calls: Semaphore::new(CALLS_MAX),
+        running: Mutex::default(),
+        sent: Mutex::new(LruCache::new(SENT_MAX)),
+    });
+    tasks.spawn("provider-driver", driver.run(queue));
+}
+
+impl Driver {
+    async fn run(self: Arc<Self>, mut queue: Queue) {
+        let stopping = self.tasks.stopping();
+        let places = Arc::new(Semaphore::new(PAYMENTS_MAX));
+        loop {
+            let next = async {
+                let (payment_id, cause) = queue.wakes.recv().await?;
+                // A request that runs already needs no place, only its alarm; it is found below, or a moment later.
+                let place = places.clone().acquire_owned().await.ok()?;
+                Some((payment_id, cause, place))
+            };
+            let woken = tokio::select! {
+                () = stopping.cancelled() => return,
+                woken = next => woken,
+            };
+            let Some((payment_id, cause, place)) = woken else { return };
+            let driver = self.clone();
+            let stopping = stopping.clone();
+            self.tasks.spawn("provider-request", async move {
+                tokio::select! {
+                    // What a call did that is dropped here is asked about at the next start.
+                    () = stopping.cancelled() => {}
+                    () = driver.look(payment_id, &cause, place) => {}
+                }
+            });
+        }
+    }
+
+    /// Loads a payment and drives each of its open requests that no task is at yet.
+    async fn look(&self, payment_id: PaymentId, cause: &Cause, _place: OwnedSemaphorePermit) {
+        let Some(payment) = self.load(payment_id).await else { return };
+        let open = payment.open_requests();
+        let claimed = open.into_iter().filter_map(|request| {
+            let claim = self.claim(request.request_id)?;
+            Some(self.drive(payment_id, payment.clone(), request, claim, cause))
+        });
+        join_all(claimed).await;
+    }
+
+    async fn load(&self, payment_id: PaymentId) -> Option<Arc<Payment>> {
+        let stream = payment_id.stream().parse().expect("`payment-<uuid>` is a stream's name");
+        for attempt in 0..LOADS_MAX {
+            match self.bus.load::<Payment>(&stream).await {
+                Ok(loaded) => return Some(loaded.state),
+                Err(error) => self.after_failed_send(attempt, "load a payment", &error).await,
+            }
+        }
+        None
+    }
+
+    async fn after_failed_send(&self, attempt: u32, what: &'static str, error: &SendError) {
+        tracing::warn!(%error, what, attempt, "the provider's driver tries again");
+        self.clock.sleep(delay(attempt, DELAY_QUICK_MAX)).await;
+    }
+
+    /// Takes a request for this task; `None`: another is at it, and has been alarmed.
+    fn claim(&self, request_id: RequestId) -> Option<Arc<Claim>> {
+        let mut running = lock(&self.running);
+        if let Some(claim) = running.get(&request_id) {
+            claim.again.store(true, Ordering::Release);
+            claim.notify.notify_one();
+            return None;
+        }
+        let claim = Arc::new(Claim::default());
+        running.insert(request_id, claim.clone());
+        Some(claim)
+    }
+
+    /// Calls the provider until the request has its outcome, its customer is awaited, or the attempts are used up.
+    async fn drive(
+        &self,
+        payment_id: PaymentId,
+        payment: Arc<Payment>,
+        request: OpenRequest,
+        claim: Arc<Claim>,
+        cause: &Cause,
+    ) {
+        let release = Release { driver: self, request_id: request.request_id };
+        let mut maybe_sent = self.may_have_been_sent(&request);
+        let mut now = (payment, request);
+        for attempt in 0..ATTEMPTS_MAX {
+            claim.again.store(false, Ordering::Release);
+            let heard = self.attempt(payment_id, &now.0, &now.1, maybe_sent).await;
+            let (done, retry_after) = self.take_in(payment_id, &now.1, &heard, cause).await;
+            if done && !claim.again.load(Ordering::Acquire) {
+                return;
+            }
+            maybe_sent = true;
+            let slow = self.age(&now.1) > self.unknown_after;
+            let longest = if slow { DELAY_SLOW_MAX } else { DELAY_QUICK_MAX };
+            let delay = delay(attempt, longest).max(retry_after.unwrap_or_default().min(DELAY_SLOW_MAX));
+            tokio::select! {
+                () = self.clock.sleep(delay) => {}
+                () = claim.notify.notified() => {}
+            }
+            let Some(payment) = self.load(payment_id).await else { break };
+            let found = payment.open_requests().into_iter().find(|open| open.request_id == now.1.request_id);
+            let Some(request) = found else { return }; // A webhook, or the end of the payment, has closed it.
+            now = (payment, request);
+        }
+        lock(&self.sent).put(now.1.request_id, ());
+        tracing::warn!(payment.id = %payment_id, request.id = %now.1.request_id, "a request has no outcome yet");
+        drop(release);
+    }
+
+    /// Appends what was heard. Whether nothing is left to do, and how long the provider asks us to wait.
+    async fn take_in(
+        &self,
+        payment_id: PaymentId,
+        request: &OpenRequest,
+        heard: &Heard,
+        cause: &Cause,
+    ) -> (bool, Option<Duration>) {
+        let (done, retry_after, outcome_unknown) = match heard {
+            Heard::Result { result, provider_ref, source } => {
+                let provider_ref = provider_ref.clone();
+                let done = self.record(payment_id, request, result.clone(), provider_ref, *source, cause).await;
+                (done, None, !done)
+            }
+            Heard::Nothing { retry_after } => (false, *retry_after, true),
+            Heard::StillAtIt => (false, None, false), // Known to be under way: neither lost nor unknown.
+            Heard::Moot => (true, None, false),
+        };
+        if outcome_unknown && !request.unknown && self.age(request) > self.unknown_after {
+            self.mark_unknown(payment_id, request, cause).await;
+        }
+        (done, retry_after)
+    }
+
+    /// Whether another task, or another process, may have sent the call already.
+    fn may_have_been_sent(&self, request: &OpenRequest) -> bool {
+        request.unknown
+            || request.awaits_customer
+            || request.opened_at <= self.started_at
+            || self.age(request) > self.call_timeout
+            || lock(&self.sent).pop(&request.request_id).is_some()
+    }
+
+    fn age(&self, request: &OpenRequest) -> Duration {
+        (self.clock.now() - request.opened_at).to_std().unwrap_or_default() // Clocks may step back.
+    }
+}
+
+/// Gives a request back when its task ends, however it ends.
+struct Release<'a> {
+    driver: &'a Driver,
+    request_id: RequestId,
+}
+
+impl Drop for Release<'_> {
+    fn drop(&mut self) {
+        lock(&self.driver.running).remove(&self.request_id);
+    }
+}
+
+/// Exponential, with a quarter of chance either way so that many do not come at once.
+fn delay(attempt: u32, longest: Duration) -> Duration {
+    let delay = DELAY_FIRST.saturating_mul(1 << attempt.min(16)).min(longest);
+    delay.mul_f64(0.75 + rand::random::<f64>() / 2.0)
+}
+
+/// For short critical sections without waiting; what a panic leaves in these maps is whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
