@@ -8,6 +8,7 @@ pub mod reply;
 pub mod schema;
 pub mod shipments;
 pub mod stock;
+pub mod webhooks;
 
 use domain::order::pricing::PricingPolicy;
 use utoipa_axum::router::OpenApiRouter;

@@ -2,12 +2,15 @@
 
 pub mod config;
 pub mod driver;
+pub mod intake;
 pub mod port;
 pub mod signature;
 pub mod simulated;
+pub mod start;
 pub mod statement;
 pub mod wake;
 
-pub use config::ProviderConfig;
+pub use config::{Mode, ProviderConfig};
 pub use port::{PaymentProvider, ProviderError};
+pub use start::{Opened, Provider, open};
 pub use wake::{Cause, Queue, Wake, channel};

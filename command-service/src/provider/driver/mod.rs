@@ -27,6 +27,7 @@ use service_kit::{Clock, Tasks};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use self::attempt::Heard;
+pub(super) use self::record::result_command_id;
 use super::config::ProviderConfig;
 use super::port::PaymentProvider;
 use super::wake::{Cause, Queue};

@@ -1,0 +1,169 @@
+//! `/v1/payments/webhooks` and `/v1/provider`: what the payment provider tells us, and its own account of what it did.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+use service_kit::{Problem, limits};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::provider::intake::IntakeError;
+use crate::provider::port::{Capabilities, ProviderError, WebhookError};
+use crate::provider::simulated::Action;
+use crate::provider::statement::{Page, Statement};
+use crate::provider::{Mode, Provider};
+
+/// Bytes of a webhook: providers send thin events of some kB.
+const WEBHOOK_MAX: usize = 64 * 1024;
+
+/// Seconds after which to ask again for what the provider could not say.
+const RETRY_AFTER_S: u32 = 1;
+
+/// The routes of the provider.
+pub fn router(provider: Provider) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(receive))
+        .layer(DefaultBodyLimit::max(WEBHOOK_MAX))
+        .routes(routes!(about))
+        .routes(routes!(ledger))
+        .routes(routes!(act))
+        .with_state(provider)
+}
+
+/// What was made durable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WebhookReply {
+    /// How many events the webhook told, each of them durable now; repeated ones count too.
+    pub events: usize,
+}
+
+/// Takes in what the provider tells. Signed as Standard Webhooks: `webhook-id`, `webhook-timestamp`,
+/// `webhook-signature`. Answered when durable; a repeated one appends nothing.
+#[utoipa::path(post, path = "/v1/payments/webhooks/{provider}", tag = "payments", operation_id = "receiveWebhook",
+    params(("provider" = String, Path, description = "The provider's name, such as `simulated`")),
+    request_body(content = Object, description = "As the provider sends it; the bytes are signed"),
+    responses((status = 200, description = "It is durable", body = WebhookReply),
+        (status = 400, description = "It is signed and cannot be read", body = Problem),
+        (status = 401, description = "The signature does not fit, or its time is over 300 s away", body = Problem),
+        (status = 404, description = "There is no such provider", body = Problem),
+        (status = 413, description = "The body is too large", body = Problem),
+        (status = 503, description = "Not now: send it again", body = Problem)))]
+async fn receive(
+    State(provider): State<Provider>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<WebhookReply>, Problem> {
+    if name != provider.port.name() {
+        return Err(Problem::not_found("there is no payment provider of that name"));
+    }
+    let body = body.map_err(|rejection| {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            limits::too_large(WEBHOOK_MAX)
+        } else {
+            Problem::invalid(rejection.body_text())
+        }
+    })?;
+    let events = provider.intake.receive(&headers, &body).await.map_err(refused)?;
+    Ok(Json(WebhookReply { events }))
+}
+
+fn refused(error: IntakeError) -> Problem {
+    let detail = error.to_string();
+    match error {
+        IntakeError::Webhook(WebhookError::Signature(_)) => {
+            Problem::new(StatusCode::UNAUTHORIZED, "webhook-signature", "The signature does not fit").detail(detail)
+        }
+        IntakeError::Webhook(WebhookError::Malformed(_)) => Problem::invalid(detail),
+        IntakeError::Unavailable(_) => Problem::unavailable(detail, RETRY_AFTER_S),
+    }
+}
+
+/// Which payment provider is called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProviderView {
+    /// Its name.
+    pub name: String,
+    /// `in-process`, `instant` or `http`.
+    #[schema(value_type = String)]
+    pub mode: Mode,
+    /// Where its process is, for `http`.
+    pub url: Option<String>,
+    /// What it can do.
+    #[schema(value_type = Object)]
+    pub capabilities: Capabilities,
+}
+
+/// Which payment provider is called, and what it can do.
+#[utoipa::path(get, path = "/v1/provider", tag = "payments", operation_id = "getProvider",
+    responses((status = 200, description = "The provider", body = ProviderView)))]
+async fn about(State(provider): State<Provider>) -> Json<ProviderView> {
+    Json(ProviderView {
+        name: provider.port.name().to_owned(),
+        mode: provider.mode,
+        url: provider.url.clone(),
+        capabilities: provider.port.capabilities(),
+    })
+}
+
+/// The provider's own account of what it did: totals over everything, and its payments by id.
+#[utoipa::path(get, path = "/v1/provider/ledger", tag = "payments", operation_id = "getProviderLedger",
+    params(Page),
+    responses((status = 200, description = "The provider's word", body = Statement),
+        (status = 400, description = "Not valid", body = Problem),
+        (status = 503, description = "The provider does not answer", body = Problem)))]
+async fn ledger(
+    State(provider): State<Provider>,
+    page: Result<Query<Page>, QueryRejection>,
+) -> Result<Json<Statement>, Problem> {
+    let Query(page) = page.map_err(|rejection| Problem::invalid(rejection.body_text()))?;
+    provider.port.statement(&page).await.map(Json).map_err(no_answer)
+}
+
+/// What a customer did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ActionReply {
+    /// What: `approve` or `abandon`.
+    pub action: String,
+}
+
+/// A customer confirms a payment at the simulated provider of this process, or gives up (3-D Secure).
+#[utoipa::path(post, path = "/v1/provider/actions/{payment_id}/{action}", tag = "payments", operation_id = "actAsCustomer",
+    params(("payment_id" = Uuid, Path), ("action" = String, Path, description = "`approve` or `abandon`")),
+    responses((status = 200, description = "Done; the provider tells us by webhook", body = ActionReply),
+        (status = 400, description = "Not valid", body = Problem),
+        (status = 404, description = "Nothing waits for its customer there", body = Problem),
+        (status = 503, description = "The provider does not answer", body = Problem)))]
+async fn act(
+    State(provider): State<Provider>,
+    Path((payment_id, action)): Path<(String, String)>,
+) -> Result<Json<ActionReply>, Problem> {
+    let payment =
+        payment_id.parse().map_err(|_| Problem::invalid("not a UUID").field("path:payment_id", "must be a UUID"))?;
+    let deed = match action.as_str() {
+        "approve" => Action::Approve,
+        "abandon" => Action::Abandon,
+        _ => {
+            let problem = Problem::invalid("a customer can `approve` or `abandon`");
+            return Err(problem.field("path:action", "must be `approve` or `abandon`"));
+        }
+    };
+    let Some(simulator) = &provider.simulator else {
+        return Err(Problem::not_found(
+            "the provider is another process: its customers act at the payment's `action_url`",
+        ));
+    };
+    if simulator.act(payment, deed).await.map_err(no_answer)? {
+        Ok(Json(ActionReply { action }))
+    } else {
+        Err(Problem::not_found("no authorization waits for its customer there"))
+    }
+}
+
+fn no_answer(error: ProviderError) -> Problem {
+    Problem::unavailable(error, RETRY_AFTER_S)
+}

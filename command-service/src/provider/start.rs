@@ -1,0 +1,118 @@
+//! Puts the provider together by its settings: the port, the driver, the intake, the simulated one's webhooks.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use event_store::EventStore;
+use service_kit::{Clock, Tasks};
+
+use super::config::{Mode, ProviderConfig, Secret};
+use super::driver;
+use super::intake::Intake;
+use super::port::PaymentProvider;
+use super::simulated::Simulator;
+use super::simulated::client::HttpProvider;
+use super::simulated::ledger::LedgerError;
+use super::wake::Queue;
+use crate::CommandBus;
+
+/// Where the in-process provider's ledger lies in the data folder.
+pub const LEDGER: &str = "provider/ledger.jsonl";
+
+/// Why there is no provider.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The in-process provider's ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// `http` without a secret.
+    #[error("`provider.mode` is `http` but `provider.webhook_secret` is not set; give both processes the same one")]
+    NoSecret,
+    /// The client.
+    #[error("no client for `{url}` can be made; check `provider.url`")]
+    Client {
+        /// The setting.
+        url: String,
+        /// What reqwest says.
+        #[source]
+        source: reqwest::Error,
+    },
+}
+
+/// A provider that is open and not yet called.
+pub struct Opened {
+    config: ProviderConfig,
+    port: Arc<dyn PaymentProvider>,
+    simulator: Option<Simulator>,
+}
+
+/// A provider at work, for the edge. Cheap to clone.
+#[derive(Clone)]
+pub struct Provider {
+    /// The port.
+    pub port: Arc<dyn PaymentProvider>,
+    /// Takes webhooks in.
+    pub intake: Intake,
+    /// How it is run.
+    pub mode: Mode,
+    /// Where its process is, for `http`.
+    pub url: Option<String>,
+    /// The provider in this process, where customers can act.
+    pub simulator: Option<Simulator>,
+}
+
+/// Opens the provider. `data_dir` holds the in-process ledger; `base_url` is where this process is reached, such as
+/// `http://127.0.0.1:7400` (customers confirm there).
+///
+/// # Errors
+/// [`StartError`].
+pub fn open(config: &ProviderConfig, data_dir: &Path, base_url: &str, clock: &Clock) -> Result<Opened, StartError> {
+    let config = config.clone();
+    let (port, simulator): (Arc<dyn PaymentProvider>, _) = match config.mode {
+        Mode::InProcess => {
+            let ledger = config.ledger.clone().unwrap_or_else(|| data_dir.join(LEDGER));
+            let secret = config.webhook_secret.clone().unwrap_or_else(Secret::random);
+            let base = format!("{}/v1/provider", base_url.trim_end_matches('/'));
+            let simulator = Simulator::open(&ledger, &config.simulated, secret, &base, clock.clone())?;
+            (Arc::new(simulator.clone()), Some(simulator))
+        }
+        Mode::Instant => {
+            let simulator = Simulator::instant(&config.simulated, clock.clone());
+            (Arc::new(simulator.clone()), Some(simulator))
+        }
+        Mode::Http => {
+            let secret = config.webhook_secret.clone().ok_or(StartError::NoSecret)?;
+            let client = |source| StartError::Client { url: config.url.clone(), source };
+            (Arc::new(HttpProvider::new(&config, secret).map_err(client)?), None)
+        }
+    };
+    Ok(Opened { config, port, simulator })
+}
+
+impl Opened {
+    /// Starts the driver, and the webhooks of a provider in this process.
+    pub fn start(
+        self,
+        queue: Queue,
+        bus: CommandBus,
+        store: Arc<dyn EventStore>,
+        clock: Clock,
+        tasks: &Tasks,
+    ) -> Provider {
+        driver::start(queue, bus.clone(), self.port.clone(), clock.clone(), tasks, &self.config);
+        let intake = Intake::new(bus, store, self.port.clone(), clock);
+        if let (Some(simulator), Mode::InProcess) = (&self.simulator, self.config.mode) {
+            let intake = intake.clone();
+            // No HTTP in between, but the same bytes, signature and intake.
+            let deliver = move |headers, body: bytes::Bytes| -> std::pin::Pin<Box<dyn Future<Output = _> + Send>> {
+                let intake = intake.clone();
+                Box::pin(
+                    async move { intake.receive(&headers, &body).await.map(|_| ()).map_err(|error| error.to_string()) },
+                )
+            };
+            simulator.start(Arc::new(deliver), tasks);
+        }
+        let url = (self.config.mode == Mode::Http).then_some(self.config.url);
+        Provider { port: self.port, intake, mode: self.config.mode, url, simulator: self.simulator }
+    }
+}
