@@ -2,12 +2,15 @@
 //! further than needed. It runs on one thread of its own, since it shares the machine with what it measures.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use futures_util::future::try_join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::timeout_at;
 
 use super::machine;
 use super::report::Latencies;
@@ -31,17 +34,32 @@ pub struct Load {
 /// Writes the `n`-th request of client `client` into the buffer.
 pub type Write = fn(client: usize, n: u64, into: &mut Vec<u8>);
 
-/// Sends requests over `connections` connections, each the next as soon as its last is answered, for `duration`.
+/// What is sent, over how many connections, for how long.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// To whom.
+    pub address: SocketAddr,
+    /// Connections; each sends its next request as soon as its last is answered.
+    pub connections: usize,
+    /// For how long.
+    pub duration: Duration,
+    /// Writes a request.
+    pub write: Write,
+    /// One permit is used up by each request; whoever holds the other end gives more. `None`: no limit.
+    pub gate: Option<Arc<Semaphore>>,
+}
+
+/// Carries out a plan on a thread of its own; blocks until it is done.
 ///
 /// # Errors
 /// If a connection breaks, or an answer is not 2xx: a bench that is refused measures nothing.
-pub fn run(address: SocketAddr, connections: usize, duration: Duration, write: Write) -> anyhow::Result<Load> {
+pub fn run(plan: Plan) -> anyhow::Result<Load> {
     let generator = std::thread::Builder::new().name("generator".to_owned());
     let thread = generator.spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let cpu = machine::thread_cpu();
         let begin = Instant::now();
-        let clients = (0..connections).map(|client| connection(address, client, begin + duration, write));
+        let clients = (0..plan.connections).map(|client| connection(&plan, client, begin + plan.duration));
         let latencies = Latencies::of(runtime.block_on(try_join_all(clients))?);
         let (wall, generator_cpu) = (begin.elapsed(), machine::thread_cpu().saturating_sub(cpu));
         Ok(Load { done: latencies.len(), latencies, wall, generator_cpu })
@@ -52,14 +70,20 @@ pub fn run(address: SocketAddr, connections: usize, duration: Duration, write: W
     }
 }
 
-async fn connection(address: SocketAddr, client: usize, until: Instant, write: Write) -> anyhow::Result<Latencies> {
-    let mut wire = Wire::open(address).await?;
+async fn connection(plan: &Plan, client: usize, until: Instant) -> anyhow::Result<Latencies> {
+    let mut wire = Wire::open(plan.address).await?;
     let mut latencies = Latencies::default();
     let mut request = Vec::with_capacity(2048);
     let mut n = 0;
     while Instant::now() < until {
+        if let Some(gate) = &plan.gate {
+            match timeout_at(until.into(), gate.acquire()).await {
+                Ok(permit) => permit?.forget(),
+                Err(_) => break, // The time is over.
+            }
+        }
         request.clear();
-        write(client, n, &mut request);
+        (plan.write)(client, n, &mut request);
         let begin = Instant::now();
         wire.exchange(&request).await?;
         latencies.add(begin.elapsed());

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -89,7 +90,10 @@ pub fn scratch(wanted: Option<&Path>) -> anyhow::Result<tempfile::TempDir> {
         .find(|folder| !in_memory(folder))
         .context("the temporary folders lie in memory, where a sync costs nothing: name one on a disk with --dir")?;
     let folder = tempfile::Builder::new().prefix("backstitch-bench-").tempdir_in(place);
-    folder.with_context(|| format!("no folder can be made in {}", place.display()))
+    let folder = folder.with_context(|| format!("no folder can be made in {}", place.display()))?;
+    // The private Postgres runs as another user when we are root: he must be able to pass through.
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711))?;
+    Ok(folder)
 }
 
 /// What a process used.

@@ -6,12 +6,16 @@
 pub mod append;
 pub mod clients;
 pub mod commands;
+pub mod everything;
 pub mod hot_stream;
 pub mod limit;
+pub mod lives;
 pub mod load;
 pub mod machine;
 pub mod orders;
+pub mod projection;
 pub mod report;
+pub mod saga;
 pub mod shop;
 
 use std::path::PathBuf;
@@ -59,6 +63,12 @@ pub enum What {
     Commands,
     /// Reservations of one item, beside reservations of many.
     HotStream,
+    /// Orders carried by their saga up to OrderConfirmed; read models off.
+    Saga,
+    /// One read model catching up, beside Postgres's own upsert.
+    Projection,
+    /// Orders with sagas and read models on, and a second start.
+    Everything,
 }
 
 /// How a bench runs.
@@ -123,7 +133,9 @@ impl What {
     /// Seconds and clients, unless told otherwise. Source: the floors are stated for these.
     fn defaults(self) -> (u64, u32) {
         match self {
-            Self::Append | Self::Commands | Self::HotStream => (10, 64),
+            Self::Append | Self::Commands | Self::HotStream | Self::Projection => (10, 64),
+            Self::Saga => (20, 256),
+            Self::Everything => (60, 256),
         }
     }
 
@@ -132,6 +144,9 @@ impl What {
             Self::Append => append::run(options).await,
             Self::Commands => commands::run(options).await,
             Self::HotStream => hot_stream::run(options).await,
+            Self::Saga => saga::run(options).await,
+            Self::Projection => projection::run(options).await,
+            Self::Everything => everything::run(options).await,
         }
     }
 }

@@ -29,11 +29,21 @@ pub struct Shop {
     pub address: SocketAddr,
 }
 
-/// Starts a shop in a folder of its own, on a free port.
+/// Starts a shop in a folder of its own, on a free port, and waits until all of it is up.
 ///
 /// # Errors
 /// If it does not start.
 pub async fn start(options: &Options, case: &str, parts: Parts) -> anyhow::Result<Shop> {
+    let shop = opened(options, case, parts).await?;
+    shop.up().await?;
+    Ok(shop)
+}
+
+/// Starts a shop and returns as soon as it takes commands.
+///
+/// # Errors
+/// If it does not start.
+pub async fn opened(options: &Options, case: &str, parts: Parts) -> anyhow::Result<Shop> {
     let mut config = Config::default();
     config.http.listen = SocketAddr::from(([127, 0, 0, 1], 0));
     config.data.dir = options.folder(case)?;
@@ -43,7 +53,6 @@ pub async fn start(options: &Options, case: &str, parts: Parts) -> anyhow::Resul
         Parts::Everything => (true, true),
     };
     let system = System::start(config, Clock::system()).await?;
-    system.up().await?;
     Ok(Shop { address: system.address, system })
 }
 
@@ -51,6 +60,14 @@ impl Shop {
     /// Its log.
     pub fn store(&self) -> Arc<dyn EventStore> {
         Arc::clone(&self.system.store) as Arc<dyn EventStore>
+    }
+
+    /// Waits until all that was asked for is up.
+    ///
+    /// # Errors
+    /// What made it fail meanwhile.
+    pub async fn up(&self) -> anyhow::Result<()> {
+        Ok(self.system.up().await?)
     }
 
     /// `http://…`
