@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::config::Config;
+use crate::dispatch::InProcess;
 use crate::pages;
 use crate::read_models::{self, Slot, Source};
 use crate::system::StartError;
@@ -93,10 +94,12 @@ async fn start_on(config: Config, clock: Clock, store: Arc<SqliteStore>) -> Resu
 
     let (wake, _queue) = command_service::provider::channel();
     let bus = CommandBus::new(Arc::clone(&log), clock.clone(), work.clone(), wake);
+    let sagas = sagas(&config, &log, &bus, &clock, &work)?;
     let read = read_side(&config, &log, &clock, &work, &health, Arc::new(fatal));
     let api = OpenApiRouter::new()
         .merge(health::router(health.clone()))
-        .merge(command_service::router(command_service::HttpState::new(bus, config.pricing.clone())));
+        .merge(command_service::router(command_service::HttpState::new(bus, config.pricing.clone())))
+        .merge(saga_orchestrator::router(sagas));
     let (routes, openapi) = api.split_for_parts();
     let router = Router::new().merge(routes).merge(metrics::start(&edge, &clock)).merge(pages::router(openapi));
     serve(&edge, listener, limits::edge(router, config.limits));
@@ -111,6 +114,26 @@ async fn start_on(config: Config, clock: Clock, store: Arc<SqliteStore>) -> Resu
         postgres: read.slot,
         edge,
         work,
+    })
+}
+
+/// Starts the sagas, or only the way to look at them.
+fn sagas(
+    config: &Config,
+    log: &Arc<dyn EventStore>,
+    bus: &CommandBus,
+    clock: &Clock,
+    tasks: &Tasks,
+) -> Result<saga_orchestrator::Handle, StartError> {
+    if !config.run.sagas {
+        return Ok(saga_orchestrator::Handle::new(Arc::clone(log), clock.clone()));
+    }
+    let commands = Arc::new(InProcess::new(bus.clone()));
+    saga_orchestrator::start(Arc::clone(log), commands, clock.clone(), tasks, config.saga.clone()).map_err(|error| {
+        StartError::new(
+            format_args!("a saga's definition cannot be followed: {error}"),
+            "this is a fault of this release: run another one",
+        )
     })
 }
 

@@ -4,6 +4,7 @@ pub mod client;
 pub mod failure;
 pub mod output;
 pub mod projection;
+pub mod provider_sim;
 mod replay;
 pub mod serve;
 pub mod store;
@@ -45,6 +46,8 @@ pub struct Cli {
 pub enum Command {
     /// Runs everything in one process: log, commands, read models, sagas, one HTTP port.
     Serve(serve::Args),
+    /// The simulated payment provider as a process of its own, with its own synced ledger.
+    ProviderSim(provider_sim::Args),
     /// Streams: the events of one thing, replayed, or live.
     Stream(stream::Args),
     /// Projections: how far the read models are.
@@ -69,6 +72,7 @@ impl Command {
     async fn run(self) -> anyhow::Result<Exit> {
         match self {
             Self::Serve(args) => args.run().await,
+            Self::ProviderSim(args) => args.run().await,
             Self::Stream(args) => args.run().await,
             Self::Projection(args) => args.run().await,
             Self::Store(args) => args.run().await,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use domain::Aggregate;
+use domain::{Aggregate, DecodeError};
 use event_store::RecordedEvent;
 use serde_json::{Value, json};
 
@@ -87,6 +87,7 @@ fn fold(name: &str, events: &[RecordedEvent]) -> anyhow::Result<Vec<Value>> {
         domain::stock::StockItem::CATEGORY => states::<domain::stock::StockItem>(events),
         domain::shipment::Shipment::CATEGORY => states::<domain::shipment::Shipment>(events),
         domain::product::Product::CATEGORY => states::<domain::product::Product>(events),
+        _ if category.starts_with("saga_") => saga_states(events),
         _ => Err(Failure::no(
             format!("nothing here folds streams of the category `{category}`"),
             format!("backstitch stream read {name}"),
@@ -98,12 +99,29 @@ fn states<A: Aggregate>(events: &[RecordedEvent]) -> anyhow::Result<Vec<Value>> 
     let mut state = A::default();
     let mut states = Vec::with_capacity(events.len());
     for recorded in events {
-        let event = A::decode(&recorded.event_type, recorded.schema_version, recorded.data.get())
-            .map_err(|error| Failure::no_answer(error, "backstitch --version   # older than the server?"))?;
+        let event = A::decode(&recorded.event_type, recorded.schema_version, recorded.data.get()).map_err(newer)?;
         state.evolve(&event);
         states.push(serde_json::to_value(&state)?);
     }
     Ok(states)
+}
+
+fn saga_states(events: &[RecordedEvent]) -> anyhow::Result<Vec<Value>> {
+    let mut view = domain::saga::View::default();
+    let mut states = Vec::with_capacity(events.len());
+    for recorded in events {
+        let event = domain::saga::Event::decode(&recorded.event_type, recorded.schema_version, recorded.data.get())
+            .map_err(newer)?;
+        view.fold(&event, recorded.metadata.occurred_at);
+        let mut state = serde_json::to_value(&view)?;
+        state["state"] = view.state().as_str().into(); // Derived, and what people look for first.
+        states.push(state);
+    }
+    Ok(states)
+}
+
+fn newer(error: DecodeError) -> anyhow::Error {
+    Failure::no_answer(error, "backstitch --version   # older than the server?")
 }
 
 /// What differs between two states, field by field: `+` new, `-` gone, `~` changed.
