@@ -236,6 +236,19 @@ pub trait EventStore: Send + Sync + 'static {
     /// [`AppendError::Refused`]; [`AppendError::Unwritable`].
     async fn append(&self, append: Append) -> Result<Ticket, AppendError>;
 
+    /// The same, if the epoch is still this one: for what was decided on queued events of any stream. An adapter whose
+    /// epoch moves looks at it in the same moment in which it queues.
+    ///
+    /// # Errors
+    /// As [`Self::append`]; [`AppendError::EpochEnded`] if the epoch has moved. Nothing was queued then.
+    async fn append_within(&self, epoch: Epoch, append: Append) -> Result<Ticket, AppendError> {
+        if *self.epoch().borrow() == epoch {
+            self.append(append).await
+        } else {
+            Err(AppendError::EpochEnded { stream: append.stream })
+        }
+    }
+
     /// Up to `limit` (1 to 10 000) durable events of a stream from `from` (inclusive) on; none if it does not exist.
     ///
     /// # Errors

@@ -56,6 +56,26 @@ pub async fn what_was_queued_behind_a_failed_commit_fails_with_it(harness: &impl
     assert!(read_log(&*store).await.is_empty());
 }
 
+/// Rule: what was decided in an epoch is not queued in the next one, not even where the versions fit again.
+pub async fn an_append_of_an_older_epoch_is_refused(harness: &impl Harness) {
+    let store = harness.open().await;
+    let of = stream("order-1");
+    let first = *store.epoch().borrow();
+    let ticket = store.append_within(first, append(&of, Expected::NoStream, 0, 1)).await.unwrap();
+    assert_eq!(ticket.durable().await.unwrap().version, 0);
+    if !harness.fail_next_commit() {
+        return;
+    }
+    let lost = store.append_within(first, append(&of, Expected::Exact(0), 1, 1)).await.unwrap();
+    assert!(lost.durable().await.is_err());
+    write(&*store, append(&of, Expected::Exact(0), 50, 1)).await;
+    let late = store.append_within(first, append(&of, Expected::Exact(1), 2, 1)).await;
+    assert!(matches!(late, Err(AppendError::EpochEnded { .. })), "{late:?}");
+    let second = *store.epoch().borrow();
+    store.append_within(second, append(&of, Expected::Exact(1), 2, 1)).await.unwrap().durable().await.unwrap();
+    assert_eq!(read(&*store, &of).await.len(), 3);
+}
+
 /// Rule: a subscriber sees durable events only, and all of them, across failed commits.
 pub async fn no_subscriber_sees_an_event_that_is_not_durable(harness: &impl Harness) {
     let store = harness.open().await;

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::queue::{Head, Submitted, size_of_event, unwritable};
 use super::{SqliteStore, reader};
-use crate::{Append, AppendError, Appended, Expected, ReadError, StreamName, Ticket};
+use crate::{Append, AppendError, Appended, Epoch, Expected, ReadError, StreamName, Ticket};
 
 /// Events of one append (the port's bound).
 const EVENTS_PER_APPEND: usize = 1_000;
@@ -20,12 +20,12 @@ const TRIES: usize = 64;
 
 impl SqliteStore {
     /// Queues an append, or says what became of it when it was made before.
-    pub(super) async fn submit(&self, append: Append) -> Result<Ticket, AppendError> {
+    pub(super) async fn submit(&self, append: Append, epoch: Option<Epoch>) -> Result<Ticket, AppendError> {
         check_size(&append)?;
         let mut append = append;
         let mut checked_at = None;
         for _ in 0..TRIES {
-            let submitted = self.shared.queue().submit(append, checked_at, &self.shared.path)?;
+            let submitted = self.shared.queue().submit(append, checked_at, epoch, &self.shared.path)?;
             append = match submitted {
                 Submitted::Queued(ticket) => {
                     self.shared.wake.notify_one();

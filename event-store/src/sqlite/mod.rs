@@ -1,4 +1,35 @@
-//! The embedded log: one SQLite file, one process that writes it.
+//! The embedded log: one SQLite file, one process that writes it, one thread in it that commits.
+//!
+//! # The files
+//! `events.db` is the log, `events.db-wal` and `events.db-shm` are SQLite's beside it (`wal.rs` tells the first; the second
+//! is only memory). `lock` is held (`flock`) by the process that serves. `events.mark` has the last position at the last
+//! clean stop, in decimal. The log is made under another name and renamed when it is whole.
+//!
+//! # The tables (format 1, in `user_version`; `application_id` says "Bstc")
+//! * `streams`: `id`, rising from 1 in the order in which streams begin, and `name`. Events carry the id: with names in their
+//!   place the index on (stream, version) is several times as large and half as fast at 4 million events.
+//! * `events`: `position` is the key, from 1 and dense (*Invariant:* private to this adapter, asserted before each answer
+//!   and verified by `check`), so the table grows at its end only. `version` counts from 0 within `stream`; the index on
+//!   both is unique: the last guard against two writers. Ids are 16 bytes, times are microseconds since 1970,
+//!   `data` is the payload's JSON to the byte, `partition_key` is null where it is the stream's name.
+//! * `checksum`: two CRC-32 (IEEE) in one integer. The lower half covers the event: `schema.rs` gives the bytes, the
+//!   stream's name and the position among them. The upper half chains it to its predecessor: CRC-32 of the lower half (4
+//!   bytes, little-endian), begun with the predecessor's upper half (the first: with 0). An event alone can be verified, and
+//!   a row that was exchanged, removed or put in shows.
+//! * `categories`: events and streams per category, counted in the same transaction; `check` counts again.
+//! * `snapshots`: short cuts with a CRC-32 of their own; one that does not fit is ignored.
+//! * The view `log` joins it all for readers, and for people: `sqlite3 events.db 'select * from log limit 3'`.
+//!
+//! A stream's head is not stored: it is the last entry of the stream in the index, one look-up, and cannot disagree.
+//!
+//! # What a crash leaves
+//! Commits are transactions in WAL mode with `synchronous=FULL`: a commit is there, wholly, or it is not. Each start
+//! looks through the write-ahead log first (`wal.rs`), lets SQLite recover, and empties it into the file before serving.
+//! Damage that no checksum and no witness shows cannot be noticed: a log whose last commits are cut off cleanly, together
+//! with the mark, looks like an older log.
+//!
+//! # The way of an append
+//! `append.rs` gets the head, `queue.rs` compares and queues, `writer.rs` commits and answers, `subscription.rs` hands on.
 
 mod append;
 mod backup;
@@ -128,7 +159,7 @@ struct Threads {
 
 impl Threads {
     fn stop(&self) {
-        self.shared.queue().state = State::Closed;
+        self.shared.queue().move_to(State::Closed);
         self.shared.wake.notify_all();
         self.shared.closed.send_replace(true);
         if let Some(writer) = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -198,6 +229,20 @@ impl SqliteStore {
         }
     }
 
+    /// Asks a witness that could not be asked before the log was opened, such as a projection's checkpoint in a database that
+    /// started later. What it says must have been read before this is called.
+    ///
+    /// # Errors
+    /// [`OpenError::TailMissing`] if it has seen more than the log holds: stop, the end of the log is missing.
+    pub fn ask_witness(&self, witness: &str, seen: Position) -> Result<(), OpenError> {
+        let log = *self.shared.head.borrow();
+        if seen <= log {
+            return Ok(());
+        }
+        let path = self.shared.path.display().to_string();
+        Err(OpenError::TailMissing { path, log, witness: witness.to_owned(), seen })
+    }
+
     /// The file of the log.
     pub fn path(&self) -> &Path {
         &self.shared.path
@@ -211,7 +256,11 @@ impl SqliteStore {
 #[async_trait]
 impl EventStore for SqliteStore {
     async fn append(&self, append: Append) -> Result<Ticket, AppendError> {
-        self.submit(append).await
+        self.submit(append, None).await
+    }
+
+    async fn append_within(&self, epoch: Epoch, append: Append) -> Result<Ticket, AppendError> {
+        self.submit(append, Some(epoch)).await
     }
 
     async fn read_stream(

@@ -20,6 +20,8 @@ const LOCK_FILE: &str = "lock";
 const MARK_FILE: &str = "events.mark";
 /// How long a statement waits for another connection's lock: a checkpoint that ends, or a reader's recovery.
 const BUSY: Duration = Duration::from_secs(5);
+/// The same for the last checkpoint of a clean stop: it need not succeed, the next start does it.
+const BUSY_AT_STOP: Duration = Duration::from_secs(1);
 /// Pages (as KiB, negative by SQLite's convention) the writer keeps: the hot leaves of the index on (stream, version).
 const WRITER_CACHE_KIB: i64 = -32_768;
 /// The same for each reader.
@@ -77,7 +79,8 @@ pub(super) fn reopen(shared: &Shared) -> rusqlite::Result<(Connection, End)> {
 
 /// The last things of a clean stop: an empty write-ahead log, and the mark.
 pub(super) fn close_cleanly(shared: &Shared, connection: Connection, position: u64) {
-    if let Err(error) = truncate_wal(&connection) {
+    let emptied = connection.busy_timeout(BUSY_AT_STOP).and_then(|()| truncate_wal(&connection));
+    if let Err(error) = emptied {
         exit_if_sync_failed(shared, &error);
         tracing::warn!(log = %shared.path.display(), %error, "the last checkpoint failed; the next start does it");
     }

@@ -121,7 +121,7 @@ pub(super) enum Submitted {
 }
 
 pub(super) struct Queue {
-    pub state: State,
+    state: State,
     pub epoch: Epoch,
     appends: VecDeque<Pending>,
     snapshots: Vec<PendingSnapshot>,
@@ -153,14 +153,30 @@ impl Queue {
         }
     }
 
+    /// Whether appends are taken.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// What is closed stays closed.
+    pub fn move_to(&mut self, state: State) {
+        if self.state != State::Closed {
+            self.state = state;
+        }
+    }
+
     /// Queues an append if it fits the stream's head. With `checked_at` an append at any version has been compared with
-    /// the stream up to that version and is none of its events again.
+    /// the stream up to that version and is none of its events again. With `epoch` it is only for that one.
     pub fn submit(
         &mut self,
         append: Append,
         checked_at: Option<u64>,
+        epoch: Option<Epoch>,
         path: &std::path::Path,
     ) -> Result<Submitted, AppendError> {
+        if epoch.is_some_and(|epoch| epoch != self.epoch) {
+            return Err(AppendError::EpochEnded { stream: append.stream });
+        }
         match &self.state {
             State::Open => {}
             State::Broken(reason) => return Err(unwritable(path, reason)),

@@ -89,7 +89,12 @@ impl Follower {
             .readers
             .run(move |connection, path| reader::all(connection, path, after, Direction::Forward, EVENTS_PER_DELIVERY))
             .await?;
-        let up_to = events.last().map_or(after, |event| event.position);
+        // It was behind the head, so there is something, or the table has lost it.
+        let up_to = events.last().map(|event| event.position).ok_or_else(|| ReadError::Damaged {
+            path: self.store.shared.path.display().to_string(),
+            position: Position(after.0 + 1),
+            what: "it was durable and is missing".to_owned(),
+        })?;
         Ok((events.into_iter().filter(|event| self.filter.admits(&event.stream)).map(Arc::new).collect(), up_to))
     }
 }

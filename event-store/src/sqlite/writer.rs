@@ -88,7 +88,7 @@ impl Writer {
             if !queue.is_empty() {
                 return Some(queue.take());
             }
-            if queue.state == State::Closed {
+            if *queue.state() == State::Closed {
                 return None;
             }
             queue = self.shared.wake.wait(queue).unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -154,7 +154,7 @@ impl Writer {
     fn recover(&mut self, group: Group, error: &rusqlite::Error) {
         open::exit_if_sync_failed(&self.shared, error);
         tracing::error!(log = %self.shared.path.display(), %error, "a commit failed; the log is opened anew");
-        self.shared.queue().state = State::Broken(error.to_string());
+        self.shared.queue().move_to(State::Broken(error.to_string()));
         let reopened = self.reopen();
         let found: Vec<Result<Appended, AppendError>> = group
             .appends
@@ -171,8 +171,8 @@ impl Writer {
             let rest = queue.end_epoch(self.end.next_key);
             self.shared.settled.send_replace(queue.last_sequence());
             self.shared.epoch.send_replace(queue.epoch);
-            if reopened.is_ok() && queue.state != State::Closed {
-                queue.state = State::Open;
+            if reopened.is_ok() {
+                queue.move_to(State::Open);
             }
             rest
         };
@@ -210,7 +210,7 @@ impl Writer {
         loop {
             {
                 let queue = self.shared.queue();
-                if queue.state == State::Closed {
+                if *queue.state() == State::Closed {
                     return;
                 }
                 // Woken early by the close of the store, else after the wait; a spurious wake costs one more try.
@@ -218,21 +218,15 @@ impl Writer {
             }
             match self.reopen() {
                 Ok(()) => break,
-                Err(error) => {
-                    let mut queue = self.shared.queue();
-                    if queue.state != State::Closed {
-                        queue.state = State::Broken(error.to_string());
-                    }
-                }
+                Err(error) => self.shared.queue().move_to(State::Broken(error.to_string())),
             }
         }
         self.shared.skip_to(Position(self.end.position));
         let mut queue = self.shared.queue();
         queue.end_epoch(self.end.next_key);
         self.shared.epoch.send_replace(queue.epoch);
-        if queue.state != State::Closed {
-            queue.state = State::Open;
-        }
+        queue.move_to(State::Open);
+        drop(queue);
         tracing::info!(log = %self.shared.path.display(), position = self.end.position, "the log can be written again");
     }
 

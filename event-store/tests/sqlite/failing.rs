@@ -103,6 +103,21 @@ async fn a_log_that_cannot_be_opened_anew_says_so_and_comes_back_by_itself() {
 }
 
 #[tokio::test]
+async fn a_log_that_cannot_be_opened_anew_closes_all_the_same() {
+    let (dir, faults) = (TempDir::new().unwrap(), Faults::default());
+    let store = open_with(&dir, &faults);
+    write(&store, &stream("order-1"), 0, 10).await.unwrap();
+    faults.fail_commits(1);
+    faults.fail_reopens(u32::MAX);
+    write(&store, &stream("order-1"), 1, 10).await.unwrap_err();
+    store.close().await;
+    faults.fail_reopens(0);
+    let store = open_with(&dir, &faults);
+    assert_eq!(read_log(&store).await.unwrap().len(), 1);
+    store.close().await;
+}
+
+#[tokio::test]
 async fn the_write_ahead_log_stays_within_its_bound() {
     let dir = TempDir::new().unwrap();
     let options = SqliteOptions { wal_bytes: 1 << 20, ..SqliteOptions::default() };

@@ -117,6 +117,16 @@ async fn a_log_shorter_than_a_witness_has_seen_is_refused_with_both_positions() 
 }
 
 #[tokio::test]
+async fn a_witness_may_be_asked_once_the_log_is_open() {
+    let dir = log_of(5).await;
+    let store = open(dir.path());
+    store.ask_witness("projection `orders`", Position(5)).unwrap();
+    let error = store.ask_witness("projection `orders`", Position(6)).unwrap_err().to_string();
+    assert!(error.contains("ends at position 5") && error.contains("`orders` has seen position 6"), "{error}");
+    store.close().await;
+}
+
+#[tokio::test]
 async fn the_mark_of_a_clean_stop_is_a_witness() {
     let dir = log_of(5).await;
     let older = fs::read(dir.path().join("events.db")).unwrap();

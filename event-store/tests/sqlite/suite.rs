@@ -4,6 +4,23 @@ use event_store::conformance;
 
 use crate::Sqlite;
 
+/// The suite's files.
+const RULES: [&str; 5] = [
+    include_str!("../../src/conformance/appending.rs"),
+    include_str!("../../src/conformance/failing.rs"),
+    include_str!("../../src/conformance/following.rs"),
+    include_str!("../../src/conformance/racing.rs"),
+    include_str!("../../src/conformance/reading.rs"),
+];
+
+#[test]
+fn every_rule_of_the_suite_is_called_here() {
+    let here = include_str!("suite.rs");
+    let names = RULES.iter().flat_map(|file| file.split("pub async fn ").skip(1)).map(|rule| rule.split('(').next());
+    let missing: Vec<_> = names.filter(|name| !here.contains(&format!("conformance::{}(", name.unwrap()))).collect();
+    assert_eq!(missing, []);
+}
+
 #[tokio::test]
 async fn what_is_durable_is_read_back_to_the_byte() {
     conformance::what_is_durable_is_read_back_to_the_byte(&Sqlite::new()).await;
@@ -132,4 +149,9 @@ async fn a_reader_never_skips_an_event_that_is_being_written() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn versions_have_no_holes() {
     conformance::versions_have_no_holes(&Sqlite::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_append_of_an_older_epoch_is_refused() {
+    conformance::an_append_of_an_older_epoch_is_refused(&Sqlite::new()).await;
 }
