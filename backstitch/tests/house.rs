@@ -58,8 +58,10 @@ const LONG_FILES: &[(&str, &str)] = &[];
 /// Functions that may be longer (`file::function`), each with its reason.
 const LONG_FUNCTIONS: &[(&str, &str)] = &[];
 /// Tests that may sleep, each with its reason.
-const MAY_SLEEP: &[(&str, &str)] = &[("backstitch/tests/house.rs", "names the word it looks for"),
-    ("service-kit/tests/postgres.rs", "asks a process outside again until it answers; nothing there tells when")];
+const MAY_SLEEP: &[(&str, &str)] = &[
+    ("backstitch/tests/house.rs", "names the word it looks for"),
+    ("service-kit/tests/postgres.rs", "asks a process outside again until it answers; nothing there tells when"),
+];
 
 /// A module that cannot be named is two modules.
 const BANNED_NAMES: &[&str] = &["utils", "util", "common", "helpers", "helper", "misc", "stuff"];
