@@ -24,6 +24,8 @@ pub struct Config {
     pub postgres: Postgres,
     /// `[projections]`: the read side.
     pub projections: projection_service::Config,
+    /// `[provider]`: which payment provider is called.
+    pub provider: command_service::provider::ProviderConfig,
     /// `[saga]`: how long things may take, how often they are tried.
     pub saga: saga_orchestrator::SagaConfig,
     /// `[log]`: what is logged, and how.

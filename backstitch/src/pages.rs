@@ -94,6 +94,7 @@ pages!(
     "unsupported-media-type",
     "version-mismatch",
     "void-open",
+    "webhook-signature",
 );
 
 const INDEX: &str = "\

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use axum::Router;
 use command_service::CommandBus;
+use command_service::provider;
+use command_service::provider::start::StartError as ProviderError;
 use event_store::sqlite::{SqliteOptions, SqliteStore};
 use event_store::{EventStore, OpenError};
 use service_kit::health::Need;
@@ -92,13 +94,17 @@ async fn start_on(config: Config, clock: Clock, store: Arc<SqliteStore>) -> Resu
     let (fatal, failed) = watch::channel(None);
     let log: Arc<dyn EventStore> = Arc::clone(&store) as Arc<dyn EventStore>;
 
-    let (wake, _queue) = command_service::provider::channel();
+    let opened = provider::open(&config.provider, &config.data.dir, &format!("http://{address}"), &clock);
+    let opened = opened.map_err(|error| of_provider(&error))?;
+    let (wake, queue) = provider::channel();
     let bus = CommandBus::new(Arc::clone(&log), clock.clone(), work.clone(), wake);
+    let provider = opened.start(queue, bus.clone(), Arc::clone(&log), clock.clone(), &work);
     let sagas = sagas(&config, &log, &bus, &clock, &work)?;
     let read = read_side(&config, &log, &clock, &work, &health, Arc::new(fatal));
     let api = OpenApiRouter::new()
         .merge(health::router(health.clone()))
         .merge(command_service::router(command_service::HttpState::new(bus, config.pricing.clone())))
+        .merge(command_service::http::webhooks::router(provider))
         .merge(saga_orchestrator::router(sagas));
     let (routes, openapi) = api.split_for_parts();
     let router = Router::new().merge(routes).merge(metrics::start(&edge, &clock)).merge(pages::router(openapi));
@@ -115,6 +121,16 @@ async fn start_on(config: Config, clock: Clock, store: Arc<SqliteStore>) -> Resu
         edge,
         work,
     })
+}
+
+fn of_provider(error: &ProviderError) -> StartError {
+    let hint = match error {
+        ProviderError::Ledger(_) => "keep a copy of the ledger; `[provider] ledger` names another file",
+        ProviderError::NoSecret => "export BACKSTITCH__PROVIDER__WEBHOOK_SECRET=…   # the same for both processes",
+        ProviderError::Client { .. } => "backstitch serve --provider http://127.0.0.1:7401",
+    };
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    StartError::new(format_args!("the payment provider cannot be used: {error}{cause}"), hint)
 }
 
 /// Starts the sagas, or only the way to look at them.

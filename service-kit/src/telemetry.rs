@@ -38,7 +38,7 @@ pub struct LogConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { format: Format::Auto, filter: "info".to_owned() }
+        Self { format: Format::Auto, filter: "info,sqlx=warn".to_owned() }
     }
 }
 

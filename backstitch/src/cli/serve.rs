@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use command_service::provider::{Mode, ProviderConfig};
 use service_kit::{Clock, shutdown, telemetry};
 
 use super::{Exit, Failure, output};
@@ -32,6 +33,10 @@ pub struct Args {
     /// The settings file [default: backstitch.toml, if it is there].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The payment provider: `in-process` (simulated, its ledger in the data folder), `instant` (simulated, keeps
+    /// nothing: for benches), or the URL of a `backstitch provider-sim` [default: in-process].
+    #[arg(long, value_name = "PROVIDER", value_parser = provider)]
+    provider: Option<Provider>,
     /// Keeps no read models and needs no Postgres; queries answer 503.
     #[arg(long)]
     no_projections: bool,
@@ -47,11 +52,11 @@ impl Args {
     /// A [`Failure`] when it cannot start or go on.
     pub async fn run(self) -> anyhow::Result<Exit> {
         let config = self.config().map_err(failure)?;
-        let run = config.run;
+        let (run, provider) = (config.run, config.provider.clone());
         telemetry::start(&config.log).map_err(|error| Failure::no_answer(error, "RUST_LOG=info backstitch serve"))?;
         let signal = shutdown::signalled()?; // Before anything runs: an early Ctrl-C stops cleanly too.
         let system = System::start(config, Clock::system()).await.map_err(failure)?;
-        banner(&system, run);
+        banner(&system, run, &provider);
         let outcome = tokio::select! {
             name = signal => {
                 tracing::info!(signal = name, "stopping");
@@ -78,9 +83,32 @@ impl Args {
         if let Some(listen) = self.listen {
             config.http.listen = listen;
         }
+        match self.provider.clone() {
+            Some(Provider::Here(mode)) => config.provider.mode = mode,
+            Some(Provider::Process(url)) => (config.provider.mode, config.provider.url) = (Mode::Http, url),
+            None => {}
+        }
         config.run.projections &= !self.no_projections;
         config.run.sagas &= !self.no_sagas;
         Ok(config)
+    }
+}
+
+/// What `--provider` names.
+#[derive(Debug, Clone)]
+enum Provider {
+    /// One in this process.
+    Here(Mode),
+    /// A process of its own, by URL.
+    Process(String),
+}
+
+fn provider(text: &str) -> Result<Provider, String> {
+    match text {
+        "in-process" => Ok(Provider::Here(Mode::InProcess)),
+        "instant" => Ok(Provider::Here(Mode::Instant)),
+        url if url.starts_with("http://") => Ok(Provider::Process(url.to_owned())),
+        _ => Err("give `in-process`, `instant` or a URL such as http://127.0.0.1:7401".to_owned()),
     }
 }
 
@@ -89,16 +117,22 @@ fn failure(error: StartError) -> anyhow::Error {
 }
 
 /// Where things are, and what to try first.
-fn banner(system: &System, run: config::Run) {
+fn banner(system: &System, run: config::Run, provider: &ProviderConfig) {
     let (url, data) = (system.url(), system.data.display());
     let off = |on: bool, text: String| if on { text } else { "off".to_owned() };
     output::line(format_args!("Backstitch {} serves {url}", env!("CARGO_PKG_VERSION")));
+    let paid = match provider.mode {
+        Mode::InProcess => format!("simulated provider, in process   ({url}/v1/provider/ledger)"),
+        Mode::Instant => "simulated provider, instant: keeps nothing".to_owned(),
+        Mode::Http => format!("provider at {}", provider.url),
+    };
     let rows = [
         ("API", format!("{url}/docs   (OpenAPI 3.1: {url}/openapi.json)")),
         ("health", format!("{url}/health")),
         ("data", data.to_string()),
         ("event log", system.store.path().display().to_string()),
         ("read models", system.postgres_place().to_owned()),
+        ("payments", paid),
         ("sagas", off(run.sagas, "on".to_owned())),
     ];
     for (name, value) in rows {
