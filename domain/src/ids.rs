@@ -319,3 +319,72 @@ impl TryFrom<String> for StockId {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ORDER: OrderId = OrderId(Uuid::from_u128(1));
+
+    #[test]
+    fn derived_ids_never_change_because_old_logs_depend_on_them() {
+        let key =
+            ClientKey { tenant: "default", principal: "dev", operation: "POST /v1/orders", idempotency_key: "k-1" };
+        let item: StockId = "MUG-1@main".parse().unwrap();
+        let ids = [
+            key.command_id(),
+            key.order_id().0,
+            PaymentId::derive(ORDER, 0).0,
+            ShipmentId::derive(ORDER, 1).0,
+            ReservationId::derive(ORDER, &item, 0).0,
+            RequestId::derive(PaymentId::derive(ORDER, 0), Uuid::from_u128(2)).0,
+            event_id(Uuid::from_u128(3), 0, "{}"),
+            saga_event_id("saga_order_fulfilment-x", 4, "{}"),
+            saga_command_id("saga_order_fulfilment-x", "reserve", "do", 0, "stock-MUG-1@main"),
+        ];
+        let golden = include_str!("../golden/derived_ids.txt");
+        let shown: String = ids.iter().map(|id| format!("{id}\n")).collect();
+        assert_eq!(shown, golden);
+    }
+
+    #[test]
+    fn no_two_lists_of_parts_read_the_same() {
+        assert_ne!(derive(&["ab", "c"]), derive(&["a", "bc"]));
+        assert_ne!(derive(&["a"]), derive(&["a", ""]));
+        assert_ne!(derive(&["1:a"]), derive(&["1", "a"]));
+    }
+
+    #[test]
+    fn an_order_number_has_twelve_characters_that_nobody_misreads() {
+        assert_eq!(ORDER.number(), "000000000001");
+        let number = OrderId(Uuid::from_u128(u128::MAX)).number();
+        assert_eq!(number, "ZZZZZZZZZZZZ");
+        assert_eq!(OrderId(Uuid::from_u128(0x1234_5678_9ABC_DEF0)).number().len(), 12);
+    }
+
+    #[test]
+    fn names_of_things_are_parsed_once_and_written_as_they_were() {
+        let longest = "x".repeat(64);
+        for sku in ["A", "MUG-1", "a.b_c-9", longest.as_str()] {
+            assert_eq!(sku.parse::<Sku>().unwrap().to_string(), sku);
+        }
+        let too_long = "x".repeat(65);
+        for sku in ["", " ", "a b", "ä", "a@b", "a/b", too_long.as_str()] {
+            assert_eq!(sku.parse::<Sku>(), Err(IdError::Sku(sku.into())));
+        }
+        for location in ["", "Main", "a.b", "a@b", &"x".repeat(33)] {
+            assert_eq!(location.parse::<Location>(), Err(IdError::Location(location.into())));
+        }
+    }
+
+    #[test]
+    fn a_stock_item_is_a_sku_at_a_location() {
+        let item: StockId = "MUG-1@north_2".parse().unwrap();
+        assert_eq!((item.sku.as_str(), item.location.as_str()), ("MUG-1", "north_2"));
+        assert_eq!(item.stream(), "stock-MUG-1@north_2");
+        assert_eq!(serde_json::to_string(&item).unwrap(), r#""MUG-1@north_2""#);
+        for text in ["MUG-1", "@main", "MUG-1@", "MUG-1@a@b"] {
+            assert!(text.parse::<StockId>().is_err(), "{text}");
+        }
+    }
+}

@@ -198,3 +198,115 @@ impl fmt::Display for Money {
         write!(f, "{sign}{major}.{minor} {}", self.currency)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn money(amount: i64, code: &str) -> Money {
+        Money::new(amount, code.parse().unwrap())
+    }
+
+    #[test]
+    fn money_is_shown_in_major_units_with_the_places_of_its_currency() {
+        let shown = [
+            (money(1_999, "EUR"), "19.99 EUR"),
+            (money(5, "EUR"), "0.05 EUR"),
+            (money(-5, "EUR"), "-0.05 EUR"),
+            (money(1_999, "JPY"), "1999 JPY"),
+            (money(0, "JPY"), "0 JPY"),
+            (money(1_999, "KWD"), "1.999 KWD"),
+            (money(-1, "KWD"), "-0.001 KWD"),
+            (money(i64::MIN, "JPY"), "-9223372036854775808 JPY"),
+        ];
+        for (amount, text) in shown {
+            assert_eq!(amount.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_currency_is_one_of_iso_4217_with_minor_units() {
+        for (code, exponent) in [("JPY", 0), ("EUR", 2), ("KWD", 3)] {
+            assert_eq!(code.parse::<Currency>().unwrap().exponent(), exponent);
+        }
+        for code in ["", "EU", "eur", "EURO", "ZZZ", "XAU", "XXX", "€€€"] {
+            assert_eq!(code.parse::<Currency>(), Err(MoneyError::UnknownCurrency(code.into())));
+        }
+    }
+
+    #[test]
+    fn money_reads_whole_numbers_only_and_no_other_fields() {
+        let read = |text| serde_json::from_str::<Money>(text);
+        assert_eq!(read(r#"{"amount": 1999, "currency": "EUR"}"#).unwrap(), money(1_999, "EUR"));
+        for wrong in [
+            r#"{"amount": 19.99, "currency": "EUR"}"#,
+            r#"{"amount": "1999", "currency": "EUR"}"#,
+            r#"{"amount": 9223372036854775808, "currency": "EUR"}"#,
+            r#"{"amount": 1999}"#,
+            r#"{"amount": 1999, "currency": "EUR", "tax": 1}"#,
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sums_are_checked_for_currency_and_size() {
+        let (one, most) = (money(1, "EUR"), money(i64::MAX, "EUR"));
+        let mismatch = MoneyError::CurrencyMismatch(one.currency, "USD".parse().unwrap());
+        assert_eq!(one.plus(money(1, "USD")), Err(mismatch.clone()));
+        assert_eq!(one.minus(money(1, "USD")), Err(mismatch));
+        assert_eq!(most.plus(one), Err(MoneyError::Overflow));
+        assert_eq!(money(i64::MIN, "EUR").minus(one), Err(MoneyError::Overflow));
+        assert_eq!(most.times(2), Err(MoneyError::Overflow));
+        assert_eq!(most.basis_points(20_000), Err(MoneyError::Overflow));
+        assert_eq!(one.minus(money(3, "EUR")), Ok(money(-2, "EUR")));
+    }
+
+    #[test]
+    fn a_share_is_rounded_half_away_from_zero() {
+        let shares = [(50, 1_000, 5), (45, 1_000, 5), (44, 1_000, 4), (-45, 1_000, -5), (-44, 1_000, -4), (7, 0, 0)];
+        for (amount, points, share) in shares {
+            assert_eq!(money(amount, "EUR").basis_points(points), Ok(money(share, "EUR")), "{amount} × {points}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_over_goes_to_the_largest_remainders_the_earlier_first() {
+        let split = |amount, weights: &[i64]| {
+            let parts = money(amount, "EUR").allocate(weights).unwrap();
+            parts.into_iter().map(|part| part.amount).collect::<Vec<_>>()
+        };
+        assert_eq!(split(100, &[1, 1, 1]), [34, 33, 33]);
+        assert_eq!(split(-100, &[1, 1, 1]), [-34, -33, -33]);
+        assert_eq!(split(5, &[3, 7]), [2, 3]);
+        assert_eq!(split(5, &[0, 7]), [0, 5]);
+        assert_eq!(split(0, &[1, 2]), [0, 0]);
+    }
+
+    #[test]
+    fn nothing_is_split_by_no_weight() {
+        for weights in [&[][..], &[0, 0], &[1, -1], &[-1, 3]] {
+            assert_eq!(money(1, "EUR").allocate(weights), Err(MoneyError::NoWeight));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_parts_add_up_to_the_last_minor_unit(
+            amount in -Money::MAX_TOTAL..=Money::MAX_TOTAL,
+            weights in proptest::collection::vec(0..=Money::MAX_TOTAL, 1..100)
+        ) {
+            prop_assume!(weights.iter().any(|weight| *weight > 0));
+            let parts = money(amount, "EUR").allocate(&weights).unwrap();
+            prop_assert_eq!(parts.iter().map(|part| part.amount).sum::<i64>(), amount);
+            let total: i128 = weights.iter().map(|weight| i128::from(*weight)).sum();
+            for (part, weight) in parts.iter().zip(&weights) {
+                // Each part is its exact share, rounded one way or the other.
+                let exact = i128::from(amount) * i128::from(*weight);
+                prop_assert!((i128::from(part.amount) * total - exact).abs() < total);
+            }
+        }
+    }
+}

@@ -57,3 +57,26 @@ impl fmt::Display for Quantity {
         self.0.fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quantity_is_a_whole_number_from_one_to_a_million() {
+        for pieces in [1, 2, Quantity::MAX] {
+            assert_eq!(Quantity::new(pieces).map(Quantity::get), Ok(pieces));
+        }
+        for pieces in [0, -1, i64::MIN, Quantity::MAX + 1, 1_000_000_000, i64::MAX] {
+            assert_eq!(Quantity::new(pieces), Err(QuantityError(pieces)));
+            assert!(serde_json::from_str::<Quantity>(&pieces.to_string()).is_err());
+        }
+        assert!(serde_json::from_str::<Quantity>("1.5").is_err());
+    }
+
+    #[test]
+    fn a_sum_of_quantities_stays_a_quantity() {
+        let most = Quantity::new(Quantity::MAX).unwrap();
+        assert_eq!(most.saturating_plus(most), most);
+    }
+}

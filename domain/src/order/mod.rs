@@ -21,6 +21,8 @@ pub mod events;
 mod place;
 pub mod pricing;
 pub mod state;
+#[cfg(test)]
+mod tests;
 
 pub use commands::*;
 pub use decide::{MAX_REASON_CHARS, REJECTION_CODES, Rejection};

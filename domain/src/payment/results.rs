@@ -10,40 +10,61 @@ use super::{
 use crate::aggregate::Timestamp;
 use crate::money::Money;
 
-/// Rule: a result matches exactly one request, by our own id; what is already known is nothing.
+/// Rule: a result matches exactly one request, by our own id, and fits what was asked; what is already known is nothing.
 pub(super) fn record(payment: &Payment, c: &RecordProviderResult) -> Decision {
     let Some(request) = payment.requests.get(&c.request_id) else {
         return Err(Rejection::UnknownRequest(c.request_id));
     };
-    match (request.kind, &c.result) {
-        (RequestKind::Authorization, ProviderResult::ActionRequired { action_url }) => {
+    let told_of = |kind| if request.kind == kind { Ok(()) } else { Err(Rejection::ResultMismatch(c.request_id)) };
+    let (request_id, provider_ref) = (c.request_id, c.provider_ref.clone());
+    match &c.result {
+        ProviderResult::ActionRequired { action_url } => {
+            told_of(RequestKind::Authorization)?;
             Ok(action_required(payment, request, c, action_url))
         }
-        (RequestKind::Authorization, ProviderResult::Authorized { amount, capture_before }) => {
+        ProviderResult::Authorized { amount, capture_before } => {
+            told_of(RequestKind::Authorization)?;
             authorized(payment, request, c, *amount, *capture_before)
         }
-        (RequestKind::Authorization, ProviderResult::Declined { code }) => Ok(declined(payment, request, c, code)),
-        (RequestKind::Authorization, ProviderResult::Expired) => Ok(expired(payment, request, c)),
-        (RequestKind::Authorization, ProviderResult::Captured { amount }) => {
+        ProviderResult::Declined { code } => {
+            told_of(RequestKind::Authorization)?;
+            Ok(declined(payment, request, c, code))
+        }
+        ProviderResult::Expired => {
+            told_of(RequestKind::Authorization)?;
+            Ok(expired(payment, request, c))
+        }
+        ProviderResult::Captured { amount } if request.kind == RequestKind::Authorization => {
             captured_at_once(payment, request, c, *amount)
         }
-        (RequestKind::Capture, ProviderResult::Captured { amount }) => captured(payment, request, c, *amount),
-        (RequestKind::Capture, ProviderResult::CaptureFailed { code }) => Ok(failed(request, || {
-            let (request_id, provider_ref, failure_code) = (c.request_id, c.provider_ref.clone(), code.clone());
-            Event::CaptureFailed(CaptureFailed { request_id, provider_ref, failure_code })
-        })),
-        (RequestKind::Void, ProviderResult::Voided) => voided(payment, c),
-        (RequestKind::Void, ProviderResult::VoidFailed { code }) => Ok(failed(request, || {
-            let (request_id, provider_ref, failure_code) = (c.request_id, c.provider_ref.clone(), code.clone());
-            Event::VoidFailed(VoidFailed { request_id, provider_ref, failure_code })
-        })),
-        (RequestKind::Refund, ProviderResult::Refunded { amount }) => refunded(payment, request, c, *amount),
-        (RequestKind::Refund, ProviderResult::RefundFailed { code }) => Ok(failed(request, || {
-            let (request_id, provider_ref, failure_code) = (c.request_id, c.provider_ref.clone(), code.clone());
-            Event::RefundFailed(RefundFailed { request_id, provider_ref, amount: request.amount, failure_code })
-        })),
-        (RequestKind::Authorization | RequestKind::Capture | RequestKind::Void | RequestKind::Refund, _) => {
-            Err(Rejection::ResultMismatch(c.request_id))
+        ProviderResult::Captured { amount } => {
+            told_of(RequestKind::Capture)?;
+            captured(payment, request, c, *amount)
+        }
+        ProviderResult::CaptureFailed { code } => {
+            told_of(RequestKind::Capture)?;
+            let failure_code = code.clone();
+            let event = Event::CaptureFailed(CaptureFailed { request_id, provider_ref, failure_code });
+            Ok(failed(request, event))
+        }
+        ProviderResult::Voided => {
+            told_of(RequestKind::Void)?;
+            voided(payment, c)
+        }
+        ProviderResult::VoidFailed { code } => {
+            told_of(RequestKind::Void)?;
+            let event = Event::VoidFailed(VoidFailed { request_id, provider_ref, failure_code: code.clone() });
+            Ok(failed(request, event))
+        }
+        ProviderResult::Refunded { amount } => {
+            told_of(RequestKind::Refund)?;
+            refunded(payment, request, c, *amount)
+        }
+        ProviderResult::RefundFailed { code } => {
+            told_of(RequestKind::Refund)?;
+            let (amount, failure_code) = (request.amount, code.clone());
+            let event = Event::RefundFailed(RefundFailed { request_id, provider_ref, amount, failure_code });
+            Ok(failed(request, event))
         }
     }
 }
@@ -182,8 +203,8 @@ fn refunded(payment: &Payment, request: &Request, c: &RecordProviderResult, amou
 }
 
 /// Rule: a failure ends an open request, and never takes a success back.
-fn failed(request: &Request, event: impl FnOnce() -> Event) -> Vec<Event> {
-    if request.state.is_open() { vec![event()] } else { vec![] }
+fn failed(request: &Request, event: Event) -> Vec<Event> {
+    if request.state.is_open() { vec![event] } else { vec![] }
 }
 
 fn capture_event(payment: &Payment, c: &RecordProviderResult, amount: Money) -> Decision {

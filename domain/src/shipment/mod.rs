@@ -14,6 +14,8 @@ pub mod commands;
 pub mod decide;
 pub mod events;
 pub mod state;
+#[cfg(test)]
+mod tests;
 
 pub use commands::*;
 pub use decide::{MAX_LINES, MAX_REASON_CHARS, REJECTION_CODES, Rejection};
