@@ -55,7 +55,9 @@ impl Draft<'_> {
     fn startable(&self, step: &'static Step) -> bool {
         let latest = self.state.latest(step.name);
         let free = latest.is_none_or(|leg| leg.status == LegStatus::Failed && leg.superseded);
-        step.kind != Kind::Start && free && step.after.iter().all(|name| self.is_satisfied(name))
+        // What is tried again stands on the new attempt of what was redone, too.
+        let redone = step.redo.is_none_or(|(target, _)| latest.is_none() || self.is_satisfied(target));
+        step.kind != Kind::Start && free && redone && step.after.iter().all(|name| self.is_satisfied(name))
     }
 
     fn is_satisfied(&self, name: &str) -> bool {
@@ -79,15 +81,16 @@ impl Draft<'_> {
     fn start(&mut self, step: &'static Step) {
         let group = self.state.latest(step.name).map_or(0, |leg| leg.group + 1);
         if group > 0 || !self.silent(step, group) {
-            self.begin_step(step, group);
+            self.begin_step(step, group, group > 0);
         }
     }
 
-    fn begin_step(&mut self, step: &'static Step, group: u32) {
+    /// What is done again is awaited in any case: that it came to nothing was why.
+    fn begin_step(&mut self, step: &'static Step, group: u32, again: bool) {
         let ctx = self.ctx(step, group, Direction::Do.as_str(), None);
         let commands = (step.sends)(&ctx);
         let came = self.state.noted_of(Note::CameEarly, step.name, group);
-        let awaits = step.awaits.filter(|awaits| !came && (group > 0 || !(awaits.unless)(&ctx)));
+        let awaits = step.awaits.filter(|awaits| !came && (again || !(awaits.unless)(&ctx)));
         let commands = self.issue(step, group, Direction::Do.as_str(), commands);
         let awaits = awaits.map(|awaits| Awaits { fact: awaits.fact.to_owned(), from: awaits.from });
         let provider = awaits.as_ref().is_some_and(|awaits| awaits.from == domain::saga::Party::Provider);
@@ -149,6 +152,6 @@ impl Draft<'_> {
         if let Some(group) = before.filter(|group| self.to_be_undone(step, *group)) {
             self.undo(step, group);
         }
-        self.begin_step(step, before.map_or(0, |group| group + 1));
+        self.begin_step(step, before.map_or(0, |group| group + 1), true);
     }
 }

@@ -84,7 +84,7 @@ pub(super) async fn run(
 async fn route(links: &[Link], events: &[Arc<RecordedEvent>]) -> Result<(), Failed> {
     let mut batches: Vec<Vec<_>> = links.iter().map(|_| Vec::new()).collect();
     for event in events {
-        let Ok(order_id) = event.metadata.partition_key.parse::<OrderId>() else { continue };
+        let Some(order_id) = order_of(event) else { continue };
         match heard(event) {
             Ok(Some(feed)) => batches[worker_of(order_id, links.len())].push((event.clone(), feed)),
             Ok(None) => {}
@@ -101,6 +101,14 @@ async fn route(links: &[Link], events: &[Arc<RecordedEvent>]) -> Result<(), Fail
         }
     }
     Ok(())
+}
+
+/// The order that an event belongs to.
+pub(super) fn order_of(event: &RecordedEvent) -> Option<OrderId> {
+    match event.stream.category() {
+        "payment" | "shipment" => event.metadata.partition_key.parse().ok(),
+        _ => event.stream.id().parse().ok(),
+    }
 }
 
 /// Saves how far the feed has been taken in; how many sagas are active.

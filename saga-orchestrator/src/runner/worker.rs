@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::checkpoint::{Active, Key};
-use super::feed::{Link, Told, WAITING};
+use super::feed::{Link, Told, WAITING, order_of};
 use super::timers::Timers;
 use super::{Failed, Shared};
 use crate::config::Time;
@@ -152,7 +152,7 @@ impl Worker {
                 Ok(())
             }
             Feed::Fact(source, outside) => {
-                let Ok(order_id) = event.metadata.partition_key.parse() else { return Ok(()) };
+                let Some(order_id) = order_of(event) else { return Ok(()) };
                 let input = Input::Fact(source, outside);
                 for definition in crate::sagas::ALL {
                     let key = Key { saga: definition.name.into(), order_id };

@@ -1,0 +1,431 @@
+//! The failure matrix of `domain.md` §2, row by row, over the real aggregates: the end of the order, its payments and
+//! its stock is the same with every fact duplicated or reordered, and with the process killed at every moment.
+
+mod world;
+
+use std::time::Duration;
+
+use domain::order::Status as OrderStatus;
+use domain::payment::Status::{self as PaymentStatus, Authorized, Captured, Declined, Expired, Refunded, Voided};
+use domain::saga::SagaState::{self, Compensated, Completed, HandedOver, NeedsAttention, Waiting};
+use domain::shipment::Status as ShipmentStatus;
+use saga_orchestrator::Outcome;
+use world::shop::{Ends, ORDER};
+use world::{Feed, World};
+
+const MINUTES: fn(u64) -> Duration = |minutes| Duration::from_secs(minutes * 60);
+const UNCHANGED: [(i64, i64, i64); 2] = [(10, 0, 0), (5, 0, 0)];
+
+/// Runs a story plainly, with facts duplicated, with facts reordered, and killed at each moment: all must end alike.
+#[track_caller]
+fn always_ends(story: impl Fn(&mut World), expected: &Ends) {
+    let run = |feed: Feed, kill_at: Option<usize>| {
+        let mut world = World::with_stock(10, 5);
+        (world.feed, world.kill_at) = (feed, kill_at);
+        story(&mut world);
+        world
+    };
+    let plain = run(Feed::InOrder, None);
+    assert_eq!(plain.ends(), *expected, "{:#?}", names(&plain));
+    for feed in [Feed::Duplicated, Feed::Reordered] {
+        let world = run(feed, None);
+        assert_eq!(world.ends(), *expected, "{feed:?}: {:#?}", names(&world));
+    }
+    let mut moment = 1;
+    loop {
+        let world = run(Feed::InOrder, Some(moment));
+        assert_eq!(world.ends(), *expected, "killed at moment {moment}: {:#?}", names(&world));
+        if world.moments < moment {
+            assert!(moment > 5, "the process was killed at several moments");
+            return;
+        }
+        moment += 1;
+    }
+}
+
+fn names(world: &World) -> Vec<String> {
+    world.sagas.iter().flat_map(|(_, events)| events.iter().map(|(event, at)| format!("{at} {event:?}"))).collect()
+}
+
+fn ends(order: OrderStatus, reason: &str, payments: &[PaymentStatus], fulfilment: SagaState) -> Ends {
+    Ends {
+        order,
+        reason: reason.to_owned(),
+        payments: payments.to_vec(),
+        shipment: ShipmentStatus::None,
+        stock: UNCHANGED,
+        fulfilment,
+        refund: None,
+    }
+}
+
+#[test]
+fn an_order_goes_all_the_way_to_completed() {
+    let story = |world: &mut World| {
+        world.place("tok_approve");
+        world.settle();
+        assert_eq!(world.saga_state("order_fulfilment", ORDER), Waiting);
+        assert!(world.view(&saga_orchestrator::sagas::stream("order_fulfilment", ORDER)).settled());
+        assert_eq!(world.ready(), Outcome::Done);
+        world.settle();
+        assert_eq!(world.deliver(), Outcome::Done);
+        world.settle();
+    };
+    let stock = [(7, 0, 0), (4, 0, 0)];
+    let expected = ends(OrderStatus::Completed, "", &[Captured], Completed);
+    always_ends(story, &Ends { shipment: ShipmentStatus::Delivered, stock, ..expected });
+}
+
+#[test]
+fn a_shortage_on_any_line_releases_the_others_and_rejects_the_order() {
+    for (a, b) in [(2, 5), (10, 0)] {
+        let mut world = World::with_stock(a, b);
+        world.place("tok_approve");
+        world.settle();
+        let expected = ends(OrderStatus::Rejected, "out_of_stock", &[], Compensated);
+        assert_eq!(world.ends(), Ends { stock: [(a, 0, 0), (b, 0, 0)], ..expected }, "{:#?}", names(&world));
+    }
+}
+
+#[test]
+fn a_shortage_leaves_no_mark_where_nothing_was_held() {
+    let mut world = World::with_stock(2, 5);
+    world.place("tok_approve");
+    world.settle();
+    let released: Vec<_> = world.commands_sent.iter().filter(|sent| sent.starts_with("Release")).collect();
+    assert_eq!(released, ["ReleaseReservation stock-b@main"]);
+}
+
+#[test]
+fn contention_that_lasts_rejects_the_order() {
+    let story = |world: &mut World| {
+        world.unavailable.insert("ReserveStock", 1_000);
+        world.place("tok_approve");
+        world.pass(MINUTES(5));
+    };
+    always_ends(story, &ends(OrderStatus::Rejected, "contention", &[], Compensated));
+}
+
+#[test]
+fn contention_that_passes_does_not_stop_the_order() {
+    let story = |world: &mut World| {
+        world.unavailable.insert("ReserveStock", 3);
+        world.place("tok_approve");
+        world.pass(MINUTES(5));
+    };
+    let stock = [(10, 0, 3), (5, 0, 1)];
+    let expected = ends(OrderStatus::Confirmed, "", &[Authorized], Waiting);
+    always_ends(story, &Ends { shipment: ShipmentStatus::Planned, stock, ..expected });
+}
+
+#[test]
+fn a_declined_card_releases_the_stock_and_rejects_the_order() {
+    let story = |world: &mut World| {
+        world.place("tok_decline");
+        world.settle();
+    };
+    always_ends(story, &ends(OrderStatus::Rejected, "payment_declined", &[Declined], Compensated));
+}
+
+#[test]
+fn a_confirmed_3ds_goes_on() {
+    let story = |world: &mut World| {
+        world.place("tok_3ds_approve");
+        world.pass(MINUTES(5));
+    };
+    let stock = [(10, 0, 3), (5, 0, 1)];
+    let expected = ends(OrderStatus::Confirmed, "", &[Authorized], Waiting);
+    always_ends(story, &Ends { shipment: ShipmentStatus::Planned, stock, ..expected });
+}
+
+#[test]
+fn an_abandoned_3ds_expires_and_the_stock_comes_back() {
+    let story = |world: &mut World| {
+        world.place("tok_3ds_abandon");
+        world.pass(MINUTES(20));
+        let held = world.stocks[&world::shop::item("a")].0.reserved.values().next().unwrap().expires_at;
+        assert!(held > world.now, "the hold of stock is renewed while the customer has time");
+        world.pass(MINUTES(20));
+    };
+    always_ends(story, &ends(OrderStatus::Rejected, "payment_timeout", &[Expired], Compensated));
+}
+
+#[test]
+fn a_time_out_that_was_charged_is_found_when_asked_again() {
+    let story = |world: &mut World| {
+        world.place("tok_timeout_charged");
+        world.pass(MINUTES(2));
+    };
+    let stock = [(10, 0, 3), (5, 0, 1)];
+    let expected = ends(OrderStatus::Confirmed, "", &[Authorized], Waiting);
+    always_ends(story, &Ends { shipment: ShipmentStatus::Planned, stock, ..expected });
+}
+
+#[test]
+fn a_provider_that_never_answers_holds_neither_stock_nor_order_for_ever() {
+    let story = |world: &mut World| {
+        world.place("tok_silent");
+        world.pass(MINUTES(40));
+    };
+    always_ends(story, &ends(OrderStatus::Rejected, "payment_timeout", &[Voided], Compensated));
+}
+
+#[test]
+fn a_void_without_an_answer_does_not_hold_up_the_rest_and_calls_a_person() {
+    let mut world = World::with_stock(10, 5);
+    world.place("tok_void_silent");
+    world.settle();
+    assert_eq!(world.cancel(), Outcome::Done);
+    world.settle();
+    let expected = ends(OrderStatus::Cancelled, "customer_request", &[Authorized], SagaState::Compensating);
+    let expected = Ends { shipment: ShipmentStatus::Cancelled, ..expected };
+    assert_eq!(world.ends(), expected, "{:#?}", names(&world));
+    world.pass(MINUTES(60));
+    assert_eq!(world.ends(), Ends { fulfilment: NeedsAttention, ..expected }, "{:#?}", names(&world));
+}
+
+#[test]
+fn a_void_that_fails_once_is_asked_for_anew() {
+    let story = |world: &mut World| {
+        world.place("tok_void_fails_once");
+        world.settle();
+        assert_eq!(world.cancel(), Outcome::Done);
+        world.pass(MINUTES(2));
+    };
+    let expected = ends(OrderStatus::Cancelled, "customer_request", &[Voided], Compensated);
+    always_ends(story, &Ends { shipment: ShipmentStatus::Cancelled, ..expected });
+}
+
+#[test]
+fn a_void_that_keeps_failing_needs_a_person() {
+    let mut world = World::with_stock(10, 5);
+    world.place("tok_void_fails");
+    world.settle();
+    assert_eq!(world.cancel(), Outcome::Done);
+    world.pass(MINUTES(60));
+    assert_eq!(world.ends().fulfilment, NeedsAttention, "{:#?}", names(&world));
+}
+
+#[test]
+fn a_cancellation_before_the_capture_voids_releases_and_cancels() {
+    let story = |world: &mut World| {
+        world.place("tok_approve");
+        world.settle();
+        assert_eq!(world.cancel(), Outcome::Done);
+        world.settle();
+    };
+    let expected = ends(OrderStatus::Cancelled, "customer_request", &[Voided], Compensated);
+    always_ends(story, &Ends { shipment: ShipmentStatus::Cancelled, ..expected });
+}
+
+#[test]
+fn a_cancellation_while_the_customer_should_confirm_voids_and_cancels() {
+    let story = |world: &mut World| {
+        world.place("tok_3ds_abandon");
+        world.pass(MINUTES(5));
+        assert_eq!(world.cancel(), Outcome::Done);
+        world.settle();
+    };
+    always_ends(story, &ends(OrderStatus::Cancelled, "customer_request", &[Voided], Compensated));
+}
+
+#[test]
+fn a_cancellation_after_the_capture_is_handed_over_and_refunded() {
+    let story = |world: &mut World| {
+        world.unavailable.insert("AllowOrderDispatch", 3);
+        world.place("tok_approve");
+        world.settle();
+        assert_eq!(world.ready(), Outcome::Done);
+        world.settle();
+        assert_eq!(world.cancel(), Outcome::Done);
+        world.pass(MINUTES(5));
+    };
+    let expected = ends(OrderStatus::Cancelled, "customer_request", &[Refunded], HandedOver);
+    always_ends(story, &Ends { shipment: ShipmentStatus::Cancelled, refund: Some(Completed), ..expected });
+}
+
+#[test]
+fn a_cancellation_while_the_capture_is_open_waits_for_its_outcome() {
+    let story = |world: &mut World| {
+        world.place("tok_capture_silent");
+        world.settle();
+        assert_eq!(world.ready(), Outcome::Done);
+        world.settle();
+        assert_eq!(world.cancel(), Outcome::Done);
+        world.pass(MINUTES(15));
+    };
+    let expected = ends(OrderStatus::Cancelled, "customer_request", &[Refunded], HandedOver);
+    always_ends(story, &Ends { shipment: ShipmentStatus::Cancelled, refund: Some(Completed), ..expected });
+}
+
+#[test]
+fn a_refund_that_fails_needs_a_person_and_nothing_else_moves() {
+    let story = |world: &mut World| {
+        world.unavailable.insert("AllowOrderDispatch", 3);
+        world.place("tok_refund_fails");
+        world.settle();
+        assert_eq!(world.ready(), Outcome::Done);
+        world.settle();
+        assert_eq!(world.cancel(), Outcome::Done);
+        world.pass(MINUTES(5));
+    };
+    let expected = ends(OrderStatus::CancelPending, "changed my mind", &[Captured], HandedOver);
+    let stock = [(10, 0, 3), (5, 0, 1)];
+    always_ends(story, &Ends { shipment: ShipmentStatus::Ready, stock, refund: Some(NeedsAttention), ..expected });
+}
+
+#[test]
+fn a_cancellation_that_comes_after_the_dispatch_was_allowed_is_refused() {
+    let story = |world: &mut World| {
+        world.unavailable.insert("DispatchShipment", 2);
+        world.place("tok_approve");
+        world.settle();
+        assert_eq!(world.ready(), Outcome::Done);
+        world.settle();
+        assert!(matches!(world.cancel(), Outcome::Rejected { .. }), "the order has decided for the dispatch");
+        world.pass(MINUTES(5));
+    };
+    let expected = ends(OrderStatus::Shipped, "", &[Captured], Waiting);
+    let stock = [(7, 0, 0), (4, 0, 0)];
+    always_ends(story, &Ends { shipment: ShipmentStatus::Dispatched, stock, ..expected });
+}
+
+#[test]
+fn a_held_order_is_not_dispatched_until_it_is_released() {
+    let story = |world: &mut World| {
+        world.place("tok_approve");
+        world.settle();
+        assert_eq!(world.hold(), Outcome::Done);
+        assert_eq!(world.ready(), Outcome::Done);
+        world.pass(MINUTES(60));
+        assert_eq!(world.ends().shipment, ShipmentStatus::Ready);
+        assert_eq!(world.ends().fulfilment, Waiting);
+        assert_eq!(world.release_hold(), Outcome::Done);
+        world.pass(MINUTES(1));
+    };
+    let expected = ends(OrderStatus::Shipped, "", &[Captured], Waiting);
+    let stock = [(7, 0, 0), (4, 0, 0)];
+    always_ends(story, &Ends { shipment: ShipmentStatus::Dispatched, stock, ..expected });
+}
+
+#[test]
+fn a_risk_review_waits_for_a_person_and_refuses_what_nobody_looks_at() {
+    let review = |world: &mut World| {
+        world.config.risk.review_above.insert("EUR".into(), 300);
+        world.place("tok_approve");
+        world.pass(MINUTES(60));
+        assert_eq!((world.ends().fulfilment, world.ends().payments.len()), (Waiting, 0));
+    };
+    let released = |world: &mut World| {
+        review(world);
+        assert_eq!(world.release_hold(), Outcome::Done);
+        world.settle();
+    };
+    let stock = [(10, 0, 3), (5, 0, 1)];
+    let expected = ends(OrderStatus::Confirmed, "", &[Authorized], Waiting);
+    always_ends(released, &Ends { shipment: ShipmentStatus::Planned, stock, ..expected });
+    let lapsed = |world: &mut World| {
+        review(world);
+        world.pass(MINUTES(24 * 60));
+    };
+    always_ends(lapsed, &ends(OrderStatus::Rejected, "fraud", &[], Compensated));
+}
+
+#[test]
+fn a_refused_risk_releases_the_stock_and_rejects_the_order() {
+    let story = |world: &mut World| {
+        world.config.risk.refuse_above.insert("EUR".into(), 300);
+        world.place("tok_approve");
+        world.settle();
+    };
+    always_ends(story, &ends(OrderStatus::Rejected, "fraud", &[], Compensated));
+}
+
+#[test]
+fn a_hold_of_stock_that_was_lost_is_reserved_once_more() {
+    let story = |world: &mut World| {
+        world.place("tok_3ds_approve");
+        world.pass(Duration::from_secs(30));
+        world.lose_hold("a", 0);
+        world.pass(MINUTES(5));
+    };
+    let stock = [(10, 0, 3), (5, 0, 1)];
+    let expected = ends(OrderStatus::Confirmed, "", &[Authorized], Waiting);
+    always_ends(story, &Ends { shipment: ShipmentStatus::Planned, stock, ..expected });
+}
+
+#[test]
+fn a_capture_that_fails_is_tried_with_one_new_authorisation_and_the_old_hold_is_let_go() {
+    let story = |world: &mut World| {
+        world.place("tok_capture_fails_once");
+        world.settle();
+        assert_eq!(world.ready(), Outcome::Done);
+        world.pass(MINUTES(2));
+    };
+    let stock = [(7, 0, 0), (4, 0, 0)];
+    let expected = ends(OrderStatus::Shipped, "", &[Voided, Captured], Waiting);
+    always_ends(story, &Ends { shipment: ShipmentStatus::Dispatched, stock, ..expected });
+}
+
+#[test]
+fn a_capture_that_fails_again_voids_all_and_cancels() {
+    let story = |world: &mut World| {
+        world.place("tok_capture_fails");
+        world.settle();
+        assert_eq!(world.ready(), Outcome::Done);
+        world.pass(MINUTES(2));
+    };
+    let expected = ends(OrderStatus::Cancelled, "capture_failed", &[Voided, Voided], Compensated);
+    always_ends(story, &Ends { shipment: ShipmentStatus::Cancelled, ..expected });
+}
+
+#[test]
+fn a_shipment_that_the_warehouse_cancels_before_the_capture_undoes_all() {
+    let story = |world: &mut World| {
+        world.place("tok_approve");
+        world.settle();
+        assert_eq!(world.cancel_shipment(), Outcome::Done);
+        world.settle();
+    };
+    let expected = ends(OrderStatus::Cancelled, "shipment_cancelled", &[Voided], Compensated);
+    always_ends(story, &Ends { shipment: ShipmentStatus::Cancelled, ..expected });
+}
+
+#[test]
+fn a_shipment_that_the_warehouse_cancels_after_the_capture_is_refunded() {
+    let story = |world: &mut World| {
+        world.unavailable.insert("DispatchShipment", 4);
+        world.place("tok_approve");
+        world.settle();
+        assert_eq!(world.ready(), Outcome::Done);
+        world.settle();
+        assert_eq!(world.cancel_shipment(), Outcome::Done);
+        world.pass(MINUTES(5));
+    };
+    let expected = ends(OrderStatus::Cancelled, "shipment_cancelled", &[Refunded], HandedOver);
+    always_ends(story, &Ends { shipment: ShipmentStatus::Cancelled, refund: Some(Completed), ..expected });
+}
+
+#[test]
+fn a_warehouse_that_says_nothing_for_three_days_calls_a_person_and_the_saga_still_goes_on() {
+    let mut world = World::with_stock(10, 5);
+    world.place("tok_approve");
+    world.pass(MINUTES(73 * 60));
+    assert_eq!(world.ends().fulfilment, NeedsAttention);
+    assert_eq!(world.ready(), Outcome::Done);
+    world.settle();
+    assert_eq!((world.ends().fulfilment, world.ends().order), (Waiting, OrderStatus::Shipped));
+}
+
+#[test]
+fn results_that_come_three_times_change_nothing() {
+    let story = |world: &mut World| {
+        world.place("tok_duplicate_webhooks");
+        world.settle();
+        assert_eq!(world.ready(), Outcome::Done);
+        world.settle();
+    };
+    let stock = [(7, 0, 0), (4, 0, 0)];
+    let expected = ends(OrderStatus::Shipped, "", &[Captured], Waiting);
+    always_ends(story, &Ends { shipment: ShipmentStatus::Dispatched, stock, ..expected });
+}

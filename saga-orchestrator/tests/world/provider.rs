@@ -1,0 +1,119 @@
+//! A bank of the tests: what it does depends on the card's token. It keeps its own book, which no kill wipes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use domain::Timestamp;
+use domain::ids::{PaymentId, RequestId};
+use domain::payment::{Command, OpenRequest, Payment, ProviderResult, RecordProviderResult, RequestKind, ResultSource};
+
+#[derive(Debug, Default)]
+pub struct Provider {
+    woken: BTreeSet<PaymentId>,
+    /// How often each request was made, by the provider's own book.
+    pub asked: BTreeMap<RequestId, u32>,
+    /// Customers who will confirm, and when.
+    confirms: BTreeMap<PaymentId, Timestamp>,
+    /// Whether nobody is there.
+    pub down: bool,
+}
+
+impl Provider {
+    /// Somebody sent a payment command: its open requests are made of the provider.
+    pub fn wake(&mut self, payment: PaymentId) {
+        self.woken.insert(payment);
+    }
+
+    pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
+        self.confirms.values().copied().filter(|at| *at > now).min()
+    }
+
+    /// What the provider says now.
+    pub fn answers(
+        &mut self,
+        payments: &BTreeMap<PaymentId, (Payment, u64)>,
+        now: Timestamp,
+    ) -> Vec<(PaymentId, Command)> {
+        let mut answers = Vec::new();
+        let due: Vec<_> = self.confirms.iter().filter(|(_, at)| **at <= now).map(|(id, _)| *id).collect();
+        for id in due {
+            self.confirms.remove(&id);
+            self.woken.insert(id);
+        }
+        if self.down {
+            self.woken.clear();
+        }
+        for id in std::mem::take(&mut self.woken) {
+            let (payment, _) = &payments[&id];
+            for request in payment.open_requests() {
+                let asked = self.asked.entry(request.request_id).or_default();
+                *asked += 1;
+                let asked = *asked;
+                let Some(result) = self.result(id, payment, &request, asked, now) else { continue };
+                let source = ResultSource::Response;
+                let record =
+                    RecordProviderResult { request_id: request.request_id, result, provider_ref: None, source };
+                let repeats = if payment.payment_method == "tok_duplicate_webhooks" { 3 } else { 1 };
+                answers.extend(std::iter::repeat_n((id, Command::RecordProviderResult(record)), repeats));
+            }
+        }
+        answers
+    }
+
+    fn result(
+        &mut self,
+        id: PaymentId,
+        payment: &Payment,
+        request: &OpenRequest,
+        asked: u32,
+        now: Timestamp,
+    ) -> Option<ProviderResult> {
+        let token = payment.payment_method.as_str();
+        let amount = request.amount;
+        let authorized =
+            Some(ProviderResult::Authorized { amount, capture_before: now + Duration::from_secs(7 * 86_400) });
+        let no = |code: &str| code.to_owned();
+        match (request.kind, token) {
+            (RequestKind::Authorization, "tok_decline") => {
+                Some(ProviderResult::Declined { code: no("insufficient_funds") })
+            }
+            (RequestKind::Authorization, "tok_3ds_abandon" | "tok_3ds_late") if asked == 1 => {
+                Some(ProviderResult::ActionRequired { action_url: "https://bank.example/confirm".into() })
+            }
+            (RequestKind::Authorization, "tok_3ds_abandon") => None,
+            // The customer confirms at the very moment at which time runs out for him: the bank knows, we do not yet.
+            (RequestKind::Authorization, "tok_3ds_late") => None,
+            (RequestKind::Authorization, "tok_3ds_approve") if asked == 1 => {
+                self.confirms.insert(id, now + Duration::from_secs(60));
+                Some(ProviderResult::ActionRequired { action_url: "https://bank.example/confirm".into() })
+            }
+            (RequestKind::Authorization, "tok_3ds_approve") if self.confirms.contains_key(&id) => None,
+            // Charged, but the answer got lost: it is there when asked again.
+            (RequestKind::Authorization, "tok_timeout_charged") if asked == 1 => None,
+            (RequestKind::Authorization, "tok_silent") => None,
+            (RequestKind::Authorization, _) => authorized,
+            (RequestKind::Capture, "tok_capture_fails") => {
+                Some(ProviderResult::CaptureFailed { code: no("expired_card") })
+            }
+            (RequestKind::Capture, "tok_capture_fails_once") if payment.attempt_group == 0 => {
+                Some(ProviderResult::CaptureFailed { code: no("hiccup") })
+            }
+            (RequestKind::Capture, "tok_capture_silent") if asked < 3 => None,
+            (RequestKind::Capture, _) => Some(ProviderResult::Captured { amount }),
+            (RequestKind::Void, "tok_void_fails") => Some(ProviderResult::VoidFailed { code: no("not_now") }),
+            (RequestKind::Void, "tok_void_fails_once") if self.voids(payment) == 1 => {
+                Some(ProviderResult::VoidFailed { code: no("not_now") })
+            }
+            (RequestKind::Void, "tok_void_silent") => None,
+            (RequestKind::Void, _) => Some(ProviderResult::Voided),
+            (RequestKind::Refund, "tok_refund_fails") => {
+                Some(ProviderResult::RefundFailed { code: no("account_closed") })
+            }
+            (RequestKind::Refund, _) => Some(ProviderResult::Refunded { amount }),
+        }
+    }
+
+    fn voids(&self, payment: &Payment) -> usize {
+        payment.requests.values().filter(|request| request.kind == RequestKind::Void).count()
+    }
+}

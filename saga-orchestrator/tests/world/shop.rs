@@ -1,0 +1,142 @@
+//! What people do in the shop of the tests, and how things stand in the end.
+
+use domain::Command;
+use domain::ids::{CustomerId, OrderId, PaymentId, ReservationId, ShipmentId, StockId};
+use domain::money::{Currency, Money};
+use domain::order::{self, HoldReason, OrderLine, PlaceOrder, Totals};
+use domain::payment;
+use domain::quantity::Quantity;
+use domain::saga::SagaState;
+use domain::shipment;
+use domain::stock::{self, ReceiveStock};
+use saga_orchestrator::Outcome;
+use uuid::Uuid;
+
+use super::World;
+
+pub const ORDER: OrderId = OrderId(Uuid::from_u128(0x0dde));
+
+/// How things stand, in one line: `order / payments / shipment / stock a / stock b / sagas`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ends {
+    pub order: order::Status,
+    pub reason: String,
+    pub payments: Vec<payment::Status>,
+    pub shipment: shipment::Status,
+    /// On hand, reserved, committed of `a` and `b`.
+    pub stock: [(i64, i64, i64); 2],
+    pub fulfilment: SagaState,
+    pub refund: Option<SagaState>,
+}
+
+pub fn item(sku: &str) -> StockId {
+    format!("{sku}@main").parse().unwrap()
+}
+
+fn eur(amount: i64) -> Money {
+    Money::new(amount, Currency::EUR)
+}
+
+impl World {
+    /// A shop with so many pieces of `a` and of `b`.
+    pub fn with_stock(a: i64, b: i64) -> Self {
+        let mut world = Self::new();
+        for (sku, pieces) in [("a", a), ("b", b)] {
+            if let Ok(quantity) = Quantity::new(pieces) {
+                let receive = stock::Command::ReceiveStock(ReceiveStock { item: item(sku), quantity });
+                assert_eq!(world.decide(Command::Stock { id: item(sku), command: receive }), Outcome::Done);
+            }
+        }
+        world
+    }
+
+    /// An order of 2 `a`, 1 `b` and another 1 `a`, paid with this card.
+    pub fn place(&mut self, token: &str) {
+        let line = |line: u32, sku: &str, pieces: i64| OrderLine {
+            line,
+            item: item(sku),
+            name: sku.to_owned(),
+            quantity: Quantity::new(pieces).unwrap(),
+            unit_price: eur(100),
+            net: eur(100 * pieces),
+            discount_share: eur(0),
+            tax_share: eur(0),
+        };
+        let place = PlaceOrder {
+            order_id: ORDER,
+            customer_id: CustomerId(Uuid::from_u128(7)),
+            lines: vec![line(1, "a", 2), line(2, "b", 1), line(3, "a", 1)],
+            totals: Totals { subtotal: eur(400), discount: eur(0), tax: eur(0), shipping: eur(0), total: eur(400) },
+            payment_method: token.to_owned(),
+            tags: vec![],
+            expected_total: None,
+        };
+        assert_eq!(self.order(order::Command::PlaceOrder(place)), Outcome::Done);
+    }
+
+    pub fn order(&mut self, command: order::Command) -> Outcome {
+        self.decide(Command::Order { id: ORDER, command })
+    }
+
+    pub fn cancel(&mut self) -> Outcome {
+        let reason = "changed my mind".to_owned();
+        self.order(order::Command::RequestOrderCancellation(order::RequestOrderCancellation { reason }))
+    }
+
+    pub fn hold(&mut self) -> Outcome {
+        self.order(order::Command::HoldOrder(order::HoldOrder { reason: HoldReason::Other }))
+    }
+
+    pub fn release_hold(&mut self) -> Outcome {
+        self.order(order::Command::ReleaseOrderHold(order::ReleaseOrderHold {}))
+    }
+
+    pub fn shipment(&mut self, command: shipment::Command) -> Outcome {
+        self.decide(Command::Shipment { id: ShipmentId::derive(ORDER, 0), command })
+    }
+
+    pub fn ready(&mut self) -> Outcome {
+        self.shipment(shipment::Command::MarkShipmentReady(shipment::MarkShipmentReady {}))
+    }
+
+    pub fn deliver(&mut self) -> Outcome {
+        self.shipment(shipment::Command::DeliverShipment(shipment::DeliverShipment {}))
+    }
+
+    pub fn cancel_shipment(&mut self) -> Outcome {
+        let reason = "dropped".to_owned();
+        self.shipment(shipment::Command::CancelShipment(shipment::CancelShipment { order_id: ORDER, reason }))
+    }
+
+    /// Ends the hold of an item as if its time had passed and another order had wanted it.
+    pub fn lose_hold(&mut self, sku: &str, group: u32) {
+        let reservation_id = ReservationId::derive(ORDER, &item(sku), group);
+        let (order_id, reason) = (ORDER, "lost".to_owned());
+        let release = stock::ReleaseReservation { reservation_id, order_id, reason };
+        let command = stock::Command::ReleaseReservation(release);
+        assert_eq!(self.decide(Command::Stock { id: item(sku), command }), Outcome::Done);
+    }
+
+    pub fn ends(&self) -> Ends {
+        let order = &self.orders[&ORDER].0;
+        let rejected = order.rejected.map(|reason| serde_json::to_value(reason).unwrap().as_str().unwrap().to_owned());
+        let payments = (0..4).filter_map(|group| self.payments.get(&PaymentId::derive(ORDER, group)));
+        let stock = ["a", "b"].map(|sku| {
+            let stock = self.stocks.get(&item(sku)).map(|(stock, _)| stock.clone()).unwrap_or_default();
+            (stock.on_hand, stock.reserved_pieces(), stock.committed_pieces())
+        });
+        let refund = saga_orchestrator::sagas::stream("order_refund", ORDER);
+        Ends {
+            order: order.status,
+            reason: rejected.or(order.cancelled.clone()).unwrap_or_default(),
+            payments: payments.map(|(payment, _)| payment.status).collect(),
+            shipment: self
+                .shipments
+                .get(&ShipmentId::derive(ORDER, 0))
+                .map_or_else(Default::default, |(s, _)| s.status),
+            stock,
+            fulfilment: self.saga_state("order_fulfilment", ORDER),
+            refund: self.sagas.contains_key(&refund).then(|| self.saga_state("order_refund", ORDER)),
+        }
+    }
+}
