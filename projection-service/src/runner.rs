@@ -37,8 +37,16 @@ const RETRY_STOPPED: Duration = Duration::from_secs(60);
 struct Member {
     projection: Box<dyn Projection>,
     checkpoint: Checkpoint,
+    /// Its position when the session began: what is delivered again below it is not even looked up.
+    since: Position,
     /// It could not go on; it waits for the next session.
     stopped: bool,
+}
+
+impl Member {
+    fn new(projection: Box<dyn Projection>, checkpoint: Checkpoint, stopped: bool) -> Self {
+        Self { projection, checkpoint, since: checkpoint.position, stopped }
+    }
 }
 
 /// What became of a batch for one member.
@@ -139,7 +147,7 @@ impl Runner {
         let found = checkpoint::take_over(pool, self.slice, names).await?;
         let members = projections::all().into_iter().filter_map(|projection| {
             let (_, checkpoint) = found.iter().find(|(name, _)| name == projection.name())?;
-            Some(Member { projection, checkpoint: *checkpoint, stopped: false })
+            Some(Member::new(projection, *checkpoint, false))
         });
         Ok(members.collect())
     }
@@ -168,7 +176,7 @@ impl Runner {
                 for (name, (checkpoint, stopped)) in names.into_iter().zip(checkpoints) {
                     let fresh = projections::all().into_iter().find(|projection| projection.name() == name);
                     let Some(projection) = fresh else { continue };
-                    let alone = vec![Member { projection, checkpoint, stopped }];
+                    let alone = vec![Member::new(projection, checkpoint, stopped)];
                     members.extend(self.commit_alone(pool, alone, name, checkpoint, &batch).await?);
                 }
                 Ok(members)
@@ -195,7 +203,7 @@ impl Runner {
                 let what = format!("its rows are refused: {error}");
                 self.mark_stopped(name, &what);
                 let projection = projections::all().into_iter().find(|projection| projection.name() == name);
-                Ok(projection.into_iter().map(|projection| Member { projection, checkpoint, stopped: true }).collect())
+                Ok(projection.into_iter().map(|projection| Member::new(projection, checkpoint, true)).collect())
             }
             Err(ended) => Err(ended),
         }
@@ -298,8 +306,8 @@ async fn write_all(
             outcomes.push(Outcome::default());
             continue;
         }
-        let from = member.checkpoint.position;
-        let new = |event: &&Arc<RecordedEvent>| event.position > from && member.projection.takes(&event.stream);
+        let (since, from) = (member.since, member.checkpoint.position);
+        let new = |event: &&Arc<RecordedEvent>| event.position > since && member.projection.takes(&event.stream);
         let events: Vec<Arc<RecordedEvent>> = batch.events.iter().filter(new).cloned().collect();
         let applied = match events.is_empty() {
             true => Applied::default(),
@@ -322,14 +330,11 @@ async fn write_all(
 
 /// Whether Postgres refused the rows themselves; anything else is an outage and tried again as it is.
 fn is_refusal(error: &sqlx::Error) -> bool {
-    match error {
-        // Classes 22 (data), 23 (constraint), 42 (a column that is not there), 54 (too large).
-        sqlx::Error::Database(refusal) => {
-            refusal.code().is_some_and(|code| ["22", "23", "42", "54"].iter().any(|class| code.starts_with(class)))
-        }
-        sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => true,
-        _ => false,
-    }
+    // Classes 22 (data), 23 (constraint), 42 (a column that is not there), 54 (too large).
+    let classes = ["22", "23", "42", "54"];
+    let code = error.as_database_error().and_then(|refusal| refusal.code());
+    code.is_some_and(|code| classes.iter().any(|class| code.starts_with(class)))
+        || matches!(error, sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. })
 }
 
 /// Events that are applied together.

@@ -1,1 +1,53 @@
+//! The read side's edge: a file per resource, `params` for what a request says, `consistency` for how new an answer
+//! must be, `page` and `cursor` for lists.
 //!
+//! *Invariant:* an answer says the position that it reflects (`X-Position`): what is at or below is in it.
+//! *Invariant:* Postgres away means 503 with `Retry-After`, never a wrong or an empty answer.
+
+mod answer;
+mod consistency;
+mod cursor;
+mod events;
+mod orders;
+mod page;
+mod params;
+mod payments;
+mod products;
+mod projections;
+mod reports;
+mod sagas;
+mod shipments;
+mod sse;
+mod stock;
+mod streams;
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::Handle;
+
+/// All routes of the read side.
+pub fn router(handle: Handle) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(orders::list))
+        .routes(routes!(orders::show))
+        .routes(routes!(orders::timeline))
+        .routes(routes!(orders::of_customer))
+        .routes(routes!(payments::list))
+        .routes(routes!(payments::show))
+        .routes(routes!(shipments::list))
+        .routes(routes!(shipments::show))
+        .routes(routes!(stock::list))
+        .routes(routes!(stock::show))
+        .routes(routes!(stock::reservations))
+        .routes(routes!(products::list))
+        .routes(routes!(products::show))
+        .routes(routes!(sagas::list))
+        .routes(routes!(reports::sales_by_day))
+        .routes(routes!(projections::list))
+        .routes(routes!(streams::list))
+        .routes(routes!(streams::show))
+        .routes(routes!(streams::stats))
+        .routes(routes!(events::list))
+        .with_state(handle)
+}

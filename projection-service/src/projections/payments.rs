@@ -24,11 +24,12 @@ create table payments (
     id uuid primary key, order_id uuid not null, attempt_group integer, state text not null,
     outcome_unknown boolean not null, open_kind text, currency text, amount bigint not null, authorized bigint not null,
     captured bigint not null, refunded bigint not null, voided bigint not null, payment_method text not null,
-    provider_ref text, action_url text, failure_code text, placed_on date, requested_at timestamptz,
+    provider_ref text, action_url text, failure_code text, placed_on date, began_at timestamptz not null,
     capture_before timestamptz,
     stream_version bigint not null, global_position bigint not null, updated_at timestamptz not null
 ) with (fillfactor = 80);
 create index payments_by_order on payments (order_id);
+create index payments_by_time on payments (began_at, id);
 create table payments_ledger (
     entry_id uuid primary key, payment_id uuid not null, order_id uuid not null, kind text not null,
     state text not null, amount bigint, currency text, provider text, provider_ref text, request_id uuid, detail text,
@@ -40,7 +41,7 @@ create index payments_ledger_by_payment on payments_ledger (payment_id, stream_v
 
 const LOAD: &str = "
 select id, order_id, attempt_group, state, outcome_unknown, open_kind, currency, amount, authorized, captured, refunded,
-       voided, payment_method, provider_ref, action_url, failure_code, placed_on, requested_at, capture_before,
+       voided, payment_method, provider_ref, action_url, failure_code, placed_on, began_at, capture_before,
        stream_version, global_position, updated_at
 from payments where id = any($1)";
 
@@ -51,11 +52,11 @@ select * from unnest($1::uuid[], $2::uuid[], $3::integer[], $4::text[], $5::bool
     $16::text[], $17::date[], $18::timestamptz[], $19::timestamptz[], $20::bigint[], $21::bigint[], $22::timestamptz[])
 on conflict (id) do update set (order_id, attempt_group, state, outcome_unknown, open_kind, currency, amount,
     authorized, captured, refunded, voided, payment_method, provider_ref, action_url, failure_code, placed_on,
-    requested_at, capture_before, stream_version, global_position, updated_at)
+    began_at, capture_before, stream_version, global_position, updated_at)
   = (excluded.order_id, excluded.attempt_group, excluded.state, excluded.outcome_unknown, excluded.open_kind,
     excluded.currency, excluded.amount, excluded.authorized, excluded.captured, excluded.refunded, excluded.voided,
     excluded.payment_method, excluded.provider_ref, excluded.action_url, excluded.failure_code, excluded.placed_on,
-    excluded.requested_at, excluded.capture_before, excluded.stream_version, excluded.global_position,
+    excluded.began_at, excluded.capture_before, excluded.stream_version, excluded.global_position,
     excluded.updated_at)
 where p.stream_version < excluded.stream_version";
 
@@ -84,7 +85,8 @@ struct Payment {
     action_url: Option<String>,
     failure_code: Option<String>,
     placed_on: Option<NaiveDate>,
-    requested_at: Option<DateTime<Utc>>,
+    /// When its first event occurred.
+    began_at: Option<DateTime<Utc>>,
     capture_before: Option<DateTime<Utc>>,
 }
 
@@ -157,7 +159,7 @@ impl Projection for Payments {
                 action_url: row.try_get(14)?,
                 failure_code: row.try_get(15)?,
                 placed_on: row.try_get(16)?,
-                requested_at: row.try_get(17)?,
+                began_at: row.try_get(17)?,
                 capture_before: row.try_get(18)?,
             };
             if let Some(stream) = stream_named("payment", row.try_get::<Uuid, _>(0)?) {
@@ -174,6 +176,7 @@ impl Projection for Payments {
     fn fold(&mut self, event: &RecordedEvent) -> Result<(), DecodeError> {
         let decoded = Event::decode(&event.event_type, event.schema_version, event.data.get())?;
         let payment = self.payments.row(event);
+        payment.began_at.get_or_insert(event.metadata.occurred_at);
         let said = fold(payment, event, decoded);
         let provider = event.metadata.actor.strip_prefix("provider:").map(text);
         // An outcome that is unknown is one of the request that is open.
@@ -226,7 +229,7 @@ fn fold(payment: &mut Payment, event: &RecordedEvent, decoded: Event) -> Said {
             payment.attempt_group = Some(i32::try_from(e.attempt_group).unwrap_or(i32::MAX));
             (payment.currency, payment.amount) = (Some(e.amount.currency.to_string()), e.amount.amount);
             payment.payment_method = text(&e.payment_method);
-            (payment.placed_on, payment.requested_at) = (Some(e.placed_on), Some(e.at));
+            payment.placed_on = Some(e.placed_on);
             ask(payment, "requested", "authorize");
             Said { amount: Some(e.amount.amount), ..said("authorize", "requested", e.request_id.0) }
         }
@@ -270,7 +273,15 @@ fn fold(payment: &mut Payment, event: &RecordedEvent, decoded: Event) -> Said {
             let provider_ref = refer(payment, e.provider_ref);
             Said { provider_ref, amount: Some(e.amount.amount), ..said(kind, "succeeded_late", e.request_id.0) }
         }
-        later => fold_later(payment, event, later),
+        later @ (Event::CaptureRequested(_)
+        | Event::PaymentCaptured(_)
+        | Event::CaptureFailed(_)
+        | Event::VoidRequested(_)
+        | Event::PaymentVoided(_)
+        | Event::VoidFailed(_)
+        | Event::RefundRequested(_)
+        | Event::PaymentRefunded(_)
+        | Event::RefundFailed(_)) => fold_later(payment, event, later),
     }
 }
 
@@ -395,7 +406,7 @@ async fn write_payments(changed: &[(&StreamName, &Row<Payment>)], sql: &mut PgCo
         .bind(column(changed, |(_, row)| row.value.action_url.clone()))
         .bind(column(changed, |(_, row)| row.value.failure_code.clone()))
         .bind(column(changed, |(_, row)| row.value.placed_on))
-        .bind(column(changed, |(_, row)| row.value.requested_at))
+        .bind(column(changed, |(_, row)| row.value.began_at.unwrap_or(row.head.updated_at)))
         .bind(column(changed, |(_, row)| row.value.capture_before))
         .bind(column(changed, |(_, row)| row.head.version_column()))
         .bind(column(changed, |(_, row)| row.head.position_column()))

@@ -22,21 +22,22 @@ pub const NAME: &str = "shipments";
 pub const DDL: &str = "
 create table shipments (
     id uuid primary key, order_id uuid not null, status text not null, lines jsonb not null, reason text,
-    planned_at timestamptz, ready_at timestamptz, dispatched_at timestamptz, ended_at timestamptz,
+    began_at timestamptz not null, planned_at timestamptz, ready_at timestamptz, dispatched_at timestamptz, ended_at timestamptz,
     stream_version bigint not null, global_position bigint not null, updated_at timestamptz not null
 ) with (fillfactor = 80);
 create index shipments_by_order on shipments (order_id);
+create index shipments_by_time on shipments (began_at, id);
 ";
 
 const LOAD: &str = "
 select id, order_id, status, lines, reason, planned_at, ready_at, dispatched_at, ended_at, stream_version,
-       global_position, updated_at
+       global_position, updated_at, began_at
 from shipments where id = any($1)";
 
 const UPSERT: &str = "
 insert into shipments as s
 select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::jsonb[], $5::text[], $6::timestamptz[], $7::timestamptz[],
-    $8::timestamptz[], $9::timestamptz[], $10::bigint[], $11::bigint[], $12::timestamptz[])
+    $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::bigint[], $12::bigint[], $13::timestamptz[])
 on conflict (id) do update set (order_id, status, lines, reason, planned_at, ready_at, dispatched_at, ended_at,
     stream_version, global_position, updated_at)
   = (excluded.order_id, excluded.status, excluded.lines, excluded.reason, excluded.planned_at, excluded.ready_at,
@@ -49,6 +50,8 @@ struct Shipment {
     status: &'static str,
     lines: Vec<serde_json::Value>,
     reason: Option<String>,
+    /// When its first event occurred.
+    began_at: Option<DateTime<Utc>>,
     planned_at: Option<DateTime<Utc>>,
     ready_at: Option<DateTime<Utc>>,
     dispatched_at: Option<DateTime<Utc>>,
@@ -88,6 +91,7 @@ impl Projection for Shipments {
                 ready_at: row.try_get(6)?,
                 dispatched_at: row.try_get(7)?,
                 ended_at: row.try_get(8)?,
+                began_at: row.try_get(12)?,
             };
             if let Some(stream) = stream_named("shipment", row.try_get::<Uuid, _>(0)?) {
                 self.shipments.loaded(stream, head, shipment);
@@ -122,6 +126,7 @@ impl Projection for Shipments {
 }
 
 fn fold(shipment: &mut Shipment, at: DateTime<Utc>, decoded: Event) {
+    shipment.began_at.get_or_insert(at);
     let at = Some(at);
     match decoded {
         Event::ShipmentPlanned(e) => {
@@ -157,6 +162,7 @@ async fn write(changed: &[(&StreamName, &Row<Shipment>)], sql: &mut PgConnection
         .bind(column(changed, |(_, row)| row.value.status))
         .bind(column(changed, |(_, row)| Json(row.value.lines.clone())))
         .bind(column(changed, |(_, row)| row.value.reason.clone()))
+        .bind(column(changed, |(_, row)| row.value.began_at.unwrap_or(row.head.updated_at)))
         .bind(column(changed, |(_, row)| row.value.planned_at))
         .bind(column(changed, |(_, row)| row.value.ready_at))
         .bind(column(changed, |(_, row)| row.value.dispatched_at))

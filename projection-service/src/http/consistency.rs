@@ -1,0 +1,195 @@
+//! How new an answer must be: `X-Min-Position` (what a command's reply gave as `X-Commit-Position`), and how long to
+//! wait for that: `Prefer: wait=N` (RFC 7240 §4.3).
+
+use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use axum::http::HeaderMap;
+use axum::http::request::Parts;
+use event_store::Position;
+use serde::de::DeserializeOwned;
+use service_kit::Problem;
+use sqlx::postgres::{PgArguments, PgPool};
+use sqlx::query::QueryScalar;
+use sqlx::types::Json;
+use sqlx::{Postgres, query_scalar};
+use tokio::time::Instant;
+use utoipa::IntoParams;
+
+use super::answer::no_answer;
+use crate::Handle;
+
+/// How long is waited for a position where the client does not say: a batch takes milliseconds.
+const USUAL_WAIT: Duration = Duration::from_secs(2);
+/// The longest wait, below the edge's time-out for a whole request (`service_kit::limits`).
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// The headers of a query.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(dead_code, reason = "describes the headers in the OpenAPI document; `Consistency` reads them")]
+pub struct ConsistencyHeaders {
+    /// Answer with nothing older than this position: what a command's reply gave as `X-Commit-Position`.
+    #[param(rename = "X-Min-Position")]
+    min_position: Option<String>,
+    /// `wait=N`: wait up to N seconds (at most 30).
+    #[param(rename = "Prefer", example = "wait=10")]
+    prefer: Option<String>,
+}
+
+/// What a request says about how new its answer must be.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Consistency {
+    min_position: Option<Position>,
+    wait: Option<Duration>,
+}
+
+impl<S: Sync> FromRequestParts<S> for Consistency {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let min_position = match header(&parts.headers, "x-min-position") {
+            Some(text) => Some(text.trim_matches('"').parse().map_err(|_| {
+                Problem::invalid("`X-Min-Position` is not a position")
+                    .field("header:X-Min-Position", "give the `X-Commit-Position` of a command's reply as it is")
+            })?),
+            None => None,
+        };
+        Ok(Self { min_position, wait: wait(&parts.headers)? })
+    }
+}
+
+fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    // What is not even text is as wrong as a text that is no position.
+    headers.get(name).map(|value| value.to_str().unwrap_or("?"))
+}
+
+fn wait(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
+    for value in headers.get_all("prefer") {
+        for preference in value.to_str().unwrap_or_default().split([',', ';']) {
+            let Some((name, seconds)) = preference.split_once('=') else { continue };
+            if !name.trim().eq_ignore_ascii_case("wait") {
+                continue; // A preference that we do not know is to be ignored (RFC 7240 §2).
+            }
+            let seconds: u64 = seconds.trim().trim_matches('"').parse().map_err(|_| {
+                Problem::invalid("`Prefer: wait` is not a number of seconds")
+                    .field("header:Prefer", "such as `wait=10`")
+            })?;
+            return Ok(Some(Duration::from_secs(seconds).min(LONGEST_WAIT)));
+        }
+    }
+    Ok(None)
+}
+
+impl Consistency {
+    /// Until when the client waits; without `Prefer: wait` not at all.
+    pub fn deadline(&self) -> Instant {
+        Instant::now() + self.wait.unwrap_or_default()
+    }
+
+    /// The seconds of an applied `Prefer: wait`.
+    pub fn waited_s(&self) -> Option<u64> {
+        self.wait.map(|wait| wait.as_secs())
+    }
+
+    /// Waits until the read models are as new as asked for, and hands out what answers from them. The position is
+    /// taken before the query: its rows are that new or newer.
+    ///
+    /// # Errors
+    /// 503 with `Retry-After`: not there in time, or Postgres is not there.
+    pub async fn reader(&self, handle: &Handle, of: &'static [&'static str]) -> Result<Reader, Problem> {
+        if let Some(position) = self.min_position {
+            let deadline = Instant::now() + self.wait.unwrap_or(USUAL_WAIT);
+            if !handle.progress.reached(of, position, deadline).await {
+                let now = handle.progress.position(of);
+                let detail = format!("the read models are at position {now}, not yet at {position}");
+                return Err(Problem::unavailable(detail, 1));
+            }
+        }
+        Reader::new(handle, of)
+    }
+
+    /// The seconds waited where a position was asked for.
+    pub fn applied_s(&self) -> Option<u64> {
+        self.min_position.and(self.waited_s())
+    }
+}
+
+/// What answers queries.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    pool: PgPool,
+    /// Rows reflect this position, or a later one.
+    pub position: Position,
+}
+
+/// A query whose rows are JSON objects, as Postgres builds them.
+pub type JsonQuery<'q, T> = QueryScalar<'q, Postgres, Json<T>, PgArguments>;
+
+/// A query that gives one JSON column.
+pub fn json<'q, T>(sql: &'static str) -> JsonQuery<'q, T>
+where
+    T: DeserializeOwned + Send + Unpin + 'static,
+{
+    query_scalar(sql)
+}
+
+impl Reader {
+    /// # Errors
+    /// 503: Postgres, or its tables, are not there yet.
+    pub fn new(handle: &Handle, of: &[&str]) -> Result<Self, Problem> {
+        let pool = handle.database.reader().map_err(|error| no_answer(&error))?;
+        match pool.filter(|_| handle.progress.is_ready()) {
+            Some(pool) => Ok(Self { pool, position: handle.progress.position(of) }),
+            None => {
+                let error = handle.progress.statuses().into_iter().find_map(|status| status.last_error);
+                let error = error.map(|error| format!(" ({error})")).unwrap_or_default();
+                Err(Problem::unavailable(format_args!("the read models are starting; commands are taken{error}"), 1))
+            }
+        }
+    }
+
+    /// The rows of a list. Its plan is made for its filters: a plan for any filters would scan where it should look up.
+    ///
+    /// # Errors
+    /// 503.
+    pub async fn list<T: DeserializeOwned + Send + Unpin + 'static>(
+        &self,
+        query: JsonQuery<'_, T>,
+    ) -> Result<Vec<T>, Problem> {
+        let rows = query.persistent(false).fetch_all(&self.pool).await.map_err(|error| no_answer(&error))?;
+        Ok(rows.into_iter().map(|Json(row)| row).collect())
+    }
+
+    /// One row, by its key.
+    ///
+    /// # Errors
+    /// 503.
+    pub async fn one<T: DeserializeOwned + Send + Unpin + 'static>(
+        &self,
+        query: JsonQuery<'_, T>,
+    ) -> Result<Option<T>, Problem> {
+        let row = query.fetch_optional(&self.pool).await.map_err(|error| no_answer(&error))?;
+        Ok(row.map(|Json(row)| row))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waits(prefer: &str) -> Result<Option<Duration>, Problem> {
+        let mut headers = HeaderMap::new();
+        headers.insert("prefer", prefer.parse().unwrap());
+        wait(&headers)
+    }
+
+    #[test]
+    fn a_wait_is_bounded_and_found_among_other_preferences() {
+        assert_eq!(waits("wait=10").unwrap(), Some(Duration::from_secs(10)));
+        assert_eq!(waits("respond-async, Wait=5").unwrap(), Some(Duration::from_secs(5)));
+        assert_eq!(waits("wait=100000").unwrap(), Some(LONGEST_WAIT));
+        assert_eq!(waits("return=minimal").unwrap(), None);
+        assert_eq!(waits("wait=soon").unwrap_err().errors[0].field, "header:Prefer");
+    }
+}

@@ -1,0 +1,192 @@
+//! What a request says in its path, query and headers, each refused by name where it is not what it should be.
+
+use std::fmt::Display;
+use std::str::FromStr;
+use std::time::Duration;
+
+use axum::extract::{FromRequestParts, Query, RawPathParams};
+use axum::http::request::Parts;
+use service_kit::Problem;
+
+/// The query of a request: each parameter at most once.
+#[derive(Debug, Default)]
+pub struct Params(Vec<(String, String)>);
+
+impl<S: Sync> FromRequestParts<S> for Params {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
+            .map_err(|error| Problem::invalid("the query cannot be read").field("query:", error.body_text()))?;
+        let pairs = pairs.0;
+        for (index, (name, _)) in pairs.iter().enumerate() {
+            if pairs[..index].iter().any(|(earlier, _)| earlier == name) {
+                return Err(refuse(name, "it is given more than once"));
+            }
+        }
+        Ok(Self(pairs))
+    }
+}
+
+fn refuse(name: &str, message: impl Display) -> Problem {
+    Problem::invalid(format_args!("the query parameter `{name}` is not valid")).field(format!("query:{name}"), message)
+}
+
+impl Params {
+    /// Refuses what is not among `known`: a filter that is misspelt must not silently give everything.
+    pub fn only(&self, known: &[&str]) -> Result<(), Problem> {
+        match self.0.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+            Some((name, _)) => {
+                Err(refuse(name, format_args!("there is no such parameter; there are: {}", known.join(", "))))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// A parameter as it was written.
+    pub fn raw(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(named, _)| named == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A parameter, if it is given and valid.
+    pub fn get<T: FromStr<Err: Display>>(&self, name: &str) -> Result<Option<T>, Problem> {
+        self.raw(name).map(|value| value.parse().map_err(|error| refuse(name, error))).transpose()
+    }
+
+    /// A text of 1 to `most` characters, as Postgres can compare it.
+    pub fn text(&self, name: &str, most: usize) -> Result<Option<String>, Problem> {
+        match self.raw(name) {
+            Some(text) if text.is_empty() || text.chars().count() > most || text.contains('\0') => {
+                Err(refuse(name, format_args!("it has 1 to {most} characters")))
+            }
+            text => Ok(text.map(str::to_owned)),
+        }
+    }
+
+    /// One of a few words.
+    pub fn one_of(&self, name: &str, words: &[&str]) -> Result<Option<String>, Problem> {
+        match self.raw(name) {
+            Some(word) if !words.contains(&word) => {
+                Err(refuse(name, format_args!("it is one of {}, not `{word}`", words.join(", "))))
+            }
+            word => Ok(word.map(str::to_owned)),
+        }
+    }
+
+    /// A time span such as `90s`, `5m`, `2h`, `1d`.
+    pub fn duration(&self, name: &str) -> Result<Option<Duration>, Problem> {
+        self.raw(name)
+            .map(|text| duration(text).ok_or_else(|| refuse(name, "it is a time span such as 90s, 5m, 2h or 1d")))
+            .transpose()
+    }
+
+    /// A moment such as `2026-11-21T10:00:00Z`, or a day (its begin).
+    pub fn moment(&self, name: &str) -> Result<Option<chrono::DateTime<chrono::Utc>>, Problem> {
+        self.raw(name)
+            .map(|text| {
+                moment(text).ok_or_else(|| refuse(name, "it is a moment such as 2026-11-21T10:00:00Z, or a day"))
+            })
+            .transpose()
+    }
+
+    /// How many items a list may have: 1 to `most`, `usual` where nothing is said.
+    pub fn limit(&self, usual: usize, most: usize) -> Result<usize, Problem> {
+        match self.get::<usize>("limit")? {
+            Some(limit) if limit == 0 || limit > most => {
+                Err(refuse("limit", format_args!("it is a whole number from 1 to {most}, not {limit}")))
+            }
+            limit => Ok(limit.unwrap_or(usual)),
+        }
+    }
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    // A hundred years, so that it can be taken from any moment.
+    let seconds = number.parse::<u64>().ok()?.checked_mul(seconds).filter(|seconds| *seconds <= 3_155_760_000)?;
+    Some(Duration::from_secs(seconds))
+}
+
+fn moment(text: &str) -> Option<chrono::DateTime<chrono::Utc>> {
+    let whole = text.parse::<chrono::DateTime<chrono::Utc>>().ok();
+    let day = || Some(text.parse::<chrono::NaiveDate>().ok()?.and_hms_opt(0, 0, 0)?.and_utc());
+    // Postgres' own range is narrower than chrono's.
+    whole.or_else(day).filter(|moment| (0..=9_999).contains(&chrono::Datelike::year(moment)))
+}
+
+/// The names in a path, decoded.
+#[derive(Debug)]
+pub struct Names(Vec<(String, String)>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Names {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let params = RawPathParams::from_request_parts(parts, state)
+            .await
+            .map_err(|error| Problem::invalid("the path cannot be read").field("path:", error.body_text()))?;
+        Ok(Self(params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()))
+    }
+}
+
+impl Names {
+    /// A name in the path.
+    pub fn get<T: FromStr<Err: Display>>(&self, name: &str) -> Result<T, Problem> {
+        let value = self.raw(name);
+        value.parse().map_err(|error| {
+            Problem::invalid(format_args!("`{value}` in the path is not valid")).field(format!("path:{name}"), error)
+        })
+    }
+
+    /// A name in the path as it was written.
+    pub fn raw(&self, name: &str) -> &str {
+        self.0.iter().find(|(named, _)| named == name).map_or("", |(_, value)| value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn params(query: &str) -> Params {
+        let uri = format!("/?{query}").parse().unwrap();
+        Params(Query::<Vec<(String, String)>>::try_from_uri(&uri).unwrap().0)
+    }
+
+    #[test]
+    fn a_limit_is_1_to_its_most() {
+        assert_eq!(params("limit=200").limit(50, 200).unwrap(), 200);
+        for wrong in ["limit=0", "limit=201", "limit=-1", "limit=x", "limit="] {
+            assert_eq!(params(wrong).limit(50, 200).unwrap_err().errors[0].field, "query:limit", "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_parameter_is_refused_by_name() {
+        assert_eq!(params("stauts=x").only(&["status"]).unwrap_err().errors[0].field, "query:stauts");
+    }
+
+    #[test]
+    fn a_time_span_has_a_unit() {
+        assert_eq!(duration("5m"), Some(Duration::from_secs(300)));
+        for wrong in ["5", "m", "", "5w", "-5m", "99999999999999999999d", "3155760001s"] {
+            assert_eq!(duration(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_moment_is_whole_or_a_day() {
+        assert_eq!(moment("2026-11-21"), moment("2026-11-21T00:00:00Z"));
+        assert_eq!(moment("2026-11-21T01:00:00+01:00"), moment("2026-11-21"));
+        for wrong in ["yesterday", "2026-13-01", "-262000-01-01", ""] {
+            assert_eq!(moment(wrong), None, "{wrong}");
+        }
+    }
+}

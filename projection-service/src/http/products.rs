@@ -1,0 +1,89 @@
+//! `GET /v1/products`, `/v1/products/{sku}`.
+
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use domain::ids::Sku;
+use serde::{Deserialize, Serialize};
+use service_kit::Problem;
+use utoipa::ToSchema;
+
+use super::answer::{Answer, Money, Refusals, RefusalsOfOne};
+use super::consistency::{Consistency, ConsistencyHeaders, json};
+use super::cursor;
+use super::page::{MOST, Page, USUAL, look_up};
+use super::params::{Names, Params};
+use crate::Handle;
+use crate::projections::products;
+
+const STATUSES: &[&str] = &["created", "active", "discontinued"];
+
+const LIST: &str = "
+select row_to_json(t) from (
+  select p.sku, p.name, json_build_object('amount', p.price, 'currency', p.currency) as price, p.status, p.created_at,
+    p.stream_version as version, p.updated_at
+  from products p where p.sku > $1 and ($2::text is null or p.status = $2)
+  order by p.sku limit $3) t";
+
+const SHOW: &str = "
+select row_to_json(t) from (
+  select p.sku, p.name, json_build_object('amount', p.price, 'currency', p.currency) as price, p.status, p.created_at,
+    p.stream_version as version, p.updated_at
+  from products p where p.sku = $1) t";
+
+/// A product.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Product {
+    /// Its name.
+    pub sku: String,
+    /// What people read.
+    pub name: String,
+    /// Net price of one piece.
+    pub price: Money,
+    /// `created` (not yet orderable), `active`, `discontinued`.
+    pub status: String,
+    /// When it came into the catalogue.
+    pub created_at: Option<DateTime<Utc>>,
+    /// The version of its stream.
+    pub version: u64,
+    /// When it last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// Products, by SKU.
+#[utoipa::path(get, path = "/v1/products", tag = "products", operation_id = "listProducts",
+    params(ConsistencyHeaders, ("status" = Option<String>, Query, description = "One of the status words"),
+        ("limit" = Option<u32>, Query, description = "1 to 200"), ("cursor" = Option<String>, Query)),
+    responses((status = 200, body = Page<Product>), Refusals))]
+pub async fn list(
+    State(handle): State<Handle>,
+    params: Params,
+    consistency: Consistency,
+) -> Result<Answer<Page<Product>>, Problem> {
+    params.only(&["status", "limit", "cursor"])?;
+    let limit = params.limit(USUAL, MOST)?;
+    let after = cursor::decode::<String, String>(&params, "products")?.map(|(sku, _)| sku).unwrap_or_default();
+    let query = json::<Product>(LIST).bind(after).bind(params.one_of("status", STATUSES)?).bind(look_up(limit));
+    let reader = consistency.reader(&handle, &[products::NAME]).await?;
+    let found = reader.list(query).await?;
+    let key = |product: &Product| [product.sku.clone(), String::new()];
+    let page = Page::of(found, limit, |product| cursor::encode("products", &key(product)));
+    Ok(Answer::at(reader.position, page).waited(consistency.applied_s()))
+}
+
+/// A product.
+#[utoipa::path(get, path = "/v1/products/{sku}", tag = "products", operation_id = "showProduct",
+    params(("sku" = String, Path), ConsistencyHeaders), responses((status = 200, body = Product), RefusalsOfOne))]
+pub async fn show(
+    State(handle): State<Handle>,
+    names: Names,
+    params: Params,
+    consistency: Consistency,
+) -> Result<Answer<Product>, Problem> {
+    params.only(&[])?;
+    let sku: Sku = names.get("sku")?;
+    let reader = consistency.reader(&handle, &[products::NAME]).await?;
+    let product = reader.one(json::<Product>(SHOW).bind(sku.as_str())).await?;
+    let product = product.ok_or_else(|| Problem::not_found(format_args!("there is no product `{sku}`")))?;
+    let version = product.version;
+    Ok(Answer::at(reader.position, product).version(version).waited(consistency.applied_s()))
+}

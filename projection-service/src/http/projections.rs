@@ -1,0 +1,68 @@
+//! `GET /v1/projections`: how far the read models are. Answered from memory, also while Postgres is away.
+
+use axum::extract::State;
+use serde::Serialize;
+use service_kit::Problem;
+use utoipa::ToSchema;
+
+use super::answer::{Answer, Refusals};
+use super::params::Params;
+use crate::{Handle, State as Doing};
+
+/// How a read model stands.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Projection {
+    /// Its name.
+    pub name: &'static str,
+    /// Everything at or below is in its rows.
+    pub position: u64,
+    /// The last position of the log.
+    pub head: u64,
+    /// How far it is behind, in positions: at most so many events.
+    pub lag_events: u64,
+    /// How far it is behind: the age of the last event applied; 0 where nothing is behind it.
+    pub lag_s: f64,
+    /// What it is doing.
+    pub state: Doing,
+    /// The last thing that did not work, until it works again.
+    pub last_error: Option<String>,
+    /// Events folded since the start.
+    pub folded: u64,
+    /// Events of unknown types, moved past since the start.
+    pub skipped: u64,
+}
+
+/// All read models.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Projections {
+    /// The read models.
+    pub items: Vec<Projection>,
+    /// Always false: there are few.
+    pub has_more: bool,
+}
+
+/// How far the read models are.
+#[utoipa::path(get, path = "/v1/projections", tag = "operations", operation_id = "listProjections",
+    responses((status = 200, body = Projections), Refusals))]
+pub async fn list(State(handle): State<Handle>, params: Params) -> Result<Answer<Projections>, Problem> {
+    params.only(&[])?;
+    let (head, now) = (*handle.store.head().borrow(), handle.clock.now());
+    let statuses = handle.progress.statuses();
+    let position = statuses.iter().map(|status| status.position).min().unwrap_or_default();
+    let items = statuses.into_iter().map(|status| {
+        let lag_events = head.0.saturating_sub(status.position.0);
+        let age = status.occurred_at.filter(|_| lag_events > 0).and_then(|at| (now - at).to_std().ok());
+        Projection {
+            name: status.name,
+            position: status.position.0,
+            head: head.0,
+            lag_events,
+            lag_s: age.unwrap_or_default().as_secs_f64(),
+            state: status.state,
+            last_error: status.last_error,
+            folded: status.folded,
+            skipped: status.skipped,
+        }
+    });
+    Ok(Answer::at(position, Projections { items: items.collect(), has_more: false }))
+}

@@ -1,0 +1,81 @@
+//! `GET /v1/reports/sales-by-day`.
+
+use axum::extract::State;
+use chrono::NaiveDate;
+use serde::{Deserialize, Serialize};
+use service_kit::Problem;
+use utoipa::ToSchema;
+
+use super::answer::{Answer, Refusals};
+use super::consistency::{Consistency, ConsistencyHeaders, json};
+use super::cursor;
+use super::page::{MOST, Page, look_up};
+use super::params::Params;
+use crate::Handle;
+use crate::projections::sales_by_day as sales;
+
+const LIST: &str = "
+select row_to_json(t) from (
+  select s.day, s.currency, s.orders, s.units, s.gross, s.discounts, s.tax, s.shipping, s.captured, s.refunded,
+    s.captured - s.refunded as net, s.cancelled
+  from sales_by_day s
+  where (s.day, s.currency) < (coalesce($1, 'infinity'::date), $2)
+    and ($3::date is null or s.day >= $3) and ($4::date is null or s.day <= $4)
+  order by s.day desc, s.currency desc limit $5) t";
+
+/// The sales of a UTC day in a currency, by the day on which the orders were placed. Amounts in minor units.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct SalesOfDay {
+    /// The UTC day.
+    pub day: NaiveDate,
+    /// ISO 4217.
+    pub currency: String,
+    /// Orders placed.
+    pub orders: i64,
+    /// Pieces ordered.
+    pub units: i64,
+    /// Net value of the lines.
+    pub gross: i64,
+    /// What was taken off.
+    pub discounts: i64,
+    /// Tax.
+    pub tax: i64,
+    /// Net shipping.
+    pub shipping: i64,
+    /// Money taken.
+    pub captured: i64,
+    /// Money given back.
+    pub refunded: i64,
+    /// `captured` − `refunded`.
+    pub net: i64,
+    /// Orders that were cancelled or rejected.
+    pub cancelled: i64,
+}
+
+/// Sales by day, newest first.
+#[utoipa::path(get, path = "/v1/reports/sales-by-day", tag = "reports", operation_id = "salesByDay",
+    params(ConsistencyHeaders, ("from" = Option<NaiveDate>, Query, description = "The first day"),
+        ("to" = Option<NaiveDate>, Query, description = "The last day"),
+        ("limit" = Option<u32>, Query, description = "1 to 200"), ("cursor" = Option<String>, Query)),
+    responses((status = 200, body = Page<SalesOfDay>), Refusals))]
+pub async fn sales_by_day(
+    State(handle): State<Handle>,
+    params: Params,
+    consistency: Consistency,
+) -> Result<Answer<Page<SalesOfDay>>, Problem> {
+    params.only(&["from", "to", "limit", "cursor"])?;
+    let limit = params.limit(MOST, MOST)?;
+    let (day, currency) = cursor::decode::<NaiveDate, String>(&params, "sales-by-day")?.unzip();
+    let bound = |name| params.moment(name).map(|moment| moment.map(|moment| moment.date_naive()));
+    let query = json::<SalesOfDay>(LIST)
+        .bind(day)
+        .bind(currency.unwrap_or_default())
+        .bind(bound("from")?)
+        .bind(bound("to")?)
+        .bind(look_up(limit));
+    let reader = consistency.reader(&handle, &[sales::NAME]).await?;
+    let found = reader.list(query).await?;
+    let key = |sales: &SalesOfDay| [sales.day.to_string(), sales.currency.clone()];
+    let page = Page::of(found, limit, |sales| cursor::encode("sales-by-day", &key(sales)));
+    Ok(Answer::at(reader.position, page).waited(consistency.applied_s()))
+}

@@ -1,0 +1,109 @@
+//! `GET /v1/shipments`, `/v1/shipments/{id}`.
+
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use service_kit::Problem;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::answer::{Answer, Refusals, RefusalsOfOne};
+use super::consistency::{Consistency, ConsistencyHeaders, json};
+use super::cursor;
+use super::page::{MOST, Page, USUAL, look_up};
+use super::params::{Names, Params};
+use crate::Handle;
+use crate::projections::shipments;
+
+/// The words of the fulfilment axis (domain.md §1).
+const STATUSES: &[&str] = &["planned", "ready", "dispatched", "delivered", "lost", "cancelled"];
+
+const LIST: &str = "
+select row_to_json(t) from (
+  select s.id, s.order_id, s.status, s.lines, s.reason, s.began_at, s.planned_at, s.ready_at, s.dispatched_at,
+    s.ended_at, s.stream_version as version, s.updated_at
+  from shipments s
+  where (s.began_at, s.id) < (coalesce($1, 'infinity'::timestamptz), coalesce($2, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid))
+    and ($3::uuid is null or s.order_id = $3) and ($4::text is null or s.status = $4)
+  order by s.began_at desc, s.id desc limit $5) t";
+
+const SHOW: &str = "
+select row_to_json(t) from (
+  select s.id, s.order_id, s.status, s.lines, s.reason, s.began_at, s.planned_at, s.ready_at, s.dispatched_at,
+    s.ended_at, s.stream_version as version, s.updated_at
+  from shipments s where s.id = $1) t";
+
+/// A shipment.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[allow(missing_docs, reason = "the names say it; the others say more")]
+pub struct Shipment {
+    pub id: Uuid,
+    pub order_id: Uuid,
+    /// `planned, ready, dispatched, delivered, lost, cancelled`.
+    pub status: String,
+    pub lines: Vec<ShipmentLine>,
+    /// Why it was lost or cancelled.
+    pub reason: Option<String>,
+    pub began_at: DateTime<Utc>,
+    pub planned_at: Option<DateTime<Utc>>,
+    pub ready_at: Option<DateTime<Utc>>,
+    pub dispatched_at: Option<DateTime<Utc>>,
+    /// When it was delivered, lost or cancelled.
+    pub ended_at: Option<DateTime<Utc>>,
+    pub version: u64,
+    pub updated_at: DateTime<Utc>,
+}
+
+/// What to pack.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct ShipmentLine {
+    pub sku: String,
+    pub location: String,
+    pub quantity: i64,
+}
+
+/// Shipments, newest first.
+#[utoipa::path(get, path = "/v1/shipments", tag = "shipments", operation_id = "listShipments",
+    params(ConsistencyHeaders, ("order_id" = Option<Uuid>, Query),
+        ("status" = Option<String>, Query, description = "One of the status words"),
+        ("limit" = Option<u32>, Query, description = "1 to 200"), ("cursor" = Option<String>, Query)),
+    responses((status = 200, body = Page<Shipment>), Refusals))]
+pub async fn list(
+    State(handle): State<Handle>,
+    params: Params,
+    consistency: Consistency,
+) -> Result<Answer<Page<Shipment>>, Problem> {
+    params.only(&["order_id", "status", "limit", "cursor"])?;
+    let limit = params.limit(USUAL, MOST)?;
+    let (began_at, id) = cursor::decode::<DateTime<Utc>, Uuid>(&params, "shipments")?.unzip();
+    let query = json::<Shipment>(LIST)
+        .bind(began_at)
+        .bind(id)
+        .bind(params.get::<Uuid>("order_id")?)
+        .bind(params.one_of("status", STATUSES)?)
+        .bind(look_up(limit));
+    let reader = consistency.reader(&handle, &[shipments::NAME]).await?;
+    let found = reader.list(query).await?;
+    let key = |shipment: &Shipment| [shipment.began_at.to_rfc3339(), shipment.id.to_string()];
+    let page = Page::of(found, limit, |shipment| cursor::encode("shipments", &key(shipment)));
+    Ok(Answer::at(reader.position, page).waited(consistency.applied_s()))
+}
+
+/// A shipment.
+#[utoipa::path(get, path = "/v1/shipments/{id}", tag = "shipments", operation_id = "showShipment",
+    params(("id" = Uuid, Path), ConsistencyHeaders), responses((status = 200, body = Shipment), RefusalsOfOne))]
+pub async fn show(
+    State(handle): State<Handle>,
+    names: Names,
+    params: Params,
+    consistency: Consistency,
+) -> Result<Answer<Shipment>, Problem> {
+    params.only(&[])?;
+    let id: Uuid = names.get("id")?;
+    let reader = consistency.reader(&handle, &[shipments::NAME]).await?;
+    let shipment = reader.one(json::<Shipment>(SHOW).bind(id)).await?;
+    let shipment = shipment.ok_or_else(|| Problem::not_found(format_args!("there is no shipment `{id}`")))?;
+    let version = shipment.version;
+    Ok(Answer::at(reader.position, shipment).version(version).waited(consistency.applied_s()))
+}

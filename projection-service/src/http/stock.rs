@@ -1,0 +1,190 @@
+//! `GET /v1/stock`, `/v1/stock/{sku}/{location}`, `/v1/reservations`.
+
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use domain::ids::{Location, Sku};
+use serde::{Deserialize, Serialize};
+use service_kit::Problem;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::answer::{Answer, Refusals, RefusalsOfOne};
+use super::consistency::{Consistency, ConsistencyHeaders, json};
+use super::cursor;
+use super::page::{MOST, Page, USUAL, look_up};
+use super::params::{Names, Params};
+use crate::Handle;
+use crate::projections::stock;
+
+/// At or below so many available pieces an item is low, until items have a threshold of their own.
+const LOW_STOCK: i64 = 5;
+/// The states of a reservation (domain.md §1, StockItem).
+const STATES: &[&str] = &["reserved", "committed", "released", "expired", "shipped"];
+
+const LIST: &str = "
+select row_to_json(t) from (
+  select s.sku, s.location, s.on_hand, s.reserved, s.committed, s.available, s.available <= $6 as low_stock, s.received,
+    s.adjusted, s.shipped, s.restocked, s.stream_version as version, s.updated_at
+  from stock_levels s
+  where (s.sku, s.location) > ($1, $2) and ($3::text is null or s.sku = $3) and ($4::text is null or s.location = $4)
+    and ($5::bigint is null or s.available <= $5)
+  order by s.sku, s.location limit $7) t";
+
+const SHOW: &str = "
+select row_to_json(t) from (
+  select s.sku, s.location, s.on_hand, s.reserved, s.committed, s.available, s.available <= $3 as low_stock, s.received,
+    s.adjusted, s.shipped, s.restocked, s.stream_version as version, s.updated_at
+  from stock_levels s where s.sku = $1 and s.location = $2) t";
+
+const RESERVATIONS: &str = "
+select row_to_json(t) from (
+  select r.reservation_id, r.order_id, r.sku, r.location, r.quantity, r.state, r.expires_at, r.ended_at, r.reason,
+    r.updated_at
+  from reservations r
+  where r.reservation_id > coalesce($1, '00000000-0000-0000-0000-000000000000'::uuid)
+    and ($2::uuid is null or r.order_id = $2) and ($3::text is null or r.sku = $3)
+    and ($4::text is null or r.location = $4) and ($5::text is null or r.state = $5)
+    and ($6::timestamptz is null or (r.state = 'reserved' and r.expires_at < $6))
+  order by r.reservation_id limit $7) t";
+
+/// What there is of an item at a place, in pieces.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct StockLevel {
+    /// What.
+    pub sku: String,
+    /// Where.
+    pub location: String,
+    /// In the house.
+    pub on_hand: i64,
+    /// Of these, held for orders that are not confirmed yet.
+    pub reserved: i64,
+    /// Of these, held for orders that are.
+    pub committed: i64,
+    /// Free to be ordered.
+    pub available: i64,
+    /// Whether few are free.
+    pub low_stock: bool,
+    /// All that ever came in.
+    pub received: i64,
+    /// The sum of all corrections.
+    pub adjusted: i64,
+    /// All that ever left.
+    pub shipped: i64,
+    /// All that ever came back.
+    pub restocked: i64,
+    /// The version of the item's stream.
+    pub version: u64,
+    /// When it last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// A hold of an order on an item.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Reservation {
+    /// Its id.
+    pub reservation_id: Uuid,
+    /// For whom.
+    pub order_id: Uuid,
+    /// What.
+    pub sku: String,
+    /// Where.
+    pub location: String,
+    /// How many pieces; 0: it was given up before it came.
+    pub quantity: i64,
+    /// `reserved, committed, released, expired, shipped`.
+    pub state: String,
+    /// When it lapses, while it is `reserved`.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// Why it was released.
+    pub reason: Option<String>,
+    /// When it last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// Stock levels, by SKU and location.
+#[utoipa::path(get, path = "/v1/stock", tag = "stock", operation_id = "listStock",
+    params(ConsistencyHeaders, ("sku" = Option<String>, Query), ("location" = Option<String>, Query),
+        ("low" = Option<String>, Query, description = "`true`, or the most pieces that may be free"),
+        ("limit" = Option<u32>, Query, description = "1 to 200"), ("cursor" = Option<String>, Query)),
+    responses((status = 200, body = Page<StockLevel>), Refusals))]
+pub async fn list(
+    State(handle): State<Handle>,
+    params: Params,
+    consistency: Consistency,
+) -> Result<Answer<Page<StockLevel>>, Problem> {
+    params.only(&["sku", "location", "low", "limit", "cursor"])?;
+    let limit = params.limit(USUAL, MOST)?;
+    let (sku, location) = cursor::decode::<String, String>(&params, "stock")?.unzip();
+    let low = match params.raw("low") {
+        Some("true") => Some(LOW_STOCK),
+        Some("false") | None => None,
+        Some(_) => params.get::<i64>("low")?,
+    };
+    let query = json::<StockLevel>(LIST)
+        .bind(sku.unwrap_or_default())
+        .bind(location.unwrap_or_default())
+        .bind(params.get::<Sku>("sku")?.map(String::from))
+        .bind(params.get::<Location>("location")?.map(String::from))
+        .bind(low)
+        .bind(LOW_STOCK)
+        .bind(look_up(limit));
+    let reader = consistency.reader(&handle, &[stock::NAME]).await?;
+    let found = reader.list(query).await?;
+    let key = |level: &StockLevel| [level.sku.clone(), level.location.clone()];
+    let page = Page::of(found, limit, |level| cursor::encode("stock", &key(level)));
+    Ok(Answer::at(reader.position, page).waited(consistency.applied_s()))
+}
+
+/// What there is of an item at a place.
+#[utoipa::path(get, path = "/v1/stock/{sku}/{location}", tag = "stock", operation_id = "showStock",
+    params(("sku" = String, Path), ("location" = String, Path), ConsistencyHeaders),
+    responses((status = 200, body = StockLevel), RefusalsOfOne))]
+pub async fn show(
+    State(handle): State<Handle>,
+    names: Names,
+    params: Params,
+    consistency: Consistency,
+) -> Result<Answer<StockLevel>, Problem> {
+    params.only(&[])?;
+    let (sku, location): (Sku, Location) = (names.get("sku")?, names.get("location")?);
+    let reader = consistency.reader(&handle, &[stock::NAME]).await?;
+    let query = json::<StockLevel>(SHOW).bind(sku.as_str()).bind(location.as_str()).bind(LOW_STOCK);
+    let level = reader.one(query).await?;
+    let missing = || Problem::not_found(format_args!("there has never been any `{sku}` at `{location}`"));
+    let level = level.ok_or_else(missing)?;
+    let version = level.version;
+    Ok(Answer::at(reader.position, level).version(version).waited(consistency.applied_s()))
+}
+
+/// Reservations.
+#[utoipa::path(get, path = "/v1/reservations", tag = "stock", operation_id = "listReservations",
+    params(ConsistencyHeaders, ("order_id" = Option<Uuid>, Query), ("sku" = Option<String>, Query),
+        ("location" = Option<String>, Query), ("state" = Option<String>, Query, description = "One of the states"),
+        ("expiring_within" = Option<String>, Query, description = "Only those that lapse within a time span such as `5m`"),
+        ("limit" = Option<u32>, Query, description = "1 to 200"), ("cursor" = Option<String>, Query)),
+    responses((status = 200, body = Page<Reservation>), Refusals))]
+pub async fn reservations(
+    State(handle): State<Handle>,
+    params: Params,
+    consistency: Consistency,
+) -> Result<Answer<Page<Reservation>>, Problem> {
+    params.only(&["order_id", "sku", "location", "state", "expiring_within", "limit", "cursor"])?;
+    let limit = params.limit(USUAL, MOST)?;
+    let after = cursor::decode::<Uuid, Uuid>(&params, "reservations")?;
+    let before = params.duration("expiring_within")?.map(|within| handle.clock.now() + within);
+    let query = json::<Reservation>(RESERVATIONS)
+        .bind(after.map(|(after, _)| after))
+        .bind(params.get::<Uuid>("order_id")?)
+        .bind(params.get::<Sku>("sku")?.map(String::from))
+        .bind(params.get::<Location>("location")?.map(String::from))
+        .bind(params.one_of("state", STATES)?)
+        .bind(before)
+        .bind(look_up(limit));
+    let reader = consistency.reader(&handle, &[stock::NAME]).await?;
+    let found = reader.list(query).await?;
+    let key = |reservation: &Reservation| [reservation.reservation_id, reservation.order_id].map(|id| id.to_string());
+    let page = Page::of(found, limit, |reservation| cursor::encode("reservations", &key(reservation)));
+    Ok(Answer::at(reader.position, page).waited(consistency.applied_s()))
+}

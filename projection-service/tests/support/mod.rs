@@ -1,0 +1,169 @@
+//! A shop's log, with real Postgres and the read side on top; and stories to put into it.
+#![allow(dead_code, missing_docs, reason = "each test binary uses a part of it")]
+
+pub mod stories;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use axum::response::Response;
+use domain::EncodedEvent;
+use event_store::sqlite::{SqliteOptions, SqliteStore};
+use event_store::{Append, EventStore, Expected, Metadata, NewEvent, Position, StreamName};
+use http_body_util::BodyExt as _;
+use projection_service::{Config, Handle, start};
+use service_kit::clock::Timestamp;
+use service_kit::postgres::testing::fresh_database;
+use service_kit::{Clock, Tasks};
+use sqlx::{Connection as _, PgConnection};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tower::ServiceExt as _;
+use uuid::Uuid;
+
+/// What any wait in a test may take at most; it ends a test that would hang.
+pub const BOUND: Duration = Duration::from_secs(60);
+
+pub fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_timestamp(1_790_000_000 + seconds, 0).expect("a moment of 2026")
+}
+
+/// A log in a folder of its own.
+pub struct Log {
+    pub store: Arc<SqliteStore>,
+    _folder: TempDir,
+}
+
+impl Log {
+    pub fn new() -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let store = SqliteStore::open(folder.path(), SqliteOptions::default()).expect("a new log");
+        Self { store, _folder: folder }
+    }
+
+    pub async fn append(&self, stream: &str, events: Vec<EncodedEvent>, seconds: i64) -> Position {
+        let name: StreamName = stream.parse().expect("a stream's name");
+        let key = if stream.starts_with("stock") || stream.starts_with("product") { stream } else { name.id() };
+        self.append_for(stream, key, events, seconds).await
+    }
+
+    /// Appends events whose partition key is not their stream's id, as those of payments and shipments.
+    pub async fn append_for(&self, stream: &str, key: &str, events: Vec<EncodedEvent>, seconds: i64) -> Position {
+        let metadata = Arc::new(Metadata {
+            partition_key: key.to_owned(),
+            correlation_id: Uuid::nil(),
+            causation_id: Uuid::nil(),
+            command_id: Uuid::nil(),
+            command_hash: None,
+            traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
+            actor: "dev".to_owned(),
+            occurred_at: at(seconds),
+        });
+        let stream: StreamName = stream.parse().expect("a stream's name");
+        let head = self.store.read_stream(&stream, u64::MAX, event_store::Direction::Backward, 1).await;
+        let version = head.expect("readable").first().map(|event| event.version);
+        let first = version.map_or(0, |version| version + 1);
+        let event = |(index, event): (u64, EncodedEvent)| NewEvent {
+            id: domain::ids::derive(&["test", stream.as_str(), &(first + index).to_string()]),
+            event_type: event.event_type.into(),
+            schema_version: event.schema_version,
+            data: event.data,
+            metadata: Arc::clone(&metadata),
+        };
+        let events = (0..).zip(events).map(event).collect();
+        let append = Append { stream: stream.clone(), expected: Expected::at(version), events };
+        self.store.append(append).await.expect("accepted").durable().await.expect("durable").position
+    }
+}
+
+/// The read side over a log and a database of its own.
+pub struct Shop {
+    pub log: Log,
+    pub handle: Handle,
+    pub url: String,
+    pub clock: Clock,
+    pub tasks: Tasks,
+    pub router: Router,
+}
+
+impl Shop {
+    pub async fn start() -> Self {
+        let url = fresh_database().await.expect("a database");
+        Self::over(Log::new(), url)
+    }
+
+    pub fn over(log: Log, url: String) -> Self {
+        let (clock, tasks) = (Clock::manual(at(0)), Tasks::new());
+        let store: Arc<dyn EventStore> = log.store.clone();
+        let (_, ready) = watch::channel(Some(url.clone()));
+        let handle = start(store, ready, clock.clone(), tasks.clone(), &Config::default());
+        let (router, _) = projection_service::http::router(handle.clone()).split_for_parts();
+        Self { log, handle, url, clock, tasks, router }
+    }
+
+    /// Stops the read side and starts it again over the same log and database.
+    pub async fn restart(self) -> Self {
+        assert!(self.tasks.shut_down(BOUND).await, "the read side did not stop");
+        Self::over(self.log, self.url)
+    }
+
+    /// Waits until all that is in the log is in the rows.
+    pub async fn caught_up(&self) {
+        let head = *self.log.store.head().borrow();
+        assert!(self.handle.progress.all_reached(head, BOUND).await, "{:?}", self.handle.progress.statuses());
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.get_with(path, &[]).await
+    }
+
+    pub async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let response = self.response(path, headers).await;
+        let status = response.status().as_u16();
+        let headers = response.headers().clone();
+        let bytes = response.into_body().collect().await.expect("a body").to_bytes();
+        let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| panic!("not JSON: {bytes:?}"));
+        Answer { status, headers, body }
+    }
+
+    pub async fn response(&self, path: &str, headers: &[(&str, &str)]) -> Response {
+        let request = headers.iter().fold(Request::get(path), |request, (name, value)| request.header(*name, *value));
+        let request = request.body(Body::empty()).expect("a request");
+        self.router.clone().oneshot(request).await.expect("infallible")
+    }
+
+    /// All rows of a table of the first generation, as JSON, in an order of their own.
+    pub async fn rows(&self, table: &str) -> Vec<serde_json::Value> {
+        rows(&self.url, table).await
+    }
+}
+
+/// All rows of a table of the first generation, as JSON, in an order of their own.
+pub async fn rows(url: &str, table: &str) -> Vec<serde_json::Value> {
+    let mut connection = PgConnection::connect(url).await.expect("Postgres answers");
+    let sql = format!("select to_jsonb(t) from read_1.{table} t order by to_jsonb(t)::text");
+    sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(&mut connection).await.expect("rows")
+}
+
+pub struct Answer {
+    pub status: u16,
+    pub headers: axum::http::HeaderMap,
+    pub body: serde_json::Value,
+}
+
+impl Answer {
+    pub fn ok(self) -> serde_json::Value {
+        assert_eq!(self.status, 200, "{}", self.body);
+        self.body
+    }
+
+    /// The field that a refusal names.
+    pub fn refused_field(self) -> String {
+        assert_eq!(self.status, 400, "{}", self.body);
+        assert_eq!(self.headers["content-type"], "application/problem+json");
+        self.body["errors"][0]["field"].as_str().expect("a field").to_owned()
+    }
+}
