@@ -8,6 +8,8 @@ pub mod signature;
 pub mod simulated;
 pub mod start;
 pub mod statement;
+#[cfg(test)]
+mod tests;
 pub mod wake;
 
 pub use config::{Mode, ProviderConfig};

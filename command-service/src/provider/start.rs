@@ -86,10 +86,15 @@ pub fn open(config: &ProviderConfig, data_dir: &Path, base_url: &str, clock: &Cl
             (Arc::new(HttpProvider::new(&config, secret).map_err(client)?), None)
         }
     };
-    Ok(Opened { config, port, simulator })
+    Ok(Opened::over(config, port, simulator))
 }
 
 impl Opened {
+    /// Any provider, and the simulated one behind it whose webhooks are to be delivered here.
+    pub(super) fn over(config: ProviderConfig, port: Arc<dyn PaymentProvider>, simulator: Option<Simulator>) -> Self {
+        Self { config, port, simulator }
+    }
+
     /// Starts the driver, and the webhooks of a provider in this process.
     pub fn start(
         self,

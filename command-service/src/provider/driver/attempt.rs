@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use domain::ids::PaymentId;
 use domain::payment::{OpenRequest, Payment, ProviderResult, RequestKind, ResultSource};
 
 use super::Driver;
@@ -34,12 +33,11 @@ pub(super) enum Heard {
 impl Driver {
     pub(super) async fn attempt(
         &self,
-        payment_id: PaymentId,
+        key: RequestKey,
         payment: &Payment,
         request: &OpenRequest,
         maybe_sent: bool,
     ) -> Heard {
-        let key = RequestKey { payment_id, request_id: request.request_id };
         if maybe_sent {
             match self.fetch(key).await {
                 Ok(Some(answer)) => return heard(answer, ResultSource::Fetch),

@@ -9,8 +9,6 @@
 
 mod attempt;
 mod record;
-#[cfg(test)]
-mod tests;
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -19,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::Timestamp;
-use domain::ids::{PaymentId, RequestId};
+use domain::ids::PaymentId;
 use domain::payment::{OpenRequest, Payment};
 use futures_util::future::join_all;
 use lru::LruCache;
@@ -29,7 +27,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use self::attempt::Heard;
 pub(super) use self::record::result_command_id;
 use super::config::ProviderConfig;
-use super::port::PaymentProvider;
+use super::port::{PaymentProvider, RequestKey};
 use super::wake::{Cause, Queue};
 use crate::{CommandBus, SendError};
 
@@ -71,8 +69,8 @@ struct Driver {
     unknown_after: Duration,
     actor: String,
     calls: Semaphore,
-    running: Mutex<HashMap<RequestId, Arc<Claim>>>,
-    sent: Mutex<LruCache<RequestId, ()>>,
+    running: Mutex<HashMap<RequestKey, Arc<Claim>>>,
+    sent: Mutex<LruCache<RequestKey, ()>>,
 }
 
 /// A request that a task is at.
@@ -141,8 +139,9 @@ impl Driver {
         let Some(payment) = self.load(payment_id).await else { return };
         let open = payment.open_requests();
         let claimed = open.into_iter().filter_map(|request| {
-            let claim = self.claim(request.request_id)?;
-            Some(self.drive(payment_id, payment.clone(), request, claim, cause))
+            let key = RequestKey { payment_id, request_id: request.request_id };
+            let claim = self.claim(key)?;
+            Some(self.drive(key, payment.clone(), request, claim, cause))
         });
         join_all(claimed).await;
     }
@@ -164,34 +163,34 @@ impl Driver {
     }
 
     /// Takes a request for this task; `None`: another is at it, and has been alarmed.
-    fn claim(&self, request_id: RequestId) -> Option<Arc<Claim>> {
+    fn claim(&self, key: RequestKey) -> Option<Arc<Claim>> {
         let mut running = lock(&self.running);
-        if let Some(claim) = running.get(&request_id) {
+        if let Some(claim) = running.get(&key) {
             claim.again.store(true, Ordering::Release);
             claim.notify.notify_one();
             return None;
         }
         let claim = Arc::new(Claim::default());
-        running.insert(request_id, claim.clone());
+        running.insert(key, claim.clone());
         Some(claim)
     }
 
     /// Calls the provider until the request has its outcome, its customer is awaited, or the attempts are used up.
     async fn drive(
         &self,
-        payment_id: PaymentId,
+        key: RequestKey,
         payment: Arc<Payment>,
         request: OpenRequest,
         claim: Arc<Claim>,
         cause: &Cause,
     ) {
-        let release = Release { driver: self, request_id: request.request_id };
-        let mut maybe_sent = self.may_have_been_sent(&request);
+        let release = Release { driver: self, key };
+        let mut maybe_sent = self.may_have_been_sent(key, &request);
         let mut now = (payment, request);
         for attempt in 0..ATTEMPTS_MAX {
             claim.again.store(false, Ordering::Release);
-            let heard = self.attempt(payment_id, &now.0, &now.1, maybe_sent).await;
-            let (done, retry_after) = self.take_in(payment_id, &now.1, &heard, cause).await;
+            let heard = self.attempt(key, &now.0, &now.1, maybe_sent).await;
+            let (done, retry_after) = self.take_in(key.payment_id, &now.1, &heard, cause).await;
             if done && !claim.again.load(Ordering::Acquire) {
                 return;
             }
@@ -203,13 +202,13 @@ impl Driver {
                 () = self.clock.sleep(delay) => {}
                 () = claim.notify.notified() => {}
             }
-            let Some(payment) = self.load(payment_id).await else { break };
-            let found = payment.open_requests().into_iter().find(|open| open.request_id == now.1.request_id);
+            let Some(payment) = self.load(key.payment_id).await else { break };
+            let found = payment.open_requests().into_iter().find(|open| open.request_id == key.request_id);
             let Some(request) = found else { return }; // A webhook, or the end of the payment, has closed it.
             now = (payment, request);
         }
-        lock(&self.sent).put(now.1.request_id, ());
-        tracing::warn!(payment.id = %payment_id, request.id = %now.1.request_id, "a request has no outcome yet");
+        lock(&self.sent).put(key, ());
+        tracing::warn!(%key, "a request has no outcome yet");
         drop(release);
     }
 
@@ -238,12 +237,12 @@ impl Driver {
     }
 
     /// Whether another task, or another process, may have sent the call already.
-    fn may_have_been_sent(&self, request: &OpenRequest) -> bool {
+    fn may_have_been_sent(&self, key: RequestKey, request: &OpenRequest) -> bool {
         request.unknown
             || request.awaits_customer
             || request.opened_at <= self.started_at
             || self.age(request) > self.call_timeout
-            || lock(&self.sent).pop(&request.request_id).is_some()
+            || lock(&self.sent).pop(&key).is_some()
     }
 
     fn age(&self, request: &OpenRequest) -> Duration {
@@ -254,12 +253,12 @@ impl Driver {
 /// Gives a request back when its task ends, however it ends.
 struct Release<'a> {
     driver: &'a Driver,
-    request_id: RequestId,
+    key: RequestKey,
 }
 
 impl Drop for Release<'_> {
     fn drop(&mut self) {
-        lock(&self.driver.running).remove(&self.request_id);
+        lock(&self.driver.running).remove(&self.key);
     }
 }
 

@@ -1,0 +1,204 @@
+//! Webhooks at the edge: believed, matched, durable, acknowledged; in this order.
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use domain::payment::ProviderResult;
+use event_store::StreamName;
+use http_body_util::BodyExt;
+use tower::ServiceExt;
+
+use super::*;
+use crate::http::webhooks;
+use crate::provider::port::RequestKey;
+use crate::provider::signature::sign;
+
+struct Edge {
+    process: Process,
+    router: Router,
+    _folder: tempfile::TempDir,
+}
+
+/// A shop whose bank sends nothing by itself: the test plays the bank.
+async fn edge() -> Edge {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut process = Process::open(folder.path());
+    let provider = process.start(Arc::new(bank(folder.path())), None);
+    let router = webhooks::router(provider).split_for_parts().0;
+    Edge { process, router, _folder: folder }
+}
+
+impl Edge {
+    async fn post(&self, headers: HeaderMap, body: Vec<u8>) -> (StatusCode, String) {
+        let mut request = Request::post("/v1/payments/webhooks/simulated");
+        request.headers_mut().expect("a valid request").extend(headers);
+        self.answer(request.body(Body::from(body)).expect("a valid request")).await
+    }
+
+    async fn answer(&self, request: Request<Body>) -> (StatusCode, String) {
+        let response = self.router.clone().oneshot(request).await.expect("an answer");
+        let status = response.status();
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        (status, String::from_utf8_lossy(&body).into_owned())
+    }
+
+    async fn tell(&self, event: &ProviderEvent) -> (StatusCode, String) {
+        let body = serde_json::to_vec(event).expect("JSON");
+        let headers = sign(&Secret::new("a secret"), &event.event_id, &body, self.process.clock.now());
+        self.post(headers, body).await
+    }
+
+    async fn inbox(&self, event_id: &str) -> Vec<RecordedEvent> {
+        let stream: StreamName = format!("provider_inbox-simulated@{event_id}").parse().expect("a stream's name");
+        self.process.store.read_stream(&stream, 0, Direction::Forward, 10).await.expect("the log reads")
+    }
+}
+
+fn event(payment: u128, request: u128, id: &str, result: ProviderResult) -> ProviderEvent {
+    ProviderEvent {
+        event_id: id.to_owned(),
+        key: RequestKey { payment_id: payment_id(payment), request_id: request_id(request) },
+        order_id: OrderId(Uuid::from_u128(payment)),
+        provider_ref: "sim_x".to_owned(),
+        result,
+        at: Timestamp::UNIX_EPOCH,
+    }
+}
+
+fn authorized() -> ProviderResult {
+    let capture_before = Timestamp::from_timestamp(2_000_000_000, 0).expect("a valid time");
+    ProviderResult::Authorized { amount: eur(1_000), capture_before }
+}
+
+/// Waiting for its customer: nothing but a webhook moves it.
+async fn waiting_payment(edge: &Edge) {
+    edge.process.send(1, authorize(1, "tok_3ds_approve.manual")).await;
+    edge.process.until(1, "waiting", |payment| payment.status == Status::ActionRequired).await;
+}
+
+#[tokio::test]
+async fn a_webhook_is_acknowledged_when_its_event_is_in_the_log_and_again_without_another() {
+    let edge = edge().await;
+    waiting_payment(&edge).await;
+    for id in ["evt_1", "evt_1", "evt_2"] {
+        let (status, body) = edge.tell(&event(1, 1, id, authorized())).await;
+        assert_eq!((status, body.as_str()), (StatusCode::OK, r#"{"events":1}"#));
+        let types = edge.process.types(1).await;
+        assert_eq!(types, ["PaymentAuthorizationRequested", "PaymentActionRequired", "PaymentAuthorized"]);
+    }
+    let last = edge.process.events(1).await.pop().expect("an event");
+    assert_eq!(last.metadata.correlation_id, Uuid::from_u128(77), "it belongs to the order's story");
+    edge.process.crash().await;
+}
+
+#[tokio::test]
+async fn older_news_after_newer_changes_nothing() {
+    let edge = edge().await;
+    waiting_payment(&edge).await;
+    edge.tell(&event(1, 1, "evt_2", authorized())).await;
+    let before = edge.process.types(1).await;
+    for (id, result) in [
+        ("evt_1", ProviderResult::ActionRequired { action_url: "http://bank".into() }),
+        ("evt_0", ProviderResult::Declined { code: "late".into() }),
+    ] {
+        assert_eq!(edge.tell(&event(1, 1, id, result)).await.0, StatusCode::OK);
+    }
+    assert_eq!(edge.process.types(1).await, before);
+    edge.process.crash().await;
+}
+
+#[tokio::test]
+async fn what_fits_no_request_is_kept_once_and_acknowledged() {
+    let edge = edge().await;
+    waiting_payment(&edge).await;
+    for (id, event) in [
+        ("evt_stranger", event(99, 1, "evt_stranger", authorized())),
+        ("evt_request", event(1, 55, "evt_request", authorized())),
+        ("evt_amount", {
+            let capture_before = Timestamp::UNIX_EPOCH;
+            event(1, 1, "evt_amount", ProviderResult::Authorized { amount: eur(5_000), capture_before })
+        }),
+    ] {
+        for _ in 0..2 {
+            assert_eq!(edge.tell(&event).await.0, StatusCode::OK, "{id}");
+        }
+        let kept = edge.inbox(id).await;
+        assert_eq!(kept.len(), 1, "{id}");
+        assert_eq!(&*kept[0].event_type, "ProviderEventReceived");
+        assert!(kept[0].data.get().contains(id));
+    }
+    assert_eq!(edge.process.types(1).await, ["PaymentAuthorizationRequested", "PaymentActionRequired"]);
+    edge.process.crash().await;
+}
+
+#[tokio::test]
+async fn what_is_not_signed_in_time_with_the_secret_is_refused_before_it_is_read() {
+    let edge = edge().await;
+    waiting_payment(&edge).await;
+    let body = serde_json::to_vec(&event(1, 1, "evt_1", authorized())).expect("JSON");
+    let now = edge.process.clock.now();
+    let mut changed = body.clone();
+    changed.push(b' ');
+    let secret = Secret::new("a secret");
+    for (headers, body) in [
+        (HeaderMap::new(), body.clone()),
+        (sign(&Secret::new("another"), "evt_1", &body, now), body.clone()),
+        (sign(&secret, "evt_1", &body, now), changed),
+        (sign(&secret, "evt_1", &body, now - Duration::from_secs(400)), body.clone()),
+        (sign(&secret, "evt_1", &body, now + Duration::from_secs(400)), body.clone()),
+        (HeaderMap::new(), b"not even JSON".to_vec()),
+    ] {
+        let (status, problem) = edge.post(headers, body).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED);
+        assert!(problem.contains("/problems/webhook-signature"), "{problem}");
+    }
+    assert_eq!(edge.process.types(1).await, ["PaymentAuthorizationRequested", "PaymentActionRequired"]);
+    edge.process.crash().await;
+}
+
+#[tokio::test]
+async fn what_is_signed_and_cannot_be_read_is_a_bad_request() {
+    let edge = edge().await;
+    let secret = Secret::new("a secret");
+    let long = serde_json::to_vec(&event(1, 1, &"x".repeat(129), authorized())).expect("JSON");
+    let spaced = serde_json::to_vec(&event(1, 1, "evt 1", authorized())).expect("JSON");
+    for body in [b"".to_vec(), b"{}".to_vec(), b"{\"event_id\":1}".to_vec(), vec![0xff; 20], long, spaced] {
+        let headers = sign(&secret, "evt_1", &body, edge.process.clock.now());
+        let (status, problem) = edge.post(headers, body).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{problem}");
+    }
+    let huge = vec![b' '; 65 * 1024];
+    let headers = sign(&secret, "evt_1", &huge, edge.process.clock.now());
+    assert_eq!(edge.post(headers, huge).await.0, StatusCode::PAYLOAD_TOO_LARGE);
+    let stranger = Request::post("/v1/payments/webhooks/stripe").body(Body::empty()).expect("a valid request");
+    assert_eq!(edge.answer(stranger).await.0, StatusCode::NOT_FOUND);
+    edge.process.crash().await;
+}
+
+#[tokio::test]
+async fn the_bank_shows_its_own_account_page_by_page() {
+    let edge = edge().await;
+    for payment in 1..=3 {
+        edge.process.send(payment, authorize(payment, "tok_approve")).await;
+        edge.process.until(payment, "authorized", is_authorized).await;
+    }
+    let get = |path: String| edge.answer(Request::get(path).body(Body::empty()).expect("a valid request"));
+    let (status, body) = get("/v1/provider".into()).await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(body.contains(r#""name":"simulated","mode":"in-process""#), "{body}");
+    let (mut after, mut seen) = (String::new(), Vec::new());
+    loop {
+        let (status, body) = get(format!("/v1/provider/ledger?limit=2{after}")).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        let page: Statement = serde_json::from_str(&body).expect("a statement");
+        assert_eq!((page.totals["EUR"].authorized, page.payments, page.effects), (3_000, 3, 3));
+        seen.extend(page.entries.iter().map(|entry| entry.payment_id));
+        after = format!("&after={}", seen.last().expect("an entry"));
+        if !page.has_more {
+            break;
+        }
+    }
+    assert_eq!(seen, [1, 2, 3].map(payment_id));
+    assert_eq!(get("/v1/provider/ledger?after=x".into()).await.0, StatusCode::BAD_REQUEST);
+    edge.process.crash().await;
+}

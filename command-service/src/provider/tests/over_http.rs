@@ -1,0 +1,1 @@
+//! The bank as a process of its own: over HTTP, and killed in the middle.
