@@ -105,6 +105,7 @@ async fn start_on(config: Config, clock: Clock, store: Arc<SqliteStore>) -> Resu
         .merge(health::router(health.clone()))
         .merge(command_service::router(command_service::HttpState::new(bus, config.pricing.clone())))
         .merge(command_service::http::webhooks::router(provider))
+        .merge(projection_service::http::router(read.handle))
         .merge(saga_orchestrator::router(sagas));
     let (routes, openapi) = api.split_for_parts();
     let router = Router::new().merge(routes).merge(metrics::start(&edge, &clock)).merge(pages::router(openapi));
@@ -165,8 +166,7 @@ async fn listen_on(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), Star
 
 /// What the read side gives to the rest.
 struct ReadSide {
-    /// `None`: no read models were asked for.
-    handle: Option<projection_service::Handle>,
+    handle: projection_service::Handle,
     slot: Slot,
     url: watch::Receiver<Option<String>>,
     place: Arc<str>,
@@ -185,8 +185,11 @@ fn read_side(
     let slot = Slot::default();
     let (told, url) = watch::channel(None);
     let (up, everything_up) = watch::channel(!config.run.projections);
+    let follows = &config.projections;
+    let handle = projection_service::start(Arc::clone(log), url.clone(), clock.clone(), tasks.clone(), follows);
     if !config.run.projections {
-        return ReadSide { handle: None, slot, url, place: "off".into(), up: everything_up };
+        drop(told); // There will never be a Postgres: what needs one answers 503, what reads the log works.
+        return ReadSide { handle, slot, url, place: "off".into(), up: everything_up };
     }
     let source = match &config.postgres.url {
         Some(url) => Source::Given(url.clone()),
@@ -198,8 +201,6 @@ fn read_side(
         (health.register("read-models", Need::Optional), health.register("start", Need::Required));
     complete.starting("the read models are being opened; commands are taken already");
     tasks.spawn("postgres", read_models::open(source, Arc::clone(&slot), told, fatal, tasks.clone()));
-    let follows = &config.projections;
-    let handle = projection_service::start(Arc::clone(log), url.clone(), clock.clone(), tasks.clone(), follows);
     tasks.spawn("read-models-health", read_models::watch_over(handle.progress.clone(), reporter, up, tasks.clone()));
     let mut first = everything_up.clone();
     tasks.spawn("start", async move {
@@ -208,7 +209,7 @@ fn read_side(
             tracing::info!("complete: the read models follow the log");
         }
     });
-    ReadSide { handle: Some(handle), slot, url, place, up: everything_up }
+    ReadSide { handle, slot, url, place, up: everything_up }
 }
 
 fn serve(edge: &Tasks, listener: TcpListener, router: Router) {

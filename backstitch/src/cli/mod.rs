@@ -6,6 +6,7 @@ pub mod output;
 pub mod projection;
 pub mod provider_sim;
 mod replay;
+pub mod saga;
 pub mod serve;
 pub mod store;
 pub mod stream;
@@ -48,6 +49,8 @@ pub enum Command {
     Serve(serve::Args),
     /// The simulated payment provider as a process of its own, with its own synced ledger.
     ProviderSim(provider_sim::Args),
+    /// Sagas: where each order is on its way, why it waits, how it came there.
+    Saga(saga::Args),
     /// Streams: the events of one thing, replayed, or live.
     Stream(stream::Args),
     /// Projections: how far the read models are.
@@ -73,6 +76,7 @@ impl Command {
         match self {
             Self::Serve(args) => args.run().await,
             Self::ProviderSim(args) => args.run().await,
+            Self::Saga(args) => args.run().await,
             Self::Stream(args) => args.run().await,
             Self::Projection(args) => args.run().await,
             Self::Store(args) => args.run().await,
@@ -117,7 +121,7 @@ mod tests {
     #[test]
     fn every_reading_verb_offers_json() {
         let cli = Cli::command();
-        for noun in ["stream", "projection", "store"] {
+        for noun in ["saga", "stream", "projection", "store"] {
             let noun = cli.find_subcommand(noun).unwrap();
             for verb in noun.get_subcommands().filter(|verb| verb.get_name() != "help") {
                 let json = verb.get_arguments().any(|argument| argument.get_id() == "json");

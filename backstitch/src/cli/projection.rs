@@ -31,7 +31,9 @@ struct Line {
     name: String,
     position: u64,
     lag_events: u64,
-    lag_seconds: f64,
+    lag_s: f64,
+    state: String,
+    last_error: Option<String>,
 }
 
 impl Args {
@@ -47,11 +49,15 @@ impl Args {
             return Ok(Exit::Done);
         }
         let page: Page<Line> = serde_json::from_value(answer)?;
-        let mut table = Table::new(&["projection", ">position", ">lag events", ">lag s"]);
+        let mut table = Table::new(&["projection", ">position", ">lag events", ">lag s", "state", "last error"]);
         for line in page.items {
-            let tone = if line.lag_events == 0 { Tone::Plain } else { Tone::Warn };
-            let lag = format!("{:.1}", line.lag_seconds);
-            table.row(tone, [line.name, line.position.to_string(), line.lag_events.to_string(), lag]);
+            let tone = match line.state.as_str() {
+                "running" if line.lag_events == 0 => Tone::Plain,
+                "running" | "starting" => Tone::Warn,
+                _ => Tone::Bad,
+            };
+            let (lag, error) = (format!("{:.1}", line.lag_s), line.last_error.unwrap_or_default());
+            table.row(tone, [line.name, line.position.to_string(), line.lag_events.to_string(), lag, line.state, error]);
         }
         table.print();
         Ok(Exit::Done)
