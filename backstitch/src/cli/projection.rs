@@ -57,7 +57,8 @@ impl Args {
                 _ => Tone::Bad,
             };
             let (lag, error) = (format!("{:.1}", line.lag_s), line.last_error.unwrap_or_default());
-            table.row(tone, [line.name, line.position.to_string(), line.lag_events.to_string(), lag, line.state, error]);
+            table
+                .row(tone, [line.name, line.position.to_string(), line.lag_events.to_string(), lag, line.state, error]);
         }
         table.print();
         Ok(Exit::Done)

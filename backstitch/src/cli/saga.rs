@@ -91,19 +91,23 @@ async fn list(target: &Target, query: &[(&str, String)]) -> anyhow::Result<Exit>
         return Ok(Exit::Done);
     }
     let page: Page<Line> = serde_json::from_value(answer)?;
-    let mut table = Table::new(&["saga", "state", "step", ">tries", "started", "last change", "waits for / last error"]);
+    let mut table =
+        Table::new(&["saga", "state", "step", ">tries", "started", "last change", "waits for / last error"]);
     for line in &page.items {
         let why = line.waits_for.first().or(line.last_error.as_ref()).cloned().unwrap_or_default();
         let changed = line.changed_at.map(|at| at.format("%F %TZ").to_string()).unwrap_or_default();
-        table.row(tone(&line.state), [
-            line.id.clone(),
-            line.state.clone(),
-            line.step.clone().unwrap_or_default(),
-            line.attempts.to_string(),
-            line.started_at.format("%F %TZ").to_string(),
-            changed,
-            why,
-        ]);
+        table.row(
+            tone(&line.state),
+            [
+                line.id.clone(),
+                line.state.clone(),
+                line.step.clone().unwrap_or_default(),
+                line.attempts.to_string(),
+                line.started_at.format("%F %TZ").to_string(),
+                changed,
+                why,
+            ],
+        );
     }
     table.print();
     if page.has_more {
@@ -113,6 +117,7 @@ async fn list(target: &Target, query: &[(&str, String)]) -> anyhow::Result<Exit>
 }
 
 /// A saga as people name it: `order_fulfilment-<id>`, its stream, an order's id, or an order's number.
+#[allow(dead_code)]
 async fn saga_id(client: &Client, named: &str) -> anyhow::Result<String> {
     if let Some(id) = named.strip_prefix("saga_") {
         return Ok(id.to_owned());
