@@ -1,36 +1,194 @@
-//! What operators and programs see of sagas, read from the log: it works without Postgres.
+//! What operators and programs see of sagas, read from the log: it works without Postgres, and is never behind.
+
+mod graph;
+mod show;
+mod timeline;
+mod why;
 
 use std::sync::Arc;
 
-use event_store::EventStore;
-use service_kit::Clock;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::header;
+use axum::response::IntoResponse;
+use domain::saga::{Event, View};
+use event_store::{EventStore, RecordedEvent, StreamName};
+use serde::Deserialize;
+use service_kit::{Clock, Problem};
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::stream::{name_of, read};
 
 /// The way to the sagas, for whoever shows them. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
-    pub(crate) store: Arc<dyn EventStore>,
-    pub(crate) clock: Clock,
+    store: Arc<dyn EventStore>,
+    clock: Clock,
 }
 
 impl Handle {
-    /// The store whose sagas are shown.
-    pub fn store(&self) -> &Arc<dyn EventStore> {
-        &self.store
-    }
-
-    /// The time.
-    pub fn clock(&self) -> &Clock {
-        &self.clock
-    }
-
-    /// Shows the sagas of a store, also one that runs elsewhere.
+    /// Shows the sagas of a store, also one whose sagas run elsewhere.
     pub fn new(store: Arc<dyn EventStore>, clock: Clock) -> Self {
         Self { store, clock }
     }
 }
 
-/// The routes of `/v1/sagas` and `/v1/saga-types`.
+/// The routes of `/v1/sagas/{id}…` and `/v1/saga-types`. The list of sagas is a read model's.
 pub fn router(handle: Handle) -> OpenApiRouter {
-    OpenApiRouter::new().with_state(handle)
+    OpenApiRouter::new()
+        .routes(routes!(show))
+        .routes(routes!(timeline))
+        .routes(routes!(why))
+        .routes(routes!(graph))
+        .routes(routes!(type_graph))
+        .with_state(handle)
+}
+
+/// How a graph is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// For Markdown and <https://mermaid.js.org>.
+    #[default]
+    Mermaid,
+    /// For Graphviz.
+    Dot,
+}
+
+/// How to show a graph.
+#[derive(Debug, Clone, Copy, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct GraphQuery {
+    /// `mermaid` (default) or `dot`.
+    #[serde(default)]
+    pub format: Format,
+}
+
+/// How a saga stands: each step, both ways.
+#[utoipa::path(get, path = "/v1/sagas/{id}", tag = "sagas", operation_id = "getSaga",
+    params(("id" = String, Path, description = "`order_fulfilment-<order id>`")),
+    responses((status = 200, description = "How it stands", body = show::Saga),
+        (status = 400, description = "That is no saga's id", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such saga", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The log does not answer", body = Problem, content_type = "application/problem+json")))]
+async fn show(
+    State(handle): State<Handle>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<impl IntoResponse, Problem> {
+    let saga = Loaded::of(&handle, id).await?;
+    Ok(axum::Json(show::saga(&saga)))
+}
+
+/// What has happened to a saga, event by event.
+#[utoipa::path(get, path = "/v1/sagas/{id}/timeline", tag = "sagas", operation_id = "getSagaTimeline",
+    params(("id" = String, Path, description = "`order_fulfilment-<order id>`")),
+    responses((status = 200, description = "Its events, oldest first", body = timeline::Timeline),
+        (status = 400, description = "That is no saga's id", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such saga", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The log does not answer", body = Problem, content_type = "application/problem+json")))]
+async fn timeline(
+    State(handle): State<Handle>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<impl IntoResponse, Problem> {
+    let saga = Loaded::of(&handle, id).await?;
+    Ok(axum::Json(timeline::timeline(&saga)))
+}
+
+/// What a saga waits for, since when, and what can be done.
+#[utoipa::path(get, path = "/v1/sagas/{id}/why", tag = "sagas", operation_id = "whySaga",
+    params(("id" = String, Path, description = "`order_fulfilment-<order id>`")),
+    responses((status = 200, description = "What it waits for, and what can be done", body = why::Why),
+        (status = 400, description = "That is no saga's id", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such saga", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The log does not answer", body = Problem, content_type = "application/problem+json")))]
+async fn why(
+    State(handle): State<Handle>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<impl IntoResponse, Problem> {
+    let saga = Loaded::of(&handle, id).await?;
+    Ok(axum::Json(why::why(&saga, handle.clock.now())))
+}
+
+/// A saga's steps as a graph, each marked with how it stands.
+#[utoipa::path(get, path = "/v1/sagas/{id}/graph", tag = "sagas", operation_id = "getSagaGraph",
+    params(("id" = String, Path, description = "`order_fulfilment-<order id>`"), GraphQuery),
+    responses((status = 200, description = "The graph", body = String, content_type = "text/plain"),
+        (status = 400, description = "That is no saga's id, or no format", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such saga", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The log does not answer", body = Problem, content_type = "application/problem+json")))]
+async fn graph(
+    State(handle): State<Handle>,
+    id: Result<Path<String>, PathRejection>,
+    query: Result<Query<GraphQuery>, QueryRejection>,
+) -> Result<impl IntoResponse, Problem> {
+    let format = format_of(query)?;
+    let saga = Loaded::of(&handle, id).await?;
+    Ok(text(graph::of_saga(&saga.view, format)))
+}
+
+/// A saga type's table of steps as a graph.
+#[utoipa::path(get, path = "/v1/saga-types/{type}/graph", tag = "sagas", operation_id = "getSagaTypeGraph",
+    params(("type" = String, Path, description = "`order_fulfilment`, `order_refund`"), GraphQuery),
+    responses((status = 200, description = "The graph", body = String, content_type = "text/plain"),
+        (status = 400, description = "That is no format", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such type", body = Problem, content_type = "application/problem+json")))]
+async fn type_graph(
+    name: Result<Path<String>, PathRejection>,
+    query: Result<Query<GraphQuery>, QueryRejection>,
+) -> Result<impl IntoResponse, Problem> {
+    let format = format_of(query)?;
+    let Path(name) = name.map_err(|error| Problem::invalid(error.body_text()).field("path:type", "is not readable"))?;
+    let definition = crate::sagas::newest(&name).ok_or_else(|| {
+        Problem::not_found(format!("there is no saga type `{name}`; there are {}", types().join(", ")))
+    })?;
+    Ok(text(graph::of_type(definition, format)))
+}
+
+fn types() -> Vec<&'static str> {
+    crate::sagas::ALL.iter().map(|definition| definition.name).collect()
+}
+
+fn text(graph: String) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], graph)
+}
+
+fn format_of(query: Result<Query<GraphQuery>, QueryRejection>) -> Result<Format, Problem> {
+    let invalid = |error: QueryRejection| {
+        Problem::invalid(error.body_text()).field("query:format", "is `mermaid` or `dot`; there is no other parameter")
+    };
+    query.map(|Query(query)| query.format).map_err(invalid)
+}
+
+/// A saga with its events.
+struct Loaded {
+    id: String,
+    events: Vec<(RecordedEvent, Option<Event>)>,
+    view: View,
+}
+
+impl Loaded {
+    async fn of(handle: &Handle, id: Result<Path<String>, PathRejection>) -> Result<Self, Problem> {
+        let bad = |what: String| Problem::invalid(what).field("path:id", "is written `<type>-<order id>`");
+        let Path(id) = id.map_err(|error| bad(error.body_text()))?;
+        let stream: Option<StreamName> = format!("saga_{id}").parse().ok();
+        let stream = stream.filter(|stream| name_of(stream).is_some());
+        let stream =
+            stream.ok_or_else(|| bad(format!("`{id}` is no saga's id, such as order_fulfilment-<order id>")))?;
+        let (mut events, mut view) = (Vec::new(), View::default());
+        let each = |recorded: &RecordedEvent, event: Result<Event, _>| {
+            let event = event.ok(); // What a newer program wrote is shown by its name.
+            if let Some(event) = &event {
+                view.fold(event, recorded.metadata.occurred_at);
+            }
+            events.push((recorded.clone(), event));
+        };
+        read(&*handle.store, &stream, each).await.map_err(|error| Problem::unavailable(error, 1))?;
+        if events.is_empty() {
+            return Err(Problem::not_found(format!("there is no saga `{id}`")));
+        }
+        Ok(Self { id, events, view })
+    }
 }

@@ -1,7 +1,7 @@
 //! A whole shop in memory: the real aggregates, the real sagas, and a provider that misbehaves on order. It goes step
 //! by step, so that it can be killed between any two of them.
 
-#![allow(dead_code, reason = "each test file uses its own part of the world")]
+#![allow(dead_code, clippy::unwrap_used, reason = "tests only; each test file uses its own part of the world")]
 
 pub mod provider;
 pub mod shop;

@@ -1,0 +1,161 @@
+//! Why a saga is where it is: what it waits for, since when, and what a person can do about it.
+
+use chrono::{DateTime, Utc};
+use domain::saga::{Direction, LegStatus, LegView, Party, SagaState, View};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Loaded;
+use super::show::{Trouble, next_saga, trouble};
+
+/// Why a saga is where it is.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Why {
+    /// The saga.
+    pub id: String,
+    /// How it stands.
+    pub state: String,
+    /// Whether nothing will move until somebody outside acts.
+    pub settled: bool,
+    /// In a sentence.
+    pub summary: String,
+    /// Why it goes back or was handed over.
+    pub reason: Option<String>,
+    /// What it waits for, oldest first; empty once it has ended.
+    pub waits: Vec<Wait>,
+    /// What a person can do now, each with what to type or call.
+    pub can_do: Vec<String>,
+}
+
+/// Something that a saga waits for.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Wait {
+    /// The step.
+    pub step: String,
+    /// `do`, `undo` or `renew`.
+    pub direction: String,
+    /// What must come.
+    pub waits_for: String,
+    /// From whom.
+    pub from: String,
+    /// Since when.
+    pub since: DateTime<Utc>,
+    /// For how many seconds now.
+    pub for_s: i64,
+    /// How often its commands have been sent.
+    pub attempts: u32,
+    /// The last thing that did not work.
+    pub last_error: Option<Trouble>,
+    /// When it is tried again, or asked about again.
+    pub next_attempt: Option<DateTime<Utc>>,
+    /// When it has taken too long.
+    pub deadline: Option<DateTime<Utc>>,
+    /// Whether it stands still until a person acts.
+    pub stuck: bool,
+}
+
+pub(super) fn why(loaded: &Loaded, now: DateTime<Utc>) -> Why {
+    let view = &loaded.view;
+    let waits: Vec<Wait> = view.open_legs().map(|leg| wait(leg, now)).collect();
+    Why {
+        id: loaded.id.clone(),
+        state: view.state().as_str().to_owned(),
+        settled: view.settled(),
+        summary: summary(view, &waits),
+        reason: view.reason.clone(),
+        waits,
+        can_do: can_do(view),
+    }
+}
+
+fn wait(leg: &LegView, now: DateTime<Utc>) -> Wait {
+    let stuck = leg.status == LegStatus::Stuck;
+    let answered = leg.open_commands.is_empty();
+    let (waits_for, from) = match &leg.awaits {
+        Some(_) | None if stuck => ("a decision".to_owned(), Party::Person.as_str()),
+        Some(awaits) if answered || awaits.from == Party::Provider => (awaits.fact.clone(), awaits.from.as_str()),
+        Some(_) | None => (format!("the answer to {}", leg.open_commands.join(", ")), "the command service"),
+    };
+    let next = [leg.next_at, leg.check_at].into_iter().flatten().filter(|at| *at > now).min();
+    Wait {
+        step: leg.step.clone(),
+        direction: leg.direction.as_str().to_owned(),
+        waits_for,
+        from: from.to_owned(),
+        since: leg.started_at,
+        for_s: (now - leg.started_at).num_seconds(),
+        attempts: leg.attempts,
+        last_error: leg.last_error.as_ref().map(trouble),
+        next_attempt: next,
+        deadline: leg.deadline,
+        stuck,
+    }
+}
+
+fn summary(view: &View, waits: &[Wait]) -> String {
+    let reason = view.reason.as_deref().unwrap_or("no reason given");
+    let waits = || {
+        let one = |wait: &Wait| format!("`{}` waits for {} from {}", wait.step, wait.waits_for, wait.from);
+        waits.iter().map(one).collect::<Vec<_>>().join("; ")
+    };
+    match view.state() {
+        SagaState::Completed => "it has completed".to_owned(),
+        SagaState::Compensated => format!("it has undone everything: {reason}"),
+        SagaState::HandedOver => {
+            format!("`{}` drives the order now: {reason}", next_saga(view).unwrap_or_default())
+        }
+        SagaState::Running | SagaState::Waiting => waits(),
+        SagaState::Compensating => format!("it goes back ({reason}): {}", waits()),
+        SagaState::NeedsAttention => {
+            match (&view.unsupported, view.current().and_then(|leg| leg.last_error.as_ref())) {
+                (Some(failure), _) => failure.detail.clone(),
+                (None, Some(failure)) => format!("a person must look: {failure}; {}", waits()),
+                (None, None) => format!("a person must look: {}", waits()),
+            }
+        }
+    }
+}
+
+/// What a person can do, as the shop stands today.
+fn can_do(view: &View) -> Vec<String> {
+    let order = view.order_id;
+    if let Some(next) = next_saga(view) {
+        return vec![format!("look at the saga that drives the order now: backstitch saga why {next}")];
+    }
+    let mut ways: Vec<String> = view.open_legs().flat_map(|leg| ways_on(leg, &order.to_string())).collect();
+    let forward = matches!(view.state(), SagaState::Running | SagaState::Waiting | SagaState::NeedsAttention);
+    let dispatched = view.legs.iter().any(|leg| leg.step == "dispatch");
+    if forward && !view.going_back() && view.saga == "order_fulfilment" && !dispatched {
+        ways.push(format!("cancel the order: POST /v1/orders/{order}/cancel"));
+    }
+    if let Some(failure) = &view.unsupported {
+        ways.push(failure.detail.clone());
+    }
+    ways
+}
+
+fn ways_on(leg: &LegView, order: &str) -> Vec<String> {
+    let target = leg.targets.first().cloned().unwrap_or_default();
+    let shipment = target.strip_prefix("shipment-").unwrap_or(&target);
+    let fact = leg.awaits.as_ref().map(|awaits| awaits.fact.as_str());
+    let mut ways = match (leg.status, fact) {
+        (LegStatus::Stuck, _) => {
+            vec![format!("find out what stands against it: backstitch stream read {target} --backward")]
+        }
+        (_, Some("ShipmentReady")) => vec![
+            format!("mark the shipment ready: POST /v1/shipments/{shipment}/ready"),
+            format!("or give it up: POST /v1/shipments/{shipment}/cancel"),
+        ],
+        (_, Some("ShipmentDelivered")) => vec![
+            format!("report the shipment of order {order} delivered: POST /v1/shipments/<id>/deliver"),
+            "or lost: POST /v1/shipments/<id>/lost".to_owned(),
+        ],
+        (_, Some("OrderHoldReleased")) => vec![format!("let the order go on: POST /v1/orders/{order}/release")],
+        (_, Some(_)) => vec!["nothing: the provider is asked again by itself".to_owned()],
+        (_, None) => vec!["nothing: it is tried again by itself".to_owned()],
+    };
+    if leg.attention && leg.direction == Direction::Undo && leg.status == LegStatus::Open {
+        ways.push(format!("ask the provider about {target}"));
+    }
+    ways
+}
