@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use event_store::conformance::event;
-use event_store::{Append, EventStore, Expected, SqliteOptions, SqliteStore, StreamName};
+use event_store::{Append, Delivery, EventStore, Expected, Filter, Position, SqliteOptions, SqliteStore, StreamName};
 use tokio::task::JoinSet;
 
 const CLIENTS: u64 = 64;
@@ -38,6 +38,13 @@ async fn main() {
     let again = SqliteStore::open(dir.path(), SqliteOptions::default()).expect("opens");
     println!("second start: {:?}", begin.elapsed());
     println!("{:?}", again.stats().await.expect("stats"));
+    let begin = Instant::now();
+    let mut subscription = again.subscribe(Position::START, Filter::default()).await.expect("subscribes");
+    let mut read = 0;
+    while let Some(Ok(Delivery::Events { events, .. })) = subscription.next().await {
+        read += events.len();
+    }
+    println!("catch-up: {:.0} events/s", read as f64 / begin.elapsed().as_secs_f64());
     again.close().await;
     println!("bare SQLite, batches of 64: {:.0} events/s", bare(64));
     println!("bare SQLite, batches of 1024: {:.0} events/s", bare(1024));

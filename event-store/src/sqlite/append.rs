@@ -36,11 +36,13 @@ impl SqliteStore {
                     self.shared.queue().learn(&append.stream, head, mark);
                     append
                 }
-                Submitted::Behind(append) => match append.expected {
-                    Expected::NoStream => return self.repeated(&append, 0).await,
-                    Expected::Exact(version) => return self.repeated(&append, version + 1).await,
+                Submitted::Behind(append, actual) => match append.expected {
+                    Expected::NoStream => return self.repeated(&append, 0, actual).await,
+                    Expected::Exact(version) => return self.repeated(&append, version + 1, actual).await,
                     Expected::Any => match self.look_back(&append).await? {
-                        LookedBack::Repeats(first_version) => return self.repeated(&append, first_version).await,
+                        LookedBack::Repeats(first_version) => {
+                            return self.repeated(&append, first_version, actual).await;
+                        }
                         LookedBack::NewAt(version) => {
                             checked_at = Some(version);
                             append
@@ -61,7 +63,7 @@ impl SqliteStore {
 
     /// The stream is not where the append expected it. If the append's events stand where it wanted them, it is a
     /// repetition and gets the first answer; else it is a conflict.
-    async fn repeated(&self, append: &Append, first_version: u64) -> Result<Ticket, AppendError> {
+    async fn repeated(&self, append: &Append, first_version: u64, actual: Option<u64>) -> Result<Ticket, AppendError> {
         let stream = &append.stream;
         let last_version = first_version + append.events.len() as u64 - 1;
         let queued = self.shared.queue().queued_ids(stream, first_version);
@@ -72,7 +74,7 @@ impl SqliteStore {
         };
         let same = (first_version..).zip(&append.events).all(|(version, event)| stands(version) == Some(event.id));
         if !same {
-            let (expected, actual) = (append.expected.to_string(), queued.actual);
+            let (expected, actual) = (append.expected.to_string(), queued.actual.or(actual));
             return Err(AppendError::Conflict { stream: stream.clone(), expected, actual });
         }
         let ids = append.events.iter().map(|event| event.id).collect();

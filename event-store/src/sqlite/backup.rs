@@ -102,9 +102,7 @@ fn publish(draft: &Path, to: &Path) -> std::io::Result<()> {
         // The verifying connection wrote nothing, so its write-ahead log is empty.
         let _ = fs::remove_file(leftover);
     }
-    // A hard link fails where something stands already; a rename would replace it.
-    fs::hard_link(draft, to)?;
-    fs::remove_file(draft)?;
+    fs::rename(draft, to)?;
     match to.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
         Some(_) | None => File::open(".")?.sync_all(),

@@ -105,7 +105,7 @@ pub(super) struct QueuedIds {
     pub ids: Vec<(u64, Uuid)>,
     /// The append that must be settled before the answer; `None`: nothing of it is queued.
     pub sequence: Option<u64>,
-    /// The version of the stream's last event.
+    /// The version of the stream's last event; `None` also if its head is not in memory any more.
     pub actual: Option<u64>,
     pub epoch: Epoch,
 }
@@ -116,8 +116,8 @@ pub(super) enum Submitted {
     Queued(Ticket),
     /// The head is not in memory: read it and [`Queue::learn`] it.
     HeadUnknown(Append, Mark),
-    /// The stream has gone on; the append may be a repetition.
-    Behind(Append),
+    /// The stream is elsewhere, at this version; the append may be a repetition.
+    Behind(Append, Option<u64>),
 }
 
 pub(super) struct Queue {
@@ -195,7 +195,7 @@ impl Queue {
             Expected::Any => version.is_none() || version == checked_at,
         };
         if !fits {
-            return Ok(Submitted::Behind(append));
+            return Ok(Submitted::Behind(append, version));
         }
         let bytes = append.events.iter().map(size_of_event).sum::<usize>();
         if self.events + append.events.len() > EVENTS_WAITING || self.bytes + bytes > BYTES_WAITING {

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Transaction, TransactionBehavior, ffi};
 
 use super::checkpoint::Checkpointer;
 use super::queue::{Group, Pending, State};
@@ -58,28 +58,34 @@ impl End {
 /// The writer thread's own state.
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    connection: Connection,
+    /// `None` only between a failed commit and the log's being opened anew.
+    connection: Option<Connection>,
     end: End,
     checkpointer: Checkpointer,
 }
 
 impl Writer {
     pub fn new(shared: Arc<Shared>, connection: Connection, end: End, checkpointer: Checkpointer) -> Self {
-        Self { shared, connection, end, checkpointer }
+        Self { shared, connection: Some(connection), end, checkpointer }
     }
 
     /// Writes until the store closes and nothing waits any more. Gives the connection back for the last checkpoint.
     pub fn run(mut self) {
+        let _guard = StoppedByPanic(self.shared.clone());
         while let Some(group) = self.next_group() {
             let now = self.next_time();
             match self.commit(&group, now) {
                 Ok(end) => self.publish(group, end, now),
                 Err(error) => self.recover(group, &error),
             }
-            self.checkpointer.after_commit(&self.connection);
+            if let Some(connection) = &self.connection {
+                self.checkpointer.after_commit(connection);
+            }
         }
         self.checkpointer.stop();
-        open::close_cleanly(&self.shared, self.connection, self.end.position);
+        if let Some(connection) = self.connection {
+            open::close_cleanly(&self.shared, connection, self.end.position);
+        }
     }
 
     fn next_group(&self) -> Option<Group> {
@@ -103,9 +109,11 @@ impl Writer {
 
     fn commit(&mut self, group: &Group, now: Timestamp) -> rusqlite::Result<End> {
         let faults = &self.shared.options.faults;
-        faults.limit_pages(&self.connection)?;
+        let no_connection = || rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CANTOPEN), None);
+        let connection = self.connection.as_ref().ok_or_else(no_connection)?;
+        faults.limit_pages(connection)?;
         // Dropping the transaction, as every `?` here does, rolls it back.
-        let transaction = self.connection.unchecked_transaction()?;
+        let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
         let end = write_group(&transaction, group, self.end, now)?;
         faults.before_commit()?;
         transaction.commit()?;
@@ -195,12 +203,13 @@ impl Writer {
 
     /// Opens the log anew, checkpoints it and reads its end.
     fn reopen(&mut self) -> rusqlite::Result<()> {
+        self.connection = None; // Before the new one: it may still hold the lock of the transaction that failed.
         let reopened = open::reopen(&self.shared);
         if let Err(error) = &reopened {
             open::exit_if_sync_failed(&self.shared, error);
         }
         let (connection, end) = reopened?;
-        self.connection = connection;
+        self.connection = Some(connection);
         self.end = end;
         Ok(())
     }
@@ -232,9 +241,10 @@ impl Writer {
 
     /// An append in flight, if all of it stands in the file.
     fn find(&self, append: &Pending) -> Option<Appended> {
+        let connection = self.connection.as_ref()?;
         let mut position = 0;
         for (version, event) in (append.first_version..).zip(&append.events) {
-            let found = self.connection.query_row(FIND_EVENT, (append.key, version.cast_signed()), |row| {
+            let found = connection.query_row(FIND_EVENT, (append.key, version.cast_signed()), |row| {
                 Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?))
             });
             match found {
@@ -243,6 +253,23 @@ impl Writer {
             }
         }
         Some(Appended { version: append.last_version(), position: Position(position) })
+    }
+}
+
+/// When the writer panics, as it does on a broken invariant, nobody may wait for it for ever: appends are refused from then
+/// on, and those that wait are told.
+struct StoppedByPanic(Arc<Shared>);
+
+impl Drop for StoppedByPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let mut queue = self.0.queue();
+            queue.move_to(State::Broken("its writer has stopped; restart the process".to_owned()));
+            // Dropping what waits answers it: the sender of each answer is in it.
+            drop(queue.end_epoch(0));
+            self.0.settled.send_replace(queue.last_sequence());
+            self.0.epoch.send_replace(queue.epoch);
+        }
     }
 }
 
