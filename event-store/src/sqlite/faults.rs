@@ -13,6 +13,7 @@ pub struct Faults {
     after_commit: Arc<AtomicU32>,
     syncs: Arc<AtomicU32>,
     reopens: Arc<AtomicU32>,
+    panics: Arc<AtomicU32>,
     /// 0: no limit was ever ordered.
     pages: Arc<AtomicU32>,
 }
@@ -33,6 +34,11 @@ impl Faults {
         self.syncs.store(1, Ordering::SeqCst);
     }
 
+    /// The writer meets a broken invariant in its next commit, and panics.
+    pub fn break_invariant(&self) {
+        self.panics.store(1, Ordering::SeqCst);
+    }
+
     /// After a failed commit, opening the log anew fails so often.
     pub fn fail_reopens(&self, count: u32) {
         self.reopens.store(count, Ordering::SeqCst);
@@ -51,6 +57,7 @@ impl Faults {
     }
 
     pub(super) fn before_commit(&self) -> rusqlite::Result<()> {
+        assert!(!take(&self.panics), "an invariant was broken on order of a test");
         if take(&self.syncs) {
             return Err(failure(ffi::SQLITE_IOERR_FSYNC));
         }

@@ -118,6 +118,28 @@ async fn a_log_that_cannot_be_opened_anew_closes_all_the_same() {
 }
 
 #[tokio::test]
+async fn when_the_writer_stops_on_a_broken_invariant_all_are_answered_and_no_more_is_taken() {
+    let (dir, faults) = (TempDir::new().unwrap(), Faults::default());
+    let store = open_with(&dir, &faults);
+    let (of, other, mut epoch) = (stream("order-1"), stream("order-2"), store.epoch());
+    write(&store, &of, 0, 10).await.unwrap();
+    faults.break_invariant();
+    let (one, two) = tokio::join!(write(&store, &of, 1, 10), write(&store, &other, 0, 10));
+    assert!(one.is_err() && two.is_err(), "{one:?} {two:?}");
+    epoch.wait_for(|epoch| epoch.0 > 0).await.unwrap();
+    let refused = write(&store, &of, 1, 10).await;
+    assert!(
+        matches!(&refused, Err(AppendError::Unwritable { reason, .. }) if reason.contains("restart")),
+        "{refused:?}"
+    );
+    assert_eq!(read_log(&store).await.unwrap().len(), 1, "reading goes on");
+    store.close().await;
+    let store = open_with(&dir, &faults);
+    assert_eq!(write(&store, &of, 1, 10).await.unwrap().position, Position(2));
+    store.close().await;
+}
+
+#[tokio::test]
 async fn the_write_ahead_log_stays_within_its_bound() {
     let dir = TempDir::new().unwrap();
     let options = SqliteOptions { wal_bytes: 1 << 20, ..SqliteOptions::default() };
