@@ -101,7 +101,7 @@ async fn start_on(config: Config, clock: Clock, store: Arc<SqliteStore>) -> Resu
     let provider = opened.start(queue, bus.clone(), Arc::clone(&log), clock.clone(), &work);
     let sagas = sagas(&config, &log, &bus, &clock, &work)?;
     let read = read_side(&config, &log, &clock, &work, &health, Arc::new(fatal));
-    let api = OpenApiRouter::new()
+    let api = OpenApiRouter::with_openapi(service_kit::api::description())
         .merge(health::router(health.clone()))
         .merge(command_service::router(command_service::HttpState::new(bus, config.pricing.clone())))
         .merge(command_service::http::webhooks::router(provider))

@@ -22,16 +22,3 @@ pub mod testing;
 
 pub use aggregate::{Aggregate, DecodeError, EncodedEvent, Rejected, Timestamp};
 pub use command::Command;
-
-/// The codes of all refusals that the rules know, each once, in order: what every table of problems must cover.
-pub fn rejection_codes() -> std::collections::BTreeSet<&'static str> {
-    let of_aggregates = [
-        order::REJECTION_CODES,
-        order::pricing::PricingError::CODES,
-        payment::REJECTION_CODES,
-        product::REJECTION_CODES,
-        shipment::REJECTION_CODES,
-        stock::REJECTION_CODES,
-    ];
-    of_aggregates.into_iter().flatten().copied().collect()
-}

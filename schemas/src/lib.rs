@@ -3,6 +3,7 @@
 
 pub mod catalogue;
 pub mod compat;
+pub mod openapi;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +16,8 @@ use serde_json::Value;
 pub fn generated() -> BTreeMap<String, Value> {
     let events = catalogue::events().into_iter().map(|c| (format!("events/{}", c.file()), c.schema));
     let commands = catalogue::commands().into_iter().map(|c| (format!("commands/{}", c.file()), c.schema));
-    events.chain(commands).collect()
+    let openapi = [("openapi.json".to_owned(), openapi::document())];
+    events.chain(commands).chain(openapi).collect()
 }
 
 /// A value as its file has it: indented, one line break at the end.

@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -150,7 +151,16 @@ impl Reporter {
 
 /// `/health`, `/health/live`, `/health/ready`.
 pub fn router(health: Health) -> OpenApiRouter {
-    OpenApiRouter::new().routes(routes!(everything)).routes(routes!(live)).routes(routes!(ready)).with_state(health)
+    routes().with_state(health)
+}
+
+/// What the routes here are, for the contract.
+pub fn openapi() -> OpenApi {
+    routes().into_openapi()
+}
+
+fn routes() -> OpenApiRouter<Health> {
+    OpenApiRouter::new().routes(routes!(everything)).routes(routes!(live)).routes(routes!(ready))
 }
 
 /// Everything this process depends on, whether it is ready or not.

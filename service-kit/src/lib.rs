@@ -1,5 +1,6 @@
 //! What every service process needs once, and nothing of what it is for.
 
+pub mod api;
 pub mod clock;
 pub mod config;
 pub mod health;

@@ -11,6 +11,7 @@ pub mod stock;
 pub mod webhooks;
 
 use domain::order::pricing::PricingPolicy;
+use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::CommandBus;
@@ -33,10 +34,20 @@ impl HttpState {
 
 /// All routes of the write side.
 pub fn router(state: HttpState) -> OpenApiRouter {
+    routes().with_state(state)
+}
+
+/// What the routes here and the provider's are, for the contract.
+pub fn openapi() -> OpenApi {
+    let mut whole = routes().into_openapi();
+    whole.merge(webhooks::openapi());
+    whole
+}
+
+fn routes() -> OpenApiRouter<HttpState> {
     OpenApiRouter::new()
         .merge(products::router())
         .merge(stock::router())
         .merge(orders::router())
         .merge(shipments::router())
-        .with_state(state)
 }

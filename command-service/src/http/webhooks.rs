@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use service_kit::{Problem, limits};
 use utoipa::ToSchema;
+use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -25,13 +26,21 @@ const RETRY_AFTER_S: u32 = 1;
 
 /// The routes of the provider.
 pub fn router(provider: Provider) -> OpenApiRouter {
+    routes().with_state(provider)
+}
+
+/// What the routes here are, for the contract.
+pub(super) fn openapi() -> OpenApi {
+    routes().into_openapi()
+}
+
+fn routes() -> OpenApiRouter<Provider> {
     OpenApiRouter::new()
         .routes(routes!(receive))
         .layer(DefaultBodyLimit::max(WEBHOOK_MAX))
         .routes(routes!(about))
         .routes(routes!(ledger))
         .routes(routes!(act))
-        .with_state(provider)
 }
 
 /// What was made durable.
@@ -47,11 +56,16 @@ pub struct WebhookReply {
     params(("provider" = String, Path, description = "The provider's name, such as `simulated`")),
     request_body(content = Object, description = "As the provider sends it; the bytes are signed"),
     responses((status = 200, description = "It is durable", body = WebhookReply),
-        (status = 400, description = "It is signed and cannot be read", body = Problem),
-        (status = 401, description = "The signature does not fit, or its time is over 300 s away", body = Problem),
-        (status = 404, description = "There is no such provider", body = Problem),
-        (status = 413, description = "The body is too large", body = Problem),
-        (status = 503, description = "Not now: send it again", body = Problem)))]
+        (status = 400, description = "It is signed and cannot be read", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 401, description = "The signature does not fit, or its time is over 300 s away", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 404, description = "There is no such provider", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 413, description = "The body is too large", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 503, description = "Not now: send it again", body = Problem,
+            content_type = "application/problem+json")))]
 async fn receive(
     State(provider): State<Provider>,
     Path(name): Path<String>,
@@ -114,8 +128,10 @@ async fn about(State(provider): State<Provider>) -> Json<ProviderView> {
 #[utoipa::path(get, path = "/v1/provider/ledger", tag = "payments", operation_id = "getProviderLedger",
     params(Page),
     responses((status = 200, description = "The provider's word", body = Statement),
-        (status = 400, description = "Not valid", body = Problem),
-        (status = 503, description = "The provider does not answer", body = Problem)))]
+        (status = 400, description = "Not valid", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 503, description = "The provider does not answer", body = Problem,
+            content_type = "application/problem+json")))]
 async fn ledger(
     State(provider): State<Provider>,
     page: Result<Query<Page>, QueryRejection>,
@@ -135,9 +151,12 @@ pub struct ActionReply {
 #[utoipa::path(post, path = "/v1/provider/actions/{payment_id}/{action}", tag = "payments", operation_id = "actAsCustomer",
     params(("payment_id" = Uuid, Path), ("action" = String, Path, description = "`approve` or `abandon`")),
     responses((status = 200, description = "Done; the provider tells us by webhook", body = ActionReply),
-        (status = 400, description = "Not valid", body = Problem),
-        (status = 404, description = "Nothing waits for its customer there", body = Problem),
-        (status = 503, description = "The provider does not answer", body = Problem)))]
+        (status = 400, description = "Not valid", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 404, description = "Nothing waits for its customer there", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 503, description = "The provider does not answer", body = Problem,
+            content_type = "application/problem+json")))]
 async fn act(
     State(provider): State<Provider>,
     Path((payment_id, action)): Path<(String, String)>,
