@@ -240,3 +240,68 @@ impl<A: Aggregate> Cache<A> {
         self.slots.lock().unwrap().len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use domain::product::Product;
+    use futures_util::future::join_all;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    fn name(number: usize) -> StreamName {
+        format!("product-{number}").parse().unwrap()
+    }
+
+    /// A state whose last append is durable when the sender says so.
+    fn queued() -> (Folded<Product>, oneshot::Sender<Appended>) {
+        let (sender, receiver) = oneshot::channel();
+        let durable = async move { receiver.await.map_err(|_| AppendError::Overloaded) };
+        let mut folded = Folded::empty(Epoch(0), true);
+        folded.beneath = Beneath::Queued(durable.boxed().shared());
+        (folded, sender)
+    }
+
+    #[tokio::test]
+    async fn the_oldest_state_leaves_but_never_one_with_events_that_are_not_durable() {
+        let cache: Cache<Product> = Cache::with_bound(2);
+        let (folded, durable) = queued();
+        *cache.slot(&name(0)).unwrap().turn().await.unwrap() = Some(folded);
+        for number in 1..10 {
+            *cache.slot(&name(number)).unwrap().turn().await.unwrap() = Some(Folded::empty(Epoch(0), true));
+        }
+        assert_eq!(cache.len(), 2);
+        assert!(cache.slot(&name(0)).unwrap().turn().await.unwrap().is_some(), "it is still there");
+        durable.send(Appended { version: 0, position: Position(1) }).unwrap();
+        for number in 10..13 {
+            cache.slot(&name(number)).unwrap();
+        }
+        assert!(cache.slot(&name(0)).unwrap().turn().await.unwrap().is_none(), "it could leave, and did");
+    }
+
+    #[tokio::test]
+    async fn a_stream_has_one_slot_for_as_long_as_somebody_uses_it() {
+        let cache: Cache<Product> = Cache::with_bound(1);
+        let first = cache.slot(&name(0)).unwrap();
+        for number in 1..10 {
+            cache.slot(&name(number)).unwrap();
+        }
+        assert!(Arc::ptr_eq(&first, &cache.slot(&name(0)).unwrap()));
+    }
+
+    #[tokio::test]
+    async fn commands_beyond_the_bound_of_a_stream_are_told_to_come_back() {
+        let cache: Cache<Product> = Cache::new();
+        let slot = cache.slot(&name(0)).unwrap();
+        let turn = slot.turn().await.unwrap();
+        let mut waiting: Vec<_> = (0..WAITING_MAX).map(|_| Box::pin(slot.turn())).collect();
+        for turn in &mut waiting {
+            assert!(futures_util::poll!(turn).is_pending());
+        }
+        assert!(matches!(slot.turn().await, Err(SendError::Busy { .. })));
+        drop(turn);
+        let turns = join_all(waiting.into_iter().map(|turn| async { turn.await.map(drop) })).await;
+        assert!(turns.into_iter().all(|turn| turn.is_ok()));
+        assert!(slot.turn().await.is_ok());
+    }
+}

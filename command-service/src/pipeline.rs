@@ -178,7 +178,13 @@ impl<A: Aggregate> Pipeline<A> {
             // What was only presumed of the stream is no ground for an answer: ask the log.
             Judged::Answer(_) if !folded.read => return Ok(Turn::Again(None)),
             Judged::Answer(answer) => {
-                let beneath = folded.beneath.clone();
+                let beneath = match &answer {
+                    // Of the moment only: they say nothing of the state, and waiting is what they spare the client.
+                    Answer::No(SendError::InFlight | SendError::Busy { .. }) => Beneath::Durable(Position::START),
+                    Answer::No(_) | Answer::Appended { .. } | Answer::Replayed { .. } | Answer::AlreadySo { .. } => {
+                        folded.beneath.clone()
+                    }
+                };
                 *turn = Some(folded);
                 return Ok(Turn::Answer(answer, beneath));
             }

@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 
 use super::HttpState;
 use super::extract::{About, Body, CommandHeaders, Of};
-use super::problems::{Refusals, named, refused};
+use super::problems::{Refusal, Refusals, named, refused};
 use super::reply::{Answer, CommandReply};
 use super::schema::{MoneySchema, Nothing};
 use crate::bus::{CommandMeta, Reply};
@@ -138,7 +138,7 @@ async fn place(
     State(state): State<HttpState>,
     about: About,
     body: Body<PlaceOrderBody>,
-) -> Result<Answer<PlacedOrder>, Problem> {
+) -> Result<Answer<PlacedOrder>, Refusal> {
     check(&body.value)?;
     let (order_id, meta) = (about.order_id(), about.meta(body.hash));
     let (lines, totals) = match price(&state, &body.value).await {
@@ -193,7 +193,7 @@ fn check(body: &PlaceOrderBody) -> Result<(), Problem> {
 }
 
 /// Looks the prices up, each product once; the answer waits until they are durable.
-async fn price(state: &HttpState, body: &PlaceOrderBody) -> Result<(Vec<OrderLine>, Totals), Problem> {
+async fn price(state: &HttpState, body: &PlaceOrderBody) -> Result<(Vec<OrderLine>, Totals), Refusal> {
     let mut lines: Vec<LineToPrice> = Vec::with_capacity(body.lines.len());
     for (index, line) in body.lines.iter().enumerate() {
         let PlaceOrderLine { sku, quantity, location } = line.clone();
@@ -205,7 +205,7 @@ async fn price(state: &HttpState, body: &PlaceOrderBody) -> Result<(Vec<OrderLin
                 let product = state.bus.load::<Product>(&stream).await.map_err(refused)?.state;
                 if !product.exists() {
                     let problem = named("product-not-for-sale", "there is no such product; nothing was ordered");
-                    return Err(problem.field(format!("/lines/{index}/sku"), "names no product"));
+                    return Err(problem.field(format!("/lines/{index}/sku"), "names no product").into());
                 }
                 (product.name.clone(), product.price, product.is_active())
             }
@@ -216,7 +216,7 @@ async fn price(state: &HttpState, body: &PlaceOrderBody) -> Result<(Vec<OrderLin
         && asked != first.unit_price.currency
     {
         let detail = format_args!("the prices are in {}, not in {asked}", first.unit_price.currency).to_string();
-        return Err(named("currency-mismatch", &detail).field("/currency", &detail));
+        return Err(named("currency-mismatch", &detail).field("/currency", &detail).into());
     }
     pricing::price(&lines, &state.pricing).map_err(|error| {
         let field = match &error {
@@ -225,7 +225,7 @@ async fn price(state: &HttpState, body: &PlaceOrderBody) -> Result<(Vec<OrderLin
                 format!("/lines/{}/sku", line - 1)
             }
         };
-        named(error.code(), &error).field(field, &error)
+        named(error.code(), &error).field(field, &error).into()
     })
 }
 
@@ -234,7 +234,7 @@ async fn replay(
     state: &HttpState,
     order_id: OrderId,
     meta: &CommandMeta,
-) -> Result<Option<Answer<PlacedOrder>>, Problem> {
+) -> Result<Option<Answer<PlacedOrder>>, Refusal> {
     let stream = order_id.stream().parse().map_err(Problem::invalid)?;
     match state.bus.recall::<domain::order::Order>(&stream, meta).await.map_err(refused)? {
         Some(reply) => Ok(Some(created(order_id, reply, placed(state, order_id).await?.totals))),
@@ -243,13 +243,13 @@ async fn replay(
 }
 
 /// How the order was placed, from the log.
-async fn placed(state: &HttpState, order_id: OrderId) -> Result<OrderPlaced, Problem> {
+async fn placed(state: &HttpState, order_id: OrderId) -> Result<OrderPlaced, Refusal> {
     let stream = order_id.stream().parse().map_err(Problem::invalid)?;
     let first = state.bus.first_event(&stream).await.map_err(refused)?;
     let event = first.map(|event| Event::decode(&event.event_type, event.schema_version, event.data.get()));
     match event {
         Some(Ok(Event::OrderPlaced(placed))) => Ok(placed),
-        Some(Ok(_) | Err(_)) | None => Err(Problem::unavailable("the order's first event cannot be read", 1)),
+        Some(Ok(_) | Err(_)) | None => Err(Problem::unavailable("the order's first event cannot be read", 1).into()),
     }
 }
 
@@ -262,7 +262,7 @@ async fn cancel(
     Of(id): Of<OrderId>,
     about: About,
     body: Body<CancelOrderBody>,
-) -> Result<Answer<CommandReply>, Problem> {
+) -> Result<Answer<CommandReply>, Refusal> {
     let command = RequestOrderCancellation { reason: body.value.reason };
     let reply = send(&state, id, Command::RequestOrderCancellation(command), &about, body.hash).await?;
     let location = format!("/v1/sagas/order_fulfilment-{id}");
@@ -278,7 +278,7 @@ async fn hold(
     Of(id): Of<OrderId>,
     about: About,
     body: Body<HoldOrderBody>,
-) -> Result<Answer<CommandReply>, Problem> {
+) -> Result<Answer<CommandReply>, Refusal> {
     let command = Command::HoldOrder(HoldOrder { reason: body.value.reason });
     send(&state, id, command, &about, body.hash).await.map(|reply| Answer::done(id, reply))
 }
@@ -292,11 +292,11 @@ async fn release(
     Of(id): Of<OrderId>,
     about: About,
     body: Body<Nothing>,
-) -> Result<Answer<CommandReply>, Problem> {
+) -> Result<Answer<CommandReply>, Refusal> {
     let command = Command::ReleaseOrderHold(ReleaseOrderHold {});
     send(&state, id, command, &about, body.hash).await.map(|reply| Answer::done(id, reply))
 }
 
-async fn send(state: &HttpState, id: OrderId, command: Command, about: &About, hash: String) -> Result<Reply, Problem> {
+async fn send(state: &HttpState, id: OrderId, command: Command, about: &About, hash: String) -> Result<Reply, Refusal> {
     state.bus.send(domain::Command::Order { id, command }, about.meta(hash)).await.map_err(refused)
 }

@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use axum::http::StatusCode;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::IntoResponse;
 use service_kit::Problem;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 
 use crate::bus::SendError;
+
+/// Says that an answer is the first one again.
+pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// How a refusal leaves the house.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,8 +121,36 @@ pub fn named(code: &str, detail: impl std::fmt::Display) -> Problem {
     Problem::new(row.status, row.code, row.title).detail(detail)
 }
 
-/// Why there is no good answer, as a problem document.
-pub fn refused(error: SendError) -> Problem {
+/// A refusal to be sent: a problem document, and whether it is the first answer again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refusal {
+    problem: Problem,
+    replayed: bool,
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self { problem, replayed: false }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> axum::response::Response {
+        let mut response = self.problem.into_response();
+        if self.replayed {
+            response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+        }
+        response
+    }
+}
+
+/// Why there is no good answer, as it is sent.
+pub fn refused(error: SendError) -> Refusal {
+    let replayed = matches!(error, SendError::Rejected { replayed: true, .. });
+    Refusal { problem: problem(error), replayed }
+}
+
+fn problem(error: SendError) -> Problem {
     let detail = error.to_string();
     match error {
         SendError::Rejected { code, .. } => {

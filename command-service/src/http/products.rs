@@ -5,14 +5,13 @@ use domain::ids::Sku;
 use domain::money::Money;
 use domain::product::{ActivateProduct, ChangeProductPrice, Command, CreateProduct, DiscontinueProduct};
 use serde::{Deserialize, Serialize};
-use service_kit::Problem;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::HttpState;
 use super::extract::{About, Body, CommandHeaders, Of};
-use super::problems::{Refusals, refused};
+use super::problems::{Refusal, Refusals, refused};
 use super::reply::{Answer, CommandReply};
 use super::schema::{MoneySchema, Nothing};
 
@@ -62,7 +61,7 @@ async fn create(
     State(state): State<HttpState>,
     about: About,
     body: Body<CreateProductBody>,
-) -> Result<Answer<CommandReply>, Problem> {
+) -> Result<Answer<CommandReply>, Refusal> {
     let CreateProductBody { sku, name, price, active } = body.value;
     let command = Command::CreateProduct(CreateProduct { sku: sku.clone(), name, price, active });
     let reply = send(&state, &sku, command, &about, body.hash).await?;
@@ -78,7 +77,7 @@ async fn change_price(
     Of(sku): Of<Sku>,
     about: About,
     body: Body<ChangePriceBody>,
-) -> Result<Answer<CommandReply>, Problem> {
+) -> Result<Answer<CommandReply>, Refusal> {
     let command = Command::ChangeProductPrice(ChangeProductPrice { price: body.value.price });
     send(&state, &sku, command, &about, body.hash).await.map(|reply| Answer::done(&sku, reply))
 }
@@ -92,7 +91,7 @@ async fn activate(
     Of(sku): Of<Sku>,
     about: About,
     body: Body<Nothing>,
-) -> Result<Answer<CommandReply>, Problem> {
+) -> Result<Answer<CommandReply>, Refusal> {
     let command = Command::ActivateProduct(ActivateProduct {});
     send(&state, &sku, command, &about, body.hash).await.map(|reply| Answer::done(&sku, reply))
 }
@@ -106,7 +105,7 @@ async fn discontinue(
     Of(sku): Of<Sku>,
     about: About,
     body: Body<Nothing>,
-) -> Result<Answer<CommandReply>, Problem> {
+) -> Result<Answer<CommandReply>, Refusal> {
     let command = Command::DiscontinueProduct(DiscontinueProduct {});
     send(&state, &sku, command, &about, body.hash).await.map(|reply| Answer::done(&sku, reply))
 }
@@ -117,7 +116,7 @@ async fn send(
     command: Command,
     about: &About,
     hash: String,
-) -> Result<crate::Reply, Problem> {
+) -> Result<crate::Reply, Refusal> {
     let command = domain::Command::Product { id: sku.clone(), command };
     state.bus.send(command, about.meta(hash)).await.map_err(refused)
 }

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::problems::REPLAYED;
 use crate::bus::Reply;
 
 /// The answer to a command: what it was done to, and where that stands now.
@@ -65,7 +66,7 @@ impl<T: Serialize> IntoResponse for Answer<T> {
             insert(&mut headers, header::LOCATION, &location);
         }
         if self.reply.replayed {
-            headers.insert(HeaderName::from_static("idempotent-replayed"), HeaderValue::from_static("true"));
+            headers.insert(REPLAYED, HeaderValue::from_static("true"));
         }
         (self.status, headers, Json(self.body)).into_response()
     }

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use super::HttpState;
 use super::extract::{About, Body, CommandHeaders, Of};
-use super::problems::{Refusals, refused};
+use super::problems::{Refusal, Refusals, refused};
 use super::reply::{Answer, CommandReply};
 use super::schema::Nothing;
 
@@ -36,7 +36,7 @@ async fn ready(
     Of(id): Of<ShipmentId>,
     about: About,
     body: Body<Nothing>,
-) -> Result<Answer<CommandReply>, Problem> {
+) -> Result<Answer<CommandReply>, Refusal> {
     send(&state, id, Command::MarkShipmentReady(MarkShipmentReady {}), &about, body.hash).await
 }
 
@@ -49,7 +49,7 @@ async fn deliver(
     Of(id): Of<ShipmentId>,
     about: About,
     body: Body<Nothing>,
-) -> Result<Answer<CommandReply>, Problem> {
+) -> Result<Answer<CommandReply>, Refusal> {
     send(&state, id, Command::DeliverShipment(DeliverShipment {}), &about, body.hash).await
 }
 
@@ -62,7 +62,7 @@ async fn lost(
     Of(id): Of<ShipmentId>,
     about: About,
     body: Body<ShipmentReason>,
-) -> Result<Answer<CommandReply>, Problem> {
+) -> Result<Answer<CommandReply>, Refusal> {
     let command = Command::ReportShipmentLost(ReportShipmentLost { reason: body.value.reason });
     send(&state, id, command, &about, body.hash).await
 }
@@ -76,12 +76,12 @@ async fn cancel(
     Of(id): Of<ShipmentId>,
     about: About,
     body: Body<ShipmentReason>,
-) -> Result<Answer<CommandReply>, Problem> {
+) -> Result<Answer<CommandReply>, Refusal> {
     let stream = id.stream().parse().map_err(Problem::invalid)?;
     // A saga may cancel what was never planned, a person may not: whose it is never changes, so looking first is safe.
     let shipment = state.bus.load::<Shipment>(&stream).await.map_err(refused)?.state;
     let Some(order_id) = shipment.order_id else {
-        return Err(Problem::not_found(format_args!("there is no shipment {id}")));
+        return Err(Problem::not_found(format_args!("there is no shipment {id}")).into());
     };
     let command = Command::CancelShipment(CancelShipment { order_id, reason: body.value.reason });
     send(&state, id, command, &about, body.hash).await
@@ -93,7 +93,7 @@ async fn send(
     command: Command,
     about: &About,
     hash: String,
-) -> Result<Answer<CommandReply>, Problem> {
+) -> Result<Answer<CommandReply>, Refusal> {
     let reply = state.bus.send(domain::Command::Shipment { id, command }, about.meta(hash)).await;
     reply.map(|reply| Answer::done(id, reply)).map_err(refused)
 }

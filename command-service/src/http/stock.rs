@@ -5,14 +5,13 @@ use domain::ids::{OrderId, StockId};
 use domain::quantity::Quantity;
 use domain::stock::{AdjustStock, Command, ReceiveStock, RestockItems};
 use serde::{Deserialize, Serialize};
-use service_kit::Problem;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::HttpState;
 use super::extract::{About, Body, CommandHeaders, Of};
-use super::problems::{Refusals, refused};
+use super::problems::{Refusal, Refusals, refused};
 use super::reply::{Answer, CommandReply};
 
 pub(super) fn router() -> OpenApiRouter<HttpState> {
@@ -60,7 +59,7 @@ async fn receive(
     Of(item): Of<StockId>,
     about: About,
     body: Body<ReceiveStockBody>,
-) -> Result<Answer<CommandReply>, Problem> {
+) -> Result<Answer<CommandReply>, Refusal> {
     let command = Command::ReceiveStock(ReceiveStock { item: item.clone(), quantity: body.value.quantity });
     send(&state, item, command, &about, body.hash).await
 }
@@ -74,7 +73,7 @@ async fn adjust(
     Of(item): Of<StockId>,
     about: About,
     body: Body<AdjustStockBody>,
-) -> Result<Answer<CommandReply>, Problem> {
+) -> Result<Answer<CommandReply>, Refusal> {
     let AdjustStockBody { delta, reason } = body.value;
     send(&state, item, Command::AdjustStock(AdjustStock { delta, reason }), &about, body.hash).await
 }
@@ -88,7 +87,7 @@ async fn restock(
     Of(item): Of<StockId>,
     about: About,
     body: Body<RestockBody>,
-) -> Result<Answer<CommandReply>, Problem> {
+) -> Result<Answer<CommandReply>, Refusal> {
     let RestockBody { order_id, quantity } = body.value;
     send(&state, item, Command::RestockItems(RestockItems { order_id, quantity }), &about, body.hash).await
 }
@@ -99,7 +98,7 @@ async fn send(
     command: Command,
     about: &About,
     hash: String,
-) -> Result<Answer<CommandReply>, Problem> {
+) -> Result<Answer<CommandReply>, Refusal> {
     let id = item.to_string();
     let reply = state.bus.send(domain::Command::Stock { id: item, command }, about.meta(hash)).await;
     reply.map(|reply| Answer::done(id, reply)).map_err(refused)

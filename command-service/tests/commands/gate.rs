@@ -1,0 +1,104 @@
+//! A log whose appends are queued at once but durable only when a gate is opened.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use event_store::sqlite::SqliteStore;
+use event_store::{
+    Append, AppendError, Direction, Epoch, EventStore, Filter, Position, ReadError, RecordedEvent, StoreStats,
+    StreamInfo, StreamName, StreamSnapshot, Subscription, Ticket,
+};
+use tokio::sync::watch;
+
+pub struct Gated {
+    log: Arc<SqliteStore>,
+    open: watch::Sender<bool>,
+    appends: watch::Sender<usize>,
+}
+
+impl Gated {
+    pub fn new(log: Arc<SqliteStore>) -> Arc<Self> {
+        Arc::new(Self { log, open: watch::Sender::new(true), appends: watch::Sender::new(0) })
+    }
+
+    /// From now on nothing becomes known to be durable.
+    pub fn close(&self) {
+        self.open.send_replace(false);
+    }
+
+    /// Everything becomes known as it is.
+    pub fn open(&self) {
+        self.open.send_replace(true);
+    }
+
+    /// Appends so far.
+    pub fn appends(&self) -> usize {
+        *self.appends.borrow()
+    }
+}
+
+#[async_trait]
+impl EventStore for Gated {
+    async fn append(&self, append: Append) -> Result<Ticket, AppendError> {
+        let ticket = self.log.append(append).await?;
+        self.appends.send_modify(|count| *count += 1);
+        let mut open = self.open.subscribe();
+        Ok(Ticket::new(ticket.first_version, ticket.last_version, ticket.epoch, async move {
+            let _ = open.wait_for(|open| *open).await;
+            ticket.durable().await
+        }))
+    }
+
+    async fn read_stream(
+        &self,
+        stream: &StreamName,
+        from: u64,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<RecordedEvent>, ReadError> {
+        self.log.read_stream(stream, from, direction, limit).await
+    }
+
+    async fn read_all(
+        &self,
+        from: Position,
+        direction: Direction,
+        limit: usize,
+        filter: &Filter,
+    ) -> Result<Vec<RecordedEvent>, ReadError> {
+        self.log.read_all(from, direction, limit, filter).await
+    }
+
+    async fn subscribe(&self, after: Position, filter: Filter) -> Result<Subscription, ReadError> {
+        self.log.subscribe(after, filter).await
+    }
+
+    async fn list_streams(
+        &self,
+        category: Option<&str>,
+        after: Option<&StreamName>,
+        limit: usize,
+    ) -> Result<Vec<StreamInfo>, ReadError> {
+        self.log.list_streams(category, after, limit).await
+    }
+
+    async fn load_snapshot(&self, stream: &StreamName) -> Result<Option<StreamSnapshot>, ReadError> {
+        self.log.load_snapshot(stream).await
+    }
+
+    async fn save_snapshot(&self, stream: &StreamName, snapshot: StreamSnapshot) -> Result<(), ReadError> {
+        self.log.save_snapshot(stream, snapshot).await
+    }
+
+    fn head(&self) -> watch::Receiver<Position> {
+        self.log.head()
+    }
+
+    fn epoch(&self) -> watch::Receiver<Epoch> {
+        self.log.epoch()
+    }
+
+    async fn stats(&self) -> Result<StoreStats, ReadError> {
+        self.log.stats().await
+    }
+}

@@ -1,0 +1,133 @@
+//! One effect and one answer per key.
+
+use command_service::SendError;
+use domain::ids::Sku;
+use domain::money::{Currency, Money};
+use domain::product::{self, Product};
+use event_store::EventStore as _;
+use futures_util::future::join_all;
+use std::time::Duration;
+
+use crate::world::{ITEM, World, adjust, client, id, machine, name, receive, reserve};
+
+#[tokio::test]
+async fn the_same_command_at_once_from_many_sides_has_one_effect() {
+    let world = World::new();
+    world.receive(1).await;
+    let answers = join_all((0..50).map(|_| world.bus.send(receive(7), client(1, "seven")))).await;
+    let first = answers.iter().flatten().filter(|reply| !reply.replayed).count();
+    assert_eq!(first, 1);
+    for answer in answers {
+        match answer {
+            Ok(reply) => assert_eq!(reply.version, Some(1)),
+            Err(error) => assert_eq!(error, SendError::InFlight),
+        }
+    }
+    assert_eq!(world.events(ITEM).await.len(), 2);
+}
+
+#[tokio::test]
+async fn after_a_restart_the_answer_of_a_command_that_appended_comes_from_the_log() {
+    let world = World::new();
+    let first = world.send(receive(7), client(1, "seven")).await.unwrap();
+    world.send(receive(1), machine(id(2))).await.unwrap();
+    let world = world.restarted().await;
+    let again = world.send(receive(7), client(1, "seven")).await.unwrap();
+    assert_eq!((again.version, again.position), (first.version, first.position));
+    assert!(again.replayed);
+    assert_eq!(world.send(receive(8), client(1, "eight")).await, Err(SendError::KeyReused));
+    assert_eq!(world.events(ITEM).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_refusal_and_a_wish_that_was_so_are_answered_again_from_memory_and_judged_again_after_a_restart() {
+    let world = World::new();
+    world.receive(3).await;
+    let no = world.send(adjust(-5), client(1, "five")).await;
+    assert!(matches!(no, Err(SendError::Rejected { code: "adjustment-too-low", replayed: false, .. })), "{no:?}");
+    world.send(receive(10), machine(id(2))).await.unwrap();
+    let again = world.send(adjust(-5), client(1, "five")).await;
+    assert!(matches!(again, Err(SendError::Rejected { code: "adjustment-too-low", replayed: true, .. })), "{again:?}");
+    assert_eq!(world.send(adjust(-6), client(1, "six")).await, Err(SendError::KeyReused));
+    let world = world.restarted().await;
+    assert!(world.send(adjust(-5), client(1, "five")).await.unwrap().changed);
+}
+
+#[tokio::test]
+async fn a_key_is_forgotten_a_day_of_the_streams_events_later() {
+    let world = World::new();
+    world.send(receive(7), client(1, "seven")).await.unwrap();
+    world.clock.advance(Duration::from_secs(24 * 3600 - 1));
+    assert!(world.send(receive(7), client(1, "seven")).await.unwrap().replayed);
+    world.clock.advance(Duration::from_secs(2));
+    world.send(receive(1), client(2, "one")).await.unwrap();
+    assert!(!world.send(receive(7), client(1, "seven")).await.unwrap().replayed);
+}
+
+#[tokio::test]
+async fn a_machines_command_is_known_by_what_it_names_and_refused_after_its_deadline() {
+    let world = World::new();
+    world.receive(3).await;
+    assert!(world.send(reserve(1), machine(id(1))).await.unwrap().changed);
+    assert!(!world.send(reserve(1), machine(id(1))).await.unwrap().changed, "already so");
+    let mut late = machine(id(2));
+    late.not_after = Some(world.clock.now());
+    assert!(world.send(reserve(2), late.clone()).await.is_ok(), "at the deadline is not after it");
+    world.clock.advance(Duration::from_secs(1));
+    let refused = world.send(reserve(3), late.clone()).await;
+    assert!(matches!(refused, Err(SendError::TooLate { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_deadline_is_compared_with_the_streams_last_event_when_the_clock_was_set_back() {
+    let world = World::new();
+    world.clock.advance(Duration::from_secs(3600));
+    world.receive(3).await;
+    let mut meta = machine(id(2));
+    meta.not_after = Some(world.clock.now() - Duration::from_secs(1));
+    // Whatever the clock says, the stream's own time is past the deadline.
+    let back = World { clock: service_kit::Clock::manual(domain::testing::at(0)), ..world };
+    let back = back.restarted().await;
+    let refused = back.send(reserve(1), meta).await;
+    assert!(matches!(refused, Err(SendError::TooLate { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_stream_that_exists_is_never_taken_for_a_new_one_even_if_its_beginning_is_repeated() {
+    let world = World::new();
+    let sku: Sku = "SKU".parse().unwrap();
+    let send = |command| domain::Command::Product { id: sku.clone(), command };
+    let create = product::CreateProduct {
+        sku: sku.clone(),
+        name: "Shirt".to_owned(),
+        price: Money::new(1_000, Currency::EUR),
+        active: true,
+    };
+    let create = send(product::Command::CreateProduct(create));
+    let price = Money::new(1_500, Currency::EUR);
+    let change = send(product::Command::ChangeProductPrice(product::ChangeProductPrice { price }));
+    world.send(create.clone(), client(1, "create")).await.unwrap();
+    world.send(change, client(2, "change")).await.unwrap();
+    let world = world.restarted().await;
+    // The log answers the very same append as it did then; the product has gone on since.
+    let again = world.send(create, client(1, "create")).await.unwrap();
+    assert_eq!((again.version, again.replayed), (Some(1), true), "created and activated");
+    let now = world.bus.load::<Product>(&name("product-SKU")).await.unwrap();
+    assert_eq!((now.version, now.state.price), (Some(2), price));
+}
+
+#[tokio::test]
+async fn a_long_stream_is_read_from_its_snapshot_and_its_keys_are_in_it() {
+    let world = World::new();
+    world.send(receive(1), client(1, "first")).await.unwrap();
+    for hundred in 0..12 {
+        let answers = join_all((0..100).map(|n| world.bus.send(receive(1), machine(id(2 + hundred * 100 + n))))).await;
+        assert!(answers.iter().all(Result::is_ok));
+    }
+    let world = world.restarted().await;
+    let snapshot = world.log.load_snapshot(&name(ITEM)).await.unwrap().expect("a snapshot is due after 1 000 events");
+    assert!(snapshot.version >= 999, "{}", snapshot.version);
+    let loaded = world.bus.load::<domain::stock::StockItem>(&name(ITEM)).await.unwrap();
+    assert_eq!((loaded.version, loaded.state.on_hand), (Some(1_200), 1_201));
+    assert!(world.send(receive(1), client(1, "first")).await.unwrap().replayed);
+}
