@@ -83,8 +83,7 @@ impl Database {
     fn connect(&self, url: &str) -> Result<Pools, sqlx::Error> {
         let options: PgConnectOptions = url.parse()?;
         let options = options.application_name("backstitch").disable_statement_logging();
-        // A commit that a power cut loses takes its checkpoint with it: the batch is folded again.
-        let writer = options.clone().options([("synchronous_commit", "off")]);
+        let writer = options.clone();
         let reader = options.options([
             ("search_path", &*self.schema),
             ("statement_timeout", STATEMENT_TIMEOUT),

@@ -93,10 +93,12 @@ impl Progress {
         matches!(tokio::time::timeout_at(deadline, reached).await, Ok(Ok(_)))
     }
 
-    /// Waits until all read models have reached a position; for tests and benches.
+    /// Waits until all read models have started and reached a position; for tests and benches.
     pub async fn all_reached(&self, position: Position, bound: Duration) -> bool {
-        let names: Vec<&'static str> = self.statuses.borrow().iter().map(|status| status.name).collect();
-        self.reached(&names, position, Instant::now() + bound).await
+        let mut statuses = self.statuses.subscribe();
+        let there = |status: &Status| status.state != State::Starting && status.position >= position;
+        let reached = statuses.wait_for(|statuses| statuses.iter().all(there));
+        matches!(tokio::time::timeout(bound, reached).await, Ok(Ok(_)))
     }
 
     /// Changes what is known, and wakes who waits for it.

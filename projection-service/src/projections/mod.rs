@@ -3,6 +3,7 @@
 pub mod order_timeline;
 pub mod orders;
 pub mod payments;
+pub mod payments_ledger;
 pub mod products;
 pub mod saga_view;
 pub mod sales_by_day;
@@ -20,6 +21,7 @@ pub const DDL: &[&str] = &[
     applied::DDL,
     orders::DDL,
     payments::DDL,
+    payments_ledger::DDL,
     shipments::DDL,
     stock::DDL,
     products::DDL,

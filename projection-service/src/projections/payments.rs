@@ -1,4 +1,4 @@
-//! `payments` and their `payments_ledger`, from the payment's stream.
+//! `payments`, from the payment's stream; each event also says its line of the ledger (`payments_ledger.rs`).
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use event_store::{RecordedEvent, StreamName};
 use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
+use super::payments_ledger::{self, Entry, Said};
 use super::{stream_named, uuid_of, uuids_of};
 use crate::changes::{Changes, Head, Row, column, text};
 use crate::projection::Projection;
@@ -18,7 +19,7 @@ use crate::projection::Projection;
 /// The projection's name.
 pub const NAME: &str = "payments";
 
-/// The tables. `attempt_group` is null for a payment that was given up before it began.
+/// The table. `attempt_group` is null for a payment that was given up before it began.
 pub const DDL: &str = "
 create table payments (
     id uuid primary key, order_id uuid not null, attempt_group integer, state text not null,
@@ -30,13 +31,6 @@ create table payments (
 ) with (fillfactor = 80);
 create index payments_by_order on payments (order_id);
 create index payments_by_time on payments (began_at, id);
-create table payments_ledger (
-    entry_id uuid primary key, payment_id uuid not null, order_id uuid not null, kind text not null,
-    state text not null, amount bigint, currency text, provider text, provider_ref text, request_id uuid, detail text,
-    occurred_at timestamptz not null,
-    stream_version bigint not null, global_position bigint not null, updated_at timestamptz not null
-);
-create index payments_ledger_by_payment on payments_ledger (payment_id, stream_version);
 ";
 
 const LOAD: &str = "
@@ -60,12 +54,6 @@ on conflict (id) do update set (order_id, attempt_group, state, outcome_unknown,
     excluded.updated_at)
 where p.stream_version < excluded.stream_version";
 
-const INSERT_ENTRIES: &str = "
-insert into payments_ledger
-select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[],
-    $9::text[], $10::uuid[], $11::text[], $12::timestamptz[], $13::bigint[], $14::bigint[], $15::timestamptz[])
-on conflict (entry_id) do nothing";
-
 #[derive(Debug, Clone, Default)]
 struct Payment {
     order_id: Uuid,
@@ -88,34 +76,6 @@ struct Payment {
     /// When its first event occurred.
     began_at: Option<DateTime<Utc>>,
     capture_before: Option<DateTime<Utc>>,
-}
-
-/// What a payment event says about money, as one line of the ledger.
-#[derive(Debug)]
-struct Entry {
-    entry_id: Uuid,
-    payment_id: Uuid,
-    order_id: Uuid,
-    kind: String,
-    state: &'static str,
-    amount: Option<i64>,
-    currency: Option<String>,
-    provider: Option<String>,
-    provider_ref: Option<String>,
-    request_id: Option<Uuid>,
-    detail: Option<String>,
-    head: Head,
-}
-
-/// The part of an entry that differs by event.
-#[derive(Debug, Default)]
-struct Said {
-    kind: &'static str,
-    state: &'static str,
-    amount: Option<i64>,
-    provider_ref: Option<String>,
-    request_id: Option<Uuid>,
-    detail: Option<String>,
 }
 
 /// The projection.
@@ -209,7 +169,7 @@ impl Projection for Payments {
         }
         write_payments(&changed, sql).await?;
         if !self.entries.is_empty() {
-            write_entries(&self.entries, sql).await?;
+            payments_ledger::write(&self.entries, sql).await?;
         }
         self.entries.clear();
         self.payments.written();
@@ -249,7 +209,7 @@ fn fold(payment: &mut Payment, event: &RecordedEvent, decoded: Event) -> Said {
             Said { provider_ref, amount: Some(e.amount.amount), ..said("authorize", "succeeded", e.request_id.0) }
         }
         Event::PaymentDeclined(e) => {
-            hear(payment, Some("declined"));
+            hear(payment, is_live(payment).then_some("declined"));
             let failed = said("authorize", "failed", e.request_id.0);
             fail(payment, failed, e.provider_ref, &e.decline_code)
         }
@@ -257,9 +217,10 @@ fn fold(payment: &mut Payment, event: &RecordedEvent, decoded: Event) -> Said {
             payment.outcome_unknown = true;
             said("", "unknown", e.request_id.0)
         }
-        Event::PaymentExpired(_) => {
-            hear(payment, Some("expired"));
-            Said { kind: "authorize", state: "expired", ..Said::default() }
+        Event::PaymentExpired(e) => {
+            hear(payment, is_live(payment).then_some("expired"));
+            let request_id = e.request_id.map(|id| id.0);
+            Said { kind: "authorize", state: "expired", request_id, ..Said::default() }
         }
         Event::PaymentSucceededLate(e) => {
             hear(payment, Some("succeeded_late"));
@@ -267,8 +228,10 @@ fn fold(payment: &mut Payment, event: &RecordedEvent, decoded: Event) -> Said {
                 LateSuccess::Authorized => "authorize",
                 LateSuccess::Captured => "capture",
             };
-            let sum = if kind == "authorize" { &mut payment.authorized } else { &mut payment.captured };
-            *sum = e.amount.amount;
+            if kind == "capture" {
+                payment.captured = e.amount.amount;
+            }
+            payment.authorized = payment.authorized.max(e.amount.amount);
             payment.currency.get_or_insert_with(|| e.amount.currency.to_string());
             let provider_ref = refer(payment, e.provider_ref);
             Said { provider_ref, amount: Some(e.amount.amount), ..said(kind, "succeeded_late", e.request_id.0) }
@@ -303,6 +266,7 @@ fn fold_later(payment: &mut Payment, event: &RecordedEvent, decoded: Event) -> S
             hear(payment, Some("captured"));
             payment.order_id = e.order_id.0;
             payment.captured = e.amount.amount;
+            payment.authorized = payment.authorized.max(e.amount.amount); // What captured at once was also authorised.
             let provider_ref = refer(payment, e.provider_ref);
             Said { provider_ref, ..said("capture", "succeeded", e.request_id.0, Some(e.amount)) }
         }
@@ -338,9 +302,9 @@ fn fold_later(payment: &mut Payment, event: &RecordedEvent, decoded: Event) -> S
             Said { detail: Some(text(&e.reason)), ..said("refund", "requested", e.request_id.0, Some(e.amount)) }
         }
         Event::PaymentRefunded(e) => {
-            hear(payment, Some("refunded"));
             payment.order_id = e.order_id.0;
             payment.refunded += e.amount.amount;
+            hear(payment, (payment.refunded >= payment.captured).then_some("refunded"));
             let provider_ref = refer(payment, e.provider_ref);
             Said { provider_ref, ..said("refund", "succeeded", e.request_id.0, Some(e.amount)) }
         }
@@ -357,6 +321,11 @@ fn fold_later(payment: &mut Payment, event: &RecordedEvent, decoded: Event) -> S
         | Event::PaymentExpired(_)
         | Event::PaymentSucceededLate(_)) => fold(payment, event, earlier),
     }
+}
+
+/// Whether money is or may yet be held: an end that comes after another end changes nothing.
+fn is_live(payment: &Payment) -> bool {
+    matches!(payment.state.as_str(), "requested" | "action_required" | "authorized")
 }
 
 /// A request is open.
@@ -411,28 +380,6 @@ async fn write_payments(changed: &[(&StreamName, &Row<Payment>)], sql: &mut PgCo
         .bind(column(changed, |(_, row)| row.head.version_column()))
         .bind(column(changed, |(_, row)| row.head.position_column()))
         .bind(column(changed, |(_, row)| row.head.updated_at))
-        .execute(sql)
-        .await
-        .map(|_| ())
-}
-
-async fn write_entries(entries: &[Entry], sql: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query(INSERT_ENTRIES)
-        .bind(column(entries, |entry| entry.entry_id))
-        .bind(column(entries, |entry| entry.payment_id))
-        .bind(column(entries, |entry| entry.order_id))
-        .bind(column(entries, |entry| entry.kind.clone()))
-        .bind(column(entries, |entry| entry.state))
-        .bind(column(entries, |entry| entry.amount))
-        .bind(column(entries, |entry| entry.currency.clone()))
-        .bind(column(entries, |entry| entry.provider.clone()))
-        .bind(column(entries, |entry| entry.provider_ref.clone()))
-        .bind(column(entries, |entry| entry.request_id))
-        .bind(column(entries, |entry| entry.detail.clone()))
-        .bind(column(entries, |entry| entry.head.updated_at))
-        .bind(column(entries, |entry| entry.head.version_column()))
-        .bind(column(entries, |entry| entry.head.position_column()))
-        .bind(column(entries, |entry| entry.head.updated_at))
         .execute(sql)
         .await
         .map(|_| ())

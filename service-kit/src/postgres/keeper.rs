@@ -187,8 +187,7 @@ fn launch(home: &Home, settings: Settings, port: u16) -> Result<Child, PostgresE
         format!("shared_buffers={}MB", settings.shared_buffers_mb),
         format!("fsync={safe}"),
         format!("full_page_writes={safe}"),
-        "synchronous_commit=off".to_owned(), // See the module: a lost commit takes its checkpoint with it.
-        "wal_level=minimal".to_owned(),      // Nobody replicates read models.
+        "wal_level=minimal".to_owned(), // Nobody replicates read models.
         "max_wal_senders=0".to_owned(),
         "max_wal_size=1GB".to_owned(), // Bounds recovery and disk; smaller means checkpoints in mid-catch-up.
         "checkpoint_timeout=15min".to_owned(),

@@ -1,6 +1,9 @@
 //! A private Postgres, started from the machine's own binaries: unix socket, a random loopback port, an unprivileged
-//! user. Read models can be folded again from the log, so this cluster trades the last few commits of a power cut
-//! (`synchronous_commit = off`: whole transactions, checkpoint included) for speed; it is never left inconsistent.
+//! user.
+//!
+//! *Invariant:* a commit that was acknowledged survives `kill -9` of Postgres (and, with [`Settings::server`], a power
+//! cut): a reader that was told a position never finds less. `synchronous_commit = off` would break that for a moment
+//! after a crash, and a feed that is idle then would not even notice.
 //!
 //! *Invariant:* the postmaster ends with the process that started it, however that one dies (`PR_SET_PDEATHSIG`, armed
 //! on a thread that lives as long as the cluster is wanted), and is started again when it dies by itself.

@@ -52,6 +52,11 @@ impl TestCluster {
         &self.postgres
     }
 
+    /// Stops it for good.
+    pub async fn stop(self) {
+        self.postgres.stop().await;
+    }
+
     /// The URL of a new, empty database.
     ///
     /// # Errors

@@ -1,0 +1,144 @@
+//! Postgres goes away and comes back; the read side goes on by itself, and nothing is lost or counted twice.
+#![allow(clippy::unwrap_used, reason = "a test that finds nothing where something must be has failed")]
+
+mod support;
+
+use std::sync::Arc;
+
+use domain::{order, payment};
+use event_store::EventStore;
+use projection_service::{Config, State, start};
+use service_kit::postgres::testing::{TestCluster, fresh_database};
+use service_kit::{Clock, Tasks};
+use support::stories::{captured, order_id, placed, requested};
+use support::{BOUND, Log, Shop, at};
+use tokio::sync::watch;
+
+/// An order that is placed, paid and captured: it moves rows, a ledger and a sum.
+async fn sell(log: &Log, number: u64) {
+    let placed = placed(number, &[(1, 2)], 0);
+    let payment = domain::ids::PaymentId::derive(placed.order_id, 0);
+    let paid = [requested(payment, &placed, 0), captured(placed.order_id, placed.totals.total, &placed)];
+    let order = order::Event::OrderPlaced(placed).encode();
+    log.append(&order_id(number).stream(), vec![order], 0).await;
+    let paid = paid.iter().map(payment::Event::encode).collect();
+    log.append_for(&payment.stream(), &order_id(number).to_string(), paid, 1).await;
+}
+
+async fn sales(shop: &Shop) -> (i64, i64) {
+    let rows = shop.rows("sales_by_day").await;
+    (rows[0]["orders"].as_i64().unwrap(), rows[0]["captured"].as_i64().unwrap())
+}
+
+#[tokio::test]
+async fn after_postgres_was_killed_in_mid_stream_everything_is_there_exactly_once() {
+    let cluster = TestCluster::start().await.unwrap();
+    let url = cluster.fresh_database().await.unwrap();
+    let shop = Shop::over(Log::new(), url);
+    sell(&shop.log, 0).await;
+    shop.caught_up().await;
+    let total = placed(0, &[(1, 2)], 0).totals.total.amount;
+    for round in 1..=3_u64 {
+        let pid = cluster.postgres().pid().unwrap();
+        for number in 0..40 {
+            sell(&shop.log, round * 100 + number).await;
+            if number == 10 {
+                let killed = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
+                assert!(killed.success());
+            }
+        }
+        shop.caught_up().await;
+        let orders = 1 + 40 * i64::try_from(round).unwrap();
+        assert_eq!(sales(&shop).await, (orders, orders * total), "round {round}");
+        assert_eq!(shop.rows("orders").await.len() as i64, orders);
+        assert_eq!(shop.rows("payments_ledger").await.len() as i64, 2 * orders);
+    }
+}
+
+#[tokio::test]
+async fn while_postgres_is_away_queries_say_503_and_the_log_still_answers() {
+    let cluster = TestCluster::start().await.unwrap();
+    let shop = Shop::over(Log::new(), cluster.fresh_database().await.unwrap());
+    sell(&shop.log, 1).await;
+    shop.caught_up().await;
+    cluster.stop().await;
+    let answer = shop.get("/v1/orders").await;
+    assert_eq!((answer.status, answer.headers["retry-after"].to_str().unwrap()), (503, "1"));
+    assert_eq!(shop.get("/v1/streams").await.ok()["items"].as_array().unwrap().len(), 2);
+    sell(&shop.log, 2).await;
+    let down = |statuses: &[projection_service::Status]| statuses.iter().all(|status| status.state == State::Down);
+    while !down(&shop.handle.progress.statuses()) {
+        tokio::task::yield_now().await;
+    }
+    assert!(shop.get("/v1/projections").await.ok()["items"][0]["last_error"].is_string());
+}
+
+#[tokio::test]
+async fn a_restart_goes_on_where_it_was_and_adds_nothing_twice() {
+    let mut shop = Shop::start().await;
+    let total = placed(0, &[(1, 2)], 0).totals.total.amount;
+    for number in 0..6 {
+        sell(&shop.log, number).await;
+        if number % 2 == 0 {
+            shop = shop.restart().await;
+        }
+    }
+    shop.caught_up().await;
+    assert_eq!(sales(&shop).await, (6, 6 * total));
+}
+
+#[tokio::test]
+async fn of_two_runners_over_one_database_the_rows_are_still_counted_once() {
+    let shop = Shop::start().await;
+    let other_tasks = Tasks::new();
+    let (store, (_, ready)): (Arc<dyn EventStore>, _) =
+        (shop.log.store.clone(), watch::channel(Some(shop.url.clone())));
+    let other = start(store, ready, Clock::manual(at(0)), other_tasks.clone(), &Config::default());
+    for number in 0..30 {
+        sell(&shop.log, number).await;
+    }
+    // The one with the lower epoch is fenced off; it may take over again, and fence the other.
+    let head = *shop.log.store.head().borrow();
+    tokio::select! {
+        reached = shop.handle.progress.all_reached(head, BOUND) => assert!(reached),
+        reached = other.progress.all_reached(head, BOUND) => assert!(reached),
+    }
+    let total = placed(0, &[(1, 2)], 0).totals.total.amount;
+    assert_eq!(sales(&shop).await, (30, 30 * total));
+    assert!(other_tasks.shut_down(BOUND).await);
+}
+
+#[tokio::test]
+async fn queries_wait_for_a_postgres_that_comes_after_the_log() {
+    let log = Log::new();
+    sell(&log, 1).await;
+    let (announce, ready) = watch::channel(None);
+    let (clock, tasks) = (Clock::manual(at(0)), Tasks::new());
+    let handle = start(log.store.clone(), ready, clock.clone(), tasks.clone(), &Config::default());
+    let (router, _) = projection_service::http::router(handle.clone()).split_for_parts();
+    let url = fresh_database().await.unwrap();
+    let shop = Shop { log, handle, url: url.clone(), clock, tasks, router };
+    let answer = shop.get("/v1/orders").await;
+    assert_eq!(answer.status, 503, "before Postgres is there");
+    announce.send(Some(url)).unwrap();
+    shop.caught_up().await;
+    assert_eq!(shop.get("/v1/orders").await.ok()["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_log_that_ends_before_the_checkpoint_is_named_and_nothing_is_folded() {
+    let shop = Shop::start().await;
+    sell(&shop.log, 1).await;
+    shop.caught_up().await;
+    assert!(shop.tasks.shut_down(BOUND).await);
+    let shop = Shop::over(Log::new(), shop.url); // Another log, and a shorter one.
+    let error = loop {
+        let statuses = shop.handle.progress.statuses();
+        match statuses.into_iter().find_map(|status| status.last_error) {
+            Some(error) => break error,
+            None => tokio::task::yield_now().await,
+        }
+    };
+    assert!(error.contains("position 3") && error.contains("ends at 0"), "{error}");
+    assert_eq!(shop.get("/v1/orders").await.status, 503);
+}
