@@ -7,6 +7,7 @@ pub mod projection;
 pub mod provider_sim;
 mod replay;
 pub mod saga;
+mod saga_story;
 pub mod serve;
 pub mod store;
 pub mod stream;

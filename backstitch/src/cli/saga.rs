@@ -3,18 +3,23 @@
 use chrono::{DateTime, Utc};
 use clap::Subcommand;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::client::{Client, PAGE, Target};
 use super::output::{self, Table, Tone};
 use super::stream::Page;
-use super::{Exit, Failure};
+use super::{Exit, Failure, saga_story};
 
 /// Sagas: where each order is on its way, why it waits, how it came there.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   backstitch saga list --state needs_attention
-  backstitch saga list --stuck-for 5m")]
+  backstitch saga list --stuck-for 5m
+  backstitch saga why 4QX9K2M7R1TB                # by the order's number,
+  backstitch saga timeline 0198c0de-…             # its id,
+  backstitch saga show order_refund-0198c0de-…    # or the saga's
+  backstitch saga graph order_fulfilment --format dot | dot -Tsvg > fulfilment.svg")]
 pub struct Args {
     /// What to do with them.
     #[command(subcommand)]
@@ -41,6 +46,41 @@ enum Verb {
         #[arg(long, default_value_t = 50)]
         limit: usize,
     },
+    /// How a saga stands: each step, both ways.
+    Show(One),
+    /// Each event of a saga with its time, cause and duration: the way forward and the way back.
+    Timeline(One),
+    /// What a saga waits for, since when, the last error, the next attempt, and what can be done.
+    Why(One),
+    /// The steps of a saga, marked with how they stand, or those of a type, as a graph.
+    Graph {
+        #[command(flatten)]
+        target: Target,
+        /// A saga or order, or a type such as order_fulfilment.
+        #[arg(value_name = "ID|TYPE")]
+        of: String,
+        /// How it is written.
+        #[arg(long, value_enum, default_value_t = Format::Mermaid)]
+        format: Format,
+    },
+}
+
+/// One saga.
+#[derive(Debug, clap::Args)]
+struct One {
+    #[command(flatten)]
+    target: Target,
+    /// The saga (`order_fulfilment-<id>`), its stream, or its order's id or number.
+    id: String,
+}
+
+/// How a graph is written.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Format {
+    /// For Markdown and mermaid.js.org.
+    Mermaid,
+    /// For Graphviz.
+    Dot,
 }
 
 #[derive(Debug, Deserialize)]
@@ -70,12 +110,53 @@ impl Args {
                 query.extend(stuck_for.map(|time| ("stuck_for", time)));
                 list(&target, &query).await
             }
+            Verb::Show(one) => one.tell("", saga_story::show).await,
+            Verb::Timeline(one) => one.tell("/timeline", saga_story::timeline).await,
+            Verb::Why(one) => one.tell("/why", saga_story::why).await,
+            Verb::Graph { target, of, format } => graph(&target, &of, format).await,
         }
     }
 }
 
+impl One {
+    /// Asks for one view of the saga, and prints it.
+    async fn tell<T: DeserializeOwned>(&self, view: &str, print: fn(T)) -> anyhow::Result<Exit> {
+        let client = Client::new(&self.target)?;
+        let id = saga_id(&client, &self.id).await?;
+        let answer = client.get(&format!("/v1/sagas/{id}{view}"), &[]).await?;
+        if self.target.json {
+            output::json(&answer)?;
+        } else {
+            print(serde_json::from_value(answer)?);
+        }
+        Ok(Exit::Done)
+    }
+}
+
+async fn graph(target: &Target, of: &str, format: Format) -> anyhow::Result<Exit> {
+    let client = Client::new(target)?;
+    let format = match format {
+        Format::Mermaid => "mermaid",
+        Format::Dot => "dot",
+    };
+    // Types are words; sagas and orders have digits or an id in their names.
+    let is_type = of.contains('_') && of.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let path = if is_type {
+        format!("/v1/saga-types/{of}/graph")
+    } else {
+        format!("/v1/sagas/{}/graph", saga_id(&client, of).await?)
+    };
+    let graph = client.get_text(&path, &[("format", format.to_owned())]).await?;
+    if target.json {
+        output::json(&serde_json::json!({ "of": of, "format": format, "graph": graph }))?;
+    } else {
+        output::line(graph.trim_end());
+    }
+    Ok(Exit::Done)
+}
+
 /// The tone of a state.
-fn tone(state: &str) -> Tone {
+pub(super) fn tone(state: &str) -> Tone {
     match state {
         "needs_attention" => Tone::Bad,
         "compensating" | "handed_over" | "compensated" => Tone::Warn,
@@ -117,7 +198,6 @@ async fn list(target: &Target, query: &[(&str, String)]) -> anyhow::Result<Exit>
 }
 
 /// A saga as people name it: `order_fulfilment-<id>`, its stream, an order's id, or an order's number.
-#[allow(dead_code)]
 async fn saga_id(client: &Client, named: &str) -> anyhow::Result<String> {
     if let Some(id) = named.strip_prefix("saga_") {
         return Ok(id.to_owned());
