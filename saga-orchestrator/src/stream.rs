@@ -6,8 +6,8 @@ use domain::ids::{OrderId, PaymentId, ShipmentId, saga_event_id};
 use domain::saga::{Event, Facts, Item, OrderFacts, Source};
 use domain::{DecodeError, Timestamp, order, payment, saga, shipment};
 use event_store::{
-    Append, AppendError, Direction, EventStore, Expected, Metadata, NewEvent, ReadError, RecordedEvent, StreamName,
-    Ticket,
+    Append, AppendError, Direction, Epoch, EventStore, Expected, Metadata, NewEvent, ReadError, RecordedEvent,
+    StreamName, Ticket,
 };
 use uuid::Uuid;
 
@@ -81,12 +81,12 @@ pub struct Cause {
     pub traceparent: Option<String>,
 }
 
-/// Queues a saga's events behind `state` and folds them into it. When the ticket is durable, so are they.
+/// Queues a saga's events behind `state`, which was folded in `epoch`, and folds them into it. When the ticket is durable, so are they.
 ///
 /// # Errors
 /// [`AppendError`]; `state` is then as it was.
 pub async fn append(
-    store: &dyn EventStore,
+    (store, epoch): (&dyn EventStore, Epoch),
     state: &mut State,
     events: &[Event],
     cause: &Cause,
@@ -119,7 +119,10 @@ pub async fn append(
         });
     }
     let ids: Vec<Uuid> = new.iter().map(|event| event.id).collect();
-    let ticket = store.append(Append { stream, expected: Expected::at(state.version), events: new }).await?;
+    let ticket = {
+        let append = Append { stream, expected: Expected::at(state.version), events: new };
+        store.append_within(epoch, append).await?
+    };
     for (event, id) in events.iter().zip(ids) {
         let (correlation_id, traceparent) = (cause.correlation_id, cause.traceparent.clone());
         state.evolve(event, &Meta { id, at: now, correlation_id, traceparent });

@@ -6,58 +6,13 @@ mod world;
 use std::time::Duration;
 
 use domain::order::Status as OrderStatus;
-use domain::payment::Status::{self as PaymentStatus, Authorized, Captured, Declined, Expired, Refunded, Voided};
+use domain::payment::Status::{Authorized, Captured, Declined, Expired, Refunded, Voided};
 use domain::saga::SagaState::{self, Compensated, Completed, HandedOver, NeedsAttention, Waiting};
 use domain::shipment::Status as ShipmentStatus;
 use saga_orchestrator::Outcome;
+use world::World;
 use world::shop::{Ends, ORDER};
-use world::{Feed, World};
-
-const MINUTES: fn(u64) -> Duration = |minutes| Duration::from_secs(minutes * 60);
-const UNCHANGED: [(i64, i64, i64); 2] = [(10, 0, 0), (5, 0, 0)];
-
-/// Runs a story plainly, with facts duplicated, with facts reordered, and killed at each moment: all must end alike.
-#[track_caller]
-fn always_ends(story: impl Fn(&mut World), expected: &Ends) {
-    let run = |feed: Feed, kill_at: Option<usize>| {
-        let mut world = World::with_stock(10, 5);
-        (world.feed, world.kill_at) = (feed, kill_at);
-        story(&mut world);
-        world
-    };
-    let plain = run(Feed::InOrder, None);
-    assert_eq!(plain.ends(), *expected, "{:#?}", names(&plain));
-    for feed in [Feed::Duplicated, Feed::Reordered] {
-        let world = run(feed, None);
-        assert_eq!(world.ends(), *expected, "{feed:?}: {:#?}", names(&world));
-    }
-    let mut moment = 1;
-    loop {
-        let world = run(Feed::InOrder, Some(moment));
-        assert_eq!(world.ends(), *expected, "killed at moment {moment}: {:#?}", names(&world));
-        if world.moments < moment {
-            assert!(moment > 5, "the process was killed at several moments");
-            return;
-        }
-        moment += 1;
-    }
-}
-
-fn names(world: &World) -> Vec<String> {
-    world.sagas.iter().flat_map(|(_, events)| events.iter().map(|(event, at)| format!("{at} {event:?}"))).collect()
-}
-
-fn ends(order: OrderStatus, reason: &str, payments: &[PaymentStatus], fulfilment: SagaState) -> Ends {
-    Ends {
-        order,
-        reason: reason.to_owned(),
-        payments: payments.to_vec(),
-        shipment: ShipmentStatus::None,
-        stock: UNCHANGED,
-        fulfilment,
-        refund: None,
-    }
-}
+use world::story::{MINUTES, always_ends, ends, names};
 
 #[test]
 fn an_order_goes_all_the_way_to_completed() {
@@ -204,90 +159,6 @@ fn a_void_that_keeps_failing_needs_a_person() {
     assert_eq!(world.cancel(), Outcome::Done);
     world.pass(MINUTES(60));
     assert_eq!(world.ends().fulfilment, NeedsAttention, "{:#?}", names(&world));
-}
-
-#[test]
-fn a_cancellation_before_the_capture_voids_releases_and_cancels() {
-    let story = |world: &mut World| {
-        world.place("tok_approve");
-        world.settle();
-        assert_eq!(world.cancel(), Outcome::Done);
-        world.settle();
-    };
-    let expected = ends(OrderStatus::Cancelled, "customer_request", &[Voided], Compensated);
-    always_ends(story, &Ends { shipment: ShipmentStatus::Cancelled, ..expected });
-}
-
-#[test]
-fn a_cancellation_while_the_customer_should_confirm_voids_and_cancels() {
-    let story = |world: &mut World| {
-        world.place("tok_3ds_abandon");
-        world.pass(MINUTES(5));
-        assert_eq!(world.cancel(), Outcome::Done);
-        world.settle();
-    };
-    always_ends(story, &ends(OrderStatus::Cancelled, "customer_request", &[Voided], Compensated));
-}
-
-#[test]
-fn a_cancellation_after_the_capture_is_handed_over_and_refunded() {
-    let story = |world: &mut World| {
-        world.unavailable.insert("AllowOrderDispatch", 3);
-        world.place("tok_approve");
-        world.settle();
-        assert_eq!(world.ready(), Outcome::Done);
-        world.settle();
-        assert_eq!(world.cancel(), Outcome::Done);
-        world.pass(MINUTES(5));
-    };
-    let expected = ends(OrderStatus::Cancelled, "customer_request", &[Refunded], HandedOver);
-    always_ends(story, &Ends { shipment: ShipmentStatus::Cancelled, refund: Some(Completed), ..expected });
-}
-
-#[test]
-fn a_cancellation_while_the_capture_is_open_waits_for_its_outcome() {
-    let story = |world: &mut World| {
-        world.place("tok_capture_silent");
-        world.settle();
-        assert_eq!(world.ready(), Outcome::Done);
-        world.settle();
-        assert_eq!(world.cancel(), Outcome::Done);
-        world.pass(MINUTES(15));
-    };
-    let expected = ends(OrderStatus::Cancelled, "customer_request", &[Refunded], HandedOver);
-    always_ends(story, &Ends { shipment: ShipmentStatus::Cancelled, refund: Some(Completed), ..expected });
-}
-
-#[test]
-fn a_refund_that_fails_needs_a_person_and_nothing_else_moves() {
-    let story = |world: &mut World| {
-        world.unavailable.insert("AllowOrderDispatch", 3);
-        world.place("tok_refund_fails");
-        world.settle();
-        assert_eq!(world.ready(), Outcome::Done);
-        world.settle();
-        assert_eq!(world.cancel(), Outcome::Done);
-        world.pass(MINUTES(5));
-    };
-    let expected = ends(OrderStatus::CancelPending, "changed my mind", &[Captured], HandedOver);
-    let stock = [(10, 0, 3), (5, 0, 1)];
-    always_ends(story, &Ends { shipment: ShipmentStatus::Ready, stock, refund: Some(NeedsAttention), ..expected });
-}
-
-#[test]
-fn a_cancellation_that_comes_after_the_dispatch_was_allowed_is_refused() {
-    let story = |world: &mut World| {
-        world.unavailable.insert("DispatchShipment", 2);
-        world.place("tok_approve");
-        world.settle();
-        assert_eq!(world.ready(), Outcome::Done);
-        world.settle();
-        assert!(matches!(world.cancel(), Outcome::Rejected { .. }), "the order has decided for the dispatch");
-        world.pass(MINUTES(5));
-    };
-    let expected = ends(OrderStatus::Shipped, "", &[Captured], Waiting);
-    let stock = [(7, 0, 0), (4, 0, 0)];
-    always_ends(story, &Ends { shipment: ShipmentStatus::Dispatched, stock, ..expected });
 }
 
 #[test]

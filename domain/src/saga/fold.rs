@@ -1,6 +1,6 @@
 //! How events change the view of a saga.
 
-use super::events::{Event, StepRetryScheduled};
+use super::events::{Event, SagaNeedsAttention, StepRetryScheduled, UndoStarted};
 use super::parts::{Answer, Direction, ErrorKind, Failure, IssuedCommand, Kind, Note, StepRef};
 use super::view::{LegStatus, LegView, SagaState, View};
 use crate::aggregate::Timestamp;
@@ -46,19 +46,7 @@ impl View {
                 self.to_undo.clone_from(&e.steps);
                 self.abandon(at);
             }
-            Event::UndoStarted(e) => {
-                let mut leg = new_leg((&e.step, e.group, Direction::Undo), self.kind_of(&e.step), &e.commands, at);
-                leg.awaits.clone_from(&e.awaits);
-                (leg.next_at, leg.check_at, leg.attempts) = (e.next_at, e.check_at, e.round + 1);
-                let before =
-                    |old: &LegView| old.direction == Direction::Undo && old.step == e.step && old.group == e.group;
-                match self.legs.iter_mut().find(|old| before(old)) {
-                    Some(old) => {
-                        *old = LegView { started_at: old.started_at, last_error: old.last_error.take(), ..leg }
-                    }
-                    None => self.legs.push(leg),
-                }
-            }
+            Event::UndoStarted(e) => self.undo_started(e, at),
             Event::UndoSucceeded(e) => self.end(&e.step, e.group, Direction::Undo, LegStatus::Succeeded, at),
             Event::SagaCompleted(_) => self.finish(SagaState::Completed, at),
             Event::SagaCompensated(e) => {
@@ -69,21 +57,34 @@ impl View {
                 (self.reason, self.handed_over_to) = (Some(e.reason.clone()), Some(e.to.clone()));
                 self.finish(SagaState::HandedOver, at);
             }
-            Event::SagaNeedsAttention(e) => {
-                self.last = Some(e.failure.clone());
-                if e.failure.kind == ErrorKind::Unsupported {
-                    self.unsupported = Some(e.failure.clone());
-                }
-                self.on_leg(&e.step, e.group, e.direction, |leg| {
-                    leg.attention = true;
-                    leg.last_error = Some(e.failure.clone());
-                    if e.stuck {
-                        leg.status = LegStatus::Stuck;
-                        (leg.next_at, leg.check_at, leg.deadline) = (None, None, None);
-                    }
-                });
-            }
+            Event::SagaNeedsAttention(e) => self.attention(e),
         }
+    }
+
+    fn undo_started(&mut self, e: &UndoStarted, at: Timestamp) {
+        let mut leg = new_leg((&e.step, e.group, Direction::Undo), self.kind_of(&e.step), &e.commands, at);
+        leg.awaits.clone_from(&e.awaits);
+        (leg.next_at, leg.check_at, leg.attempts) = (e.next_at, e.check_at, e.round + 1);
+        let before = |old: &LegView| old.direction == Direction::Undo && old.step == e.step && old.group == e.group;
+        match self.legs.iter_mut().find(|old| before(old)) {
+            Some(old) => *old = LegView { started_at: old.started_at, last_error: old.last_error.take(), ..leg },
+            None => self.legs.push(leg),
+        }
+    }
+
+    fn attention(&mut self, e: &SagaNeedsAttention) {
+        self.last = Some(e.failure.clone());
+        if e.failure.kind == ErrorKind::Unsupported {
+            self.unsupported = Some(e.failure.clone());
+        }
+        self.on_leg(&e.step, e.group, e.direction, |leg| {
+            leg.attention = true;
+            leg.last_error = Some(e.failure.clone());
+            if e.stuck {
+                leg.status = LegStatus::Stuck;
+                (leg.next_at, leg.check_at, leg.deadline) = (None, None, None);
+            }
+        });
     }
 
     fn note(&mut self, note: Note, about: Option<StepRef>) {

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use domain::Timestamp;
 use domain::ids::OrderId;
-use domain::saga::{Awaits, Direction, Event, Facts, Failure, IssuedCommand, LegStatus, Note, Party, Source, StepRef};
+use domain::saga::{
+    Awaits, CompensationStarted, Direction, ErrorKind, Event, Facts, Failure, IssuedCommand, Kind, LegStatus, Note,
+    Party, SagaNeedsAttention, SagaStarted, Source, StepRef, StepStarted,
+};
 use uuid::Uuid;
 
 use crate::definition::{Definition, Step};
@@ -188,34 +191,9 @@ impl State {
             self.mark(source);
         }
         match event {
-            Event::SagaStarted(e) => {
-                self.follows = (e.saga.clone(), e.definition_version);
-                self.definition = sagas::definition(&e.saga, e.definition_version);
-                self.facts = Some(e.facts.clone());
-                (self.correlation_id, self.traceparent) = (meta.correlation_id, meta.traceparent.clone());
-                let start =
-                    self.definition.and_then(|d| d.steps.first()).filter(|s| s.kind == domain::saga::Kind::Start);
-                if let Some(step) = start {
-                    let mut leg = new_leg(step, (0, Direction::Do, 0), &[], meta);
-                    leg.status = LegStatus::Succeeded;
-                    self.legs.push(leg);
-                }
-            }
+            Event::SagaStarted(e) => self.begun(e, meta),
             Event::SagaInputRecorded(e) => self.note(e.note, e.about.clone()),
-            Event::StepStarted(e) => {
-                let Some(step) = self.row(&e.step) else { return };
-                let mut leg = new_leg(step, (e.group, Direction::Do, 0), &e.commands, meta);
-                (leg.check_at, leg.deadline) = (e.check_at, e.deadline);
-                leg.awaits.clone_from(&e.awaits);
-                for other in self.legs.iter_mut().filter(|other| other.direction == Direction::Do) {
-                    if other.step.keep.is_some_and(|keep| keep.until == step.name) {
-                        other.renew_at = None;
-                    }
-                    let again = other.step.redo.is_some_and(|(redo, _)| redo == step.name);
-                    other.superseded |= again && other.status == LegStatus::Failed;
-                }
-                self.legs.push(leg);
-            }
+            Event::StepStarted(e) => self.step_started(e, meta),
             Event::CommandAnswered(e) => self.with_leg(&e.step, e.group, e.direction, |leg| {
                 answer(leg, &e.answers);
                 if leg.direction == Direction::Renew {
@@ -226,7 +204,7 @@ impl State {
                 answer(leg, &e.answers);
                 leg.attempt = e.attempt + 1;
                 (leg.next_at, leg.check_at) = (Some(e.next_at), e.check_at);
-                leg.unanswered += u32::from(e.failure.kind == domain::saga::ErrorKind::Unavailable);
+                leg.unanswered += u32::from(e.failure.kind == ErrorKind::Unavailable);
             }),
             Event::StepRenewed(e) => {
                 let Some(step) = self.row(&e.step) else { return };
@@ -243,13 +221,7 @@ impl State {
                 answer(leg, &e.answers);
                 (leg.failure, leg.left_nothing) = (Some(e.failure.clone()), e.leaves_nothing);
             }),
-            Event::CompensationStarted(e) => {
-                self.reason = Some(e.reason.clone());
-                self.to_undo.clone_from(&e.steps);
-                let forward = |leg: &&mut Leg| leg.direction != Direction::Undo && leg.status != LegStatus::Succeeded;
-                self.legs.iter_mut().filter(forward).for_each(|leg| close(leg, LegStatus::Failed));
-                self.legs.iter_mut().for_each(|leg| leg.renew_at = None);
-            }
+            Event::CompensationStarted(e) => self.turned_back(e),
             Event::UndoStarted(e) => {
                 let Some(step) = self.row(&e.step) else { return };
                 let mut leg = new_leg(step, (e.group, Direction::Undo, e.round), &e.commands, meta);
@@ -266,19 +238,57 @@ impl State {
                 self.with_leg(&e.step, e.group, Direction::Undo, |leg| close(leg, LegStatus::Succeeded));
             }
             Event::SagaCompleted(_) | Event::SagaCompensated(_) | Event::SagaHandedOver(_) => self.ended = true,
-            Event::SagaNeedsAttention(e) => {
-                if self.row(&e.step).is_none() {
-                    self.unsupported = Some(e.failure.detail.clone());
-                }
-                self.with_leg(&e.step, e.group, e.direction, |leg| {
-                    (leg.alerted, leg.deadline) = (true, None);
-                    leg.failure = Some(e.failure.clone());
-                    if e.stuck {
-                        close(leg, LegStatus::Stuck);
-                    }
-                });
-            }
+            Event::SagaNeedsAttention(e) => self.attention(e),
         }
+    }
+
+    fn begun(&mut self, e: &SagaStarted, meta: &Meta) {
+        self.follows = (e.saga.clone(), e.definition_version);
+        self.definition = sagas::definition(&e.saga, e.definition_version);
+        self.facts = Some(e.facts.clone());
+        (self.correlation_id, self.traceparent) = (meta.correlation_id, meta.traceparent.clone());
+        if let Some(step) = self.definition.and_then(|d| d.steps.first()).filter(|step| step.kind == Kind::Start) {
+            let mut leg = new_leg(step, (0, Direction::Do, 0), &[], meta);
+            leg.status = LegStatus::Succeeded;
+            self.legs.push(leg);
+        }
+    }
+
+    fn step_started(&mut self, e: &StepStarted, meta: &Meta) {
+        let Some(step) = self.row(&e.step) else { return };
+        let mut leg = new_leg(step, (e.group, Direction::Do, 0), &e.commands, meta);
+        (leg.check_at, leg.deadline) = (e.check_at, e.deadline);
+        leg.awaits.clone_from(&e.awaits);
+        for other in self.legs.iter_mut().filter(|other| other.direction == Direction::Do) {
+            if other.step.keep.is_some_and(|keep| keep.until == step.name) {
+                other.renew_at = None;
+            }
+            let again = other.step.redo.is_some_and(|(redo, _)| redo == step.name);
+            other.superseded |= again && other.status == LegStatus::Failed;
+        }
+        self.legs.push(leg);
+    }
+
+    /// What was on its way forward is not waited for any more.
+    fn turned_back(&mut self, e: &CompensationStarted) {
+        self.reason = Some(e.reason.clone());
+        self.to_undo.clone_from(&e.steps);
+        let forward = |leg: &&mut Leg| leg.direction != Direction::Undo && leg.status != LegStatus::Succeeded;
+        self.legs.iter_mut().filter(forward).for_each(|leg| close(leg, LegStatus::Failed));
+        self.legs.iter_mut().for_each(|leg| leg.renew_at = None);
+    }
+
+    fn attention(&mut self, e: &SagaNeedsAttention) {
+        if self.row(&e.step).is_none() {
+            self.unsupported = Some(e.failure.detail.clone());
+        }
+        self.with_leg(&e.step, e.group, e.direction, |leg| {
+            (leg.alerted, leg.deadline) = (true, None);
+            leg.failure = Some(e.failure.clone());
+            if e.stuck {
+                close(leg, LegStatus::Stuck);
+            }
+        });
     }
 
     fn row(&self, step: &str) -> Option<&'static Step> {

@@ -91,6 +91,7 @@ async fn generation(shared: &Arc<Shared>, tasks: &Tasks, stopping: &Cancellation
     let began = *epoch.borrow_and_update();
     let saved = checkpoint::load(&*shared.store).await?;
     let (ended, failed) = (CancellationToken::new(), CancellationToken::new());
+    let signals = worker::Signals { epoch: began, ended: ended.clone(), failed: failed.clone() };
     let _guard = ended.clone().drop_guard();
     let count = shared.config.workers.max(1);
     let mut links = Vec::with_capacity(count);
@@ -98,7 +99,7 @@ async fn generation(shared: &Arc<Shared>, tasks: &Tasks, stopping: &Cancellation
     for index in 0..count {
         let active = saved.active.iter().filter(|entry| feed::worker_of(entry.key.order_id, count) == index);
         let active = active.cloned().collect();
-        let (link, join) = worker::spawn(shared.clone(), tasks, ended.clone(), failed.clone(), active);
+        let (link, join) = worker::spawn(shared.clone(), tasks, signals.clone(), active);
         links.push(link);
         joins.push(join);
     }

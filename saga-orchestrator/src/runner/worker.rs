@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use event_store::{AppendError, Appended, RecordedEvent, StreamName};
+use event_store::{AppendError, Appended, Epoch, RecordedEvent, StreamName};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
@@ -59,6 +59,7 @@ type Flight = Pin<Box<dyn Future<Output = Done> + Send>>;
 
 struct Worker {
     shared: Arc<Shared>,
+    epoch: Epoch,
     sagas: LruCache<Key, Saga>,
     cached: usize,
     timers: Timers,
@@ -70,12 +71,22 @@ struct Worker {
     window: usize,
 }
 
-/// Starts a worker with its active sagas. When it fails, `failed` says so.
+/// What a worker and its generation tell each other.
+#[derive(Clone)]
+pub(super) struct Signals {
+    /// The epoch that the generation began in.
+    pub epoch: Epoch,
+    /// The generation is over.
+    pub ended: CancellationToken,
+    /// The worker cannot go on.
+    pub failed: CancellationToken,
+}
+
+/// Starts a worker with its active sagas.
 pub(super) fn spawn(
     shared: Arc<Shared>,
     tasks: &Tasks,
-    ended: CancellationToken,
-    failed: CancellationToken,
+    signals: Signals,
     active: Vec<Active>,
 ) -> (Link, JoinHandle<()>) {
     let (link, told) = mpsc::channel(WAITING);
@@ -85,6 +96,7 @@ pub(super) fn spawn(
         cached: (shared.config.cached_sagas / workers).max(1),
         window: (shared.config.window / workers).max(1),
         shared,
+        epoch: signals.epoch,
         timers: Timers::default(),
         ready: VecDeque::new(),
         queued: HashSet::new(),
@@ -98,9 +110,11 @@ pub(super) fn spawn(
         }
     }
     let join = tasks.spawn("saga worker", async move {
-        if let Err(error) = worker.run(told, ended).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "a saga worker failed");
-            failed.cancel();
+        if let Err(error) = worker.run(told, signals.ended).await {
+            if !matches!(error, Failed::Append(AppendError::EpochEnded { .. })) {
+                tracing::error!(error = &error as &dyn std::error::Error, "a saga worker failed");
+            }
+            signals.failed.cancel();
         }
     });
     (link, join)
@@ -225,7 +239,7 @@ impl Worker {
         let mut overloads = 0;
         loop {
             let now = self.shared.clock.now();
-            match append(&*self.shared.store, &mut saga.state, events, cause, now).await {
+            match append((&*self.shared.store, self.epoch), &mut saga.state, events, cause, now).await {
                 Ok(ticket) => {
                     for event in events {
                         metrics::counter!("saga_events_total", "type" => event.name()).increment(1);

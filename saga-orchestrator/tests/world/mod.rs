@@ -3,8 +3,10 @@
 
 #![allow(dead_code, clippy::unwrap_used, reason = "tests only; each test file uses its own part of the world")]
 
+pub mod mini_bus;
 pub mod provider;
 pub mod shop;
+pub mod story;
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;

@@ -1,0 +1,97 @@
+//! Cancellations, before the capture, while it is open, after it, and in a race with the dispatch: over the real
+//! aggregates, with facts duplicated or reordered, and killed at every moment.
+
+mod world;
+
+use domain::order::Status as OrderStatus;
+use domain::payment::Status::{Captured, Refunded, Voided};
+use domain::saga::SagaState::{Compensated, Completed, HandedOver, NeedsAttention, Waiting};
+use domain::shipment::Status as ShipmentStatus;
+use saga_orchestrator::Outcome;
+use world::World;
+use world::shop::Ends;
+use world::story::{MINUTES, always_ends, ends};
+
+#[test]
+fn a_cancellation_before_the_capture_voids_releases_and_cancels() {
+    let story = |world: &mut World| {
+        world.place("tok_approve");
+        world.settle();
+        assert_eq!(world.cancel(), Outcome::Done);
+        world.settle();
+    };
+    let expected = ends(OrderStatus::Cancelled, "customer_request", &[Voided], Compensated);
+    always_ends(story, &Ends { shipment: ShipmentStatus::Cancelled, ..expected });
+}
+
+#[test]
+fn a_cancellation_while_the_customer_should_confirm_voids_and_cancels() {
+    let story = |world: &mut World| {
+        world.place("tok_3ds_abandon");
+        world.pass(MINUTES(5));
+        assert_eq!(world.cancel(), Outcome::Done);
+        world.settle();
+    };
+    always_ends(story, &ends(OrderStatus::Cancelled, "customer_request", &[Voided], Compensated));
+}
+
+#[test]
+fn a_cancellation_after_the_capture_is_handed_over_and_refunded() {
+    let story = |world: &mut World| {
+        world.unavailable.insert("AllowOrderDispatch", 3);
+        world.place("tok_approve");
+        world.settle();
+        assert_eq!(world.ready(), Outcome::Done);
+        world.settle();
+        assert_eq!(world.cancel(), Outcome::Done);
+        world.pass(MINUTES(5));
+    };
+    let expected = ends(OrderStatus::Cancelled, "customer_request", &[Refunded], HandedOver);
+    always_ends(story, &Ends { shipment: ShipmentStatus::Cancelled, refund: Some(Completed), ..expected });
+}
+
+#[test]
+fn a_cancellation_while_the_capture_is_open_waits_for_its_outcome() {
+    let story = |world: &mut World| {
+        world.place("tok_capture_silent");
+        world.settle();
+        assert_eq!(world.ready(), Outcome::Done);
+        world.settle();
+        assert_eq!(world.cancel(), Outcome::Done);
+        world.pass(MINUTES(15));
+    };
+    let expected = ends(OrderStatus::Cancelled, "customer_request", &[Refunded], HandedOver);
+    always_ends(story, &Ends { shipment: ShipmentStatus::Cancelled, refund: Some(Completed), ..expected });
+}
+
+#[test]
+fn a_refund_that_fails_needs_a_person_and_nothing_else_moves() {
+    let story = |world: &mut World| {
+        world.unavailable.insert("AllowOrderDispatch", 3);
+        world.place("tok_refund_fails");
+        world.settle();
+        assert_eq!(world.ready(), Outcome::Done);
+        world.settle();
+        assert_eq!(world.cancel(), Outcome::Done);
+        world.pass(MINUTES(5));
+    };
+    let expected = ends(OrderStatus::CancelPending, "changed my mind", &[Captured], HandedOver);
+    let stock = [(10, 0, 3), (5, 0, 1)];
+    always_ends(story, &Ends { shipment: ShipmentStatus::Ready, stock, refund: Some(NeedsAttention), ..expected });
+}
+
+#[test]
+fn a_cancellation_that_comes_after_the_dispatch_was_allowed_is_refused() {
+    let story = |world: &mut World| {
+        world.unavailable.insert("DispatchShipment", 2);
+        world.place("tok_approve");
+        world.settle();
+        assert_eq!(world.ready(), Outcome::Done);
+        world.settle();
+        assert!(matches!(world.cancel(), Outcome::Rejected { .. }), "the order has decided for the dispatch");
+        world.pass(MINUTES(5));
+    };
+    let expected = ends(OrderStatus::Shipped, "", &[Captured], Waiting);
+    let stock = [(7, 0, 0), (4, 0, 0)];
+    always_ends(story, &Ends { shipment: ShipmentStatus::Dispatched, stock, ..expected });
+}
