@@ -5,7 +5,12 @@ use serde_json::Value;
 /// OpenAPI 3.1 of the whole port.
 pub fn document() -> Value {
     let mut whole = service_kit::api::description();
-    let parts = [service_kit::health::openapi(), command_service::http::openapi()];
+    let parts = [
+        service_kit::health::openapi(),
+        command_service::http::openapi(),
+        projection_service::http::openapi(),
+        saga_orchestrator::http::openapi(),
+    ];
     parts.into_iter().for_each(|part| whole.merge(part));
     serde_json::to_value(&whole).expect("an OpenAPI document is strings, lists and maps with string keys")
 }

@@ -21,6 +21,7 @@ mod sse;
 mod stock;
 mod streams;
 
+use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -28,6 +29,15 @@ use crate::Handle;
 
 /// All routes of the read side.
 pub fn router(handle: Handle) -> OpenApiRouter {
+    routes().with_state(handle)
+}
+
+/// What the routes here are, for the contract.
+pub fn openapi() -> OpenApi {
+    routes().into_openapi()
+}
+
+fn routes() -> OpenApiRouter<Handle> {
     OpenApiRouter::new()
         .routes(routes!(orders::list))
         .routes(routes!(orders::show))
@@ -49,5 +59,4 @@ pub fn router(handle: Handle) -> OpenApiRouter {
         .routes(routes!(streams::show))
         .routes(routes!(streams::stats))
         .routes(routes!(events::list))
-        .with_state(handle)
 }

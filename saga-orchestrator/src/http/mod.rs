@@ -15,6 +15,7 @@ use domain::saga::{Event, View};
 use event_store::{EventStore, RecordedEvent, StreamName};
 use serde::Deserialize;
 use service_kit::{Clock, Problem};
+use utoipa::openapi::OpenApi;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -37,13 +38,21 @@ impl Handle {
 
 /// The routes of `/v1/sagas/{id}…` and `/v1/saga-types`. The list of sagas is a read model's.
 pub fn router(handle: Handle) -> OpenApiRouter {
+    routes().with_state(handle)
+}
+
+/// What the routes here are, for the contract.
+pub fn openapi() -> OpenApi {
+    routes().into_openapi()
+}
+
+fn routes() -> OpenApiRouter<Handle> {
     OpenApiRouter::new()
         .routes(routes!(show))
         .routes(routes!(timeline))
         .routes(routes!(why))
         .routes(routes!(graph))
         .routes(routes!(type_graph))
-        .with_state(handle)
 }
 
 /// How a graph is written.
@@ -64,6 +73,7 @@ pub enum Format {
 pub struct GraphQuery {
     /// `mermaid` (default) or `dot`.
     #[serde(default)]
+    #[param(inline)]
     pub format: Format,
 }
 
