@@ -1,0 +1,15 @@
+//! The shop from outside: the built program serving over real HTTP with a real Postgres, the payment provider as a
+//! process of its own. Each test has a world to itself and judges it by the log, the provider's ledger and the tables.
+
+mod world;
+
+mod bad_input;
+mod bad_luck;
+mod cancel;
+mod crash;
+mod demo;
+mod payment;
+mod place_order;
+mod repeat;
+mod stock;
+mod webhooks;
