@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use command_service::provider::Mode;
 use event_store::EventStore;
 use service_kit::Clock;
 
@@ -47,6 +48,7 @@ pub async fn opened(options: &Options, case: &str, parts: Parts) -> anyhow::Resu
     let mut config = Config::default();
     config.http.listen = SocketAddr::from(([127, 0, 0, 1], 0));
     config.data.dir = options.folder(case)?;
+    config.provider.mode = Mode::Instant;
     (config.run.sagas, config.run.projections) = match parts {
         Parts::WritePath => (false, false),
         Parts::Sagas => (true, false),

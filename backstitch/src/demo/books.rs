@@ -93,6 +93,8 @@ pub struct Books {
     pub sagas: BTreeMap<String, Vec<(saga::Event, domain::Timestamp)>>,
     /// Pieces that left the house, by order.
     shipped: BTreeMap<OrderId, i64>,
+    /// How often each event happened, by category and name.
+    pub names: BTreeMap<(String, String), usize>,
     /// Events folded.
     pub events: u64,
     /// Bytes of their payloads.
@@ -144,6 +146,7 @@ impl Books {
         self.position = event.position.0;
         self.events += 1;
         self.bytes += event.data.get().len() as u64;
+        *self.names.entry((event.stream.category().to_owned(), event.event_type.to_string())).or_default() += 1;
         match event.stream.category() {
             "order" => self.order(event),
             "payment" => self.payment(event),
@@ -241,6 +244,11 @@ impl Books {
         let moment = recorded.metadata.occurred_at;
         self.sagas.entry(recorded.stream.to_string()).or_default().push((event, moment));
         Ok(())
+    }
+
+    /// How often an event happened in a category.
+    pub fn count(&self, category: &str, event: &str) -> usize {
+        self.names.get(&(category.to_owned(), event.to_owned())).copied().unwrap_or(0)
     }
 
     /// How the sagas of an order stand, by stream.

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use command_service::provider::config::{Mode, ProviderConfig, Secret};
 
 /// How long a process may take until it answers: a debug build on a busy machine opens a log and a port in far less.
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
@@ -19,6 +20,17 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const SECRET: &str = "whsec_ZGVtbyBhbmQgdGVzdHMgb25seSwgbm90IGEgc2VjcmV0";
 /// How long the server waits for the provider's answer: short, so that a withheld answer costs little of the run.
 const CALL_TIMEOUT_MS: u64 = 1_500;
+
+/// What joins a server in this process to `provider`.
+pub fn settings_for(provider: &Process) -> ProviderConfig {
+    ProviderConfig {
+        mode: Mode::Http,
+        url: provider.url.clone(),
+        webhook_secret: Some(Secret::new(SECRET)),
+        call_timeout_ms: CALL_TIMEOUT_MS,
+        ..ProviderConfig::default()
+    }
+}
 
 /// A process that is killed when dropped.
 #[derive(Debug)]
@@ -48,6 +60,18 @@ impl Process {
             .spawn()
             .with_context(|| format!("{} cannot be started", program.display()))?;
         Ok(Self { child, url, log })
+    }
+
+    /// A payment provider in `folder`, and the address of the server that it will tell its webhooks: nobody listens
+    /// there yet.
+    ///
+    /// # Errors
+    /// If it does not start; with what it said.
+    pub async fn bank(program: &Path, folder: &Path) -> anyhow::Result<(Self, SocketAddr)> {
+        let (shop, bank) = free_addresses()?;
+        let mut provider = provider_process(program, folder, bank, shop)?;
+        provider.answers("/health").await?;
+        Ok((provider, shop))
     }
 
     /// The process's number.
@@ -144,9 +168,7 @@ impl Processes {
     pub async fn start(program: &Path, settings: &[(&'static str, String)]) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("backstitch-shop-").tempdir()?;
         open_to_postgres(folder.path())?;
-        let (shop, bank) = free_addresses()?;
-        let mut provider = provider_process(program, folder.path(), bank, shop)?;
-        provider.answers("/health").await?;
+        let (provider, shop) = Process::bank(program, folder.path()).await?;
         let mut all = vec![
             ("BACKSTITCH__PROVIDER__MODE", "http".to_owned()),
             ("BACKSTITCH__PROVIDER__URL", provider.url.clone()),
@@ -177,6 +199,17 @@ impl Processes {
         let url = self.server.url.clone();
         self.server = server_process(&self.program, self.folder.path(), &url, &self.settings)?;
         self.server.answers("/health/live").await
+    }
+
+    /// Starts the payment provider again on its ledger and port, after it was killed.
+    ///
+    /// # Errors
+    /// If it does not come back; with what it said.
+    pub async fn restart_bank(&mut self) -> anyhow::Result<()> {
+        let address = |url: &str| url.trim_start_matches("http://").parse::<SocketAddr>();
+        let (bank, shop) = (address(&self.provider.url)?, address(&self.server.url)?);
+        self.provider = provider_process(&self.program, self.folder.path(), bank, shop)?;
+        self.provider.answers("/health").await
     }
 
     /// The folder of the server's data.

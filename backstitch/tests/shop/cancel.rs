@@ -33,8 +33,11 @@ async fn a_cancellation_after_the_capture_is_handed_over_and_the_money_goes_back
     let cancelled = shop.cancel(&order_id).await;
     assert_eq!((cancelled.text("status"), cancelled.text("payment_status")), ("cancelled", "refunded"));
     let books = shop.adds_up().await;
-    let sagas: BTreeSet<String> =
-        books.sagas_of(id(&order)).iter().map(|(stream, view)| format!("{stream}: {}", view.state().as_str())).collect();
+    let sagas: BTreeSet<String> = books
+        .sagas_of(id(&order))
+        .iter()
+        .map(|(stream, view)| format!("{stream}: {}", view.state().as_str()))
+        .collect();
     let expected = [("order_fulfilment", "handed_over"), ("order_refund", "completed")];
     let expected = expected.map(|(saga, state)| format!("saga_{saga}-{order_id}: {state}"));
     assert_eq!(sagas, BTreeSet::from(expected), "fulfilment gave the order to order_refund");

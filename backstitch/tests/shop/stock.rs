@@ -46,7 +46,7 @@ async fn two_hundred_orders_at_once_never_sell_more_than_the_fifty_pieces_there_
         *ends.entry(order.text("status").to_owned()).or_default() += 1;
     }
     assert_eq!(ends, BTreeMap::from([("confirmed".to_owned(), 50), ("rejected".to_owned(), 150)]));
-    let books = shop.processes_books().await;
+    let books = shop.books().await;
     let hot = &books.stock[&"HOT@main".parse().unwrap()];
     assert_eq!((hot.state.on_hand, hot.state.available(), hot.state.committed_pieces()), (50, 0, 50));
     let refused = orders.iter().filter(|order| order.text("status") == "rejected");

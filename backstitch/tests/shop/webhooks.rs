@@ -6,8 +6,13 @@ use crate::world::{Shopper, World, metric, statuses};
 async fn webhooks_that_come_twice_or_out_of_order_change_nothing() {
     let shop = World::start().await;
     shop.product("MUG", 50).await;
-    let tokens =
-        ["tok_duplicate_webhooks", "tok_reordered_webhooks", "tok_webhook_first", "tok_duplicate_webhooks.5", "tok_approve"];
+    let tokens = [
+        "tok_duplicate_webhooks",
+        "tok_reordered_webhooks",
+        "tok_webhook_first",
+        "tok_duplicate_webhooks.5",
+        "tok_approve",
+    ];
     for (n, token) in tokens.iter().enumerate() {
         let order = shop.placed_and_settled(&format!("order-{n}"), &[("MUG", 1)], token).await;
         assert_eq!(statuses(&order), ("confirmed", "authorized", "planned"), "{token}");
@@ -15,7 +20,7 @@ async fn webhooks_that_come_twice_or_out_of_order_change_nothing() {
         assert_eq!(statuses(&done), ("completed", "captured", "delivered"), "{token}");
     }
     let books = shop.adds_up().await;
-    let recorded = books.events_of_payments("PaymentAuthorized") + books.events_of_payments("PaymentCaptured");
+    let recorded = books.count("payment", "PaymentAuthorized") + books.count("payment", "PaymentCaptured");
     assert_eq!(recorded, 2 * tokens.len(), "each result is in the log once");
     let told = metric(&shop.client, "backstitch_commands_total", "RecordProviderResult").await;
     assert!(told > 2.0 * recorded as f64, "the provider told more than once: {told} times for {recorded} results");
@@ -26,7 +31,7 @@ async fn webhooks_that_come_twice_or_out_of_order_change_nothing() {
 async fn a_webhook_that_is_not_signed_by_the_provider_is_refused() {
     let shop = World::start().await;
     shop.product("MUG", 5).await;
-    let before = shop.processes_books().await.position;
+    let before = shop.books().await.position;
     let answer = reqwest::Client::new()
         .post(format!("{}/v1/payments/webhooks/simulated", shop.processes.server.url))
         .header("webhook-id", "evt_1")
@@ -38,5 +43,5 @@ async fn a_webhook_that_is_not_signed_by_the_provider_is_refused() {
         .await
         .unwrap();
     assert_eq!(answer.status(), 401);
-    assert_eq!(shop.processes_books().await.position, before, "the log is untouched");
+    assert_eq!(shop.books().await.position, before, "the log is untouched");
 }

@@ -4,13 +4,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use backstitch::demo::books::Books;
-use backstitch::demo::client::{Answer, Client};
+use backstitch::demo::client::{Answer, Client, once};
 use backstitch::demo::proof::{self, Check, Scope};
 use backstitch::demo::server::{Process, Processes};
 use backstitch::demo::{Ledger, compare, statement};
 use backstitch::{Config, System};
 use command_service::provider::statement::Statement;
 use domain::ids::OrderId;
+use event_store::{Delivery, EventStore, Filter, Position};
 use serde_json::{Value, json};
 use service_kit::Clock;
 use service_kit::postgres::testing::fresh_database;
@@ -41,8 +42,40 @@ impl World {
         Self { processes, client }
     }
 
+    /// Waits until an event of this name is in an order's stream.
+    pub async fn until_in_log(&self, order: &str, event: &str) -> bool {
+        let waiting = async {
+            loop {
+                let text = self.client.text(&format!("/v1/streams/order-{order}")).await.unwrap();
+                if text.contains(&format!("\"{event}\"")) {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.is_ok()
+    }
+
+    /// Asks until the answer is none: the first that is not 200.
+    pub async fn until_refused(&self, url: &str) -> Answer {
+        let http = reqwest::Client::new();
+        let waiting = async {
+            loop {
+                let answer = once(http.get(url)).await.unwrap();
+                if answer.status != 200 {
+                    return answer;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("{url} was never refused"))
+    }
+
     pub async fn statement(&self) -> Statement {
         bank_says(&self.client, &self.processes.provider).await
+    }
+
+    /// The books as they are now, proven or not.
+    pub async fn books(&self) -> Books {
+        Books::read(&self.client).await.unwrap()
     }
 
     /// The books, after everything in them has been proven to add up.
@@ -74,6 +107,30 @@ impl Turned {
         system.up().await.unwrap();
         let client = Client::new(&system.url(), PATIENCE).unwrap();
         Self { system, clock, client, provider, _folder: folder }
+    }
+
+    /// The books as they are now, proven or not.
+    pub async fn books(&self) -> Books {
+        Books::read(&self.client).await.unwrap()
+    }
+
+    /// Waits until an event of this name has happened `times` times, by following the log.
+    pub async fn until_happened(&self, event: &str, times: usize) {
+        let mut feed = self.system.store.subscribe(Position::START, Filter::default()).await.unwrap();
+        let mut seen = 0;
+        let waiting = async {
+            while let Some(delivery) = feed.next().await {
+                if let Delivery::Events { events, .. } = delivery.unwrap() {
+                    seen += events.iter().filter(|found| &*found.event_type == event).count();
+                }
+                if seen >= times {
+                    return;
+                }
+            }
+            panic!("the log closed before `{event}` happened");
+        };
+        let happened = tokio::time::timeout(PATIENCE, waiting).await;
+        assert!(happened.is_ok(), "`{event}` happened {seen} times, not {times}");
     }
 
     /// The books, after everything in them has been proven to add up.
@@ -180,8 +237,7 @@ impl Shopper for Turned {
 
 /// The body of `POST /v1/orders`.
 pub fn order_body(lines: &[(&str, i64)], token: &str) -> Value {
-    let lines: Vec<Value> =
-        lines.iter().map(|(sku, quantity)| json!({"sku": sku, "quantity": quantity})).collect();
+    let lines: Vec<Value> = lines.iter().map(|(sku, quantity)| json!({"sku": sku, "quantity": quantity})).collect();
     json!({"customer_id": "0198c0de-0000-7000-8000-000000000001", "lines": lines, "payment_method": token})
 }
 
