@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::client::Client;
 
 /// Events a page, as many as the server gives at most.
-const PAGE: usize = 1000;
+const PAGE: usize = 200;
 
 /// What the log says of one stock item. Pieces.
 #[derive(Debug, Clone, Default, PartialEq)]

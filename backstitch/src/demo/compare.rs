@@ -76,16 +76,13 @@ fn payment_rows(books: &Books, scope: &Scope) -> BTreeMap<String, Value> {
         .map(|(id, book)| {
             let row = json!({
                 "order_id": book.order_id,
-                "captured": money(book, book.captured),
-                "refunded": money(book, book.refunded),
+                "captured": book.captured,
+                "refunded": book.refunded,
+                "currency": book.state.amount.currency,
             });
             (id.to_string(), row)
         })
         .collect()
-}
-
-fn money(book: &super::books::PaymentBook, amount: i64) -> Value {
-    json!({"amount": amount, "currency": book.state.amount.currency})
 }
 
 /// A status as it is written.

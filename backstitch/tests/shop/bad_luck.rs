@@ -112,8 +112,8 @@ async fn a_truncated_or_foreign_log_is_refused_by_name_and_not_touched() {
     }
     shop.processes.server.stop().await.unwrap();
     let data = shop.processes.data();
-    let log = fs::read_dir(&data).unwrap().filter_map(Result::ok).map(|entry| entry.path());
-    let log = log.filter(|path| path.extension().is_some_and(|end| end == "db")).next().expect("the log's file");
+    let mut files = fs::read_dir(&data).unwrap().filter_map(Result::ok).map(|entry| entry.path());
+    let log = files.find(|path| path.extension().is_some_and(|end| end == "db")).expect("the log's file");
     let whole = fs::read(&log).unwrap();
     for (what, bytes) in [
         ("truncated", whole[..whole.len() / 2].to_vec()),
