@@ -9,7 +9,8 @@ use service_kit::{Clock, Tasks};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use crate::pipeline::{Pipeline, Request, Shared};
+use crate::decision::Request;
+use crate::pipeline::{Pipeline, Shared};
 use crate::provider::Wake;
 use crate::provider::wake::Cause;
 use crate::snapshot::{unavailable, unreadable};

@@ -6,6 +6,7 @@
 
 pub mod bus;
 mod cache;
+mod decision;
 pub mod http;
 mod idempotency;
 mod pipeline;

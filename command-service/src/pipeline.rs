@@ -7,14 +7,15 @@
 
 use std::sync::Arc;
 
-use domain::{Aggregate, Rejected as _, Timestamp};
-use event_store::{Append, AppendError, Epoch, EventStore, Expected, Metadata, NewEvent, Position, StreamName};
+use domain::{Aggregate, Timestamp};
+use event_store::{AppendError, Epoch, EventStore, Position, StreamName};
 use futures_util::FutureExt as _;
 use service_kit::{Clock, Tasks};
 use tokio::sync::watch;
 
 use crate::bus::{CommandMeta, Loaded, Origin, Reply, SendError};
 use crate::cache::{Beneath, Cache, Folded, Slot};
+use crate::decision::{Answer, Judged, Request, append, judge};
 use crate::idempotency::{Answers, Known, Remembered};
 use crate::snapshot::{Snapshots, unavailable};
 
@@ -44,18 +45,6 @@ impl Shared {
     }
 }
 
-/// A command on its way.
-pub(crate) struct Request<'c, C> {
-    /// The stream it is for.
-    pub stream: StreamName,
-    /// What is asked.
-    pub command: &'c C,
-    /// What comes with it.
-    pub meta: &'c CommandMeta,
-    /// Whether it begins a stream: then the log need not be asked first, an append that expects no stream will tell.
-    pub begins: bool,
-}
-
 /// What became of a command in its turn.
 enum Turn {
     /// An answer, as soon as what is beneath is durable.
@@ -72,18 +61,6 @@ enum Queued<A> {
     Not(Folded<A>, AppendError),
     /// Somebody else wrote first, as in [`Turn::Again`].
     Again(Option<u64>),
-}
-
-#[derive(Debug)]
-enum Answer {
-    /// It appended; its events are what is beneath.
-    Appended { version: Option<u64> },
-    /// It appended before.
-    Replayed { version: u64, position: Position },
-    /// Its wish was so.
-    AlreadySo { version: Option<u64> },
-    /// No.
-    No(SendError),
 }
 
 /// The streams of one kind of aggregate.
@@ -293,87 +270,6 @@ impl<A: Aggregate> Pipeline<A> {
             self.shared.answers.keep(meta.command_id, hash, &answer);
         }
         answer
-    }
-}
-
-enum Judged<E> {
-    Events(Timestamp, Vec<E>),
-    Answer(Answer),
-}
-
-fn judge<A: Aggregate>(
-    folded: &mut Folded<A>,
-    command: &A::Command,
-    meta: &CommandMeta,
-    now: Timestamp,
-) -> Judged<A::Event> {
-    let no = |error| Judged::Answer(Answer::No(error));
-    let latest = folded.last_at.map_or(now, |last| last.max(now));
-    if let Some(not_after) = meta.not_after
-        && latest > not_after
-    {
-        return no(SendError::TooLate { not_after });
-    }
-    if let Some(hash) = &meta.command_hash {
-        match folded.window.find(meta.command_id, hash) {
-            Known::No => {}
-            Known::Done { version, position } => return Judged::Answer(Answer::Replayed { version, position }),
-            Known::InFlight => return no(SendError::InFlight),
-            Known::OtherBody => return no(SendError::KeyReused),
-        }
-        if !folded.window.has_room(latest) {
-            return no(SendError::Busy {
-                detail: "this stream has had all the requests that it can remember for a day",
-            });
-        }
-    }
-    if let Some(expected) = meta.if_match
-        && folded.version != Some(expected)
-    {
-        return no(SendError::PreconditionFailed { expected, actual: folded.version });
-    }
-    match folded.state.decide(command, now) {
-        Err(rejection) => {
-            no(SendError::Rejected { code: rejection.code(), detail: rejection.to_string(), replayed: false })
-        }
-        Ok(events) if events.is_empty() => Judged::Answer(Answer::AlreadySo { version: folded.version }),
-        Ok(events) => Judged::Events(now, events),
-    }
-}
-
-fn append<A: Aggregate>(
-    request: &Request<'_, A::Command>,
-    folded: &Folded<A>,
-    events: &[A::Event],
-    now: Timestamp,
-) -> Append {
-    let meta = request.meta;
-    // A stream's key is settled by its first event, so only then the state after it is needed.
-    let key = if folded.version.is_none() { A::fold(events).partition_key() } else { folded.state.partition_key() };
-    let metadata = Arc::new(Metadata {
-        partition_key: key.unwrap_or_else(|| request.stream.as_str().to_owned()),
-        correlation_id: meta.correlation_id,
-        causation_id: meta.causation_id,
-        command_id: meta.command_id,
-        command_hash: meta.command_hash.clone(),
-        traceparent: meta.traceparent.clone(),
-        actor: meta.actor.clone(),
-        occurred_at: now,
-    });
-    let new_event = |(index, event): (usize, &A::Event)| {
-        let encoded = A::encode(event);
-        NewEvent {
-            id: domain::ids::event_id(meta.command_id, index, encoded.data.get()),
-            event_type: encoded.event_type.into(),
-            schema_version: encoded.schema_version,
-            data: encoded.data,
-            metadata: metadata.clone(),
-        }
-    };
-    Append {
-        stream: request.stream.clone(),
-        expected: Expected::at(folded.version),
-        events: events.iter().enumerate().map(new_event).collect(),
     }
 }
 

@@ -10,6 +10,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -34,6 +35,13 @@ impl Default for Limits {
         Self { body_bytes: 64 * 1024, request_timeout_ms: 45_000, concurrent_requests: 4096 }
     }
 }
+
+/// Bodies up to this size are read to their end before they are refused: somebody's mistake, such as a picture in place
+/// of an order. Larger ones are cut off.
+const DRAINED_MAX_BYTES: u64 = 16 << 20;
+
+/// How long that may take: 16 MB over 30 Mbit/s.
+const DRAINED_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 struct Bounds {
@@ -62,8 +70,14 @@ pub fn too_large(limit_bytes: usize) -> Problem {
 
 async fn bounded(State(bounds): State<Bounds>, request: Request, next: Next) -> Response {
     // What announces itself as too large is refused before it is read; what does not, while it is read.
-    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|bytes: u64| bytes > bounds.limits.body_bytes as u64) {
+    let announced: Option<u64> =
+        request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if let Some(bytes) = announced
+        && bytes > bounds.limits.body_bytes as u64
+    {
+        if bytes <= DRAINED_MAX_BYTES {
+            drain(request).await;
+        }
         return too_large(bounds.limits.body_bytes).into_response();
     }
     let Ok(_permit) = bounds.free.try_acquire() else {
@@ -80,6 +94,15 @@ async fn bounded(State(bounds): State<Bounds>, request: Request, next: Next) -> 
         )
         .into_response(),
     }
+}
+
+/// Reads a body and throws it away: a client that is still writing when the connection is closed would see a broken
+/// connection in place of the answer.
+async fn drain(request: Request) {
+    let mut body = request.into_body().into_data_stream();
+    let all = async { while let Some(Ok(_)) = body.next().await {} };
+    // Whoever takes longer gets the answer, or the broken connection, now.
+    let _ = tokio::time::timeout(DRAINED_MAX, all).await;
 }
 
 async fn no_such_path(request: Request) -> Problem {
@@ -134,7 +157,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_announces_itself_too_large_is_refused_unread() {
+    async fn a_body_that_announces_itself_too_large_is_refused_before_any_of_it_is_kept() {
         let request = Request::post("/echo").header("content-length", "10000000").body(Body::empty()).unwrap();
         assert_eq!(problem(edge(routes(), Limits::default()), request).await.status, 413);
     }

@@ -9,4 +9,5 @@ mod http;
 mod idempotency;
 mod load;
 mod orders;
+mod over_tcp;
 mod world;

@@ -1,0 +1,121 @@
+//! One decision: a command, the state that those before it leave, and what is known of it.
+
+use std::sync::Arc;
+
+use domain::{Aggregate, Rejected as _, Timestamp};
+use event_store::{Append, Expected, Metadata, NewEvent, Position, StreamName};
+
+use crate::bus::{CommandMeta, SendError};
+use crate::cache::Folded;
+use crate::idempotency::Known;
+
+/// A command on its way.
+pub(crate) struct Request<'c, C> {
+    /// The stream it is for.
+    pub stream: StreamName,
+    /// What is asked.
+    pub command: &'c C,
+    /// What comes with it.
+    pub meta: &'c CommandMeta,
+    /// Whether it begins a stream: then the log need not be asked first, an append that expects no stream will tell.
+    pub begins: bool,
+}
+
+/// An answer to a command, once what it was decided on is durable.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// It appended; its events are what is beneath.
+    Appended { version: Option<u64> },
+    /// It appended before.
+    Replayed { version: u64, position: Position },
+    /// Its wish was so.
+    AlreadySo { version: Option<u64> },
+    /// No.
+    No(SendError),
+}
+
+/// What was decided.
+pub(crate) enum Judged<E> {
+    /// Events to append, at this time.
+    Events(Timestamp, Vec<E>),
+    /// Nothing to append.
+    Answer(Answer),
+}
+
+/// Decides a command on a state: what came before it first, then its conditions, then the rules.
+pub(crate) fn judge<A: Aggregate>(
+    folded: &mut Folded<A>,
+    command: &A::Command,
+    meta: &CommandMeta,
+    now: Timestamp,
+) -> Judged<A::Event> {
+    let no = |error| Judged::Answer(Answer::No(error));
+    let latest = folded.last_at.map_or(now, |last| last.max(now));
+    if let Some(not_after) = meta.not_after
+        && latest > not_after
+    {
+        return no(SendError::TooLate { not_after });
+    }
+    if let Some(hash) = &meta.command_hash {
+        match folded.window.find(meta.command_id, hash) {
+            Known::No => {}
+            Known::Done { version, position } => return Judged::Answer(Answer::Replayed { version, position }),
+            Known::InFlight => return no(SendError::InFlight),
+            Known::OtherBody => return no(SendError::KeyReused),
+        }
+        if !folded.window.has_room(latest) {
+            return no(SendError::Busy {
+                detail: "this stream has had all the requests that it can remember for a day",
+            });
+        }
+    }
+    if let Some(expected) = meta.if_match
+        && folded.version != Some(expected)
+    {
+        return no(SendError::PreconditionFailed { expected, actual: folded.version });
+    }
+    match folded.state.decide(command, now) {
+        Err(rejection) => {
+            no(SendError::Rejected { code: rejection.code(), detail: rejection.to_string(), replayed: false })
+        }
+        Ok(events) if events.is_empty() => Judged::Answer(Answer::AlreadySo { version: folded.version }),
+        Ok(events) => Judged::Events(now, events),
+    }
+}
+
+/// The append that a decision leads to.
+pub(crate) fn append<A: Aggregate>(
+    request: &Request<'_, A::Command>,
+    folded: &Folded<A>,
+    events: &[A::Event],
+    now: Timestamp,
+) -> Append {
+    let meta = request.meta;
+    // A stream's key is settled by its first event, so only then the state after it is needed.
+    let key = if folded.version.is_none() { A::fold(events).partition_key() } else { folded.state.partition_key() };
+    let metadata = Arc::new(Metadata {
+        partition_key: key.unwrap_or_else(|| request.stream.as_str().to_owned()),
+        correlation_id: meta.correlation_id,
+        causation_id: meta.causation_id,
+        command_id: meta.command_id,
+        command_hash: meta.command_hash.clone(),
+        traceparent: meta.traceparent.clone(),
+        actor: meta.actor.clone(),
+        occurred_at: now,
+    });
+    let new_event = |(index, event): (usize, &A::Event)| {
+        let encoded = A::encode(event);
+        NewEvent {
+            id: domain::ids::event_id(meta.command_id, index, encoded.data.get()),
+            event_type: encoded.event_type.into(),
+            schema_version: encoded.schema_version,
+            data: encoded.data,
+            metadata: metadata.clone(),
+        }
+    };
+    Append {
+        stream: request.stream.clone(),
+        expected: Expected::at(folded.version),
+        events: events.iter().enumerate().map(new_event).collect(),
+    }
+}
