@@ -54,7 +54,11 @@ impl StartError {
             OpenError::Damaged { .. } => {
                 format!("backstitch store check --data {dir}   # then restore the last backup")
             }
-            OpenError::TailMissing { .. } => format!("restore the log, or accept the loss: rm {dir}/events.mark"),
+            OpenError::TailMissing { .. } => {
+                format!(
+                    "restore the last backup as {dir}/events.db; to accept the loss: rm -r {dir}/events.mark {dir}/postgres"
+                )
+            }
             OpenError::Unusable { .. } => {
                 format!("ls -ld {dir}; df -h {dir}   # writable by this user, and space left?")
             }

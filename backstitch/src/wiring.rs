@@ -100,7 +100,9 @@ async fn start_on(config: Config, clock: Clock, store: Arc<SqliteStore>) -> Resu
     let bus = CommandBus::new(Arc::clone(&log), clock.clone(), work.clone(), wake);
     let provider = opened.start(queue, bus.clone(), Arc::clone(&log), clock.clone(), &work);
     let sagas = sagas(&config, &log, &bus, &clock, &work)?;
-    let read = read_side(&config, &log, &clock, &work, &health, Arc::new(fatal));
+    let fatal = Arc::new(fatal);
+    let read = read_side(&config, &log, &clock, &work, &health, Arc::clone(&fatal));
+    ask_read_models(&read.handle, &store, &config.data.dir, &work, fatal);
     let api = OpenApiRouter::with_openapi(service_kit::api::description())
         .merge(health::router(health.clone()))
         .merge(command_service::router(command_service::HttpState::new(bus, config.pricing.clone())))
@@ -210,6 +212,29 @@ fn read_side(
         }
     });
     ReadSide { handle, slot, url, place, up: everything_up }
+}
+
+/// The read models are witnesses of the log that cannot be asked before it is opened: Postgres starts later. If they have
+/// seen more than it holds, its end is missing, and nothing may go on as if it were not.
+fn ask_read_models(
+    handle: &projection_service::Handle,
+    store: &Arc<SqliteStore>,
+    dir: &Path,
+    tasks: &Tasks,
+    fatal: Arc<watch::Sender<Option<StartError>>>,
+) {
+    let (progress, store, dir) = (Arc::clone(&handle.progress), Arc::clone(store), dir.to_owned());
+    let stopping = tasks.stopping();
+    tasks.spawn("witness", async move {
+        tokio::select! {
+            seen = progress.beyond_the_log() => {
+                if let Err(error) = store.ask_witness("the read models", seen) {
+                    fatal.send_replace(Some(StartError::of_log(&error, &dir)));
+                }
+            }
+            () = stopping.cancelled() => {}
+        }
+    });
 }
 
 fn serve(edge: &Tasks, listener: TcpListener, router: Router) {

@@ -53,6 +53,8 @@ const MOST_WAITERS: usize = 16_384;
 #[derive(Debug)]
 pub struct Progress {
     statuses: watch::Sender<Vec<Status>>,
+    /// Set when a checkpoint is beyond the end of the log.
+    beyond: watch::Sender<Option<Position>>,
     /// Who waits for an order to settle. A std mutex: held for a map operation only.
     waiting: Mutex<HashMap<Uuid, Waiting>>,
 }
@@ -67,7 +69,27 @@ impl Progress {
     /// Nothing known yet of these read models.
     pub fn new(names: impl IntoIterator<Item = &'static str>) -> Arc<Self> {
         let statuses = names.into_iter().map(|name| Status { name, ..Status::default() }).collect();
-        Arc::new(Self { statuses: watch::channel(statuses).0, waiting: Mutex::default() })
+        Arc::new(Self {
+            statuses: watch::channel(statuses).0,
+            beyond: watch::channel(None).0,
+            waiting: Mutex::default(),
+        })
+    }
+
+    /// Waits until a read model turns out to have seen more than the log holds, and says which position; for ever if
+    /// all is well. The log has lost its end then, or is another one: whoever runs both must stop. Safe to drop.
+    pub async fn beyond_the_log(&self) -> Position {
+        let mut beyond = self.beyond.subscribe();
+        let seen = beyond.wait_for(Option::is_some).await.ok().and_then(|seen| *seen);
+        match seen {
+            Some(seen) => seen,
+            None => std::future::pending().await, // The sender lives in `self`: not reached.
+        }
+    }
+
+    /// A read model has seen this position, and the log ends before it.
+    pub(crate) fn mark_beyond(&self, seen: Position) {
+        self.beyond.send_replace(Some(seen));
     }
 
     /// How all of them stand.

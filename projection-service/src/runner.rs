@@ -156,7 +156,10 @@ impl Runner {
     fn not_ahead(&self, members: &[Member]) -> Result<(), Ended> {
         let head = *self.store.head().borrow();
         match members.iter().map(|member| member.checkpoint.position).max() {
-            Some(seen) if seen > head => Err(Ended::Ahead { seen, head }),
+            Some(seen) if seen > head => {
+                self.progress.mark_beyond(seen);
+                Err(Ended::Ahead { seen, head })
+            }
             Some(_) | None => Ok(()),
         }
     }
