@@ -6,6 +6,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+use crate::upcast::{UPCASTERS, lift};
+
 /// A moment in UTC, in whole microseconds (what Postgres keeps); written as RFC 3339.
 pub type Timestamp = chrono::DateTime<chrono::Utc>;
 
@@ -106,7 +108,7 @@ pub(crate) fn encoded<T: Serialize>(event_type: &'static str, schema_version: u1
     EncodedEvent { event_type, schema_version, data }
 }
 
-/// Reads a payload whose newest (and only) schema version is `known`.
+/// Reads a payload whose newest schema version is `known`; an older one is lifted to it first (`upcast.rs`).
 pub(crate) fn decoded<T: DeserializeOwned>(
     event_type: &str,
     known: u16,
@@ -116,5 +118,13 @@ pub(crate) fn decoded<T: DeserializeOwned>(
     if found > known {
         return Err(DecodeError::NewerSchema { event_type: event_type.to_owned(), found, known });
     }
-    serde_json::from_str(data).map_err(|source| DecodeError::Malformed { event_type: event_type.to_owned(), source })
+    let read = if found == known {
+        serde_json::from_str(data)
+    } else {
+        serde_json::from_str(data).and_then(|older| {
+            let no_step = || serde::de::Error::custom(format!("no way from schema version {found} to {known}"));
+            serde_json::from_value(lift(UPCASTERS, event_type, found, known, older).ok_or_else(no_step)?)
+        })
+    };
+    read.map_err(|source| DecodeError::Malformed { event_type: event_type.to_owned(), source })
 }

@@ -19,6 +19,7 @@ pub mod shipment;
 pub mod stock;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod upcast;
 
 pub use aggregate::{Aggregate, DecodeError, EncodedEvent, Rejected, Timestamp};
 pub use command::Command;
