@@ -238,6 +238,20 @@ impl World {
         state
     }
 
+    /// The saga as it stood after so many of its events.
+    pub fn state_after(&self, stream: &str, count: usize) -> State {
+        let mut state = State::new(stream);
+        for (event, at) in &self.sagas[stream][..count] {
+            evolve(&mut state, event, *at);
+        }
+        state
+    }
+
+    /// Drops what is in memory.
+    pub fn forget(&mut self) {
+        self.states.clear();
+    }
+
     fn append(&mut self, stream: &str, mut state: State, events: Vec<Event>) {
         for event in events {
             let event = through_the_log(event);
@@ -365,7 +379,7 @@ fn decide<A: Aggregate>(
     }
 }
 
-fn evolve(state: &mut State, event: &Event, at: Timestamp) {
+pub fn evolve(state: &mut State, event: &Event, at: Timestamp) {
     state.evolve(event, &Meta { id: Uuid::nil(), at, correlation_id: Uuid::nil(), traceparent: None });
 }
 

@@ -1,0 +1,224 @@
+//! From the table, step by step: each repeated, refused and without an answer, and each prefix of a saga's events leads
+//! to the same end.
+
+mod world;
+
+use std::time::Duration;
+
+use domain::saga::{Direction, ErrorKind, Event, Failure, LegStatus, SagaState};
+use domain::shipment::Status as ShipmentStatus;
+use saga_orchestrator::engine::{Answered, Input, pending, react};
+use saga_orchestrator::{Outcome, sagas};
+use world::World;
+use world::shop::ORDER;
+use world::story::{MINUTES, names};
+
+fn stream() -> String {
+    sagas::stream("order_fulfilment", ORDER)
+}
+
+/// A saga that has gone all the way.
+fn completed() -> World {
+    let mut world = World::with_stock(10, 5);
+    world.place("tok_approve");
+    world.settle();
+    assert_eq!(world.ready(), Outcome::Done);
+    world.settle();
+    assert_eq!(world.deliver(), Outcome::Done);
+    world.settle();
+    assert_eq!(world.saga_state("order_fulfilment", ORDER), SagaState::Completed);
+    world
+}
+
+/// The saga as it stood after each of its events, with the commands that were pending then.
+fn at_each_event(world: &World) -> Vec<(saga_orchestrator::engine::State, Vec<saga_orchestrator::engine::Pending>)> {
+    let events = world.sagas[&stream()].len();
+    let states = (1..=events).map(|count| world.state_after(&stream(), count));
+    states.map(|state| (state.clone(), pending(&state, world.now))).collect()
+}
+
+#[test]
+fn every_answer_that_comes_again_changes_nothing() {
+    let world = completed();
+    let end = world.state(&stream());
+    for (state, steps) in at_each_event(&world) {
+        for step in steps {
+            let answers: Vec<_> =
+                step.commands.iter().map(|c| Answered { command_id: c.id, outcome: Outcome::Done }).collect();
+            let input = Input::Answers(answers);
+            assert_eq!(react(&end, &input, world.now, &world.config), []);
+            // Once taken in, it is not taken in again.
+            let mut after = state.clone();
+            for event in react(&state, &input, world.now, &world.config) {
+                world::evolve(&mut after, &event, world.now);
+            }
+            let awaits = after.legs.iter().any(|leg| leg.status == LegStatus::Open && leg.awaits_provider());
+            assert!(react(&after, &input, world.now, &world.config).is_empty() || awaits);
+        }
+    }
+}
+
+#[test]
+fn every_command_is_sent_again_to_the_byte_after_any_event() {
+    let world = completed();
+    for (state, steps) in at_each_event(&world) {
+        for step in steps {
+            for command in step.commands {
+                let issued = state.legs.iter().flat_map(|leg| &leg.commands).find(|(c, _)| c.id == command.id).unwrap();
+                assert_eq!(issued.0.body, command.body);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_step_refused_before_the_pivot_goes_back_and_after_it_never() {
+    let mut refused_steps = Vec::new();
+    let world = completed();
+    for (state, steps) in at_each_event(&world) {
+        for step in steps {
+            let name =
+                state.legs.iter().rev().find(|leg| leg.commands.iter().any(|(c, _)| c.id == step.commands[0].id));
+            let (name, kind) = name.map(|leg| (leg.step.name, leg.step.kind)).unwrap();
+            let outcome = Outcome::Rejected { code: "no-such-luck".into(), detail: "the test says no".into() };
+            let answers =
+                step.commands.iter().map(|c| Answered { command_id: c.id, outcome: outcome.clone() }).collect();
+            let events = react(&state, &Input::Answers(answers), world.now, &world.config);
+            let back = events.iter().any(|event| matches!(event, Event::CompensationStarted(_)));
+            let attention = events.iter().any(|event| matches!(event, Event::SagaNeedsAttention(_)));
+            let over = events.iter().any(|event| matches!(event, Event::SagaHandedOver(_)));
+            let redone = events.iter().any(|event| matches!(event, Event::StepStarted(e) if e.group > 0));
+            match kind {
+                domain::saga::Kind::Start | domain::saga::Kind::Compensatable => assert!(back || redone, "{name}"),
+                domain::saga::Kind::Pivot => assert!(redone, "{name}"),
+                domain::saga::Kind::Retriable => assert!(!back && (attention || over), "{name}: {events:?}"),
+            }
+            refused_steps.push(name);
+        }
+    }
+    for step in sagas::order_fulfilment::ORDER_FULFILMENT.steps {
+        let sends = !matches!(step.name, "start" | "risk_review" | "hold_released");
+        assert_eq!(refused_steps.contains(&step.name), sends, "{}", step.name);
+    }
+}
+
+#[test]
+fn every_step_without_an_answer_is_tried_again_later_each_time() {
+    let world = completed();
+    for (state, steps) in at_each_event(&world) {
+        for step in steps {
+            let silent = Outcome::Unavailable { detail: "nobody there".into(), retry_after: None };
+            let mut state = state.clone();
+            let (mut now, mut before) = (world.now, Duration::ZERO);
+            for attempt in 1..=3 {
+                let answers =
+                    step.commands.iter().map(|c| Answered { command_id: c.id, outcome: silent.clone() }).collect();
+                let events = react(&state, &Input::Answers(answers), now, &world.config);
+                let Some(Event::StepRetryScheduled(retry)) = events.first() else { panic!("no retry: {events:?}") };
+                assert_eq!((retry.attempt, retry.failure.kind), (attempt, ErrorKind::Unavailable));
+                let wait = (retry.next_at - now).to_std().unwrap();
+                assert!(wait > before, "the waits grow: {before:?}, then {wait:?}");
+                before = wait;
+                for event in &events {
+                    world::evolve(&mut state, event, now);
+                }
+                let due = |state: &_, now| pending(state, now).iter().any(|p| p.commands[0].id == step.commands[0].id);
+                assert!(!due(&state, now), "not before its time");
+                now = retry.next_at;
+                assert!(due(&state, now), "but then");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_undo_without_an_answer_goes_on_and_calls_a_person() {
+    for undo in ["RequestPaymentVoid", "CancelShipment", "ReleaseReservation", "CancelOrder"] {
+        let mut world = World::with_stock(10, 5);
+        world.place("tok_approve");
+        world.settle();
+        assert_eq!(world.cancel(), Outcome::Done);
+        world.unavailable.insert(undo, 24);
+        world.pass(MINUTES(1));
+        assert_eq!(world.saga_state("order_fulfilment", ORDER), SagaState::NeedsAttention, "{undo}");
+        world.pass(MINUTES(60));
+        assert_eq!(world.saga_state("order_fulfilment", ORDER), SagaState::Compensated, "{undo}: {:#?}", names(&world));
+    }
+}
+
+#[test]
+fn an_undo_that_is_refused_stands_still_until_a_person_acts() {
+    let mut world = World::with_stock(10, 5);
+    world.place("tok_approve");
+    world.settle();
+    let state = world.state(&stream());
+    let cancel = Input::Fact(
+        domain::saga::Source { stream: ORDER.stream(), version: 99, event: "OrderCancellationRequested".into() },
+        Box::new(saga_orchestrator::engine::Outside::Order(domain::order::Event::OrderCancellationRequested(
+            domain::order::OrderCancellationRequested { reason: "x".into() },
+        ))),
+    );
+    let mut back = state.clone();
+    for event in react(&state, &cancel, world.now, &world.config) {
+        world::evolve(&mut back, &event, world.now);
+    }
+    let step = pending(&back, world.now).remove(0);
+    let no = Outcome::Rejected { code: "no".into(), detail: "no".into() };
+    let answers = step.commands.iter().map(|c| Answered { command_id: c.id, outcome: no.clone() }).collect();
+    let events = react(&back, &Input::Answers(answers), world.now, &world.config);
+    let Some(Event::SagaNeedsAttention(attention)) = events.first() else { panic!("{events:?}") };
+    assert_eq!((attention.direction, attention.stuck), (Direction::Undo, true));
+    assert_eq!(attention.failure, Failure { kind: ErrorKind::Rejected, code: "no".into(), detail: "no".into() });
+}
+
+#[test]
+fn a_lost_shipment_needs_a_person_also_when_the_news_comes_early() {
+    for early in [false, true] {
+        let mut world = World::with_stock(10, 5);
+        world.place("tok_approve");
+        world.settle();
+        if early {
+            world.unavailable.insert("ShipStock", 2);
+        }
+        assert_eq!(world.ready(), Outcome::Done);
+        world.settle();
+        let lost = domain::shipment::ReportShipmentLost { reason: "at sea".into() };
+        assert_eq!(world.shipment(domain::shipment::Command::ReportShipmentLost(lost)), Outcome::Done);
+        world.pass(MINUTES(5));
+        let ends = world.ends();
+        assert_eq!(
+            (ends.shipment, ends.fulfilment),
+            (ShipmentStatus::Lost, SagaState::NeedsAttention),
+            "early: {early}"
+        );
+    }
+}
+
+#[test]
+fn a_delivery_that_comes_early_completes_the_order() {
+    let mut world = World::with_stock(10, 5);
+    world.place("tok_approve");
+    world.settle();
+    world.unavailable.insert("ShipStock", 2);
+    assert_eq!(world.ready(), Outcome::Done);
+    world.settle();
+    assert_eq!(world.deliver(), Outcome::Done);
+    world.pass(MINUTES(5));
+    assert_eq!(world.saga_state("order_fulfilment", ORDER), SagaState::Completed, "{:#?}", names(&world));
+}
+
+#[test]
+fn a_saga_of_an_unknown_definition_needs_a_person_by_name() {
+    let mut world = completed();
+    let mut events = world.sagas[&stream()][..3].to_vec();
+    if let Event::SagaStarted(started) = &mut events[0].0 {
+        started.definition_version = 99;
+    }
+    world.sagas.insert(stream(), events);
+    world.forget();
+    world.input(&stream(), &Input::Time);
+    world.input(&stream(), &Input::Time);
+    let view = world.view(&stream());
+    assert_eq!((view.state(), world.sagas[&stream()].len()), (SagaState::NeedsAttention, 4), "it is said once");
+    assert!(view.last_error().unwrap().detail.contains("version 99 of the saga `order_fulfilment`"));
+}
