@@ -6,9 +6,9 @@ mod support;
 use std::collections::HashSet;
 
 use domain::ids::{PaymentId, ShipmentId};
-use domain::saga::{self, Awaits, Facts, Kind, OrderFacts, Party, Source};
+use domain::saga;
 use domain::{EncodedEvent, order, payment, shipment};
-use support::stories::{Dice, captured, customer, item, order_id, placed, requested, shop};
+use support::stories::{Dice, captured, customer, item, order_id, placed, requested, saga_waits, shop};
 use support::{Answer, Shop};
 
 fn order_placed(number: u64, seconds: i64) -> Vec<EncodedEvent> {
@@ -238,36 +238,6 @@ async fn the_largest_and_the_strangest_valid_values_are_answered() {
         let answer = shop.get(path).await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);
     }
-}
-
-/// A fulfilment saga up to where it waits for the warehouse.
-fn saga_waits(number: u64) -> Vec<EncodedEvent> {
-    let placed = placed(number, &[(1, 1)], 0);
-    let facts = OrderFacts {
-        order_id: placed.order_id,
-        items: vec![],
-        total: placed.totals.total,
-        payment_method: "tok_approve".to_owned(),
-        tags: vec![],
-        placed_on: placed.placed_at.date_naive(),
-    };
-    let started = saga::Event::SagaStarted(saga::SagaStarted {
-        saga: "order_fulfilment".to_owned(),
-        definition_version: 1,
-        order_id: placed.order_id,
-        source: Source { stream: order_id(number).stream(), version: 0, event: "OrderPlaced".to_owned() },
-        facts: Facts::Order(facts),
-    });
-    let step = saga::Event::StepStarted(saga::StepStarted {
-        step: "plan_shipment".to_owned(),
-        kind: Kind::Compensatable,
-        group: 0,
-        commands: vec![],
-        awaits: Some(Awaits { fact: "ShipmentReady".to_owned(), from: Party::Warehouse }),
-        check_at: None,
-        deadline: None,
-    });
-    vec![started.encode(), step.encode()]
 }
 
 fn saga_stream(number: u64) -> String {

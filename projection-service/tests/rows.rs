@@ -14,7 +14,7 @@ use projection_service::{projection, projections};
 use service_kit::pg;
 use service_kit::postgres::testing::fresh_database;
 use sqlx::PgPool;
-use support::stories::{Dice, Story, from_the_future, order_id, shop};
+use support::stories::{self, Dice, Story, from_the_future, order_id};
 use support::{Log, Shop, at, rows};
 
 const TABLES: &[&str] = &[
@@ -99,8 +99,8 @@ async fn apply_in_pieces(log: &Log, dice: &mut Dice, deliveries: &[Arc<RecordedE
 async fn any_duplication_redelivery_and_permutation_across_streams_ends_in_the_same_rows() {
     for seed in [1, 2, 3] {
         let (log, mut dice) = (Log::new(), Dice(seed));
-        let stories = shop(&mut dice, 24);
-        tell(&log, &mut dice, stories).await;
+        let told = stories::shop(&mut dice, 24);
+        tell(&log, &mut dice, told).await;
         let events = all_events(&log).await;
         let expected = all_rows(&apply_in_pieces(&log, &mut dice, &events).await).await;
 
@@ -120,8 +120,8 @@ async fn any_duplication_redelivery_and_permutation_across_streams_ends_in_the_s
 #[tokio::test]
 async fn the_last_event_of_each_stream_alone_brings_all_of_it() {
     let (log, mut dice) = (Log::new(), Dice(4));
-    let stories = shop(&mut dice, 12);
-    tell(&log, &mut dice, stories).await;
+    let told = stories::shop(&mut dice, 12);
+    tell(&log, &mut dice, told).await;
     let events = all_events(&log).await;
     let expected = all_rows(&apply_in_pieces(&log, &mut dice, &events).await).await;
     let last: BTreeMap<_, _> = events.iter().map(|event| (event.stream.to_string(), event.clone())).collect();
@@ -220,19 +220,22 @@ impl Books {
 
     fn payment(&mut self, id: String, event: &payment::Event) {
         let row = self.payments.entry(id).or_default();
-        match event {
-            payment::Event::PaymentAuthorizationRequested(_) => row.0 = "requested".to_owned(),
-            payment::Event::PaymentAuthorized(_) => row.0 = "authorized".to_owned(),
-            payment::Event::PaymentDeclined(_) => row.0 = "declined".to_owned(),
-            payment::Event::PaymentCaptured(e) => {
-                (row.0, row.1) = ("captured".to_owned(), e.amount.amount);
-                self.sales.entry(e.placed_on.to_string()).or_default().2 += e.amount.amount;
-            }
-            payment::Event::PaymentRefunded(e) => {
-                (row.0, row.2) = ("refunded".to_owned(), e.amount.amount);
-                self.sales.entry(e.placed_on.to_string()).or_default().3 += e.amount.amount;
-            }
-            _ => {}
+        if let payment::Event::PaymentAuthorizationRequested(_) = event {
+            row.0 = "requested".to_owned();
+        }
+        if let payment::Event::PaymentAuthorized(_) = event {
+            row.0 = "authorized".to_owned();
+        }
+        if let payment::Event::PaymentDeclined(_) = event {
+            row.0 = "declined".to_owned();
+        }
+        if let payment::Event::PaymentCaptured(e) = event {
+            (row.0, row.1) = ("captured".to_owned(), e.amount.amount);
+            self.sales.entry(e.placed_on.to_string()).or_default().2 += e.amount.amount;
+        }
+        if let payment::Event::PaymentRefunded(e) = event {
+            (row.0, row.2) = ("refunded".to_owned(), e.amount.amount);
+            self.sales.entry(e.placed_on.to_string()).or_default().3 += e.amount.amount;
         }
     }
 
@@ -266,22 +269,22 @@ impl Books {
 
 #[tokio::test]
 async fn the_rows_are_what_a_plain_fold_in_memory_says() {
-    let (shop_, mut dice) = (Shop::start().await, Dice(5));
-    let stories = shop(&mut dice, 60);
-    tell(&shop_.log, &mut dice, stories).await;
-    shop_.caught_up().await;
-    let events = all_events(&shop_.log).await;
-    assert_eq!(Books::of_rows(&shop_.url).await, Books::fold(&events));
+    let (shop, mut dice) = (Shop::start().await, Dice(5));
+    let told = stories::shop(&mut dice, 60);
+    tell(&shop.log, &mut dice, told).await;
+    shop.caught_up().await;
+    let events = all_events(&shop.log).await;
+    assert_eq!(Books::of_rows(&shop.url).await, Books::fold(&events));
 }
 
 #[tokio::test]
 async fn every_row_follows_one_stream_to_its_last_version_and_its_time_is_the_events() {
-    let (shop_, mut dice) = (Shop::start().await, Dice(6));
-    let stories = shop(&mut dice, 12);
-    tell(&shop_.log, &mut dice, stories).await;
-    shop_.caught_up().await;
-    let events = all_events(&shop_.log).await;
-    for row in rows(&shop_.url, "orders").await {
+    let (shop, mut dice) = (Shop::start().await, Dice(6));
+    let told = stories::shop(&mut dice, 12);
+    tell(&shop.log, &mut dice, told).await;
+    shop.caught_up().await;
+    let events = all_events(&shop.log).await;
+    for row in rows(&shop.url, "orders").await {
         let of =
             |event: &&Arc<RecordedEvent>| event.stream.as_str() == format!("order-{}", row["id"].as_str().unwrap());
         let last = events.iter().rfind(of).unwrap();
@@ -294,38 +297,38 @@ async fn every_row_follows_one_stream_to_its_last_version_and_its_time_is_the_ev
 
 #[tokio::test]
 async fn an_event_of_an_unknown_type_is_moved_past_and_counted() {
-    let shop_ = Shop::start().await;
+    let shop = Shop::start().await;
     let stream = order_id(1).stream();
     let placed = order::Event::OrderPlaced(support::stories::placed(1, &[(1, 1)], 0));
     let confirmed = order::Event::OrderConfirmed(order::OrderConfirmed {});
-    shop_.log.append(&stream, vec![placed.encode(), from_the_future(), confirmed.encode()], 7).await;
-    shop_.caught_up().await;
-    let row = &shop_.rows("orders").await[0];
+    shop.log.append(&stream, vec![placed.encode(), from_the_future(), confirmed.encode()], 7).await;
+    shop.caught_up().await;
+    let row = &shop.rows("orders").await[0];
     assert_eq!((row["status"].as_str(), row["stream_version"].as_u64()), (Some("confirmed"), Some(2)));
-    let status = shop_.handle.progress.statuses().into_iter().find(|status| status.name == "orders").unwrap();
+    let status = shop.handle.progress.statuses().into_iter().find(|status| status.name == "orders").unwrap();
     assert_eq!((status.folded, status.skipped), (2, 1));
     assert_eq!(status.occurred_at, Some(at(7)));
 }
 
 #[tokio::test]
 async fn an_event_that_cannot_be_read_stops_its_read_model_and_no_other() {
-    let shop_ = Shop::start().await;
+    let shop = Shop::start().await;
     let mut broken = order::Event::OrderConfirmed(order::OrderConfirmed {}).encode();
     broken.event_type = "OrderHeld"; // Without its reason.
     let placed = order::Event::OrderPlaced(support::stories::placed(1, &[(1, 1)], 0)).encode();
-    shop_.log.append(&order_id(1).stream(), vec![placed, broken], 0).await;
-    let (log, mut dice) = (&shop_.log, Dice(7));
-    let stories = shop(&mut dice, 4).into_iter().filter(|story| story.stream.starts_with("stock")).collect();
-    tell(log, &mut dice, stories).await;
+    shop.log.append(&order_id(1).stream(), vec![placed, broken], 0).await;
+    let (log, mut dice) = (&shop.log, Dice(7));
+    let told = stories::shop(&mut dice, 4).into_iter().filter(|story| story.stream.starts_with("stock")).collect();
+    tell(log, &mut dice, told).await;
     let head = *log.store.head().borrow();
     assert!(
-        shop_.handle.progress.reached(&["stock", "payments"], head, tokio::time::Instant::now() + support::BOUND).await
+        shop.handle.progress.reached(&["stock", "payments"], head, tokio::time::Instant::now() + support::BOUND).await
     );
-    let answer = shop_.get("/v1/projections").await.ok();
+    let answer = shop.get("/v1/projections").await.ok();
     let orders = answer["items"].as_array().unwrap().iter().find(|item| item["name"] == "orders").unwrap().clone();
     assert_eq!(orders["state"], "stopped");
     let error = orders["last_error"].as_str().unwrap();
     assert!(error.contains("OrderHeld") && error.contains("version 1"), "{error}");
     assert!(orders["position"].as_u64().unwrap() < head.0);
-    assert_eq!(shop_.rows("orders").await[0]["status"], "pending", "what came before it is applied");
+    assert_eq!(shop.rows("orders").await[0]["status"], "pending", "what came before it is applied");
 }

@@ -5,6 +5,7 @@ use domain::ids::{CustomerId, OrderId, PaymentId, RequestId, ReservationId, Ship
 use domain::money::{Currency, Money};
 use domain::order::{self, OrderLine, OrderPlaced, Totals};
 use domain::quantity::Quantity;
+use domain::saga::{self, Awaits, Facts, Kind, OrderFacts, Party, Source};
 use domain::{payment, product, shipment, stock};
 use serde_json::json;
 use uuid::Uuid;
@@ -249,6 +250,11 @@ fn order_story(dice: &mut Dice, number: u64) -> Vec<Story> {
     }
     let mut stories = vec![story(id.stream(), id, events.iter().map(order::Event::encode).collect())];
     stories.push(story(payment.stream(), id, paid.iter().map(payment::Event::encode).collect()));
+    let mut saga = saga_waits(number);
+    if dice.roll(2) == 0 {
+        saga.push(saga::Event::SagaCompleted(saga::SagaCompleted {}).encode());
+    }
+    stories.push(story(format!("saga_order_fulfilment-{id}"), id, saga));
     if !shipped.is_empty() {
         stories.push(story(shipment_id.stream(), id, shipped.iter().map(shipment::Event::encode).collect()));
     }
@@ -295,4 +301,34 @@ pub fn refunded(order_id: OrderId, amount: Money, placed: &OrderPlaced) -> payme
 pub fn from_the_future() -> EncodedEvent {
     let data = serde_json::value::to_raw_value(&json!({ "what": "who knows" })).expect("JSON");
     EncodedEvent { event_type: "OrderTeleported", schema_version: 1, data }
+}
+
+/// A fulfilment saga up to where it waits for the warehouse.
+pub fn saga_waits(number: u64) -> Vec<EncodedEvent> {
+    let placed = placed(number, &[(1, 1)], 0);
+    let facts = OrderFacts {
+        order_id: placed.order_id,
+        items: vec![],
+        total: placed.totals.total,
+        payment_method: "tok_approve".to_owned(),
+        tags: vec![],
+        placed_on: placed.placed_at.date_naive(),
+    };
+    let started = saga::Event::SagaStarted(saga::SagaStarted {
+        saga: "order_fulfilment".to_owned(),
+        definition_version: 1,
+        order_id: placed.order_id,
+        source: Source { stream: order_id(number).stream(), version: 0, event: "OrderPlaced".to_owned() },
+        facts: Facts::Order(facts),
+    });
+    let step = saga::Event::StepStarted(saga::StepStarted {
+        step: "plan_shipment".to_owned(),
+        kind: Kind::Compensatable,
+        group: 0,
+        commands: vec![],
+        awaits: Some(Awaits { fact: "ShipmentReady".to_owned(), from: Party::Warehouse }),
+        check_at: None,
+        deadline: None,
+    });
+    vec![started.encode(), step.encode()]
 }
