@@ -1,18 +1,45 @@
 //! The contract of the HTTP port: what each service says of its routes, put together as the port serves it.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
+use utoipa::openapi::OpenApi;
 
 /// OpenAPI 3.1 of the whole port.
 pub fn document() -> Value {
     let mut whole = service_kit::api::description();
-    let parts = [
-        service_kit::health::openapi(),
-        command_service::http::openapi(),
-        projection_service::http::openapi(),
-        saga_orchestrator::http::openapi(),
-    ];
-    parts.into_iter().for_each(|part| whole.merge(part));
-    serde_json::to_value(&whole).expect("an OpenAPI document is strings, lists and maps with string keys")
+    parts().into_iter().for_each(|(_, part)| whole.merge(part));
+    as_value(&whole)
+}
+
+/// Names of types that two services use for different things: put together, one would stand for the other. As
+/// (type, service, other service).
+pub fn collisions() -> Vec<(String, &'static str, &'static str)> {
+    let mut first: BTreeMap<String, (&'static str, Value)> = BTreeMap::new();
+    let mut found = Vec::new();
+    for (service, part) in parts() {
+        for (name, schema) in entries(as_value(&part).pointer("/components/schemas")) {
+            match first.get(name) {
+                Some((other, known)) if known != schema => found.push((name.clone(), *other, service)),
+                Some(_) => {}
+                None => _ = first.insert(name.clone(), (service, schema.clone())),
+            }
+        }
+    }
+    found
+}
+
+fn parts() -> [(&'static str, OpenApi); 4] {
+    [
+        ("service-kit", service_kit::health::openapi()),
+        ("command-service", command_service::http::openapi()),
+        ("projection-service", projection_service::http::openapi()),
+        ("saga-orchestrator", saga_orchestrator::http::openapi()),
+    ]
+}
+
+fn as_value(document: &OpenApi) -> Value {
+    serde_json::to_value(document).expect("an OpenAPI document is strings, lists and maps with string keys")
 }
 
 /// Status codes of the server's own faults that the document promises, other than 503: there must be none, as

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use schemas::openapi::{document, promised_faults};
+use schemas::openapi::{collisions, document, promised_faults};
 use serde_json::{Value, json};
 
 fn operations(document: &Value) -> Vec<(String, String, &Value)> {
@@ -91,4 +91,9 @@ fn every_refusal_is_a_problem_document() {
             }
         }
     }
+}
+
+#[test]
+fn a_type_means_the_same_in_every_service() {
+    assert_eq!(collisions(), vec![]);
 }

@@ -10,6 +10,7 @@ use super::Loaded;
 
 /// How a saga stands.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = SagaInFull)]
 pub struct Saga {
     /// Its id: its stream's name without `saga_`.
     pub id: String,
@@ -96,6 +97,7 @@ pub struct Step {
 
 /// A step that is undone.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = SagaUndo)]
 pub struct Compensation {
     /// Its name.
     pub step: String,

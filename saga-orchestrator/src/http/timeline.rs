@@ -23,6 +23,7 @@ pub struct Timeline {
 
 /// Something that happened to a saga.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = SagaTimelineEntry)]
 pub struct Entry {
     /// Its place in the saga's stream.
     pub version: u64,
