@@ -121,3 +121,41 @@ impl Opened {
         Provider { port: self.port, intake, mode: self.config.mode, url, simulator: self.simulator }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opened(settings: serde_json::Value) -> Result<Opened, StartError> {
+        let config: ProviderConfig = serde_json::from_value(settings).expect("valid settings");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        open(&config, folder.path(), "http://127.0.0.1:7400/", &Clock::system())
+    }
+
+    #[tokio::test]
+    async fn a_provider_of_another_process_needs_the_secret_that_it_signs_with() {
+        let without = serde_json::json!({"mode": "http"});
+        assert!(matches!(opened(without), Err(StartError::NoSecret)));
+        let with = opened(serde_json::json!({"mode": "http", "webhook_secret": "whsec_c2VjcmV0"}));
+        assert!(with.is_ok_and(|opened| opened.simulator.is_none()));
+    }
+
+    #[tokio::test]
+    async fn within_the_process_nothing_need_be_set_and_the_ledger_lies_in_the_data_folder() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let config: ProviderConfig = serde_json::from_str("{}").expect("valid settings");
+        let opened = open(&config, folder.path(), "http://127.0.0.1:7400/", &Clock::system()).expect("it opens");
+        assert!(opened.simulator.is_some() && folder.path().join(LEDGER).is_file());
+        let again = open(&config, folder.path(), "http://127.0.0.1:7400/", &Clock::system());
+        assert!(matches!(again, Err(StartError::Ledger(LedgerError::Locked { .. }))), "one process a ledger");
+    }
+
+    #[test]
+    fn a_setting_that_is_not_known_is_refused_and_a_secret_is_never_shown() {
+        let misspelt = serde_json::from_value::<ProviderConfig>(serde_json::json!({"call_timeout": 5}));
+        assert!(misspelt.is_err());
+        let config: ProviderConfig =
+            serde_json::from_value(serde_json::json!({"webhook_secret": "do not tell"})).expect("valid settings");
+        assert!(!format!("{config:?}").contains("do not tell"));
+    }
+}

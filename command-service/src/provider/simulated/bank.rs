@@ -13,9 +13,9 @@ use super::script::Behaviour;
 use crate::provider::port::{ProviderEvent, RequestKey};
 use crate::provider::statement::{Entry, EntryState, Page, Statement, Totals};
 
-/// Payments remembered where nothing is kept on disk (benches): some 200 MB at most, and minutes of full load, so that no
-/// payment is forgotten before its capture.
-const REMEMBERED_MAX: usize = 262_144;
+/// Payments remembered where nothing is kept on disk (benches): some 100 MB at most, and two minutes at 1 000 orders a
+/// second, so that no payment is forgotten before its capture.
+const REMEMBERED_MAX: usize = 131_072;
 
 /// One request, as it was taken.
 #[derive(Debug, Clone)]
