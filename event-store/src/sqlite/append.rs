@@ -19,7 +19,8 @@ const LOOKED_BACK: u64 = 4_096;
 const TRIES: usize = 64;
 
 impl SqliteStore {
-    /// Queues an append, or says what became of it when it was made before.
+    /// Queues an append, or says what became of it when it was made before. Queueing itself does not wait: dropped at one of
+    /// its waits, nothing was queued.
     pub(super) async fn submit(&self, append: Append, epoch: Option<Epoch>) -> Result<Ticket, AppendError> {
         check_size(&append)?;
         let mut append = append;
