@@ -61,6 +61,7 @@ const LONG_FUNCTIONS: &[(&str, &str)] = &[];
 const MAY_SLEEP: &[(&str, &str)] = &[
     ("backstitch/tests/house.rs", "names the word it looks for"),
     ("service-kit/tests/postgres.rs", "asks a process outside again until it answers; nothing there tells when"),
+    ("saga-orchestrator/tests/runner.rs", "lets a hand-turned clock go on beside the test"),
 ];
 
 /// A module that cannot be named is two modules.

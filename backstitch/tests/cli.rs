@@ -1,0 +1,110 @@
+//! What people see of the command line: every help text as it was looked over, exit codes, where output goes.
+//!
+//! `BACKSTITCH_GOLDEN=write cargo test -p backstitch --test cli` writes the golden files anew; look at the difference.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use clap::CommandFactory;
+
+fn backstitch(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_backstitch"))
+        .args(arguments)
+        .env_remove("BACKSTITCH_URL")
+        .env_remove("DATABASE_URL")
+        .env("COLUMNS", "110")
+        .env("NO_COLOR", "1")
+        .output()
+        .expect("the program can be started")
+}
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
+/// Compares with a golden file, or writes it when told to.
+fn compare(name: &str, found: &str) -> Option<String> {
+    let path = golden(name);
+    if std::env::var("BACKSTITCH_GOLDEN").is_ok_and(|mode| mode == "write") {
+        fs::write(&path, found).expect("golden files can be written when asked for");
+        return None;
+    }
+    let expected = fs::read_to_string(&path).unwrap_or_default();
+    (expected != found).then(|| format!("{name} differs; it is now:\n{found}"))
+}
+
+/// Every command and its subcommands, as words after `backstitch`.
+fn commands() -> Vec<Vec<String>> {
+    fn walk(command: &clap::Command, words: &[String], found: &mut Vec<Vec<String>>) {
+        found.push(words.to_vec());
+        for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
+            let mut words = words.to_vec();
+            words.push(below.get_name().to_owned());
+            walk(below, &words, found);
+        }
+    }
+    let mut found = Vec::new();
+    walk(&backstitch::cli::Cli::command(), &[], &mut found);
+    found
+}
+
+#[test]
+fn every_help_text_is_the_one_that_was_looked_over() {
+    let commands = commands();
+    assert!(commands.len() > 15, "{commands:?}");
+    let mut names = Vec::new();
+    let differences: Vec<String> = commands
+        .iter()
+        .filter_map(|words| {
+            let mut arguments: Vec<&str> = words.iter().map(String::as_str).collect();
+            arguments.push("--help");
+            let output = backstitch(&arguments);
+            assert_eq!(output.status.code(), Some(0), "{words:?}");
+            let name = std::iter::once("help").chain(words.iter().map(String::as_str)).collect::<Vec<_>>().join("-");
+            let name = format!("{name}.txt");
+            let text = String::from_utf8(output.stdout).expect("help is text");
+            let difference = compare(&name, &text);
+            names.push(name);
+            difference
+        })
+        .collect();
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+    let written = fs::read_dir(golden("")).expect("the folder is checked in");
+    let stray: Vec<String> = written
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.starts_with("help") && !names.contains(name))
+        .collect();
+    assert!(stray.is_empty(), "golden files of no command: {stray:?}");
+}
+
+#[test]
+fn data_goes_to_stdout_and_what_goes_wrong_to_stderr() {
+    let version = backstitch(&["--version"]);
+    assert_eq!(version.status.code(), Some(0));
+    assert!(version.stdout.starts_with(b"backstitch ") && version.stderr.is_empty());
+    let unreachable = backstitch(&["stream", "list", "--url", "http://127.0.0.1:9"]);
+    let said = String::from_utf8(unreachable.stderr).expect("messages are text");
+    assert_eq!((unreachable.status.code(), unreachable.stdout.len()), (Some(2), 0));
+    assert!(said.starts_with("error: ") && said.contains("\n\nhint: "), "{said}");
+}
+
+#[test]
+fn wrong_arguments_have_no_answer_and_a_hint() {
+    for arguments in [&["stream", "read"][..], &["bench", "nothing"], &["demo", "--orders", "0"], &["sage"]] {
+        let output = backstitch(arguments);
+        let said = String::from_utf8(output.stderr).expect("messages are text");
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{arguments:?}");
+        assert!(said.contains("hint: "), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn completions_are_offered_for_the_usual_shells() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = backstitch(&["completions", shell]);
+        let script = String::from_utf8(output.stdout).expect("completions are text");
+        assert_eq!(output.status.code(), Some(0));
+        assert!(script.contains("projection") && script.contains("everything"), "{shell}");
+    }
+}
