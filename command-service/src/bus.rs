@@ -211,8 +211,12 @@ impl CommandBus {
         let (name, stream) = (command.name(), stream_name(&command)?);
         let answer = self.dispatch(stream, &command, &meta).await;
         metrics::counter!("backstitch_commands_total", "command" => name, "outcome" => outcome(&answer)).increment(1);
-        if answer.is_ok() {
-            self.wake_for(&command, &meta);
+        match &answer {
+            Ok(_) => self.wake_for(&command, &meta),
+            Err(SendError::Unavailable { detail }) => {
+                tracing::warn!(command = name, stream = command.stream(), correlation_id = %meta.correlation_id, detail, "a command has no answer");
+            }
+            Err(_) => {}
         }
         answer
     }

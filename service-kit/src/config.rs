@@ -2,6 +2,7 @@
 //!
 //! A key of the file such as `listen` in `[http]` is `BACKSTITCH__HTTP__LISTEN` in the environment.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use config::{Config, Environment, File, FileFormat};
@@ -30,6 +31,14 @@ pub enum ConfigError {
 /// # Errors
 /// [`ConfigError`], naming the key.
 pub fn load<T: DeserializeOwned>(file: Option<&Path>) -> Result<T, ConfigError> {
+    load_from(file, None)
+}
+
+/// As [`load`], from an environment of the test's own.
+fn load_from<T: DeserializeOwned>(
+    file: Option<&Path>,
+    environment: Option<HashMap<String, String>>,
+) -> Result<T, ConfigError> {
     let mut builder = Config::builder();
     if let Some(path) = file {
         if !path.is_file() {
@@ -37,7 +46,8 @@ pub fn load<T: DeserializeOwned>(file: Option<&Path>) -> Result<T, ConfigError> 
         }
         builder = builder.add_source(File::from(path).format(FileFormat::Toml));
     }
-    let environment = Environment::with_prefix(PREFIX).prefix_separator("__").separator("__").try_parsing(true);
+    // Values stay text until a field asks for a number: a secret such as `0012` must not become 12 on its way.
+    let environment = Environment::with_prefix(PREFIX).prefix_separator("__").separator("__").source(environment);
     let settings = builder.add_source(environment).build().and_then(Config::try_deserialize);
     settings.map_err(|error| ConfigError::Invalid { reason: error.to_string() })
 }
@@ -61,11 +71,13 @@ mod tests {
     struct Http {
         listen: String,
         workers: u32,
+        open: bool,
+        secret: Option<String>,
     }
 
     impl Default for Http {
         fn default() -> Self {
-            Self { listen: "127.0.0.1:7400".to_owned(), workers: 2 }
+            Self { listen: "127.0.0.1:7400".to_owned(), workers: 2, open: false, secret: None }
         }
     }
 
@@ -79,8 +91,35 @@ mod tests {
     fn what_the_file_does_not_say_is_the_default() {
         let file = file("[http]\nworkers = 8\n");
         let settings: Settings = load(Some(file.path())).unwrap();
-        assert_eq!(settings, Settings { http: Http { listen: "127.0.0.1:7400".to_owned(), workers: 8 } });
+        assert_eq!(settings, Settings { http: Http { workers: 8, ..Http::default() } });
         assert_eq!(load::<Settings>(None).unwrap(), Settings::default());
+    }
+
+    fn environment(values: &[(&str, &str)]) -> Option<HashMap<String, String>> {
+        Some(values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file_and_text_stays_as_it_is() {
+        let file = file("[http]\nworkers = 8\nlisten = \"a\"\n");
+        let environment = environment(&[
+            ("BACKSTITCH__HTTP__WORKERS", "16"),
+            ("BACKSTITCH__HTTP__OPEN", "true"),
+            ("BACKSTITCH__HTTP__SECRET", "0012"),
+            ("BACKSTITCH_URL", "http://elsewhere"),
+        ]);
+        let settings: Settings = load_from(Some(file.path()), environment).unwrap();
+        let secret = Some("0012".to_owned());
+        assert_eq!(settings.http, Http { listen: "a".to_owned(), workers: 16, open: true, secret });
+    }
+
+    #[test]
+    fn a_misspelt_key_or_value_of_the_environment_is_named() {
+        for (name, value) in [("BACKSTITCH__HTTP__LISTEN_ON", "x"), ("BACKSTITCH__HTTP__WORKERS", "many")] {
+            let error = load_from::<Settings>(None, environment(&[(name, value)])).unwrap_err().to_string();
+            let key = name.rsplit("__").next().unwrap().to_lowercase();
+            assert!(error.contains(&key), "{error}");
+        }
     }
 
     #[test]

@@ -56,3 +56,25 @@ fn install() -> Option<PrometheusHandle> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::http::Request;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_counted_is_shown_with_times_in_buckets() {
+        let tasks = Tasks::new();
+        let router = start(&tasks, &Clock::system());
+        metrics::counter!("backstitch_test_total", "kind" => "one").increment(2);
+        metrics::histogram!("backstitch_test_seconds").record(0.003);
+        let response = router.oneshot(Request::get("/metrics").body(Body::empty()).unwrap()).await.unwrap();
+        let text = String::from_utf8(to_bytes(response.into_body(), usize::MAX).await.unwrap().to_vec()).unwrap();
+        assert!(text.contains("backstitch_test_total{kind=\"one\"} 2"), "{text}");
+        assert!(text.contains("backstitch_test_seconds_bucket{le=\"0.005\"} 1"), "{text}");
+        assert!(tasks.shut_down(Duration::from_secs(5)).await);
+    }
+}

@@ -115,6 +115,11 @@ pub async fn span(request: Request, next: Next) -> Response {
     next.run(request).instrument(span).await
 }
 
+/// Says the correlation id of the request that is being served, where the client left it to us.
+pub fn correlated(correlation_id: impl std::fmt::Display) {
+    tracing::Span::current().record("correlation_id", tracing::field::display(correlation_id));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

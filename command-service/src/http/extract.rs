@@ -30,7 +30,7 @@ const KEY_MAX_CHARS: usize = 255;
 /// The headers of a command.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Header)]
-#[allow(dead_code, reason = "describes the headers in the OpenAPI document; `Request_` reads them")]
+#[allow(dead_code, reason = "describes the headers in the OpenAPI document; `About` reads them")]
 pub struct CommandHeaders {
     /// 1 to 255 printable characters, bare or as a quoted string; the same key and body again give the first answer
     /// again, with `Idempotent-Replayed: true`.
@@ -65,6 +65,9 @@ impl About {
     /// What goes with the command whose body has this hash.
     pub fn meta(&self, hash: String) -> CommandMeta {
         let command_id = self.client_key().command_id();
+        if self.correlation_id.is_none() {
+            telemetry::correlated(command_id);
+        }
         CommandMeta {
             command_id,
             command_hash: Some(hash),
