@@ -228,7 +228,7 @@ fn ask_read_models(
     tasks.spawn("witness", async move {
         tokio::select! {
             seen = progress.beyond_the_log() => {
-                if let Err(error) = store.ask_witness("the read models", seen) {
+                if let Err(error) = store.ask_witness("a read model", seen) {
                     fatal.send_replace(Some(StartError::of_log(&error, &dir)));
                 }
             }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use command_service::provider::{Mode, ProviderConfig};
 use service_kit::{Clock, shutdown, telemetry};
@@ -9,6 +10,9 @@ use service_kit::{Clock, shutdown, telemetry};
 use super::{Exit, Failure, output};
 use crate::config::{self, Config};
 use crate::system::{StartError, System};
+
+/// How long a fault of the set-up takes to show: it is found before the first process is started.
+const SHOWS_AT_ONCE: Duration = Duration::from_millis(300);
 
 /// Runs everything in one process: log, commands, read models, sagas, one HTTP port.
 #[derive(Debug, clap::Args)]
@@ -56,6 +60,16 @@ impl Args {
         telemetry::start(&config.log).map_err(|error| Failure::no_answer(error, "RUST_LOG=info backstitch serve"))?;
         let signal = shutdown::signalled()?; // Before anything runs: an early Ctrl-C stops cleanly too.
         let system = System::start(config, Clock::system()).await.map_err(failure)?;
+        // What cannot work (no Postgres binaries, a folder that its user cannot enter) shows at once: told instead of the
+        // banner, not after it. A first start makes a cluster for a second, and is not waited for.
+        tokio::select! {
+            error = system.fatal() => {
+                system.stop().await;
+                return Err(failure(error));
+            }
+            _ = system.up() => {}
+            () = tokio::time::sleep(SHOWS_AT_ONCE) => {}
+        }
         banner(&system, run, &provider);
         let outcome = tokio::select! {
             name = signal => {
