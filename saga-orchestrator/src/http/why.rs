@@ -122,7 +122,9 @@ fn can_do(view: &View) -> Vec<String> {
     if let Some(next) = next_saga(view) {
         return vec![format!("look at the saga that drives the order now: backstitch saga why {next}")];
     }
-    let mut ways: Vec<String> = view.open_legs().flat_map(|leg| ways_on(leg, &order.to_string())).collect();
+    let targets = view.legs.iter().flat_map(|leg| &leg.targets);
+    let shipment = targets.filter_map(|target| target.strip_prefix("shipment-")).next().unwrap_or("<id>");
+    let mut ways: Vec<String> = view.open_legs().flat_map(|leg| ways_on(leg, &order.to_string(), shipment)).collect();
     let forward = matches!(view.state(), SagaState::Running | SagaState::Waiting | SagaState::NeedsAttention);
     let dispatched = view.legs.iter().any(|leg| leg.step == "dispatch");
     if forward && !view.going_back() && view.saga == "order_fulfilment" && !dispatched {
@@ -134,9 +136,8 @@ fn can_do(view: &View) -> Vec<String> {
     ways
 }
 
-fn ways_on(leg: &LegView, order: &str) -> Vec<String> {
+fn ways_on(leg: &LegView, order: &str, shipment: &str) -> Vec<String> {
     let target = leg.targets.first().cloned().unwrap_or_default();
-    let shipment = target.strip_prefix("shipment-").unwrap_or(&target);
     let fact = leg.awaits.as_ref().map(|awaits| awaits.fact.as_str());
     let mut ways = match (leg.status, fact) {
         (LegStatus::Stuck, _) => {
@@ -147,8 +148,8 @@ fn ways_on(leg: &LegView, order: &str) -> Vec<String> {
             format!("or give it up: POST /v1/shipments/{shipment}/cancel"),
         ],
         (_, Some("ShipmentDelivered")) => vec![
-            format!("report the shipment of order {order} delivered: POST /v1/shipments/<id>/deliver"),
-            "or lost: POST /v1/shipments/<id>/lost".to_owned(),
+            format!("report the shipment delivered: POST /v1/shipments/{shipment}/deliver"),
+            format!("or lost: POST /v1/shipments/{shipment}/lost"),
         ],
         (_, Some("OrderHoldReleased")) => vec![format!("let the order go on: POST /v1/orders/{order}/release")],
         (_, Some(_)) => vec!["nothing: the provider is asked again by itself".to_owned()],

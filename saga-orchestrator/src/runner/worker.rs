@@ -110,11 +110,12 @@ pub(super) fn spawn(
         }
     }
     let join = tasks.spawn("saga worker", async move {
+        // However it ends, in a panic too, its generation learns of it.
+        let _says_so = signals.failed.drop_guard();
         if let Err(error) = worker.run(told, signals.ended).await {
             if !matches!(error, Failed::Append(AppendError::EpochEnded { .. })) {
                 tracing::error!(error = &error as &dyn std::error::Error, "a saga worker failed");
             }
-            signals.failed.cancel();
         }
     });
     (link, join)

@@ -5,6 +5,7 @@
 
 pub mod mini_bus;
 pub mod provider;
+pub mod running;
 pub mod shop;
 pub mod story;
 
