@@ -5,11 +5,13 @@
 //! an older epoch does not commit. Rows, position and the look at the epoch are one transaction.
 //!
 //! Each generation has a Postgres schema `read_<generation>`. Its shape (all DDL and the folds' version) is kept as a
-//! fingerprint: where the program's differs, the generation is dropped and folded again from the log.
+//! fingerprint: where the program's differs, the generation is dropped and folded again from the log. A generation is
+//! bound to one log, known by the id of its first event.
 
 use event_store::Position;
 use service_kit::pg;
 use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
 
 use crate::changes::{signed, unsigned};
 use crate::projections;
@@ -26,6 +28,7 @@ create table if not exists backstitch.projection_checkpoints (
     position bigint not null, epoch bigint not null,
     primary key (projection, generation, partition));
 create table if not exists backstitch.generations (generation integer primary key, shape text not null);
+alter table backstitch.generations add column if not exists log uuid;
 ";
 
 const TAKE_OVER: &str = "
@@ -33,6 +36,9 @@ insert into backstitch.projection_checkpoints as c (projection, generation, part
 select projection, $2, $3, 0, 1 from unnest($1::text[]) as p(projection)
 on conflict (projection, generation, partition) do update set epoch = c.epoch + 1
 returning projection, position, epoch";
+
+const BIND: &str = "
+update backstitch.generations set log = coalesce(log, $1) where generation = $2 returning log";
 
 const ADVANCE: &str = "
 update backstitch.projection_checkpoints as c set position = greatest(c.position, n.position)
@@ -103,7 +109,8 @@ async fn make(sql: &mut PgConnection, slice: Slice, shape: &str) -> Result<(), s
         .execute(&mut *sql)
         .await?;
     sqlx::query(
-        "insert into backstitch.generations values ($1, $2) on conflict (generation) do update set shape = excluded.shape",
+        "insert into backstitch.generations (generation, shape) values ($1, $2)
+         on conflict (generation) do update set (shape, log) = (excluded.shape, null)",
     )
     .bind(slice.generation)
     .bind(shape)
@@ -139,6 +146,18 @@ pub async fn take_over(
             let checkpoint = |position, epoch| Checkpoint { position: Position(unsigned(position)), epoch };
             Ok(rows.into_iter().map(|(name, position, epoch)| (name, checkpoint(position, epoch))).collect())
         })
+    })
+    .await
+}
+
+/// Binds a generation to the log whose first event has this id; the id of the log that it is bound to. Two logs folded
+/// into one database would make rows of neither.
+///
+/// # Errors
+/// What Postgres says.
+pub async fn bind_to_log(pool: &PgPool, slice: Slice, first_event: Uuid) -> Result<Uuid, sqlx::Error> {
+    pg::tx(pool, &slice.schema(), move |sql| {
+        Box::pin(async move { sqlx::query_scalar(BIND).bind(first_event).bind(slice.generation).fetch_one(sql).await })
     })
     .await
 }

@@ -6,6 +6,7 @@
 //! feeds them, `checkpoint` makes their commits safe, `progress` says how far they are, `http/` answers.
 
 pub mod applied;
+mod batch;
 pub mod changes;
 pub mod checkpoint;
 pub mod database;
@@ -33,7 +34,7 @@ use runner::Runner;
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The generation of tables to write and to answer from.
-    pub generation: i32,
+    pub generation: u16,
     /// Only these read models; none: all. A bench measures one at a time.
     pub only: Vec<String>,
 }
@@ -64,7 +65,7 @@ pub fn start(
     tasks: Tasks,
     config: &Config,
 ) -> Handle {
-    let slice = Slice { generation: config.generation, partition: 0 };
+    let slice = Slice { generation: config.generation.into(), partition: 0 };
     let wanted = |name: &&'static str| config.only.is_empty() || config.only.iter().any(|only| only == name);
     let names: Vec<&'static str> = projections::NAMES.iter().copied().filter(wanted).collect();
     let progress = Progress::new(names.iter().copied());

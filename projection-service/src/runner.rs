@@ -10,24 +10,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use event_store::{Delivery, EventStore, Filter, Position, RecordedEvent, Subscription};
-use futures_util::FutureExt as _;
+use event_store::{Direction, EventStore, Filter, Position, RecordedEvent};
 use service_kit::{Tasks, pg};
 use sqlx::{PgConnection, PgPool};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::batch::{Batch, Gathered, gather};
 use crate::checkpoint::{self, Checkpoint, Slice};
 use crate::database::Database;
 use crate::progress::{Progress, State, Status};
 use crate::projection::{Applied, Projection, apply};
 use crate::projections;
 
-/// Events of one batch: enough to make statements cheap per row, few enough to keep a batch below a second and some MB.
-const BATCH: usize = 4_096;
-/// The shortest time between the beginnings of two batches: below load every batch starts at once, above it events
-/// gather, so that hot rows are written 100 times a second at most instead of once an event.
-const LINGER: Duration = Duration::from_millis(10);
 /// The first and the longest pause after an outage: Postgres is back within seconds, or not for minutes.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// After this long a read model that stopped is tried again: its cause is in the log or the program, which change slowly.
@@ -74,6 +69,11 @@ enum Ended {
          restore it, or drop the database of the read models"
     )]
     Ahead { seen: Position, head: Position },
+    #[error(
+        "the database holds the read models of another log: give this log a database of its own, or drop the schemas \
+         `backstitch` and `read_<generation>` there"
+    )]
+    OtherLog,
 }
 
 /// Follows the log until the service stops.
@@ -101,7 +101,7 @@ impl Runner {
             match &ended {
                 Ended::Stopping => return self.database.close().await,
                 Ended::Retry => {}
-                Ended::Fenced | Ended::Postgres(_) | Ended::Log(_) | Ended::Ahead { .. } => {
+                Ended::Fenced | Ended::Postgres(_) | Ended::Log(_) | Ended::Ahead { .. } | Ended::OtherLog => {
                     tracing::warn!(error = %ended, retry_in_ms = pause.as_millis() as u64, "the read models stand still");
                     self.mark_down(&ended.to_string());
                 }
@@ -129,13 +129,22 @@ impl Runner {
         let mut members = self.take_over(&pool).await?;
         let after = members.iter().map(|member| member.checkpoint.position).min().unwrap_or_default();
         self.not_ahead(&members)?;
+        let mut bound = self.bind_to_log(&pool).await?;
         let mut subscription = self.store.subscribe(after, Filter::default()).await?;
         self.mark_running(&members);
         let mut last_batch: Option<Instant> = None;
         let mut stopped_since: Option<Instant> = None;
         loop {
-            let batch = gather(&mut subscription, last_batch, stopped_since.map(|since| since + RETRY_STOPPED)).await?;
+            let retry_at = stopped_since.map(|since| since + RETRY_STOPPED);
+            let batch = match gather(&mut subscription, last_batch, retry_at).await? {
+                Gathered::Batch(batch) => batch,
+                Gathered::RetryDue => return Ok(Ended::Retry),
+                Gathered::Closed => return Ok(Ended::Stopping),
+            };
             last_batch = Some(Instant::now());
+            if !bound && !batch.events.is_empty() {
+                bound = self.bind_to_log(&pool).await?;
+            }
             members = self.commit(&pool, members, batch).await?;
             let stopped = members.iter().any(|member| member.stopped);
             stopped_since = stopped.then(|| stopped_since.unwrap_or_else(Instant::now));
@@ -161,6 +170,17 @@ impl Runner {
                 Err(Ended::Ahead { seen, head })
             }
             Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Refuses a database that another log was folded into. `false`: the log is empty, so it has no name yet.
+    async fn bind_to_log(&self, pool: &PgPool) -> Result<bool, Ended> {
+        let first = self.store.read_all(Position::START, Direction::Forward, 1, &Filter::default()).await?;
+        let Some(first) = first.first() else { return Ok(false) };
+        if checkpoint::bind_to_log(pool, self.slice, first.id).await? == first.id {
+            Ok(true)
+        } else {
+            Err(Ended::OtherLog)
         }
     }
 
@@ -338,50 +358,4 @@ fn is_refusal(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|refusal| refusal.code());
     code.is_some_and(|code| classes.iter().any(|class| code.starts_with(class)))
         || matches!(error, sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. })
-}
-
-/// Events that are applied together.
-#[derive(Debug, Clone, Default)]
-struct Batch {
-    events: Vec<Arc<RecordedEvent>>,
-    up_to: Position,
-}
-
-impl Batch {
-    fn take(&mut self, delivery: Delivery) {
-        match delivery {
-            Delivery::Events { events, up_to } => {
-                self.events.extend(events);
-                self.up_to = self.up_to.max(up_to);
-            }
-            Delivery::CaughtUp => {}
-        }
-    }
-}
-
-/// Waits for something, lets more gather for a moment if a batch has only just begun, and takes all there is.
-async fn gather(
-    subscription: &mut Subscription,
-    last: Option<Instant>,
-    retry_at: Option<Instant>,
-) -> Result<Batch, Ended> {
-    let mut batch = Batch::default();
-    let first = match retry_at {
-        Some(at) => tokio::time::timeout_at(at, subscription.next()).await.map_err(|_| Ended::Retry)?,
-        None => subscription.next().await,
-    };
-    batch.take(first.ok_or(Ended::Stopping)??);
-    if retry_at.is_some_and(|at| at <= Instant::now()) {
-        return Err(Ended::Retry); // What was taken is delivered again to the next session.
-    }
-    if let Some(last) = last {
-        tokio::time::sleep_until(last + LINGER).await; // In the past when the last batch took longer itself.
-    }
-    while batch.events.len() < BATCH {
-        match subscription.next().now_or_never() {
-            Some(Some(delivery)) => batch.take(delivery?),
-            Some(None) | None => break,
-        }
-    }
-    Ok(batch)
 }

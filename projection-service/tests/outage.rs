@@ -132,13 +132,34 @@ async fn a_log_that_ends_before_the_checkpoint_is_named_and_nothing_is_folded() 
     shop.caught_up().await;
     assert!(shop.tasks.shut_down(BOUND).await);
     let shop = Shop::over(Log::new(), shop.url); // Another log, and a shorter one.
-    let error = loop {
-        let statuses = shop.handle.progress.statuses();
-        match statuses.into_iter().find_map(|status| status.last_error) {
-            Some(error) => break error,
-            None => tokio::task::yield_now().await,
-        }
-    };
+    let error = last_error(&shop).await;
     assert!(error.contains("position 3") && error.contains("ends at 0"), "{error}");
     assert_eq!(shop.get("/v1/orders").await.status, 503);
+}
+
+#[tokio::test]
+async fn a_database_of_another_log_is_refused_and_keeps_its_rows() {
+    let shop = Shop::start().await;
+    sell(&shop.log, 1).await;
+    shop.caught_up().await;
+    assert!(shop.tasks.shut_down(BOUND).await);
+    let other = Log::new();
+    for number in 2..6 {
+        sell(&other, number).await; // As long as the first log, so that only what is in it tells them apart.
+    }
+    let rows = shop.rows("orders").await;
+    let shop = Shop::over(other, shop.url);
+    let error = last_error(&shop).await;
+    assert!(error.contains("another log"), "{error}");
+    assert_eq!(shop.rows("orders").await, rows);
+}
+
+async fn last_error(shop: &Shop) -> String {
+    loop {
+        let statuses = shop.handle.progress.statuses();
+        match statuses.into_iter().find_map(|status| status.last_error) {
+            Some(error) => return error,
+            None => tokio::task::yield_now().await,
+        }
+    }
 }

@@ -54,6 +54,7 @@ const OF_SAGAS: &[&str] = &[
 #[serde(default)]
 struct Telling {
     order_id: Option<Uuid>,
+    totals: Option<Totals>,
     amount: Option<domain::money::Money>,
     quantity: Option<i64>,
     step: Option<String>,
@@ -62,6 +63,11 @@ struct Telling {
     failure_code: Option<String>,
     failure: Option<domain::saga::Failure>,
     to: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Totals {
+    total: domain::money::Money,
 }
 
 #[derive(Debug)]
@@ -132,7 +138,7 @@ fn summary(telling: &Telling) -> String {
     let parts = [
         telling.step.clone(),
         telling.to.as_ref().map(|to| format!("to {to}")),
-        telling.amount.map(|amount| amount.to_string()),
+        telling.totals.as_ref().map(|totals| totals.total).or(telling.amount).map(|amount| amount.to_string()),
         telling.quantity.map(|quantity| format!("{quantity} pieces")),
         telling.reason.clone(),
         telling.decline_code.clone(),
