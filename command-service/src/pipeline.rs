@@ -51,6 +51,8 @@ enum Turn {
     Answer(Answer, Beneath),
     /// Somebody else wrote first: the stream is at least at this version, durable or queued.
     Again(Option<u64>),
+    /// The epoch ended before its events were durable.
+    Ended,
 }
 
 /// What became of the events that were decided.
@@ -61,6 +63,8 @@ enum Queued<A> {
     Not(Folded<A>, AppendError),
     /// Somebody else wrote first, as in [`Turn::Again`].
     Again(Option<u64>),
+    /// As [`Turn::Ended`].
+    Ended,
 }
 
 /// The streams of one kind of aggregate.
@@ -79,25 +83,20 @@ impl<A: Aggregate> Pipeline<A> {
         let entered = self.shared.epoch();
         let mut at_least = None;
         for attempt in 0..ATTEMPTS_MAX {
-            if request.meta.origin == Origin::Machine && self.shared.epoch() != entered {
-                // What made a machine send it may be among the lost events; if it is not, it is sent again.
-                return Err(unavailable("the log began a new epoch"));
-            }
             let begins = request.begins && attempt == 0;
-            let (answer, beneath) = match self.turn(&request, begins, at_least).await? {
-                Turn::Answer(answer, beneath) => (answer, beneath),
-                Turn::Again(version) => {
-                    at_least = version;
-                    continue;
-                }
+            at_least = match self.turn(&request, begins, at_least, entered).await? {
+                // Dropped while it waits, the command is done all the same: its key finds the answer.
+                Turn::Answer(answer, beneath) => match beneath.durable().await {
+                    // Durable from here.
+                    Ok(position) => return self.answer(request.meta, answer, position),
+                    Err(AppendError::EpochEnded { .. }) if request.meta.origin == Origin::Machine => break,
+                    Err(AppendError::EpochEnded { .. }) => None, // The log tells whether it was written.
+                    Err(error) => return Err(unwritten(&error)),
+                },
+                Turn::Again(version) => version,
+                Turn::Ended if request.meta.origin == Origin::Machine => break,
+                Turn::Ended => None,
             };
-            // Dropped here, the command is done all the same: its key finds the answer.
-            match beneath.durable().await {
-                // Durable from here.
-                Ok(position) => return self.answer(request.meta, answer, position),
-                Err(AppendError::EpochEnded { .. }) => at_least = None, // The log tells whether it was written.
-                Err(error) => return Err(unwritten(&error)),
-            }
         }
         Err(unavailable("the log could not write it"))
     }
@@ -141,9 +140,14 @@ impl<A: Aggregate> Pipeline<A> {
         request: &Request<'_, A::Command>,
         begins: bool,
         at_least: Option<u64>,
+        entered: Epoch,
     ) -> Result<Turn, SendError> {
         let slot: Arc<Slot<A>> = self.cache.slot(&request.stream)?;
         let mut turn = slot.turn().await?;
+        if request.meta.origin == Origin::Machine && self.shared.epoch() != entered {
+            // What made a machine send it may be among the lost events; if it is not, it is sent again.
+            return Ok(Turn::Ended);
+        }
         let mut folded = if begins && turn.is_none() {
             Folded::empty(self.shared.epoch(), false)
         } else {
@@ -169,6 +173,7 @@ impl<A: Aggregate> Pipeline<A> {
         let (presumed, known) = (!folded.read, *self.shared.head.borrow());
         match self.queue(request, folded, &events, now).await {
             Queued::Again(version) => Ok(Turn::Again(version)),
+            Queued::Ended => Ok(Turn::Ended),
             Queued::Not(folded, error) => {
                 // The state stands as it was, unless it was only presumed.
                 *turn = folded.read.then_some(folded);
@@ -198,7 +203,7 @@ impl<A: Aggregate> Pipeline<A> {
         let ticket = match self.shared.store.append(append).await {
             Ok(ticket) => ticket,
             Err(AppendError::Conflict { actual, .. }) => return Queued::Again(actual),
-            Err(AppendError::EpochEnded { .. }) => return Queued::Again(None),
+            Err(AppendError::EpochEnded { .. }) => return Queued::Ended,
             Err(error) => return Queued::Not(folded, error),
         };
         let (version, epoch) = (ticket.last_version, ticket.epoch);
@@ -236,7 +241,8 @@ impl<A: Aggregate> Pipeline<A> {
                 *turn = Some(folded);
                 Ok(Turn::Answer(Answer::Appended { version }, beneath))
             }
-            Ok(_) | Err(AppendError::EpochEnded { .. }) => Ok(Turn::Again(None)),
+            Ok(_) => Ok(Turn::Again(None)),
+            Err(AppendError::EpochEnded { .. }) => Ok(Turn::Ended),
             Err(error) => Err(unwritten(&error)),
         }
     }
