@@ -250,13 +250,7 @@ fn fold(payment: &mut Payment, event: &RecordedEvent, decoded: Event) -> Said {
 
 /// What follows once money is held.
 fn fold_later(payment: &mut Payment, event: &RecordedEvent, decoded: Event) -> Said {
-    let said = |kind: &'static str, state: &'static str, request_id: Uuid, amount: Option<Money>| Said {
-        kind,
-        state,
-        request_id: Some(request_id),
-        amount: amount.map(|money| money.amount),
-        ..Said::default()
-    };
+    let said = with_amount;
     match decoded {
         Event::CaptureRequested(e) => {
             payment.open_kind = Some("capture".to_owned());
@@ -321,6 +315,12 @@ fn fold_later(payment: &mut Payment, event: &RecordedEvent, decoded: Event) -> S
         | Event::PaymentExpired(_)
         | Event::PaymentSucceededLate(_)) => fold(payment, event, earlier),
     }
+}
+
+/// What was said of a request, and of how much.
+fn with_amount(kind: &'static str, state: &'static str, request_id: Uuid, amount: Option<Money>) -> Said {
+    let amount = amount.map(|money| money.amount);
+    Said { kind, state, request_id: Some(request_id), amount, ..Said::default() }
 }
 
 /// Whether money is or may yet be held: an end that comes after another end changes nothing.
