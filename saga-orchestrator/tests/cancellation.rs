@@ -95,3 +95,38 @@ fn a_cancellation_that_comes_after_the_dispatch_was_allowed_is_refused() {
     let stock = [(7, 0, 0), (4, 0, 0)];
     always_ends(story, &Ends { shipment: ShipmentStatus::Dispatched, stock, ..expected });
 }
+
+#[test]
+fn a_hold_that_is_still_being_let_go_is_not_forgotten_when_the_order_is_handed_over() {
+    let story = |world: &mut World| {
+        world.unavailable.insert("AllowOrderDispatch", 3);
+        world.place("tok_capture_and_void_fail_once");
+        world.settle();
+        assert_eq!(world.ready(), Outcome::Done);
+        world.settle();
+        assert_eq!(world.cancel(), Outcome::Done);
+        world.pass(MINUTES(5));
+    };
+    let expected = ends(OrderStatus::Cancelled, "customer_request", &[Voided, Refunded], HandedOver);
+    always_ends(story, &Ends { shipment: ShipmentStatus::Cancelled, refund: Some(Completed), ..expected });
+}
+
+#[test]
+fn a_dispatch_that_the_shipment_refuses_is_handed_over() {
+    let story = |world: &mut World| {
+        world.unavailable.insert("AllowOrderDispatch", 2);
+        world.place("tok_approve");
+        world.settle();
+        assert_eq!(world.ready(), Outcome::Done);
+        world.settle();
+        world.silent_feed = true; // The warehouse's word has not come yet when the dispatch is tried.
+        assert_eq!(world.cancel_shipment(), Outcome::Done);
+        world.pass(MINUTES(5));
+        world.silent_feed = false;
+        world.settle();
+    };
+    let mut world = World::with_stock(10, 5);
+    story(&mut world);
+    let expected = ends(OrderStatus::Cancelled, "dispatch_rejected", &[Refunded], HandedOver);
+    assert_eq!(world.ends(), Ends { shipment: ShipmentStatus::Cancelled, refund: Some(Completed), ..expected });
+}

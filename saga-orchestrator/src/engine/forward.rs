@@ -19,7 +19,7 @@ impl Draft<'_> {
         if self.state.reason.is_some() {
             return self.advance_back();
         }
-        if let Some(reason) = (self.definition.stops)(&self.state) {
+        if let Some(reason) = (self.definition.stops)(&self.state).or_else(|| self.must_hand_over()) {
             return self.stop(reason);
         }
         for step in self.definition.steps {
@@ -39,12 +39,29 @@ impl Draft<'_> {
         let pivot = self.definition.pivot().and_then(|pivot| self.state.latest(pivot.name)).map(|leg| leg.status);
         match pivot {
             Some(LegStatus::Open | LegStatus::Stuck) => {}
+            // What is being undone on the side would be nobody's any more.
+            Some(LegStatus::Succeeded) if self.undoing() => {}
             Some(LegStatus::Succeeded) => self.hand_over(reason),
             Some(LegStatus::Failed) | None => self.compensate(reason),
         }
     }
 
-    pub fn hand_over(&mut self, reason: &'static str) {
+    /// Whether something is being undone, or cannot be.
+    fn undoing(&self) -> bool {
+        let open = |leg: &Leg| matches!(leg.status, LegStatus::Open | LegStatus::Stuck);
+        self.state.legs.iter().any(|leg| leg.direction == Direction::Undo && open(leg))
+    }
+
+    /// Whether a step has failed in a way that another saga must take up.
+    fn must_hand_over(&self) -> Option<&'static str> {
+        let failed = |leg: &&Leg| leg.direction == Direction::Do && leg.status == LegStatus::Failed && !leg.superseded;
+        self.state.legs.iter().filter(failed).find_map(|leg| match (leg.step.means)(leg.failure.as_ref()?) {
+            Meaning::HandOver(reason) => Some(reason),
+            Meaning::Fail(_) | Meaning::Redo(_) | Meaning::Attention => None,
+        })
+    }
+
+    fn hand_over(&mut self, reason: &'static str) {
         if let Some(hands_over) = self.definition.hands_over {
             let (to, facts) = hands_over(&self.state, reason);
             let (to, reason) = (to.to_owned(), reason.to_owned());
@@ -129,10 +146,7 @@ impl Draft<'_> {
         });
         let redo = leg.step.redo.filter(|(target, max)| self.state.group_of(target) < *max && stopped.is_none());
         match (meaning, redo) {
-            (Meaning::HandOver(reason), _) => {
-                self.emit(failed);
-                self.hand_over(reason);
-            }
+            (Meaning::HandOver(_), _) => self.emit(failed), // `advance` hands over, once nothing is being undone.
             (Meaning::Redo(_), Some((target, _))) => {
                 self.emit(failed);
                 self.redo(target);

@@ -112,10 +112,9 @@ pub(super) fn spawn(
     let join = tasks.spawn("saga worker", async move {
         // However it ends, in a panic too, its generation learns of it.
         let _says_so = signals.failed.drop_guard();
-        if let Err(error) = worker.run(told, signals.ended).await {
-            if !matches!(error, Failed::Append(AppendError::EpochEnded { .. })) {
-                tracing::error!(error = &error as &dyn std::error::Error, "a saga worker failed");
-            }
+        match worker.run(told, signals.ended).await {
+            Ok(()) | Err(Failed::Append(AppendError::EpochEnded { .. })) => {}
+            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "a saga worker failed"),
         }
     });
     (link, join)

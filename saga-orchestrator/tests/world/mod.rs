@@ -57,6 +57,8 @@ pub struct World {
     /// The feed.
     pub log: Vec<Fact>,
     pub feed: Feed,
+    /// Whether the feed brings nothing for a while.
+    pub silent_feed: bool,
     /// Commands that get no answer, by name, so many times.
     pub unavailable: BTreeMap<&'static str, u32>,
     // What a process has in memory, and loses.
@@ -82,6 +84,7 @@ impl World {
             sagas: BTreeMap::new(),
             log: Vec::new(),
             feed: Feed::InOrder,
+            silent_feed: false,
             unavailable: BTreeMap::new(),
             states: BTreeMap::new(),
             sent: HashSet::new(),
@@ -141,7 +144,7 @@ impl World {
 
     /// Takes one fact of the feed in.
     fn take_in(&mut self) -> bool {
-        if self.taken_in >= self.log.len() {
+        if self.silent_feed || self.taken_in >= self.log.len() {
             return false;
         }
         let mut at = self.taken_in;

@@ -95,13 +95,17 @@ impl Provider {
             (RequestKind::Capture, "tok_capture_fails") => {
                 Some(ProviderResult::CaptureFailed { code: no("expired_card") })
             }
-            (RequestKind::Capture, "tok_capture_fails_once") if payment.attempt_group == 0 => {
+            (RequestKind::Capture, "tok_capture_fails_once" | "tok_capture_and_void_fail_once")
+                if payment.attempt_group == 0 =>
+            {
                 Some(ProviderResult::CaptureFailed { code: no("hiccup") })
             }
             (RequestKind::Capture, "tok_capture_silent") if asked < 3 => None,
             (RequestKind::Capture, _) => Some(ProviderResult::Captured { amount }),
             (RequestKind::Void, "tok_void_fails") => Some(ProviderResult::VoidFailed { code: no("not_now") }),
-            (RequestKind::Void, "tok_void_fails_once") if self.voids(payment) == 1 => {
+            (RequestKind::Void, "tok_void_fails_once" | "tok_capture_and_void_fail_once")
+                if self.voids(payment) == 1 =>
+            {
                 Some(ProviderResult::VoidFailed { code: no("not_now") })
             }
             (RequestKind::Void, "tok_void_silent") => None,
