@@ -382,12 +382,9 @@ fn send(shared: Arc<Shared>, key: Key, state: &State, step: Pending) -> Flight {
             async move {
                 let command_id = dispatch.command_id;
                 // Dropped by the time-out, the command may still be carried out: sending it again is safe.
-                let outcome = tokio::time::timeout(timeout, commands.dispatch(dispatch)).await.unwrap_or_else(|_| {
-                    Outcome::Unavailable {
-                        detail: format!("no answer within {} s", timeout.as_secs()),
-                        retry_after: None,
-                    }
-                });
+                let silent = format!("no answer within {} s", timeout.as_secs());
+                let silent = |_| Outcome::Unavailable { detail: silent, retry_after: None };
+                let outcome = tokio::time::timeout(timeout, commands.dispatch(dispatch)).await.unwrap_or_else(silent);
                 let name = match &outcome {
                     Outcome::Done => "done",
                     Outcome::Rejected { .. } => "rejected",
