@@ -394,7 +394,6 @@ fn send(shared: Arc<Shared>, key: Key, state: &State, step: Pending) -> Flight {
                 Answered { command_id, outcome }
             }
         };
-        let answers = join_all(dispatches.into_iter().map(send_one)).await;
-        Done::Answered(key, answers)
+        Done::Answered(key, join_all(dispatches.into_iter().map(send_one)).await)
     })
 }
