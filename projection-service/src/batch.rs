@@ -9,25 +9,59 @@ use tokio::time::Instant;
 
 /// Events of one batch: enough to make statements cheap per row, few enough to keep a batch below a second and some MB.
 const BATCH: usize = 4_096;
-/// The shortest time between the beginnings of two batches: below load every batch starts at once, above it events
-/// gather, so that hot rows are written 100 times a second at most instead of once an event.
-const LINGER: Duration = Duration::from_millis(10);
+/// The time between the beginnings of two batches, shortest and longest. Below load every batch starts at once; above
+/// it events gather, so that a row that many of them change is written 100 or 20 times a second, not once an event.
+const LINGER: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(50));
+/// How much of that an event of the batch before is worth: above 5 000 events a second batches grow to the longest,
+/// below it they shrink to the shortest.
+const LINGER_PER_EVENT: Duration = Duration::from_micros(200);
+
 /// Events that are applied together.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Batch {
     pub events: Vec<Arc<RecordedEvent>>,
     pub up_to: Position,
+    /// All that was there when the session began has been handed over.
+    pub caught_up: bool,
 }
 
 impl Batch {
+    fn take_what_is_there(&mut self, subscription: &mut Subscription) -> Result<(), ReadError> {
+        while self.events.len() < BATCH {
+            match subscription.next().now_or_never() {
+                Some(Some(delivery)) => self.take(delivery?),
+                Some(None) | None => break,
+            }
+        }
+        Ok(())
+    }
+
     fn take(&mut self, delivery: Delivery) {
         match delivery {
             Delivery::Events { events, up_to } => {
                 self.events.extend(events);
                 self.up_to = self.up_to.max(up_to);
             }
-            Delivery::CaughtUp => {}
+            Delivery::CaughtUp => self.caught_up = true,
         }
+    }
+}
+
+/// The batch before.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LastBatch {
+    /// When it began to be written.
+    pub begun: Instant,
+    /// How many events it had.
+    pub events: usize,
+    /// Whether events come as they happen. Before that there is nothing to wait for: they are all there.
+    pub live: bool,
+}
+
+impl LastBatch {
+    fn linger(&self) -> Duration {
+        let events = u32::try_from(self.events).unwrap_or(u32::MAX);
+        LINGER_PER_EVENT.saturating_mul(events).clamp(LINGER.0, LINGER.1)
     }
 }
 
@@ -45,7 +79,7 @@ pub(crate) enum Gathered {
 /// Waits for something, lets more gather for a moment if a batch has only just begun, and takes all there is.
 pub(crate) async fn gather(
     subscription: &mut Subscription,
-    last: Option<Instant>,
+    last: Option<LastBatch>,
     retry_at: Option<Instant>,
 ) -> Result<Gathered, ReadError> {
     let mut batch = Batch::default();
@@ -60,14 +94,10 @@ pub(crate) async fn gather(
     };
     let Some(first) = first else { return Ok(Gathered::Closed) };
     batch.take(first?);
-    if let Some(last) = last {
-        tokio::time::sleep_until(last + LINGER).await; // In the past when the last batch took longer itself.
-    }
-    while batch.events.len() < BATCH {
-        match subscription.next().now_or_never() {
-            Some(Some(delivery)) => batch.take(delivery?),
-            Some(None) | None => break,
-        }
+    batch.take_what_is_there(subscription)?;
+    if let Some(last) = last.filter(|last| last.live && batch.events.len() < BATCH) {
+        tokio::time::sleep_until(last.begun + last.linger()).await; // In the past when that batch took longer itself.
+        batch.take_what_is_there(subscription)?;
     }
     Ok(Gathered::Batch(batch))
 }

@@ -16,7 +16,7 @@ use sqlx::{PgConnection, PgPool};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::batch::{Batch, Gathered, gather};
+use crate::batch::{Batch, Gathered, LastBatch, gather};
 use crate::checkpoint::{self, Checkpoint, Slice};
 use crate::database::Database;
 use crate::progress::{Progress, State, Status};
@@ -132,7 +132,7 @@ impl Runner {
         let mut bound = self.bind_to_log(&pool).await?;
         let mut subscription = self.store.subscribe(after, Filter::default()).await?;
         self.mark_running(&members);
-        let mut last_batch: Option<Instant> = None;
+        let (mut last_batch, mut live) = (None, false);
         let mut stopped_since: Option<Instant> = None;
         loop {
             let retry_at = stopped_since.map(|since| since + RETRY_STOPPED);
@@ -141,7 +141,8 @@ impl Runner {
                 Gathered::RetryDue => return Ok(Ended::Retry),
                 Gathered::Closed => return Ok(Ended::Stopping),
             };
-            last_batch = Some(Instant::now());
+            live |= batch.caught_up;
+            last_batch = Some(LastBatch { begun: Instant::now(), events: batch.events.len(), live });
             if !bound && !batch.events.is_empty() {
                 bound = self.bind_to_log(&pool).await?;
             }
