@@ -6,6 +6,7 @@
 
 mod checkpoint;
 mod feed;
+mod send;
 mod timers;
 mod worker;
 

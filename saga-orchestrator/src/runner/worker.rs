@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use event_store::{AppendError, Appended, Epoch, RecordedEvent, StreamName};
 use futures_util::StreamExt;
-use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use lru::LruCache;
 use service_kit::Tasks;
@@ -22,11 +21,10 @@ use uuid::Uuid;
 
 use super::checkpoint::{Active, Key};
 use super::feed::{Link, Told, WAITING, order_of};
+use super::send::send;
 use super::timers::Timers;
 use super::{Failed, Shared};
-use crate::config::Time;
-use crate::engine::{Answered, Begin, Input, Pending, State, begin, next_timer, pending, react};
-use crate::ports::{Dispatch, Outcome};
+use crate::engine::{Answered, Begin, Input, State, begin, next_timer, pending, react};
 use crate::stream::{Cause, Feed, append, load};
 
 /// How often an input is judged anew because somebody else wrote the saga meanwhile. Only another orchestrator does,
@@ -36,9 +34,6 @@ const CONFLICTS: u32 = 5;
 const OVERLOADS: u32 = 200;
 /// Timers handled before other inputs have their turn.
 const TIMERS_AT_ONCE: usize = 64;
-/// After that a participant refuses a command (`architecture.md` §3): far less than the 24 h that ends are remembered.
-const NOT_AFTER: Duration = Duration::from_secs(15 * 60);
-
 /// A saga in memory.
 struct Saga {
     state: State,
@@ -190,7 +185,8 @@ impl Worker {
         if self.append(key, &mut saga, &events, cause).await? {
             metrics::counter!("sagas_started_total", "saga" => definition.name).increment(1);
             self.keep(key, saga);
-            return self.touched(key);
+            self.touched(key);
+            return Ok(());
         }
         self.sagas.pop(key);
         self.input(key, &Input::Time, None).await
@@ -216,7 +212,8 @@ impl Worker {
             };
             if events.is_empty() || self.append(key, &mut saga, &events, &cause).await? {
                 self.keep(key, saga);
-                return self.touched(key);
+                self.touched(key);
+                return Ok(());
             }
         }
         Err(Failed::Contended(key.stream()))
@@ -277,19 +274,23 @@ impl Worker {
     }
 
     /// A saga may have changed: set its timer, send what is to be sent.
-    fn touched(&mut self, key: &Key) -> Result<(), Failed> {
+    fn touched(&mut self, key: &Key) {
+        if self.retimed(key) && self.sagas.peek(key).is_some_and(|saga| saga.doubt == 0) {
+            self.enqueue(key.clone());
+        }
+    }
+
+    /// Sets a saga's timer. Whether it has commands open.
+    fn retimed(&mut self, key: &Key) -> bool {
         let now = self.shared.clock.now();
-        let Some(saga) = self.sagas.peek(key) else { return Ok(()) };
+        let Some(saga) = self.sagas.peek(key) else { return false };
         if saga.state.ended || saga.state.facts.is_none() {
             self.timers.remove(key);
-            return Ok(());
+            return false;
         }
         let open = !pending(&saga.state, now).is_empty();
         self.timers.set(key, next_timer(&saga.state, now), open);
-        if open && saga.doubt == 0 {
-            self.enqueue(key.clone());
-        }
-        Ok(())
+        open
     }
 
     fn enqueue(&mut self, key: Key) {
@@ -316,25 +317,15 @@ impl Worker {
                         saga.sent.push(mark);
                         saga.flying += 1;
                         self.steps += 1;
-                        let flight = send(self.shared.clone(), key.clone(), &saga.state, step);
-                        self.flights.push(flight);
+                        let (key, answers) = (key.clone(), send(self.shared.clone(), &key.saga, &saga.state, step));
+                        self.flights.push(Box::pin(async move { Done::Answered(key, answers.await) }));
                     }
                 }
             }
             self.keep(&key, saga);
-            self.touched_without_sending(&key);
+            self.retimed(&key);
         }
         Ok(())
-    }
-
-    fn touched_without_sending(&mut self, key: &Key) {
-        let now = self.shared.clock.now();
-        let Some(saga) = self.sagas.peek(key) else { return };
-        if saga.state.ended || saga.state.facts.is_none() {
-            self.timers.remove(key);
-        } else {
-            self.timers.set(key, next_timer(&saga.state, now), !pending(&saga.state, now).is_empty());
-        }
     }
 
     async fn done(&mut self, done: Done) -> Result<(), Failed> {
@@ -344,7 +335,8 @@ impl Worker {
                 if let Some(saga) = self.sagas.peek_mut(&key) {
                     saga.doubt = saga.doubt.saturating_sub(1);
                 }
-                self.touched(&key)
+                self.touched(&key);
+                Ok(())
             }
             Done::Answered(key, answers) => {
                 self.steps -= 1;
@@ -357,43 +349,4 @@ impl Worker {
             }
         }
     }
-}
-
-/// Sends the commands of one step and waits for all their answers.
-fn send(shared: Arc<Shared>, key: Key, state: &State, step: Pending) -> Flight {
-    let now = shared.clock.now();
-    let timeout = shared.config.duration(Time::Command);
-    let dispatches: Vec<Dispatch> = step
-        .commands
-        .iter()
-        .map(|command| Dispatch {
-            command_id: command.id,
-            body: command.body.raw().to_owned(),
-            correlation_id: state.correlation_id,
-            causation_id: step.issued_by,
-            traceparent: state.traceparent.clone(),
-            actor: format!("saga:{}", key.saga),
-            not_after: now + NOT_AFTER,
-        })
-        .collect();
-    Box::pin(async move {
-        let send_one = |dispatch: Dispatch| {
-            let commands = shared.commands.clone();
-            async move {
-                let command_id = dispatch.command_id;
-                // Dropped by the time-out, the command may still be carried out: sending it again is safe.
-                let silent = format!("no answer within {} s", timeout.as_secs());
-                let silent = |_| Outcome::Unavailable { detail: silent, retry_after: None };
-                let outcome = tokio::time::timeout(timeout, commands.dispatch(dispatch)).await.unwrap_or_else(silent);
-                let name = match &outcome {
-                    Outcome::Done => "done",
-                    Outcome::Rejected { .. } => "rejected",
-                    Outcome::Unavailable { .. } => "unavailable",
-                };
-                metrics::counter!("saga_commands_total", "outcome" => name).increment(1);
-                Answered { command_id, outcome }
-            }
-        };
-        Done::Answered(key, join_all(dispatches.into_iter().map(send_one)).await)
-    })
 }
