@@ -8,8 +8,8 @@ use std::collections::{HashMap, HashSet};
 use chrono::{DateTime, Utc};
 use event_store::{Position, RecordedEvent, StreamName};
 
-/// Rows kept beyond their batch, per projection and twice over: 8 192 rows of at most a few kB stay below 50 MB, and
-/// hold every order that is on its way through a saga at the same moment (architecture: thousands, for seconds).
+/// Rows kept beyond their batch, per projection and twice over: 8 192 rows of some 500 bytes are 8 MB, and hold every
+/// order that is on its way through a saga at the same moment (thousands, for seconds).
 const KEPT: usize = 8_192;
 
 /// Up to where a row has followed its stream.
@@ -82,11 +82,19 @@ pub struct Changes<R> {
     /// Used before that; thrown away when `hot` is full.
     cold: HashMap<StreamName, Row<R>>,
     changed: HashSet<StreamName>,
+    kept: usize,
 }
 
 impl<R> Default for Changes<R> {
     fn default() -> Self {
-        Self { hot: HashMap::new(), cold: HashMap::new(), changed: HashSet::new() }
+        Self::keeping(KEPT)
+    }
+}
+
+impl<R> Changes<R> {
+    /// A buffer that keeps up to so many rows beyond their batch, twice over.
+    pub fn keeping(kept: usize) -> Self {
+        Self { hot: HashMap::new(), cold: HashMap::new(), changed: HashSet::new(), kept }
     }
 }
 
@@ -147,7 +155,7 @@ impl<R: Default> Changes<R> {
     /// The batch is written: nothing is changed any more, and what was not used lately may go.
     pub fn written(&mut self) {
         self.changed.clear();
-        if self.hot.len() > KEPT {
+        if self.hot.len() > self.kept {
             self.cold = std::mem::take(&mut self.hot);
         }
     }

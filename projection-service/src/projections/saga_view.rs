@@ -51,11 +51,21 @@ on conflict (saga_id) do update set (type, definition_version, order_id, state, 
     excluded.handed_over_to, excluded.settled, excluded.stream_version, excluded.global_position, excluded.updated_at)
 where s.stream_version < excluded.stream_version";
 
+/// Sagas kept in memory, twice over: at some 6 kB each 25 MB, and more than move at the same moment. Those that wait for
+/// the warehouse for days are read again when they go on.
+const KEPT: usize = 2_048;
+
 /// The projection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SagaView {
     sagas: Changes<View>,
     settled: Vec<Uuid>,
+}
+
+impl Default for SagaView {
+    fn default() -> Self {
+        Self { sagas: Changes::keeping(KEPT), settled: Vec::new() }
+    }
 }
 
 #[async_trait]
