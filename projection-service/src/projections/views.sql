@@ -17,18 +17,19 @@ select customer_id, id as order_id, number, placed_at, status, payment_status, f
 from order_list;
 
 -- Whether nothing moves until somebody outside acts: every saga of the order is settled, what was handed over has been
--- taken up, and no fact from outside (a cancellation, a release, news of the shipment) is newer than what a waiting
--- saga has seen.
+-- taken up, and no saga still waits for what has already happened. Positions cannot tell that: a saga may write about one
+-- fact after a second one has come that it has not looked at yet.
 create view order_settled as
 select o.id as order_id,
     bool_and(g.settled
         and (g.state <> 'handed_over' or exists (
             select from saga_view h where h.order_id = o.id and h.saga_id <> g.saga_id and h.type = g.handed_over_to))
         and not (g.state = 'waiting' and (
-            (o.status = 'cancel_pending' and o.global_position > g.global_position)
-            or (g.awaits ? 'OrderHoldReleased' and o.held_reason is null and o.global_position > g.global_position)
-            or exists (select from shipments s where s.order_id = o.id and s.global_position > g.global_position
-                and s.status in ('ready', 'delivered', 'lost', 'cancelled'))))) as settled
+            o.status = 'cancel_pending'
+            or (g.awaits ? 'OrderHoldReleased' and o.held_reason is null)
+            or exists (select from shipments s where s.order_id = o.id and (
+                (g.awaits ? 'ShipmentReady' and s.status in ('ready', 'cancelled'))
+                or (g.awaits ? 'ShipmentDelivered' and s.status in ('delivered', 'lost'))))))) as settled
 from orders o join saga_view g on g.order_id = o.id
 group by o.id;
 
