@@ -1,5 +1,6 @@
 //! `applied`: up to which version a projection without a row per stream has followed each stream. It is what makes a
-//! sum safe to add to: the mark moves in the transaction that adds. Only the last version of a stream is kept.
+//! sum safe to add to: the mark moves in the transaction that adds. Only the last version of a stream is kept, and only
+//! of streams that have added: what adds nothing is passed by in memory, which saves most of the writes.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,12 +10,12 @@ use sqlx::{PgConnection, Row as _};
 
 use crate::changes::{Changes, Head, column};
 
-/// The table. `memo` is what the projection must remember of the stream for its later events.
+/// The table. Its key begins with the stream, so that looking some up never reads through all of a projection's. `memo` is what the projection must remember of the stream for its later events.
 pub const DDL: &str = "
 create table applied (
     projection text collate \"C\" not null, stream text collate \"C\" not null, memo text not null,
     stream_version bigint not null, global_position bigint not null, updated_at timestamptz not null,
-    primary key (projection, stream)
+    primary key (stream, projection)
 ) with (fillfactor = 80);
 ";
 
@@ -25,14 +26,22 @@ from applied where projection = $1 and stream = any($2)";
 const UPSERT: &str = "
 insert into applied as a
 select $1, * from unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::timestamptz[])
-on conflict (projection, stream) do update set (memo, stream_version, global_position, updated_at)
+on conflict (stream, projection) do update set (memo, stream_version, global_position, updated_at)
   = (excluded.memo, excluded.stream_version, excluded.global_position, excluded.updated_at)
 where a.stream_version < excluded.stream_version";
 
 /// The marks of one projection.
 #[derive(Debug, Default)]
 pub struct Marks {
-    marks: Changes<String>,
+    marks: Changes<Mark>,
+}
+
+/// What is remembered of a stream that has added.
+#[derive(Debug, Default)]
+struct Mark {
+    memo: String,
+    /// At the last event that added. What was passed by since is not written, so that rows do not depend on batches.
+    added: Option<Head>,
 }
 
 impl Marks {
@@ -55,7 +64,7 @@ impl Marks {
             let head = Head::stored(row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
             let name: &str = row.try_get(0)?;
             if let Ok(stream) = name.parse() {
-                self.marks.loaded(stream, head, row.try_get(1)?);
+                self.marks.loaded(stream, head, Mark { memo: row.try_get(1)?, added: Some(head) });
             }
         }
         Ok(())
@@ -66,9 +75,16 @@ impl Marks {
         self.marks.version(stream)
     }
 
-    /// Moves the mark to the event, and gives its memo.
+    /// Passes by an event that adds nothing.
+    pub fn pass(&mut self, event: &RecordedEvent) {
+        self.marks.pass(event);
+    }
+
+    /// Moves the mark to an event that adds, and gives its memo.
     pub fn mark(&mut self, event: &RecordedEvent) -> &mut String {
-        self.marks.row(event)
+        let mark = self.marks.row(event);
+        mark.added = Some(Head::of(event));
+        &mut mark.memo
     }
 
     /// Writes the marks that moved. Whether there were any.
@@ -76,17 +92,22 @@ impl Marks {
     /// # Errors
     /// What Postgres says.
     pub async fn write(&mut self, sql: &mut PgConnection, projection: &str) -> Result<bool, sqlx::Error> {
-        let changed = self.marks.changed();
+        let changed: Vec<_> = self
+            .marks
+            .changed()
+            .into_iter()
+            .filter_map(|(s, row)| Some((s, row.value.added?, &row.value.memo)))
+            .collect();
         if changed.is_empty() {
             return Ok(false);
         }
         sqlx::query(UPSERT)
             .bind(projection)
-            .bind(column(&changed, |(stream, _)| stream.to_string()))
-            .bind(column(&changed, |(_, row)| row.value.clone()))
-            .bind(column(&changed, |(_, row)| row.head.version_column()))
-            .bind(column(&changed, |(_, row)| row.head.position_column()))
-            .bind(column(&changed, |(_, row)| row.head.updated_at))
+            .bind(column(&changed, |(stream, ..)| stream.to_string()))
+            .bind(column(&changed, |(.., memo)| (*memo).clone()))
+            .bind(column(&changed, |(_, added, _)| added.version_column()))
+            .bind(column(&changed, |(_, added, _)| added.position_column()))
+            .bind(column(&changed, |(_, added, _)| added.updated_at))
             .execute(sql)
             .await?;
         self.marks.written();

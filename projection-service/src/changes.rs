@@ -133,6 +133,13 @@ impl<R: Default> Changes<R> {
         &mut row.value
     }
 
+    /// Moves the head past an event that changes nothing, in memory only. Where the row is written for another reason the
+    /// head goes with it; where it is forgotten first, the events in between are read from the log again, as any gap is.
+    pub fn pass(&mut self, event: &RecordedEvent) {
+        let head = Head::of(event);
+        self.hot.entry(event.stream.clone()).or_insert_with(|| Row { head, value: R::default() }).head = head;
+    }
+
     /// The rows changed in this batch.
     pub fn changed(&self) -> Vec<(&StreamName, &Row<R>)> {
         self.changed.iter().filter_map(|stream| self.hot.get_key_value(stream)).collect()

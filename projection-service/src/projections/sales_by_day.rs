@@ -91,13 +91,13 @@ impl Projection for SalesByDay {
                 let decoded = payment::Event::decode(&event.event_type, event.schema_version, event.data.get())?;
                 self.fold_payment(event, &decoded);
             }
-            _ => _ = self.marks.mark(event),
+            _ => self.marks.pass(event),
         }
         Ok(())
     }
 
     fn skip(&mut self, event: &RecordedEvent) {
-        self.marks.mark(event);
+        self.marks.pass(event);
     }
 
     async fn write(&mut self, sql: &mut PgConnection) -> Result<(), sqlx::Error> {
