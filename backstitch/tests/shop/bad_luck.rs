@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::json;
@@ -14,20 +14,23 @@ async fn commands_and_sagas_go_on_without_postgres_and_queries_come_back_with_it
     let shop = World::start_with(&[]).await;
     shop.product("MUG", 10).await;
     let first = shop.placed_and_settled("before", &[("MUG", 1)], "tok_approve").await;
-    let postmaster = postmaster(&shop.processes.data());
-    stop(postmaster, libc::SIGSTOP); // Not killed: it would be started again before anybody noticed.
+    let cluster = cluster(&shop.processes.data());
+    // Without its settings it cannot be started again: it is gone for as long as this test says.
+    let (settings, hidden) = (cluster.join("postgresql.conf"), cluster.join("hidden"));
+    fs::rename(&settings, &hidden).unwrap();
+    kill(&cluster);
 
     let body = order_body(&[("MUG", 1)], "tok_approve");
     let placed = shop.client.post("/v1/orders", "meanwhile", &body).await.unwrap().good().unwrap();
     let confirmed = shop.until_in_log(placed.text("id"), "OrderConfirmed").await;
     assert!(confirmed, "the saga needs no Postgres");
-    stop(postmaster, libc::SIGKILL);
     let url = format!("{}/v1/orders/{}", shop.processes.server.url, first.text("id"));
     let refused = shop.until_refused(&url).await;
     assert_eq!((refused.status, refused.problem()), (503, Some("unavailable")), "{}", refused.body);
     assert!(refused.header("retry-after").is_some());
 
-    // It is started again by itself, and the read models catch up: nothing to do here but to ask.
+    // Now it is started again by itself, and the read models catch up: nothing to do here but to ask.
+    fs::rename(&hidden, &settings).unwrap();
     let position = placed.position();
     let order = shop.settled(placed.text("id"), position).await;
     assert_eq!(order.text("status"), "confirmed");
@@ -38,22 +41,26 @@ async fn commands_and_sagas_go_on_without_postgres_and_queries_come_back_with_it
     shop.adds_up().await;
 }
 
-/// The number of the postmaster of the private Postgres in a data folder (the first line of its pid file).
-fn postmaster(data: &Path) -> i32 {
-    fn find(folder: &Path) -> Option<String> {
+/// The folder of the private Postgres in a data folder: where its pid file is.
+fn cluster(data: &Path) -> PathBuf {
+    fn find(folder: &Path) -> Option<PathBuf> {
         fs::read_dir(folder).ok()?.filter_map(Result::ok).find_map(|entry| {
             if entry.file_name() == "postmaster.pid" {
-                return fs::read_to_string(entry.path()).ok();
+                return Some(folder.to_owned());
             }
             entry.path().is_dir().then(|| find(&entry.path())).flatten()
         })
     }
-    find(data).and_then(|text| text.lines().next()?.parse().ok()).expect("a private Postgres runs in the data folder")
+    find(data).expect("a private Postgres runs in the data folder")
 }
 
-fn stop(process: i32, signal: i32) {
+/// Kills the postmaster of a cluster, the number in the first line of its pid file.
+fn kill(cluster: &Path) {
+    let text = fs::read_to_string(cluster.join("postmaster.pid")).unwrap();
+    let postmaster: i32 =
+        text.lines().next().and_then(|line| line.parse().ok()).expect("a pid file begins with a number");
     // SAFETY: kill takes numbers only; the process is one that this test's server started.
-    assert_eq!(unsafe { libc::kill(process, signal) }, 0);
+    assert_eq!(unsafe { libc::kill(postmaster, libc::SIGKILL) }, 0);
 }
 
 /// A server that must not start: what it says and how it ends. It is given `settings` besides the folder.
