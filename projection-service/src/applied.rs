@@ -20,8 +20,9 @@ create table applied (
 ";
 
 const LOAD: &str = "
-select stream, memo, stream_version, global_position, updated_at
-from applied where projection = $1 and stream = any($2)";
+select a.stream, a.memo, a.stream_version, a.global_position, a.updated_at
+from unnest($2::text[]) as wanted(stream)
+join applied as a on a.stream = wanted.stream collate \"C\" and a.projection = $1";
 
 const UPSERT: &str = "
 insert into applied as a

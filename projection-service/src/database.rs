@@ -83,9 +83,12 @@ impl Database {
     fn connect(&self, url: &str) -> Result<Pools, sqlx::Error> {
         let options: PgConnectOptions = url.parse()?;
         let options = options.application_name("backstitch").disable_statement_logging();
-        let writer = options.clone();
+        // A prepared statement keeps the plan that was right when its tables were empty, a scan, until they are next
+        // analysed. So readers plan each query anew, and the writer, who looks rows up by their keys only, never scans.
+        let writer = options.clone().options([("enable_seqscan", "off")]);
         let reader = options.options([
             ("search_path", &*self.schema),
+            ("plan_cache_mode", "force_custom_plan"),
             ("statement_timeout", STATEMENT_TIMEOUT),
             ("default_transaction_read_only", "on"),
         ]);
