@@ -97,20 +97,25 @@ pages!(
     "webhook-signature",
 );
 
+/// Generated and checked in, as the events are the log's own contract.
+const ASYNCAPI: &str = include_str!("../../schemas/asyncapi.json");
+
 const INDEX: &str = "\
 Backstitch
 
 /docs          every request, to read and to try
 /openapi.json  the same for programs
+/asyncapi.json the events, as GET /v1/events sends them
 /health        how everything is; /health/ready, /health/live
 /metrics       numbers for Prometheus
 /problems      what can go wrong, and the way out
 ";
 
-/// `/`, `/docs`, `/openapi.json`, `/problems`, `/problems/{slug}`.
+/// `/`, `/docs`, `/openapi.json`, `/asyncapi.json`, `/problems`, `/problems/{slug}`.
 pub fn router(openapi: OpenApi) -> Router {
     Router::new()
         .route("/", get(async || text(INDEX.to_owned(), "text/plain")))
+        .route("/asyncapi.json", get(async || text(ASYNCAPI.to_owned(), "application/json")))
         .route("/problems", get(async || text(list(), "text/plain")))
         .route("/problems/{slug}", get(problem))
         .merge(SwaggerUi::new("/docs").url("/openapi.json", openapi))

@@ -1,12 +1,13 @@
 //! Every event and command with the schema of its payload. A test holds the list against the code's own.
 
+use command_service::provider::intake;
 use domain::{order, payment, product, saga, shipment, stock};
 use schemars::{JsonSchema, schema_for};
 use serde_json::Value;
 
 /// The schema of one version of an event or a command.
 pub struct Contract {
-    /// The aggregate it belongs to, or `saga`.
+    /// The aggregate it belongs to, `saga`, or `provider_inbox`.
     pub aggregate: &'static str,
     /// Its name, as in Rust.
     pub name: &'static str,
@@ -91,6 +92,7 @@ pub fn events() -> Vec<Contract> {
         contract::<saga::SagaCompensated>("saga", "SagaCompensated", 1),
         contract::<saga::SagaHandedOver>("saga", "SagaHandedOver", 1),
         contract::<saga::SagaNeedsAttention>("saga", "SagaNeedsAttention", 1),
+        contract::<intake::ProviderEventReceived>("provider_inbox", "ProviderEventReceived", 1),
     ]
 }
 

@@ -1,9 +1,11 @@
 //! The contracts of the outside and of the past: JSON Schema of every event and command version, golden payloads that
-//! must decode for ever, OpenAPI. Generated from the types and checked in; nobody imports this crate.
+//! must decode for ever, OpenAPI, AsyncAPI. Generated from the types and checked in; nobody imports this crate.
 
+pub mod asyncapi;
 pub mod catalogue;
 pub mod compat;
 pub mod openapi;
+pub mod released;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,8 +18,8 @@ use serde_json::Value;
 pub fn generated() -> BTreeMap<String, Value> {
     let events = catalogue::events().into_iter().map(|c| (format!("events/{}", c.file()), c.schema));
     let commands = catalogue::commands().into_iter().map(|c| (format!("commands/{}", c.file()), c.schema));
-    let openapi = [("openapi.json".to_owned(), openapi::document())];
-    events.chain(commands).chain(openapi).collect()
+    let edges = [("openapi.json", openapi::document()), ("asyncapi.json", asyncapi::document())];
+    events.chain(commands).chain(edges.map(|(path, document)| (path.to_owned(), document))).collect()
 }
 
 /// A value as its file has it: indented, one line break at the end.
@@ -25,13 +27,15 @@ pub fn as_file(value: &Value) -> String {
     format!("{value:#}\n")
 }
 
-/// The files below `folder` that are not what the code generates, each with what is wrong.
+/// What is wrong below `folder`: files that are not what the code generates, and changes that what a release has
+/// written cannot follow.
 ///
 /// # Errors
 /// A file that cannot be read, other than for being absent.
 pub fn check(folder: &Path) -> Result<Vec<String>> {
-    let mut faults = Vec::new();
-    for (path, value) in generated() {
+    let generated = generated();
+    let mut faults = released::breaks(folder, &generated)?;
+    for (path, value) in generated {
         match fs::read_to_string(folder.join(&path)) {
             Ok(text) if text == as_file(&value) => {}
             Ok(text) => {
@@ -79,4 +83,16 @@ pub fn write(folder: &Path) -> Result<Vec<String>> {
         fs::write(file, as_file(value)).with_context(|| format!("cannot write schemas/{path}"))?;
     }
     Ok(changed.into_iter().map(|(path, ..)| path).collect())
+}
+
+/// Keeps the schemas below `folder` as those of the release `version`; the number of files.
+///
+/// # Errors
+/// They are not what the code says; the release is there already; a file that cannot be written.
+pub fn freeze(folder: &Path, version: &str) -> Result<usize> {
+    let faults = check(folder)?;
+    if !faults.is_empty() {
+        bail!("what is not in order is not released:\n  {}", faults.join("\n  "));
+    }
+    released::freeze(folder, version, &generated())
 }

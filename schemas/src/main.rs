@@ -1,25 +1,58 @@
-//! `schemas write` brings the checked-in contracts up to date; `schemas check` says where they differ from the code.
+//! The contracts, kept up to date and held against what was released.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-fn main() -> anyhow::Result<ExitCode> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    match std::env::args().nth(1).as_deref() {
-        Some("write") => {
-            schemas::write(folder)?.iter().for_each(|path| println!("wrote schemas/{path}"));
-            Ok(ExitCode::SUCCESS)
-        }
-        Some("check") => {
-            let faults = schemas::check(folder)?;
-            faults.iter().for_each(|fault| println!("{fault}"));
-            Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-        }
-        _ => {
-            eprintln!(
-                "usage: schemas write|check\n\n  write  brings schemas/ up to date; refuses what old events cannot follow\n  check  says where schemas/ differs from the code; exit code 1 if it does"
-            );
-            Ok(ExitCode::from(2))
+use anyhow::Result;
+
+const USAGE: &str = "\
+usage: schemas <verb> [--folder FOLDER]
+
+  write             brings schemas/ up to date; refuses what old events cannot follow
+  check             says where schemas/ differs from the code, and what no release's data could follow
+  freeze <version>  keeps the schemas as those of a release; refuses to overwrite
+
+--folder: another folder than the one that belongs to this program.
+Exit code 0: done. 1: the answer is no, or it could not be done. 2: not understood.";
+
+fn main() -> ExitCode {
+    let mut words: Vec<String> = std::env::args().skip(1).collect();
+    match run(&mut words) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
         }
     }
+}
+
+fn run(words: &mut Vec<String>) -> Result<ExitCode> {
+    let folder = option(words, "--folder").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).into(), PathBuf::from);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["write"] => schemas::write(&folder)?.iter().for_each(|path| println!("wrote schemas/{path}")),
+        ["check"] => {
+            let faults = schemas::check(&folder)?;
+            faults.iter().for_each(|fault| println!("{fault}"));
+            return Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        ["freeze", version] => {
+            let count = schemas::freeze(&folder, version)?;
+            println!("froze {count} schemas in schemas/released/{version}");
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            return Ok(ExitCode::from(2));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Takes `name value` out of the words.
+fn option(words: &mut Vec<String>, name: &str) -> Option<String> {
+    let at = words.iter().position(|word| word == name)?;
+    if at + 1 >= words.len() {
+        return None;
+    }
+    words.drain(at..at + 2).nth(1)
 }

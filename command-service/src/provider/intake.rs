@@ -10,6 +10,7 @@ use axum::http::HeaderMap;
 use domain::ids::derive;
 use domain::payment::{Command, Payment, RecordProviderResult, ResultSource};
 use event_store::{Append, AppendError, Direction, EventStore, Expected, Metadata, NewEvent, StreamName};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use service_kit::Clock;
 use uuid::Uuid;
@@ -22,7 +23,7 @@ use crate::{CommandBus, CommandMeta, SendError};
 const EVENT_ID_MAX: usize = 128;
 
 /// The event of the inbox: what a provider told that fits no request of ours. Category `provider_inbox`, version 1.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ProviderEventReceived {
     /// Who told it.
     pub provider: String,

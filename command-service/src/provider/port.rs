@@ -14,6 +14,7 @@ use domain::Timestamp;
 use domain::ids::{OrderId, PaymentId, RequestId};
 use domain::money::Money;
 use domain::payment::ProviderResult;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::statement::{Page, Statement};
@@ -134,11 +135,12 @@ pub enum Lookup {
 }
 
 /// What the provider tells by itself.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ProviderEvent {
     /// The provider's name for the event; a repeated delivery has the same.
     pub event_id: String,
-    /// Our key, which the provider echoes.
+    /// Our key, which the provider echoes: `{payment_id}:{request_id}`.
+    #[schemars(with = "String")]
     pub key: RequestKey,
     /// Whose order.
     pub order_id: OrderId,

@@ -1,0 +1,108 @@
+//! The schemas of the releases, kept in `schemas/released/<version>/`: what was written under any of them is read for
+//! ever.
+//!
+//! *Invariant:* the folder of a release never changes: [`freeze`] refuses to overwrite. A version of an event or a
+//! command that was once released neither goes nor changes but as `compat.rs` allows.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::{as_file, compat};
+
+/// What data of a release is made of: events, and the commands that sagas have stored to send them again.
+const FROZEN: [&str; 2] = ["events/", "commands/"];
+
+/// The changes from any release to `generated` (by path below `schemas/`) that data of that release cannot follow.
+///
+/// # Errors
+/// A file that cannot be read or is not JSON.
+pub fn breaks(folder: &Path, generated: &BTreeMap<String, Value>) -> Result<Vec<String>> {
+    let mut faults = Vec::new();
+    for version in versions(folder)? {
+        for (path, old) in files_of(folder, &version)? {
+            match generated.get(&path) {
+                Some(new) => faults.extend(
+                    compat::breaks(&old, new)
+                        .into_iter()
+                        .map(|what| format!("schemas/{path}: {what}; {version} wrote it, make a new version instead")),
+                ),
+                None => faults.push(format!("schemas/{path} is gone, and {version} wrote it: it is read for ever")),
+            }
+        }
+    }
+    Ok(faults)
+}
+
+/// Keeps what is in `generated` as the release `version`; the number of files.
+///
+/// # Errors
+/// A release of that version is there already; a version that is not a folder's name; a file that cannot be written.
+pub fn freeze(folder: &Path, version: &str, generated: &BTreeMap<String, Value>) -> Result<usize> {
+    ensure!(is_version(version), "`{version}` is not a version: give three numbers, such as 0.2.0");
+    let target = folder.join("released").join(version);
+    ensure!(!target.exists(), "{version} is frozen already, and what is released never changes: take the next version");
+    // Put together beside it and renamed: half a release cannot be left behind.
+    let draft = folder.join("released").join(format!(".{version}"));
+    let mut count = 0;
+    for (path, value) in generated.iter().filter(|(path, _)| FROZEN.iter().any(|part| path.starts_with(part))) {
+        let file = draft.join(path);
+        fs::create_dir_all(file.parent().unwrap_or(&draft)).with_context(|| format!("cannot write {path}"))?;
+        fs::write(&file, as_file(value)).with_context(|| format!("cannot write {}", file.display()))?;
+        count += 1;
+    }
+    fs::rename(&draft, &target).with_context(|| format!("cannot make {}", target.display()))?;
+    Ok(count)
+}
+
+/// The versions that are frozen, by name.
+///
+/// # Errors
+/// The folder cannot be listed, other than for being absent.
+pub fn versions(folder: &Path) -> Result<Vec<String>> {
+    let mut found: Vec<String> = list(&folder.join("released"))?.into_iter().filter(|name| is_version(name)).collect();
+    found.sort();
+    Ok(found)
+}
+
+/// Three numbers with points between: a name that is no path.
+pub(crate) fn is_version(text: &str) -> bool {
+    let number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    text.split('.').count() == 3 && text.split('.').all(number)
+}
+
+/// The files of a release by their path below it, as the generated ones are named.
+fn files_of(folder: &Path, version: &str) -> Result<Vec<(String, Value)>> {
+    let release = folder.join("released").join(version);
+    let mut found = Vec::new();
+    for part in FROZEN {
+        for aggregate in list(&release.join(part))? {
+            for name in list(&release.join(part).join(&aggregate))? {
+                let path = format!("{part}{aggregate}/{name}");
+                let text = fs::read_to_string(release.join(&path)).with_context(|| format!("cannot read {path}"))?;
+                let value = serde_json::from_str(&text).with_context(|| format!("{version}/{path} is not JSON"))?;
+                found.push((path, value));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The names in a folder; none where there is no folder.
+fn list(folder: &Path) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
+        Err(error) => return Err(error).with_context(|| format!("cannot list {}", folder.display())),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.with_context(|| format!("cannot list {}", folder.display()))?;
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
