@@ -7,6 +7,7 @@
 pub mod conformance;
 pub mod envelope;
 pub mod error;
+pub mod export;
 pub mod port;
 pub mod sqlite;
 pub mod stream;

@@ -4,6 +4,7 @@
 
 mod checking;
 mod damage;
+mod exporting;
 mod failing;
 mod opening;
 mod suite;
