@@ -10,9 +10,9 @@ use sqlx::{PgConnection, Row as _};
 
 use crate::changes::{Changes, Head, column};
 
-/// The table. Its key begins with the stream, so that looking some up never reads through all of a projection's. `memo` is what the projection must remember of the stream for its later events.
+/// The table, one for the read models of a schema. Its key begins with the stream, so that looking some up never reads through all of a projection's. `memo` is what the projection must remember of the stream for its later events.
 pub const DDL: &str = "
-create table applied (
+create table if not exists applied (
     projection text collate \"C\" not null, stream text collate \"C\" not null, memo text not null,
     stream_version bigint not null, global_position bigint not null, updated_at timestamptz not null,
     primary key (stream, projection)

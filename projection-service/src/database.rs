@@ -7,8 +7,11 @@ use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use tokio::sync::watch;
 
-/// Connections that write: the batch, and the next session's look at the checkpoints.
-const WRITERS: u32 = 2;
+use crate::views::LIVE;
+
+/// Connections that write: the batch, the next session's look at the checkpoints, a generation that is being folded, one
+/// that is being compared, and what operators ask for.
+const WRITERS: u32 = 6;
 /// Connections that answer queries: few, since each query is one statement of some 100 µs on a machine of few cores.
 const READERS: u32 = 12;
 /// How long a query waits for a connection. Longer, and the client is better told to come again.
@@ -22,7 +25,6 @@ const STATEMENT_TIMEOUT: &str = "5s";
 #[derive(Debug, Clone)]
 pub struct Database {
     url: watch::Receiver<Option<String>>,
-    schema: Arc<str>,
     /// The pools of the URL they were made for. A std mutex: held for a look or a lazy start only.
     pools: Arc<Mutex<Option<(String, Pools)>>>,
 }
@@ -34,9 +36,9 @@ struct Pools {
 }
 
 impl Database {
-    /// The database whose URL the channel gives when it is ready to be asked; tables are looked up in `schema`.
-    pub fn new(url: watch::Receiver<Option<String>>, schema: &str) -> Self {
-        Self { url, schema: schema.into(), pools: Arc::default() }
+    /// The database whose URL the channel gives when it is ready to be asked.
+    pub fn new(url: watch::Receiver<Option<String>>) -> Self {
+        Self { url, pools: Arc::default() }
     }
 
     /// The pool that writes, once there is a URL; `None`: there will never be one. Safe to drop while waiting.
@@ -87,7 +89,7 @@ impl Database {
         // analysed. So readers plan each query anew, and the writer, who looks rows up by their keys only, never scans.
         let writer = options.clone().options([("enable_seqscan", "off")]);
         let reader = options.options([
-            ("search_path", &*self.schema),
+            ("search_path", LIVE),
             ("plan_cache_mode", "force_custom_plan"),
             ("statement_timeout", STATEMENT_TIMEOUT),
             ("default_transaction_read_only", "on"),

@@ -3,18 +3,22 @@
 //! *Invariant:* nothing here writes to the log; everything here can be thrown away and folded again.
 //!
 //! `projection` says what a read model is and when an event is applied, `projections/` are the read models, `runner`
-//! feeds them, `checkpoint` makes their commits safe, `progress` says how far they are, `http/` answers.
+//! feeds them, `checkpoint` makes their commits safe, `generations` lets each be made anew beside the one that answers,
+//! `progress` says how far they are, `http/` answers.
 
 pub mod applied;
 mod batch;
 pub mod changes;
 pub mod checkpoint;
 pub mod database;
+pub mod generations;
 pub mod http;
+mod member;
 pub mod progress;
 pub mod projection;
 pub mod projections;
 mod runner;
+mod views;
 
 use std::sync::Arc;
 
@@ -24,25 +28,17 @@ use service_kit::{Clock, Tasks};
 use tokio::sync::watch;
 
 pub use progress::{Progress, State, Status};
+pub use runner::Regroup;
 
-use checkpoint::Slice;
 use database::Database;
 use runner::Runner;
 
 /// Settings of the read side.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The generation of tables to write and to answer from.
-    pub generation: u16,
     /// Only these read models; none: all. A bench measures one at a time.
     pub only: Vec<String>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self { generation: 1, only: Vec::new() }
-    }
 }
 
 /// The running read side. Cheap to clone.
@@ -50,6 +46,8 @@ impl Default for Config {
 pub struct Handle {
     /// How far the read models are.
     pub progress: Arc<Progress>,
+    /// Lets the runner feed other generations.
+    pub regroup: Arc<Regroup>,
     pub(crate) database: Database,
     pub(crate) store: Arc<dyn EventStore>,
     pub(crate) clock: Clock,
@@ -65,14 +63,19 @@ pub fn start(
     tasks: Tasks,
     config: &Config,
 ) -> Handle {
-    let slice = Slice { generation: config.generation.into(), partition: 0 };
     let wanted = |name: &&'static str| config.only.is_empty() || config.only.iter().any(|only| only == name);
-    let names: Vec<&'static str> = projections::NAMES.iter().copied().filter(wanted).collect();
+    let names: Vec<&'static str> = projections::ALL.iter().map(|model| model.name).filter(wanted).collect();
     let progress = Progress::new(names.iter().copied());
-    let database = Database::new(url, &slice.schema());
-    let (feed, pools) = (Arc::clone(&store), database.clone());
-    let runner =
-        Runner { store: feed, database: pools, progress: Arc::clone(&progress), tasks: tasks.clone(), slice, names };
+    let database = Database::new(url);
+    let regroup = Arc::<Regroup>::default();
+    let runner = Runner {
+        store: Arc::clone(&store),
+        database: database.clone(),
+        progress: Arc::clone(&progress),
+        tasks: tasks.clone(),
+        regroup: Arc::clone(&regroup),
+        names,
+    };
     tasks.spawn("projections", runner.run());
-    Handle { progress, database, store, clock, tasks }
+    Handle { progress, regroup, database, store, clock, tasks }
 }

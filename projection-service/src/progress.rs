@@ -32,6 +32,8 @@ pub enum State {
 pub struct Status {
     /// Its name.
     pub name: &'static str,
+    /// The generation that answers come from; 0 before it is known.
+    pub generation: i32,
     /// Everything at or below is in its rows.
     pub position: Position,
     /// What it is doing.

@@ -4,52 +4,33 @@
 //! reflects one position, and a batch costs one commit. Each has its own checkpoint all the same: one that stops (an
 //! event that it cannot read) stays where it is while the others go on, and starts again from its own position.
 //!
-//! *Invariant:* rows, checkpoints and the look at the epoch are one transaction (`checkpoint.rs`). When it does not
+//! A read model can have several generations here (`generations.rs`): the one that answers come from, the one before it,
+//! one that is about to follow it. They are fed in one transaction as well, so that they can be compared at one position
+//! and either can take the other's place.
+//!
+//! *Invariant:* rows, checkpoints and the look at the epoch are one transaction (`member.rs`). When it does not
 //! commit, everything in memory is dropped and read again: nothing is lost and nothing is counted twice.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use event_store::{Direction, EventStore, Filter, Position, RecordedEvent};
+use event_store::{Direction, EventStore, Filter, Position};
 use service_kit::{Tasks, pg};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgPool;
+use tokio::sync::watch;
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use crate::batch::{Batch, Gathered, LastBatch, gather};
 use crate::checkpoint::{self, Checkpoint, Slice};
 use crate::database::Database;
+use crate::generations::{self, Stage};
+use crate::member::{Member, Outcome, Seat, Unwritten, is_refusal, write};
 use crate::progress::{Progress, State, Status};
-use crate::projection::{Applied, Projection, apply};
-use crate::projections;
 
 /// The first and the longest pause after an outage: Postgres is back within seconds, or not for minutes.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// After this long a read model that stopped is tried again: its cause is in the log or the program, which change slowly.
 const RETRY_STOPPED: Duration = Duration::from_secs(60);
-
-/// A read model in the runner's hands.
-struct Member {
-    projection: Box<dyn Projection>,
-    checkpoint: Checkpoint,
-    /// Its position when the session began: what is delivered again below it is not even looked up.
-    since: Position,
-    /// It could not go on; it waits for the next session.
-    stopped: bool,
-}
-
-impl Member {
-    fn new(projection: Box<dyn Projection>, checkpoint: Checkpoint, stopped: bool) -> Self {
-        Self { projection, checkpoint, since: checkpoint.position, stopped }
-    }
-}
-
-/// What became of a batch for one member.
-#[derive(Debug, Default)]
-struct Outcome {
-    applied: Applied,
-    settled: Vec<Uuid>,
-}
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +39,8 @@ enum Ended {
     Stopping,
     #[error("a read model that had stopped is tried again")]
     Retry,
+    #[error("other generations are to be fed")]
+    Regroup,
     #[error("another runner has taken over the read models")]
     Fenced,
     #[error("Postgres does not answer: {0}")]
@@ -71,9 +54,36 @@ enum Ended {
     Ahead { seen: Position, head: Position },
     #[error(
         "the database holds the read models of another log: give this log a database of its own, or drop the schemas \
-         `backstitch` and `read_<generation>` there"
+         `backstitch`, `live` and `read_<generation>` there"
     )]
     OtherLog,
+}
+
+impl From<Unwritten> for Ended {
+    fn from(why: Unwritten) -> Self {
+        match why {
+            Unwritten::Fenced => Self::Fenced,
+            Unwritten::Postgres(error) => Self::Postgres(error),
+        }
+    }
+}
+
+/// Asks the runner to feed other generations, and tells when it does.
+#[derive(Debug, Default)]
+pub struct Regroup {
+    asked: watch::Sender<u64>,
+    done: watch::Sender<u64>,
+}
+
+impl Regroup {
+    /// Lets the runner read anew which generations are to be fed; answers once it feeds those. Safe to drop.
+    pub async fn ask(&self) {
+        let mut done = self.done.subscribe();
+        self.asked.send_modify(|asked| *asked += 1);
+        let asked = *self.asked.borrow();
+        // The sender lives in `self`: the wait ends only when it has come true.
+        _ = done.wait_for(|done| *done >= asked).await;
+    }
 }
 
 /// Follows the log until the service stops.
@@ -82,7 +92,7 @@ pub(crate) struct Runner {
     pub database: Database,
     pub progress: Arc<Progress>,
     pub tasks: Tasks,
-    pub slice: Slice,
+    pub regroup: Arc<Regroup>,
     /// Which read models; all, unless a bench measures some.
     pub names: Vec<&'static str>,
 }
@@ -100,6 +110,7 @@ impl Runner {
             };
             match &ended {
                 Ended::Stopping => return self.database.close().await,
+                Ended::Regroup => continue,
                 Ended::Retry => {}
                 Ended::Fenced | Ended::Postgres(_) | Ended::Log(_) | Ended::Ahead { .. } | Ended::OtherLog => {
                     tracing::warn!(error = %ended, retry_in_ms = pause.as_millis() as u64, "the read models stand still");
@@ -125,20 +136,28 @@ impl Runner {
 
     async fn follow(&self) -> Result<Ended, Ended> {
         let Some(pool) = self.database.writer().await? else { return Ok(Ended::Stopping) };
-        checkpoint::prepare(&pool, self.slice).await?;
+        let mut asked = self.regroup.asked.subscribe();
+        let answered = *asked.borrow_and_update();
+        generations::prepare(&pool).await?;
         let mut members = self.take_over(&pool).await?;
-        let after = members.iter().map(|member| member.checkpoint.position).min().unwrap_or_default();
+        let after = members.iter().map(|member| member.seat.checkpoint.position).min().unwrap_or_default();
         self.not_ahead(&members)?;
         let mut bound = self.bind_to_log(&pool).await?;
         let mut subscription = self.store.subscribe(after, Filter::default()).await?;
         self.mark_running(&members);
+        self.regroup.done.send_replace(answered);
         let (mut last_batch, mut live) = (None, false);
         let mut stopped_since: Option<Instant> = None;
         loop {
             let retry_at = stopped_since.map(|since| since + RETRY_STOPPED);
-            let batch = match gather(&mut subscription, last_batch, retry_at).await? {
+            let gathered = tokio::select! {
+                gathered = gather(&mut subscription, last_batch, retry_at) => gathered?,
+                // What was gathered is delivered again to the next session.
+                Ok(()) = asked.changed() => return keep_positions(&pool, moves(&members)).await.and(Ok(Ended::Regroup)),
+            };
+            let batch = match gathered {
                 Gathered::Batch(batch) => batch,
-                Gathered::RetryDue => return Ok(Ended::Retry),
+                Gathered::RetryDue => return keep_positions(&pool, moves(&members)).await.and(Ok(Ended::Retry)),
                 Gathered::Closed => return Ok(Ended::Stopping),
             };
             live |= batch.caught_up;
@@ -147,25 +166,36 @@ impl Runner {
                 bound = self.bind_to_log(&pool).await?;
             }
             members = self.commit(&pool, members, batch).await?;
-            let stopped = members.iter().any(|member| member.stopped);
+            let stopped = members.iter().any(|member| member.seat.stopped);
             stopped_since = stopped.then(|| stopped_since.unwrap_or_else(Instant::now));
         }
     }
 
+    /// What is to be fed, those with the same schema beside each other.
     async fn take_over(&self, pool: &PgPool) -> Result<Vec<Member>, Ended> {
-        let names = self.names.iter().map(ToString::to_string).collect();
-        let found = checkpoint::take_over(pool, self.slice, names).await?;
-        let members = projections::all().into_iter().filter_map(|projection| {
-            let (_, checkpoint) = found.iter().find(|(name, _)| name == projection.name())?;
-            Some(Member::new(projection, *checkpoint, false))
-        });
-        Ok(members.collect())
+        let mut fed = generations::all(pool).await?;
+        fed.retain(|generation| generation.stage.is_fed() && self.names.contains(&generation.model.name));
+        let found = checkpoint::take_over(pool, fed.iter().map(generations::Generation::slice).collect()).await?;
+        let seat = |generation: &generations::Generation| {
+            let (_, checkpoint) = found.iter().find(|(slice, _)| *slice == generation.slice())?;
+            let others = fed.iter().filter(|other| other.model.name == generation.model.name).count();
+            Some(Seat {
+                model: generation.model,
+                slice: generation.slice(),
+                schema: generation.schema.as_str().into(),
+                live: generation.stage == Stage::Live,
+                exact: others > 1,
+                checkpoint: *checkpoint,
+                stopped: false,
+            })
+        };
+        Ok(fed.iter().filter_map(seat).map(Member::new).collect())
     }
 
     /// A checkpoint beyond the log is a witness that the log has lost its end.
     fn not_ahead(&self, members: &[Member]) -> Result<(), Ended> {
         let head = *self.store.head().borrow();
-        match members.iter().map(|member| member.checkpoint.position).max() {
+        match members.iter().map(|member| member.seat.checkpoint.position).max() {
             Some(seen) if seen > head => {
                 self.progress.mark_beyond(seen);
                 Err(Ended::Ahead { seen, head })
@@ -178,77 +208,44 @@ impl Runner {
     async fn bind_to_log(&self, pool: &PgPool) -> Result<bool, Ended> {
         let first = self.store.read_all(Position::START, Direction::Forward, 1, &Filter::default()).await?;
         let Some(first) = first.first() else { return Ok(false) };
-        if checkpoint::bind_to_log(pool, self.slice, first.id).await? == first.id {
-            Ok(true)
-        } else {
-            Err(Ended::OtherLog)
+        match generations::bind_to_log(pool, first.id).await? {
+            true => Ok(true),
+            false => Err(Ended::OtherLog),
         }
     }
 
     /// Applies a batch to all members in one transaction; where a row is refused, to each in its own.
     async fn commit(&self, pool: &PgPool, members: Vec<Member>, batch: Batch) -> Result<Vec<Member>, Ended> {
-        let (names, checkpoints): (Vec<_>, Vec<_>) =
-            members.iter().map(|member| (member.projection.name(), (member.checkpoint, member.stopped))).unzip();
-        match self.write(pool, members, batch.clone()).await {
+        let seats: Vec<Seat> = members.iter().map(|member| member.seat.clone()).collect();
+        match write(pool, &self.store, members, batch.clone()).await {
             Ok((members, outcomes)) => {
                 self.report(&members, &outcomes, &batch);
                 Ok(members)
             }
-            Err(Ended::Postgres(error)) if is_refusal(&error) => {
+            Err(Unwritten::Postgres(error)) if is_refusal(&error) => {
                 tracing::warn!(%error, "a batch was refused; applying it to each read model by itself");
-                let mut members = Vec::new();
-                for (name, (checkpoint, stopped)) in names.into_iter().zip(checkpoints) {
-                    let fresh = projections::all().into_iter().find(|projection| projection.name() == name);
-                    let Some(projection) = fresh else { continue };
-                    let alone = vec![Member::new(projection, checkpoint, stopped)];
-                    members.extend(self.commit_alone(pool, alone, name, checkpoint, &batch).await?);
+                let mut members = Vec::with_capacity(seats.len());
+                for seat in seats {
+                    members.extend(self.commit_alone(pool, seat, &batch).await?);
                 }
                 Ok(members)
             }
-            Err(ended) => Err(ended),
+            Err(why) => Err(why.into()),
         }
     }
 
     /// Applies a batch to one member; it stops where Postgres refuses its rows.
-    async fn commit_alone(
-        &self,
-        pool: &PgPool,
-        alone: Vec<Member>,
-        name: &str,
-        checkpoint: Checkpoint,
-        batch: &Batch,
-    ) -> Result<Vec<Member>, Ended> {
-        match self.write(pool, alone, batch.clone()).await {
+    async fn commit_alone(&self, pool: &PgPool, seat: Seat, batch: &Batch) -> Result<Vec<Member>, Ended> {
+        match write(pool, &self.store, vec![Member::new(seat.clone())], batch.clone()).await {
             Ok((members, outcomes)) => {
                 self.report(&members, &outcomes, batch);
                 Ok(members)
             }
-            Err(Ended::Postgres(error)) if is_refusal(&error) => {
-                let what = format!("its rows are refused: {error}");
-                self.mark_stopped(name, &what);
-                let projection = projections::all().into_iter().find(|projection| projection.name() == name);
-                Ok(projection.into_iter().map(|projection| Member::new(projection, checkpoint, true)).collect())
+            Err(Unwritten::Postgres(error)) if is_refusal(&error) => {
+                self.mark_stopped(&seat, &format!("its rows are refused: {error}"));
+                Ok(vec![Member::new(Seat { stopped: true, ..seat })])
             }
-            Err(ended) => Err(ended),
-        }
-    }
-
-    /// One transaction. The members go in and come out; when it fails they are gone, with all that they remembered.
-    async fn write(
-        &self,
-        pool: &PgPool,
-        members: Vec<Member>,
-        batch: Batch,
-    ) -> Result<(Vec<Member>, Vec<Outcome>), Ended> {
-        let (store, slice) = (Arc::clone(&self.store), self.slice);
-        let done = pg::tx(pool, &slice.schema(), move |sql| {
-            Box::pin(async move { write_all(sql, &*store, slice, members, &batch).await })
-        })
-        .await;
-        // Durable from here: the rows and their checkpoints have committed together.
-        match done {
-            Err(sqlx::Error::Protocol(said)) if said == FENCED => Err(Ended::Fenced),
-            other => Ok(other?),
+            Err(why) => Err(why.into()),
         }
     }
 
@@ -256,21 +253,24 @@ impl Runner {
         let occurred_at = batch.events.last().map(|event| event.metadata.occurred_at);
         self.progress.update(|statuses| {
             for (member, outcome) in members.iter().zip(outcomes) {
-                let Some(status) = find(statuses, member.projection.name()) else { continue };
-                status.position = member.checkpoint.position;
+                if let Some(stop) = &outcome.applied.stop {
+                    let Seat { slice, .. } = &member.seat;
+                    tracing::error!(slice.projection, slice.generation, error = %stop.error, "a read model stopped");
+                }
+                let Some(status) = find(statuses, &member.seat) else { continue };
+                status.position = member.seat.checkpoint.position;
                 status.folded += outcome.applied.folded;
                 status.skipped += outcome.applied.skipped;
                 if outcome.applied.folded > 0 {
                     status.occurred_at = occurred_at;
                 }
                 if let Some(stop) = &outcome.applied.stop {
-                    tracing::error!(projection = status.name, error = %stop.error, "a read model stopped");
                     (status.state, status.last_error) = (State::Stopped, Some(stop.error.clone()));
                 }
             }
         });
-        for (member, outcome) in members.iter().zip(outcomes) {
-            metrics::counter!("projection_events_total", "projection" => member.projection.name())
+        for (member, outcome) in members.iter().zip(outcomes).filter(|(member, _)| member.seat.live) {
+            metrics::counter!("projection_events_total", "projection" => member.seat.model.name)
                 .increment(outcome.applied.folded);
             self.progress.wake(&outcome.settled);
         }
@@ -279,9 +279,10 @@ impl Runner {
     fn mark_running(&self, members: &[Member]) {
         self.progress.update(|statuses| {
             for member in members {
-                if let Some(status) = find(statuses, member.projection.name()) {
+                if let Some(status) = find(statuses, &member.seat) {
+                    status.generation = member.seat.slice.generation;
                     (status.position, status.state, status.last_error) =
-                        (member.checkpoint.position, State::Running, None);
+                        (member.seat.checkpoint.position, State::Running, None);
                 }
             }
         });
@@ -299,64 +300,31 @@ impl Runner {
         });
     }
 
-    fn mark_stopped(&self, name: &str, error: &str) {
-        tracing::error!(projection = name, error, "a read model stopped");
+    fn mark_stopped(&self, seat: &Seat, error: &str) {
+        tracing::error!(seat.slice.projection, seat.slice.generation, error, "a read model stopped");
         self.progress.update(|statuses| {
-            if let Some(status) = find(statuses, name) {
+            if let Some(status) = find(statuses, seat) {
                 (status.state, status.last_error) = (State::Stopped, Some(error.to_owned()));
             }
         });
     }
 }
 
-fn find<'s>(statuses: &'s mut [Status], name: &str) -> Option<&'s mut Status> {
-    statuses.iter_mut().find(|status| status.name == name)
+/// The status that a member's state is told in: that of its read model, if answers come from it.
+fn find<'s>(statuses: &'s mut [Status], seat: &Seat) -> Option<&'s mut Status> {
+    statuses.iter_mut().find(|status| seat.live && status.name == seat.model.name)
 }
 
-/// What [`write_all`] says when the epoch is not ours any more.
-const FENCED: &str = "fenced by a later epoch";
-
-async fn write_all(
-    sql: &mut PgConnection,
-    store: &dyn EventStore,
-    slice: Slice,
-    mut members: Vec<Member>,
-    batch: &Batch,
-) -> Result<(Vec<Member>, Vec<Outcome>), sqlx::Error> {
-    let mut outcomes = Vec::with_capacity(members.len());
-    let mut moves = Vec::with_capacity(members.len());
-    for member in &mut members {
-        if member.stopped {
-            outcomes.push(Outcome::default());
-            continue;
-        }
-        let (since, from) = (member.since, member.checkpoint.position);
-        let new = |event: &&Arc<RecordedEvent>| event.position > since && member.projection.takes(&event.stream);
-        let events: Vec<Arc<RecordedEvent>> = batch.events.iter().filter(new).cloned().collect();
-        let applied = match events.is_empty() {
-            true => Applied::default(),
-            false => apply(&mut *member.projection, sql, store, &events, from).await?,
-        };
-        member.stopped = applied.stop.is_some();
-        let reached = applied.stop.as_ref().map_or(batch.up_to, |stop| stop.before);
-        member.checkpoint.position = from.max(reached);
-        if !events.is_empty() {
-            moves.push((member.projection.name(), member.checkpoint));
-        }
-        outcomes.push(Outcome { applied, settled: member.projection.settled_orders() });
-    }
-    // Where nothing was written the checkpoint moves in memory only: what it passes by is passed by again.
-    if !moves.is_empty() && !checkpoint::advance(sql, slice, &moves).await? {
-        return Err(sqlx::Error::Protocol(FENCED.to_owned()));
-    }
-    Ok((members, outcomes))
+/// Where the members stand.
+fn moves(members: &[Member]) -> Vec<(Slice, Checkpoint)> {
+    members.iter().map(|member| (member.seat.slice, member.seat.checkpoint)).collect()
 }
 
-/// Whether Postgres refused the rows themselves; anything else is an outage and tried again as it is.
-fn is_refusal(error: &sqlx::Error) -> bool {
-    // Classes 22 (data), 23 (constraint), 42 (a column that is not there), 54 (too large).
-    let classes = ["22", "23", "42", "54"];
-    let code = error.as_database_error().and_then(|refusal| refusal.code());
-    code.is_some_and(|code| classes.iter().any(|class| code.starts_with(class)))
-        || matches!(error, sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. })
+/// Writes where the members stand, before they are made anew: positions that were told do not go backwards.
+async fn keep_positions(pool: &PgPool, moves: Vec<(Slice, Checkpoint)>) -> Result<(), Ended> {
+    let ours = pg::tx(pool, "backstitch", |sql| Box::pin(async move { checkpoint::advance(sql, &moves).await }));
+    match ours.await? {
+        true => Ok(()),
+        false => Err(Ended::Fenced),
+    }
 }

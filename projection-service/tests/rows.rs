@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 use domain::{order, payment, stock};
 use event_store::{Direction, EventStore, Filter, Position, RecordedEvent};
-use projection_service::checkpoint::{self, Slice};
-use projection_service::{projection, projections};
+use projection_service::{generations, projection, projections};
 use service_kit::pg;
 use service_kit::postgres::testing::fresh_database;
 use sqlx::PgPool;
@@ -66,8 +65,7 @@ async fn all_rows(url: &str) -> BTreeMap<&'static str, Vec<serde_json::Value>> {
 async fn apply_in_pieces(log: &Log, dice: &mut Dice, deliveries: &[Arc<RecordedEvent>]) -> String {
     let url = fresh_database().await.unwrap();
     let pool = PgPool::connect(&url).await.unwrap();
-    let slice = Slice { generation: 1, partition: 0 };
-    checkpoint::prepare(&pool, slice).await.unwrap();
+    generations::prepare(&pool).await.unwrap();
     let mut members = projections::all();
     let mut rest = deliveries;
     while !rest.is_empty() {

@@ -46,7 +46,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Found> {
     pool.close().await;
     let (sender, receiver) = watch::channel(Some(url));
     let tasks = Tasks::new();
-    let config = projection_service::Config { only: vec!["orders".to_owned()], ..Default::default() };
+    let config = projection_service::Config { only: vec!["orders".to_owned()] };
     let progress = bar("orders catches up", ORDERS * LIFE);
     let (before, begin) = (Used::by("self"), Instant::now());
     let log = Arc::clone(&store) as Arc<dyn EventStore>;
@@ -73,7 +73,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Found> {
 
 async fn rows_written(postgres: &PrivatePostgres) -> anyhow::Result<i64> {
     let pool = sqlx::PgPool::connect(&postgres.database("bench").await?).await?;
-    let completed = "select count(*) from read_1.orders where status = 'completed'";
+    let completed = "select count(*) from live.orders where status = 'completed'";
     let rows = sqlx::query_scalar(completed).fetch_one(&pool).await.context("the read model's rows")?;
     pool.close().await;
     Ok(rows)

@@ -135,16 +135,16 @@ impl Shop {
         self.router.clone().oneshot(request).await.expect("infallible")
     }
 
-    /// All rows of a table of the first generation, as JSON, in an order of their own.
+    /// All rows of a table as readers see it, as JSON, in an order of their own.
     pub async fn rows(&self, table: &str) -> Vec<serde_json::Value> {
         rows(&self.url, table).await
     }
 }
 
-/// All rows of a table of the first generation, as JSON, in an order of their own.
+/// All rows of a table as readers see it, as JSON, in an order of their own.
 pub async fn rows(url: &str, table: &str) -> Vec<serde_json::Value> {
     let mut connection = PgConnection::connect(url).await.expect("Postgres answers");
-    let sql = format!("select to_jsonb(t) from read_1.{table} t order by to_jsonb(t)::text");
+    let sql = format!("select to_jsonb(t) from live.{table} t order by to_jsonb(t)::text");
     sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(&mut connection).await.expect("rows")
 }
 
