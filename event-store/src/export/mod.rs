@@ -199,3 +199,12 @@ fn event_of(line: Line) -> Result<RecordedEvent, String> {
         recorded_at: line.recorded_at,
     })
 }
+
+/// Whether two events are the same in everything.
+pub(crate) fn same(a: &RecordedEvent, b: &RecordedEvent) -> bool {
+    let place =
+        |event: &RecordedEvent| (event.position, event.version, event.id, event.schema_version, event.recorded_at);
+    place(a) == place(b)
+        && (&a.stream, &a.event_type, &a.metadata) == (&b.stream, &b.event_type, &b.metadata)
+        && a.data.get() == b.data.get()
+}

@@ -73,7 +73,7 @@ impl<W: Write> LineWriter<W> {
 
     fn line(&mut self) -> io::Result<()> {
         self.crc = checksum(self.crc, &self.text);
-        write!(self.text, ",\"crc\":\"{:08x}\"}}\n", self.crc)?;
+        writeln!(self.text, ",\"crc\":\"{:08x}\"}}", self.crc)?;
         self.out.write_all(&self.text)
     }
 }

@@ -1,21 +1,19 @@
-//! A copy of a log, taken while it is served, and verified.
+//! A copy of a log, taken while it is served, and verified: a new folder, ready to be served.
 //!
-//! The copy is of one moment: the read that it holds open keeps that moment, so the write-ahead log of a served folder
-//! grows by what is written meanwhile. The file is made under another name, verified event by event, synced, and renamed:
-//! a backup that stands under its name is whole. To restore it, put it as `events.db` into an empty folder.
+//! Events are read page by page and written as they are, with the same checksums, so no read is open for long and the
+//! write-ahead log of a served folder can restart meanwhile. The folder is made under another name, verified event by event,
+//! synced, and renamed: a backup that stands under its name is whole. It ends between two appends: with the last event when
+//! it began, or at the position or moment that was asked for.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use rusqlite::Connection;
-use rusqlite::backup::{Backup, StepResult};
-
+use super::LogFile;
 use super::check::{CheckReport, check_file};
+use super::load::{LoadError, Loader};
 use super::open;
-use crate::OpenError;
-
-/// Pages copied between two calls of `progress`: 16 MiB.
-const PAGES_PER_STEP: i32 = 4_096;
+use crate::envelope::Timestamp;
+use crate::{OpenError, Position, ReadError};
 
 /// Why there is no backup. Nothing stands under its name then.
 #[derive(Debug, thiserror::Error)]
@@ -23,96 +21,156 @@ pub enum BackupError {
     /// There is no log to copy.
     #[error(transparent)]
     Source(#[from] OpenError),
+    /// The log cannot be read: it would be copied with its damage.
+    #[error(transparent)]
+    Log(#[from] ReadError),
     /// Something stands in its place.
     #[error("`{0}` exists already; give the backup another name")]
     Exists(PathBuf),
+    /// Nothing was there yet.
+    #[error("nothing was written by then: the log goes from position 1 to {0}")]
+    Nothing(Position),
     /// The copy cannot be written.
     #[error("the backup `{path}` cannot be written: {reason}; free space or give another place")]
     Unwritable {
-        /// The file.
+        /// The folder.
         path: PathBuf,
         /// What the system says.
         reason: String,
     },
-    /// The copy is as damaged as the log itself.
-    #[error("the log is damaged ({} problems), and so would be its backup; run `backstitch store check`", .0.problem_count)]
+    /// The copy is not what was written.
+    #[error("the copy has {} problems: the disk did not keep what was written, or the log is damaged", .0.problem_count)]
     Damaged(Box<CheckReport>),
+}
+
+/// Where a backup ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// With the last event when it begins.
+    Now,
+    /// At this position, or before it where that would cut an append in two.
+    Position(Position),
+    /// With the last append that was written at or before this moment.
+    Moment(Timestamp),
 }
 
 /// What a backup is doing, for a progress bar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BackupStep {
-    /// Copying pages.
+    /// Copying events.
     Copying,
     /// Verifying the copy's events.
     Verifying,
 }
 
-/// Copies the log of a folder, also one that another process serves, to a new file. `progress` is told the step, what is
-/// done of it and how much it is (pages, then events). The report is that of the copy.
+/// A backup that was made.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct BackedUp {
+    /// The folder.
+    pub folder: String,
+    /// The last position of the log when the backup began.
+    pub log_position: Position,
+    /// When the store wrote the last event of the copy.
+    pub last_recorded_at: Option<Timestamp>,
+    /// Snapshots that were copied: short cuts, those that fit.
+    pub snapshots: u64,
+    /// What was verified of the copy.
+    #[serde(flatten)]
+    pub report: CheckReport,
+}
+
+/// Copies the log of a folder, also one that another process serves, to a new folder. `progress` is told the step, the events
+/// that are done of it and how many it has.
 ///
 /// # Errors
 /// [`BackupError`].
 pub fn backup(
     dir: &Path,
     to: &Path,
+    until: Until,
     progress: &mut dyn FnMut(BackupStep, u64, u64),
-) -> Result<CheckReport, BackupError> {
+) -> Result<BackedUp, BackupError> {
     if to.exists() {
         return Err(BackupError::Exists(to.to_owned()));
     }
-    let path = dir.join(open::LOG_FILE);
-    let source = open::open_to_read(&path)?;
-    let mut draft_name = to.as_os_str().to_owned();
-    draft_name.push(".new");
-    let draft = PathBuf::from(draft_name);
-    let copied = copy(&source, &draft, progress).and_then(|()| {
-        let report = check_file(&draft, &mut |done, all| progress(BackupStep::Verifying, done, all))?;
-        if report.is_whole() { Ok(report) } else { Err(BackupError::Damaged(Box::new(report))) }
+    let log = LogFile::open(dir)?;
+    let head = log.head()?;
+    let end = match until {
+        Until::Now => head,
+        Until::Position(position) => log.whole_appends(position.min(head))?,
+        Until::Moment(moment) => log.whole_appends(log.last_at(moment)?)?,
+    };
+    if end == Position::START && until != Until::Now {
+        return Err(BackupError::Nothing(head));
+    }
+    let mut name = to.as_os_str().to_owned();
+    name.push(".partial");
+    let draft = PathBuf::from(name);
+    let made = make(&log, &draft, end, progress).and_then(|(report, snapshots)| {
+        let last_recorded_at = log.event(end)?.map(|event| event.recorded_at);
+        let published = fs::rename(&draft, to).and_then(|()| sync_folder_of(to));
+        published.map_err(|error| unwritable(to, &error))?;
+        let report = CheckReport { path: to.join(open::LOG_FILE).display().to_string(), ..report };
+        Ok(BackedUp { folder: to.display().to_string(), log_position: head, last_recorded_at, snapshots, report })
     });
-    let published = copied.and_then(|report| {
-        publish(&draft, to).map_err(|error| unwritable(to, &error))?;
-        Ok(CheckReport { path: to.display().to_string(), ..report })
-    });
-    if published.is_err() {
+    if made.is_err() {
         remove(&draft);
     }
-    published
+    made
 }
 
-fn copy(source: &Connection, draft: &Path, progress: &mut dyn FnMut(BackupStep, u64, u64)) -> Result<(), BackupError> {
-    remove(draft);
-    let failed = |error: rusqlite::Error| unwritable(draft, &error);
-    // One read transaction around all steps keeps the moment; without it each commit of the server restarts the copy.
-    let moment = source.unchecked_transaction().map_err(failed)?;
-    moment.query_row("select count(*) from categories", [], |_| Ok(())).map_err(failed)?;
-    let mut target = Connection::open(draft).map_err(failed)?;
-    let copying = Backup::new(&moment, &mut target).map_err(failed)?;
-    while copying.step(PAGES_PER_STEP).map_err(failed)? == StepResult::More {
-        let done = copying.progress();
-        let all = u64::try_from(done.pagecount).unwrap_or(0);
-        progress(BackupStep::Copying, all.saturating_sub(u64::try_from(done.remaining).unwrap_or(0)), all);
+fn make(
+    log: &LogFile,
+    draft: &Path,
+    end: Position,
+    progress: &mut dyn FnMut(BackupStep, u64, u64),
+) -> Result<(CheckReport, u64), BackupError> {
+    remove(draft); // What an interrupted backup left.
+    let of_load = |error: LoadError| unwritable(draft, &error);
+    let mut copy = Loader::open(draft).map_err(|error| unwritable(draft, &error))?;
+    while copy.position() < end {
+        progress(BackupStep::Copying, copy.position().0, end.0);
+        for event in log.page(copy.position(), end)? {
+            copy.push(event).map_err(of_load)?;
+        }
     }
-    Ok(())
+    copy.flush().map_err(of_load)?;
+    let (mut snapshots, mut after) = (0, String::new());
+    loop {
+        let (page, last) = log.snapshots(&after)?;
+        for (stream, snapshot) in &page {
+            snapshots += u64::from(copy.snapshot(stream, snapshot).map_err(of_load)?);
+        }
+        copy.flush().map_err(of_load)?;
+        let Some(last) = last else { break };
+        after = last;
+    }
+    copy.finish().map_err(of_load)?;
+    let report = check_file(&draft.join(open::LOG_FILE), &mut |done, all| progress(BackupStep::Verifying, done, all))?;
+    if report.is_whole() && report.position == end {
+        Ok((report, snapshots))
+    } else {
+        Err(BackupError::Damaged(Box::new(report)))
+    }
 }
 
-fn publish(draft: &Path, to: &Path) -> std::io::Result<()> {
-    File::open(draft)?.sync_all()?;
-    for leftover in [open::wal_path(draft), open::shm_path(draft)] {
-        // The verifying connection wrote nothing, so its write-ahead log is empty.
-        let _ = fs::remove_file(leftover);
-    }
-    fs::rename(draft, to)?;
-    match to.parent() {
+/// Makes the names in the folder of a file durable.
+pub(super) fn sync_folder_of(path: &Path) -> std::io::Result<()> {
+    match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
         Some(_) | None => File::open(".")?.sync_all(),
     }
 }
 
+/// Removes an unfinished backup: the files that we make, and the folder if nothing else is in it.
 fn remove(draft: &Path) {
-    for leftover in [draft.to_owned(), open::wal_path(draft), open::shm_path(draft)] {
-        let _ = fs::remove_file(leftover); // Not there is what we want.
+    let log = draft.join(open::LOG_FILE);
+    let files = [open::wal_path(&log), open::shm_path(&log), log];
+    let others = ["lock", "events.mark", "import.unfinished"].map(|name| draft.join(name));
+    for file in files.into_iter().chain(others) {
+        let _ = fs::remove_file(file); // Not there is what we want.
     }
+    let _ = fs::remove_dir(draft); // As above; what is not ours stays, and the next backup fails by name.
 }
 
 fn unwritable(path: &Path, error: &dyn std::fmt::Display) -> BackupError {

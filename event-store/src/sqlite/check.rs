@@ -2,17 +2,19 @@
 //! the totals are right, and SQLite's own structure is whole.
 //!
 //! It reads page by page up to the end that it found at its begin, so it can run while another process serves the folder.
-//! Only SQLite's own check at the end is one long statement: meanwhile the write-ahead log of a served folder grows.
+//! No read is open for long; `structure.rs` tells what is left to SQLite's own check.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::open;
+use super::load::UNFINISHED;
+use super::log_file::LogFile;
 use super::reader::ROWS_PER_STATEMENT;
 use super::schema::{RowError, event_of, link};
 use super::writer::End;
+use super::{open, structure};
 use crate::port::{Direction, StoreStats};
 use crate::{OpenError, Position, RecordedEvent};
 
@@ -23,8 +25,6 @@ const PROBLEMS_NAMED: usize = 100;
 
 const PAGE: &str = "select * from log where position > ?1 and position <= ?2 order by position limit ?3";
 const TOTALS: &str = "select name, events, streams from categories order by name";
-/// Compares every index entry with its row, too: heads of streams are read from an index.
-const STRUCTURE: &str = "pragma integrity_check(20)";
 
 /// Something that is not as it was written.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -46,6 +46,8 @@ pub struct CheckReport {
     pub streams: u64,
     /// The last position when the check began.
     pub position: Position,
+    /// Whether SQLite's own check was made, too: not beside a server, whose write-ahead log it would hold up.
+    pub structure: bool,
     /// The first hundred problems; empty: the log is whole.
     pub problems: Vec<Problem>,
     /// All problems.
@@ -58,7 +60,8 @@ impl CheckReport {
         self.problem_count == 0
     }
 
-    fn add(&mut self, position: Position, what: impl Into<String>) {
+    /// Adds what else does not fit.
+    pub fn add(&mut self, position: Position, what: impl Into<String>) {
         self.problem_count += 1;
         if self.problems.len() < PROBLEMS_NAMED {
             self.problems.push(Problem { position, what: what.into() });
@@ -72,7 +75,43 @@ impl CheckReport {
 /// # Errors
 /// [`OpenError`] if there is no log to verify. What is wrong in a log is in the report.
 pub fn check(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<CheckReport, OpenError> {
-    check_file(&dir.join(open::LOG_FILE), progress)
+    let mut report = check_file(&dir.join(open::LOG_FILE), progress)?;
+    witnesses(dir, &mut report)?;
+    Ok(report)
+}
+
+/// What else in the folder has seen the log: the mark of the last clean stop, an import, snapshots.
+fn witnesses(dir: &Path, report: &mut CheckReport) -> Result<(), OpenError> {
+    let log = LogFile::open(dir)?;
+    match open::read_mark(dir) {
+        Ok(Some(mark)) if mark > report.position => {
+            let what =
+                format!("the mark of the last clean stop has seen position {mark}: the end of the log is missing");
+            report.add(Position::START, what);
+        }
+        Ok(_) => {}
+        Err(error) => report.add(Position::START, error.to_string()),
+    }
+    if dir.join(UNFINISHED).exists() {
+        let what = "an import into this folder has not ended; `backstitch store import` of the same file goes on";
+        report.add(Position::START, what);
+    }
+    let mut after = String::new();
+    let unreadable = |error| open::of_read(log.path(), error);
+    loop {
+        let (page, last) = log.snapshots(&after).map_err(unreadable)?;
+        for (stream, snapshot) in page {
+            // A stream without events has other things in its snapshot than a version.
+            if let Some(version) = log.version_of(&stream).map_err(unreadable)?
+                && snapshot.version > version
+            {
+                let (seen, what) = (snapshot.version, "its snapshot has seen version");
+                report.add(Position::START, format!("`{stream}` ends at version {version}, but {what} {seen}"));
+            }
+        }
+        let Some(last) = last else { return Ok(()) };
+        after = last;
+    }
 }
 
 /// Numbers about the log of a folder, also one that another process serves.
@@ -106,7 +145,10 @@ pub(super) fn check_file(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Res
         report.add(Position::START, format!("the totals per category are {totals:?}, counted were {:?}", walk.totals));
     }
     progress(walk.position, end.position);
-    structure(&connection, &mut report);
+    if report.is_whole() {
+        structure::index(&connection, end.position, &walk.entries, &mut report);
+    }
+    structure::of_sqlite(&connection, path, &mut report);
     Ok(report)
 }
 
@@ -114,7 +156,7 @@ pub(super) fn check_file(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Res
 pub(super) fn check_end(path: &Path, connection: &Connection) -> Result<(), OpenError> {
     super::reader::all(connection, path, Position(u64::MAX), Direction::Backward, EVENTS_AT_OPEN)
         .map(drop)
-        .map_err(|error| OpenError::Damaged { path: path.display().to_string(), what: error.to_string() })
+        .map_err(|error| open::of_read(path, error))
 }
 
 /// Per category: events and streams.
@@ -140,6 +182,8 @@ struct Walk {
     /// Per stream its next version.
     versions: HashMap<i64, u64>,
     totals: Totals,
+    /// What the index on (stream, version) must hold.
+    entries: structure::Sum,
 }
 
 impl Walk {
@@ -208,24 +252,9 @@ impl Walk {
             report.add(event.position, what);
         }
         self.versions.insert(key, event.version + 1);
+        self.entries.add(key, event.version, event.position.0);
         let total = self.totals.entry(event.stream.category().to_owned()).or_default();
         total.0 += 1;
         total.1 += u64::from(event.version == 0);
-    }
-}
-
-fn structure(connection: &Connection, report: &mut CheckReport) {
-    let read = || {
-        let mut statement = connection.prepare(STRUCTURE)?;
-        let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
-        rows.collect::<rusqlite::Result<Vec<_>>>()
-    };
-    match read() {
-        Ok(lines) => {
-            for line in lines.into_iter().filter(|line| line != "ok") {
-                report.add(Position::START, format!("SQLite: {line}"));
-            }
-        }
-        Err(error) => report.add(Position::START, format!("SQLite cannot check its structure: {error}")),
     }
 }

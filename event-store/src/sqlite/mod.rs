@@ -3,7 +3,8 @@
 //! # The files
 //! `events.db` is the log, `events.db-wal` and `events.db-shm` are SQLite's beside it (`wal.rs` tells the first; the second
 //! is only memory). `lock` is held (`flock`) by the process that serves. `events.mark` has the last position at the last
-//! clean stop, in decimal. The log is made under another name and renamed when it is whole.
+//! clean stop, in decimal. The log is made under another name and renamed when it is whole. `import.unfinished` stands beside
+//! a log that is being filled (`load.rs`).
 //!
 //! # The tables (format 1, in `user_version`; `application_id` says "Bstc")
 //! * `streams`: `id`, rising from 1 in the order in which streams begin, and `name`. Events carry the id: with names in their
@@ -35,11 +36,16 @@ mod append;
 mod backup;
 mod check;
 mod checkpoint;
+mod export;
 mod faults;
+mod import;
+mod load;
+mod log_file;
 mod open;
 mod queue;
 mod reader;
 mod schema;
+mod structure;
 mod subscription;
 mod wal;
 mod writer;
@@ -53,10 +59,14 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
-pub use self::backup::{BackupError, BackupStep, backup};
+pub use self::backup::{BackedUp, BackupError, BackupStep, Until, backup};
 pub use self::check::{CheckReport, Problem, check, stats};
 use self::checkpoint::Checkpointer;
+pub use self::export::{ExportFileError, Exported, Range, export, export_to};
 pub use self::faults::Faults;
+pub use self::import::{ImportError, Imported, import};
+pub use self::load::LoadError;
+pub use self::log_file::LogFile;
 use self::queue::{PendingSnapshot, Queue, State};
 use self::reader::Readers;
 use self::subscription::{Follower, Tail};

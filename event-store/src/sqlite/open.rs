@@ -8,10 +8,11 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use super::checkpoint::PAGE_BYTES;
+use super::load::UNFINISHED;
 use super::schema::{APPLICATION_ID, CREATE, FORMAT};
 use super::writer::End;
 use super::{Shared, SqliteOptions};
-use crate::{OpenError, Position};
+use crate::{OpenError, Position, ReadError};
 
 /// The log in its folder.
 pub(super) const LOG_FILE: &str = "events.db";
@@ -44,8 +45,21 @@ pub(super) struct Opened {
     pub end: End,
 }
 
-/// Opens the log of a folder, or creates one.
+/// Opens the log of a folder to be served, or creates one.
 pub(super) fn open(dir: &Path, options: &SqliteOptions) -> Result<Opened, OpenError> {
+    if dir.join(UNFINISHED).exists() {
+        let reason = format!(
+            "an import into it has not ended; do it again (`backstitch store import FILE --data {0}`), it goes on where it \
+             was; to serve what is there as it is, remove `{0}/{UNFINISHED}`",
+            dir.display()
+        );
+        return Err(OpenError::Unusable { path: dir.join(LOG_FILE).display().to_string(), reason });
+    }
+    open_unfinished(dir, options)
+}
+
+/// The same for a log that is being filled.
+pub(super) fn open_unfinished(dir: &Path, options: &SqliteOptions) -> Result<Opened, OpenError> {
     assert!(rusqlite::version_number() >= LEAST_SQLITE, "built with a SQLite that can lose commits");
     fs::create_dir_all(dir).map_err(|error| unusable(dir, &error))?;
     let lock = take_lock(dir)?;
@@ -207,7 +221,7 @@ fn check_witnesses(dir: &Path, path: &Path, end: &End, options: &SqliteOptions) 
     Ok(())
 }
 
-fn read_mark(dir: &Path) -> Result<Option<Position>, OpenError> {
+pub(super) fn read_mark(dir: &Path) -> Result<Option<Position>, OpenError> {
     let path = dir.join(MARK_FILE);
     match fs::read_to_string(&path) {
         Ok(text) => match text.trim().parse() {
@@ -222,7 +236,7 @@ fn read_mark(dir: &Path) -> Result<Option<Position>, OpenError> {
     }
 }
 
-fn write_mark(dir: &Path, position: u64) -> std::io::Result<()> {
+pub(super) fn write_mark(dir: &Path, position: u64) -> std::io::Result<()> {
     let draft = dir.join("events.mark.new");
     let mut file = File::create(&draft)?;
     writeln!(file, "{position}")?;
@@ -286,6 +300,11 @@ fn truncate_wal(connection: &Connection) -> rusqlite::Result<()> {
     Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_BUSY), Some(why)))
 }
 
+/// The same, as far as readers allow: what they hold stays in it.
+pub(super) fn empty_wal(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row(TRUNCATE, [], |_| Ok(()))
+}
+
 /// The write-ahead log of a file.
 pub(super) fn wal_path(path: &Path) -> PathBuf {
     with_suffix(path, "-wal")
@@ -312,6 +331,18 @@ pub(super) fn unusable(path: &Path, error: &std::io::Error) -> OpenError {
 
 fn foreign(path: &Path, what: &str) -> OpenError {
     OpenError::Foreign { path: path.display().to_string(), what: what.to_owned() }
+}
+
+/// What a failure to read means to who opens.
+pub(super) fn of_read(path: &Path, error: ReadError) -> OpenError {
+    let path_text = path.display().to_string();
+    match error {
+        ReadError::Damaged { position: Position::START, what, .. } => OpenError::Damaged { path: path_text, what },
+        ReadError::Damaged { position, what, .. } => {
+            OpenError::Damaged { path: path_text, what: format!("at position {position}: {what}") }
+        }
+        ReadError::Unavailable { reason, .. } => OpenError::Unusable { path: path_text, reason },
+    }
 }
 
 /// What SQLite's refusal to open means.

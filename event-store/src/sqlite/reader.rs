@@ -188,10 +188,10 @@ pub(super) fn all(
     limit: usize,
 ) -> Result<Vec<RecordedEvent>, ReadError> {
     let read = || match direction {
-        // The event at `from` itself is read too: the chain is checked from there.
+        // The event at `from` itself is read too, where there can be one: the chain is checked from there.
         Direction::Forward => {
             let mut statement = connection.prepare_cached(ALL_FORWARD)?;
-            let rows = statement.query((signed(from.0), count(limit.saturating_add(1))))?;
+            let rows = statement.query((signed(from.0), count(limit.saturating_add(usize::from(from.0 > 0)))))?;
             let mut events = linked(rows, direction)?;
             if events.first().is_some_and(|first| first.position <= from) {
                 events.remove(0);
@@ -211,7 +211,9 @@ pub(super) fn all(
             linked(rows, direction)
         }
     };
-    read().map_err(|error| row_failed(path, from, error))
+    // Backward from the end nobody has said a position: what SQLite cannot give then belongs to none.
+    let near = if from.0 == u64::MAX { Position::START } else { from };
+    read().map_err(|error| row_failed(path, near, error))
 }
 
 fn linked(mut rows: rusqlite::Rows<'_>, direction: Direction) -> Result<Vec<RecordedEvent>, RowError> {

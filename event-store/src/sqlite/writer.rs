@@ -14,13 +14,14 @@ use super::queue::{Group, Pending, State};
 use super::schema::{INSERT_EVENT, Place, insert_event, snapshot_checksum, unpack};
 use super::{Shared, open};
 use crate::envelope::Timestamp;
-use crate::{AppendError, Appended, Position, ReadError, RecordedEvent};
+use crate::port::StreamSnapshot;
+use crate::{AppendError, Appended, Position, ReadError, RecordedEvent, StreamName};
 
 /// How long the writer waits before it tries a log again that it could not open: an operator frees space in seconds.
 const RETRY_BROKEN: Duration = Duration::from_secs(1);
 
-const INSERT_STREAM: &str = "insert into streams (id, name) values (?1, ?2)";
-const COUNT_CATEGORY: &str = "insert into categories (name, events, streams) values (?1, ?2, ?3)
+pub(super) const INSERT_STREAM: &str = "insert into streams (id, name) values (?1, ?2)";
+pub(super) const COUNT_CATEGORY: &str = "insert into categories (name, events, streams) values (?1, ?2, ?3)
     on conflict (name) do update set events = events + excluded.events, streams = streams + excluded.streams";
 const SAVE_SNAPSHOT: &str = "insert or replace into snapshots (stream, version, format, state, checksum)
     values (?1, ?2, ?3, ?4, ?5)";
@@ -304,12 +305,20 @@ fn write_group(connection: &Connection, group: &Group, mut end: End, now: Timest
     for (category, (events, streams)) in counts {
         count_category.execute((category, events.cast_signed(), streams.cast_signed()))?;
     }
-    let mut save = connection.prepare_cached(SAVE_SNAPSHOT)?;
     for waiting in &group.snapshots {
-        let (stream, snapshot) = (waiting.stream.as_str(), &waiting.snapshot);
-        let (version, format) = (snapshot.version.cast_signed(), i64::from(snapshot.schema));
-        let checksum = snapshot_checksum(stream, version, format, &snapshot.state);
-        save.execute((stream, version, format, &snapshot.state, checksum))?;
+        save_snapshot(connection, &waiting.stream, &waiting.snapshot)?;
     }
     Ok(end)
+}
+
+/// Writes a snapshot in place of an older one.
+pub(super) fn save_snapshot(
+    connection: &Connection,
+    stream: &StreamName,
+    snapshot: &StreamSnapshot,
+) -> rusqlite::Result<()> {
+    let (version, format) = (snapshot.version.cast_signed(), i64::from(snapshot.schema));
+    let checksum = snapshot_checksum(stream.as_str(), version, format, &snapshot.state);
+    let mut save = connection.prepare_cached(SAVE_SNAPSHOT)?;
+    save.execute((stream.as_str(), version, format, &snapshot.state, checksum)).map(drop)
 }

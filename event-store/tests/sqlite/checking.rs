@@ -2,12 +2,12 @@
 
 use std::fs;
 
-use event_store::sqlite::{self, BackupError, BackupStep, check};
-use event_store::{Direction, EventStore, OpenError, Position};
+use event_store::sqlite::{self, check};
+use event_store::{Direction, EventStore, OpenError, Position, SqliteOptions, SqliteStore, StreamSnapshot};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::{fill, open, read_log, stream, texts_of, write};
+use crate::{fill, open, read_log, stream};
 
 #[tokio::test]
 async fn a_whole_log_is_found_whole_also_while_it_is_served() {
@@ -73,67 +73,72 @@ async fn a_reader_of_a_changed_event_gets_an_error_that_names_it() {
 }
 
 #[tokio::test]
-async fn a_backup_taken_while_the_log_is_written_is_whole_and_can_be_served() {
-    let (dir, safe) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+async fn what_has_seen_more_than_the_log_holds_is_told() {
+    let dir = TempDir::new().unwrap();
     let store = open(dir.path());
-    fill(&store, 300).await;
-    let writer = {
-        let store = store.clone();
-        tokio::task::spawn_blocking(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            runtime.block_on(async {
-                for version in 0..200 {
-                    write(&store, &stream("payment-1"), version, 500).await.unwrap();
-                }
-            });
-        })
-    };
-    let (from, to) = (dir.path().to_owned(), safe.path().join("monday.db"));
-    let its_to = to.clone();
-    let backup = move || {
-        let mut verified = 0;
-        let report = sqlite::backup(&from, &its_to, &mut |step, done, _| {
-            if step == BackupStep::Verifying {
-                verified = done;
-            }
-        });
-        (report, verified)
-    };
-    let (report, verified) = tokio::task::spawn_blocking(backup).await.unwrap();
-    let report = report.unwrap();
-    writer.await.unwrap();
-    assert!(report.is_whole() && report.events >= 300, "{report:?}");
-    assert_eq!(verified, report.events);
-    let log = texts_of(&read_log(&store).await.unwrap());
+    fill(&store, 6).await;
+    let snapshot = |version| StreamSnapshot { version, schema: 1, state: "{}".to_owned() };
+    store.save_snapshot(&stream("order-1"), snapshot(1)).await.unwrap();
+    store.save_snapshot(&stream("saga_checkpoint-0"), snapshot(6)).await.unwrap();
     store.close().await;
-    assert_eq!(fs::read_dir(safe.path()).unwrap().count(), 1, "nothing but the backup is left");
-    let restored = TempDir::new().unwrap();
-    fs::copy(&to, restored.path().join("events.db")).unwrap();
-    let store = open(restored.path());
-    let copy = texts_of(&read_log(&store).await.unwrap());
-    assert_eq!(copy.len() as u64, report.events);
-    assert_eq!(copy, log[..copy.len()]);
-    write(&store, &stream("order-7"), 0, 10).await.unwrap();
+    assert!(check(dir.path(), &mut |_, _| {}).unwrap().is_whole());
+    let store = open(dir.path());
+    store.save_snapshot(&stream("order-2"), snapshot(2)).await.unwrap();
     store.close().await;
+    fs::write(dir.path().join("events.mark"), "7\n").unwrap();
+    fs::write(dir.path().join("import.unfinished"), "").unwrap();
+    let told = check(dir.path(), &mut |_, _| {}).unwrap();
+    let told: Vec<&str> = told.problems.iter().map(|problem| &*problem.what).collect();
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(told[0].contains("has seen position 7") && told[1].contains("has not ended"), "{told:?}");
+    assert!(told[2].contains("`order-2` ends at version 1, but its snapshot has seen version 2"), "{told:?}");
 }
 
 #[tokio::test]
-async fn a_backup_replaces_nothing_and_copies_no_damage() {
+async fn an_index_that_does_not_fit_the_events_is_found_beside_a_server_too() {
     let dir = TempDir::new().unwrap();
     let store = open(dir.path());
-    fill(&store, 30).await;
+    fill(&store, 60).await;
+    let report = check(dir.path(), &mut |_, _| {}).unwrap();
+    assert!(report.is_whole() && !report.structure, "SQLite's own check would hold up the server: {report:?}");
     store.close().await;
-    let to = dir.path().join("copy.db");
-    fs::write(&to, "mine").unwrap();
-    assert!(matches!(sqlite::backup(dir.path(), &to, &mut |_, _, _| {}), Err(BackupError::Exists(path)) if path == to));
-    assert_eq!(fs::read_to_string(&to).unwrap(), "mine");
-    let file = Connection::open(dir.path().join("events.db")).unwrap();
-    file.execute_batch("update events set data = '{}' where position = 20").unwrap();
+    assert!(check(dir.path(), &mut |_, _| {}).unwrap().structure);
+    // An entry of the index is redirected to another event by swapping two bytes of its page.
+    let path = dir.path().join("events.db");
+    let file = Connection::open(&path).unwrap();
+    let sql = "select rootpage from sqlite_schema where name = 'sqlite_autoindex_events_1'";
+    let root = file.query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap() as usize;
     drop(file);
-    let to = dir.path().join("other.db");
-    let refused = sqlite::backup(dir.path(), &to, &mut |_, _, _| {});
-    assert!(matches!(refused, Err(BackupError::Damaged(report)) if report.problem_count == 1));
-    assert!(!to.exists());
+    let mut bytes = fs::read(&path).unwrap();
+    let cell = (root - 1) * 4_096
+        + usize::from(u16::from_be_bytes([bytes[(root - 1) * 4_096 + 8], bytes[(root - 1) * 4_096 + 9]]));
+    // Length, length of header, three types, then stream, version and position; the first is (1, 0, 1).
+    let last = cell + usize::from(bytes[cell]);
+    bytes[last] ^= 0x1f;
+    fs::write(&path, &bytes).unwrap();
+    let report = check(dir.path(), &mut |_, _| {}).unwrap();
+    assert!(report.problems.iter().any(|problem| problem.what.contains("index")), "{report:?}");
+}
+
+#[tokio::test]
+async fn a_damaged_end_is_told_without_a_position_that_nobody_said() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path());
+    fill(&store, 300).await;
+    store.close().await;
+    let path = dir.path().join("events.db");
+    let whole = fs::read(&path).unwrap();
+    let mut refused = 0;
+    for page in 1..whole.len() / 4_096 {
+        let mut bytes = whole.clone();
+        bytes[page * 4_096..page * 4_096 + 12].fill(0xff);
+        fs::write(&path, &bytes).unwrap();
+        if let Err(error) = SqliteStore::open(dir.path(), SqliteOptions::default()) {
+            refused += 1;
+            assert!(!error.to_string().contains("18446744073709551615"), "{error}");
+        }
+    }
+    assert!(refused > 3, "{refused}");
 }
 
 #[test]

@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a failed step is a failed test")]
 
+mod backing_up;
 mod checking;
 mod damage;
 mod exporting;
 mod failing;
+mod loading;
 mod opening;
 mod suite;
 
