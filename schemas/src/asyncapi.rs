@@ -32,7 +32,7 @@ pub fn document() -> Value {
         "info": info(),
         "defaultContentType": "application/json",
         "servers": { "local": {
-            "host": "127.0.0.1:8080", "protocol": "http", "description": "`backstitch serve` as it comes"
+            "host": "127.0.0.1:7400", "protocol": "http", "description": "`backstitch serve` as it comes"
         } },
         "channels": channels,
         "operations": operations,

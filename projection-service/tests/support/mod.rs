@@ -1,6 +1,9 @@
 //! A shop's log, with real Postgres and the read side on top; and stories to put into it.
 #![allow(dead_code, missing_docs, reason = "each test binary uses a part of it")]
 
+pub mod applying;
+pub mod books;
+pub mod lives;
 pub mod stories;
 
 use std::sync::Arc;
@@ -12,7 +15,7 @@ use axum::http::Request;
 use axum::response::Response;
 use domain::EncodedEvent;
 use event_store::sqlite::{SqliteOptions, SqliteStore};
-use event_store::{Append, EventStore, Expected, Metadata, NewEvent, Position, StreamName};
+use event_store::{Append, EventStore, Expected, Metadata, NewEvent, Position, StreamName, Ticket};
 use http_body_util::BodyExt as _;
 use projection_service::{Config, Handle, start};
 use service_kit::clock::Timestamp;
@@ -52,6 +55,21 @@ impl Log {
 
     /// Appends events whose partition key is not their stream's id, as those of payments and shipments.
     pub async fn append_for(&self, stream: &str, key: &str, events: Vec<EncodedEvent>, seconds: i64) -> Position {
+        let stream: StreamName = stream.parse().expect("a stream's name");
+        let head = self.store.read_stream(&stream, u64::MAX, event_store::Direction::Backward, 1).await;
+        let first = head.expect("readable").first().map_or(0, |event| event.version + 1);
+        self.queue(&stream, (key, "dev"), first, events, seconds).await.durable().await.expect("durable").position
+    }
+
+    /// Queues events from version `first` on, of this partition key and actor; they are not durable yet.
+    pub async fn queue(
+        &self,
+        stream: &StreamName,
+        (key, actor): (&str, &str),
+        first: u64,
+        events: Vec<EncodedEvent>,
+        seconds: i64,
+    ) -> Ticket {
         let metadata = Arc::new(Metadata {
             partition_key: key.to_owned(),
             correlation_id: Uuid::nil(),
@@ -59,23 +77,19 @@ impl Log {
             command_id: Uuid::nil(),
             command_hash: None,
             traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
-            actor: "dev".to_owned(),
+            actor: actor.to_owned(),
             occurred_at: at(seconds),
         });
-        let stream: StreamName = stream.parse().expect("a stream's name");
-        let head = self.store.read_stream(&stream, u64::MAX, event_store::Direction::Backward, 1).await;
-        let version = head.expect("readable").first().map(|event| event.version);
-        let first = version.map_or(0, |version| version + 1);
-        let event = |(index, event): (u64, EncodedEvent)| NewEvent {
-            id: domain::ids::derive(&["test", stream.as_str(), &(first + index).to_string()]),
+        let event = |(version, event): (u64, EncodedEvent)| NewEvent {
+            id: domain::ids::derive(&["test", stream.as_str(), &version.to_string()]),
             event_type: event.event_type.into(),
             schema_version: event.schema_version,
             data: event.data,
             metadata: Arc::clone(&metadata),
         };
-        let events = (0..).zip(events).map(event).collect();
-        let append = Append { stream: stream.clone(), expected: Expected::at(version), events };
-        self.store.append(append).await.expect("accepted").durable().await.expect("durable").position
+        let events = (first..).zip(events).map(event).collect();
+        let append = Append { stream: stream.clone(), expected: Expected::at(first.checked_sub(1)), events };
+        self.store.append(append).await.expect("accepted")
     }
 }
 

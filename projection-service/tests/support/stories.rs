@@ -90,7 +90,7 @@ pub struct Story {
     pub events: Vec<EncodedEvent>,
 }
 
-fn story(stream: String, key: impl ToString, events: Vec<EncodedEvent>) -> Story {
+pub fn story(stream: String, key: impl ToString, events: Vec<EncodedEvent>) -> Story {
     Story { stream, key: key.to_string(), events }
 }
 
@@ -109,7 +109,7 @@ pub fn shop(dice: &mut Dice, orders: u64) -> Vec<Story> {
     stories
 }
 
-fn product_story(dice: &mut Dice, sku: &Sku) -> Story {
+pub fn product_story(dice: &mut Dice, sku: &Sku) -> Story {
     let mut events = vec![
         product::Event::ProductCreated(product::ProductCreated {
             sku: sku.clone(),
