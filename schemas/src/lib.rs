@@ -4,6 +4,7 @@
 pub mod asyncapi;
 pub mod catalogue;
 pub mod compat;
+pub mod golden_log;
 pub mod openapi;
 pub mod released;
 

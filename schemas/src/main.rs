@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use schemas::golden_log;
+use service_kit::postgres::testing::fresh_database;
 
 const USAGE: &str = "\
 usage: schemas <verb> [--folder FOLDER]
@@ -11,6 +13,8 @@ usage: schemas <verb> [--folder FOLDER]
   write             brings schemas/ up to date; refuses what old events cannot follow
   check             says where schemas/ differs from the code, and what no release's data could follow
   freeze <version>  keeps the schemas as those of a release; refuses to overwrite
+  golden-log <version> --from EXPORT
+                    keeps an export as the log of a release, with what it folds to; refuses to overwrite
 
 --folder: another folder than the one that belongs to this program.
 Exit code 0: done. 1: the answer is no, or it could not be done. 2: not understood.";
@@ -28,6 +32,7 @@ fn main() -> ExitCode {
 
 fn run(words: &mut Vec<String>) -> Result<ExitCode> {
     let folder = option(words, "--folder").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).into(), PathBuf::from);
+    let from = option(words, "--from").map(PathBuf::from);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["write"] => schemas::write(&folder)?.iter().for_each(|path| println!("wrote schemas/{path}")),
@@ -39,6 +44,14 @@ fn run(words: &mut Vec<String>) -> Result<ExitCode> {
         ["freeze", version] => {
             let count = schemas::freeze(&folder, version)?;
             println!("froze {count} schemas in schemas/released/{version}");
+        }
+        ["golden-log", version] => {
+            let from = from.context("say which export: `--from EXPORT`, as `backstitch store export` writes it")?;
+            let kept = tokio::runtime::Runtime::new()?.block_on(async {
+                let database = fresh_database().await.context("no Postgres to fold it into")?;
+                golden_log::keep(&folder, version, &from, &database).await
+            })?;
+            kept.iter().for_each(|file| println!("wrote {}", file.display()));
         }
         _ => {
             eprintln!("{USAGE}");
