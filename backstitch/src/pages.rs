@@ -76,6 +76,7 @@ pages!(
     "restock-exceeds-shipped",
     "result-mismatch",
     "risk-already-assessed",
+    "saga-action-refused",
     "shipment-cancelled",
     "shipment-delivered",
     "shipment-dispatched",

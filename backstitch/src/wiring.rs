@@ -145,7 +145,7 @@ fn sagas(
     tasks: &Tasks,
 ) -> Result<saga_orchestrator::Handle, StartError> {
     if !config.run.sagas {
-        return Ok(saga_orchestrator::Handle::new(Arc::clone(log), clock.clone()));
+        return Ok(saga_orchestrator::Handle::new(Arc::clone(log), clock.clone(), config.saga.clone()));
     }
     let commands = Arc::new(InProcess::new(bus.clone()));
     saga_orchestrator::start(Arc::clone(log), commands, clock.clone(), tasks, config.saga.clone()).map_err(|error| {

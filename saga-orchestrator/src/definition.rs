@@ -8,7 +8,7 @@ use domain::Command;
 use domain::saga::{Failure, Kind, Note, Party, RefundFacts};
 
 use crate::config::{SagaConfig, Time};
-use crate::engine::{Outside, State};
+use crate::engine::{Leg, Outside, State};
 
 /// What the functions of a row may know. All of it follows from the saga's events and the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -145,6 +145,23 @@ pub struct Definition {
     pub stops: fn(&State) -> Option<&'static str>,
     /// To whom it hands over, and with what.
     pub hands_over: Option<HandsOver>,
+    /// What people may decide about it.
+    pub people: People,
+}
+
+/// What people may decide about a saga. It stands beside the table: the saga does nothing of it by itself.
+#[derive(Debug, Clone, Copy)]
+pub struct People {
+    /// Whether what needs a person may count as done because somebody did it outside: what that leaves, or why not.
+    pub skips: fn(&State, &Leg) -> Result<&'static str, &'static str>,
+    /// Why no other saga can take over any more, although the pivot is behind it.
+    pub keeps: fn(&State) -> Option<&'static str>,
+}
+
+impl People {
+    /// Nothing counts as done that the saga did not do.
+    pub const SKIP_NOTHING: Self =
+        Self { skips: |_, _| Err("what this saga does cannot be done outside"), keeps: |_| None };
 }
 
 /// From the state and the reason to the other saga's type and what it needs to know.

@@ -22,7 +22,7 @@ const PAGE: usize = 1_000;
 /// [`ReadError`]
 pub async fn load(store: &dyn EventStore, stream: &StreamName) -> Result<State, ReadError> {
     let mut state = State::new(stream.as_str());
-    read(store, stream, |recorded, event| fold(&mut state, recorded, event)).await?;
+    read(store, stream, |recorded, event| fold(&mut state, recorded, event.as_ref())).await?;
     Ok(state)
 }
 
@@ -48,9 +48,10 @@ pub async fn read(
     }
 }
 
-fn fold(state: &mut State, recorded: &RecordedEvent, event: Result<Event, DecodeError>) {
+/// Folds what was read into a saga's state.
+pub(crate) fn fold(state: &mut State, recorded: &RecordedEvent, event: Result<&Event, &DecodeError>) {
     match event {
-        Ok(event) => state.evolve(&event, &meta_of(recorded)),
+        Ok(event) => state.evolve(event, &meta_of(recorded)),
         Err(error) => {
             // Written by a newer program: this one must not go on with it.
             tracing::error!(stream = %recorded.stream, version = recorded.version, %error, "a saga's event cannot be read");
@@ -79,6 +80,17 @@ pub struct Cause {
     pub correlation_id: Uuid,
     /// W3C trace context.
     pub traceparent: Option<String>,
+    /// The person who did it; none: the saga itself.
+    pub person: Option<Person>,
+}
+
+/// A person who acts on a saga.
+#[derive(Debug, Clone)]
+pub struct Person {
+    /// Who.
+    pub name: String,
+    /// SHA-256 of what was asked: the same request with another body is told from a repeat.
+    pub asked: String,
 }
 
 /// Queues a saga's events behind `state`, which was folded in `epoch`, and folds them into it. When the ticket is durable, so are they.
@@ -101,9 +113,12 @@ pub async fn append(
         correlation_id: cause.correlation_id,
         causation_id: cause.id,
         command_id: cause.id,
-        command_hash: None,
+        command_hash: cause.person.as_ref().map(|person| person.asked.clone()),
         traceparent: cause.traceparent.clone(),
-        actor: format!("saga:{saga}"),
+        actor: cause
+            .person
+            .as_ref()
+            .map_or_else(|| format!("saga:{saga}"), |person| format!("operator:{}", person.name)),
         occurred_at: now,
     });
     let first = state.version.map_or(0, |version| version + 1);

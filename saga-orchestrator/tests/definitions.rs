@@ -4,7 +4,7 @@
 
 use domain::saga::Kind;
 use saga_orchestrator::config::Time;
-use saga_orchestrator::definition::{Definition, DefinitionError, Limit, Meaning, Step, Undo, sends_nothing};
+use saga_orchestrator::definition::{Definition, DefinitionError, Limit, Meaning, People, Step, Undo, sends_nothing};
 use saga_orchestrator::sagas;
 
 #[test]
@@ -52,6 +52,7 @@ const fn table(steps: &'static [Step]) -> Definition {
         hears: |_, _| Vec::new(),
         stops: |_| None,
         hands_over: None,
+        people: People::SKIP_NOTHING,
     }
 }
 

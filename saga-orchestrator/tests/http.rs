@@ -8,17 +8,15 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use http_body_util::BodyExt;
-use saga_orchestrator::Handle;
 use serde_json::Value;
-use service_kit::Clock;
 use tower::ServiceExt;
 use world::running::{Shop, order, start_of_time};
 
 struct Port(Router);
 
 impl Port {
-    fn of(shop: &Shop, clock: &Clock) -> Self {
-        Self(saga_orchestrator::router(Handle::new(shop.store.clone(), clock.clone())).split_for_parts().0)
+    fn of(shop: &Shop) -> Self {
+        Self(saga_orchestrator::router(shop.handle.clone()).split_for_parts().0)
     }
 
     async fn get(&self, path: &str) -> (StatusCode, String) {
@@ -53,7 +51,7 @@ async fn shop_with(token: &str) -> (tempfile::TempDir, Shop, Port) {
     shop.receive("a", 100).await;
     shop.receive("b", 100).await;
     shop.place(order(1), token).await;
-    let port = Port::of(&shop, &clock);
+    let port = Port::of(&shop);
     (dir, shop, port)
 }
 

@@ -92,6 +92,7 @@ pub fn events() -> Vec<Contract> {
         contract::<saga::SagaCompensated>("saga", "SagaCompensated", 1),
         contract::<saga::SagaHandedOver>("saga", "SagaHandedOver", 1),
         contract::<saga::SagaNeedsAttention>("saga", "SagaNeedsAttention", 1),
+        contract::<saga::OperatorActed>("saga", "OperatorActed", 1),
         contract::<intake::ProviderEventReceived>("provider_inbox", "ProviderEventReceived", 1),
     ]
 }

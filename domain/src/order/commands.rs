@@ -73,6 +73,8 @@ pub enum RejectReason {
     ReservationExpired,
     /// The risk check refused, or its hold was refused or lapsed.
     Fraud,
+    /// A person of the shop decided it.
+    Operator,
 }
 
 /// Why an order must not be dispatched. Source: Shopify's FulfillmentHoldReason.

@@ -3,9 +3,10 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::facts::{Facts, RefundFacts};
-use super::parts::{Answer, Awaits, Direction, Failure, IssuedCommand, Kind, Note, Source, StepRef};
+use super::parts::{Action, Answer, Awaits, Direction, Failure, IssuedCommand, Kind, Note, Source, StepRef};
 use crate::aggregate::{DecodeError, EncodedEvent, Timestamp, decoded, encoded};
 use crate::ids::OrderId;
 
@@ -81,6 +82,8 @@ saga_events!(
     SagaHandedOver,
     /// It cannot go on by itself, or takes too long: a person must look.
     SagaNeedsAttention,
+    /// A person did something about it; what follows from that stands behind it in the same append.
+    OperatorActed,
 );
 
 /// It began.
@@ -307,4 +310,29 @@ pub struct SagaNeedsAttention {
     /// The fact that caused it, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
+}
+
+/// A person did something about it; what follows from that stands behind it in the same append.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OperatorActed {
+    /// What.
+    pub action: Action,
+    /// Who.
+    pub actor: String,
+    /// Why, in that person's words.
+    pub reason: String,
+    /// The step that it is about; none: the saga as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// The attempt group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<u32>,
+    /// The way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub direction: Option<Direction>,
+    /// When a person is called again if nothing has moved by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Timestamp>,
+    /// The request; the same one again changes nothing.
+    pub request_id: Uuid,
 }

@@ -26,6 +26,14 @@ impl Facts {
             Self::Refund(facts) => facts.order_id,
         }
     }
+
+    /// The money that it is about.
+    pub fn amount(&self) -> Money {
+        match self {
+            Self::Order(facts) => facts.total,
+            Self::Refund(facts) => facts.amount,
+        }
+    }
 }
 
 /// Pieces of one item, the lines of one item summed.

@@ -1,8 +1,8 @@
 //! How events change the view of a saga.
 
-use super::events::{Event, SagaNeedsAttention, StepRetryScheduled, UndoStarted};
-use super::parts::{Answer, Direction, ErrorKind, Failure, IssuedCommand, Kind, Note, StepRef};
-use super::view::{LegStatus, LegView, SagaState, View};
+use super::events::{Event, OperatorActed, SagaNeedsAttention, StepRetryScheduled, UndoStarted};
+use super::parts::{Action, Answer, Direction, ErrorKind, Failure, IssuedCommand, Kind, Note, StepRef};
+use super::view::{ActionView, LegStatus, LegView, SagaState, View};
 use crate::aggregate::Timestamp;
 
 impl View {
@@ -58,6 +58,7 @@ impl View {
                 self.finish(SagaState::HandedOver, at);
             }
             Event::SagaNeedsAttention(e) => self.attention(e),
+            Event::OperatorActed(e) => self.acted(e, at),
         }
     }
 
@@ -85,6 +86,20 @@ impl View {
                 (leg.next_at, leg.check_at, leg.deadline) = (None, None, None);
             }
         });
+    }
+
+    /// What was done is remembered, and the call for a person is answered. What else follows has its own events.
+    fn acted(&mut self, e: &OperatorActed, at: Timestamp) {
+        let (action, actor, reason) = (e.action, e.actor.clone(), e.reason.clone());
+        let (step, direction) = (e.step.clone(), e.direction);
+        self.actions.push(ActionView { action, actor, reason, step, direction, at });
+        match (&e.step, e.direction) {
+            (Some(step), Some(direction)) => self.on_leg(step, e.group.unwrap_or(0), direction, |leg| {
+                (leg.attention, leg.deadline) = (false, e.deadline.or(leg.deadline));
+            }),
+            (Some(_) | None, _) if e.action == Action::Resume => self.unsupported = None,
+            (Some(_) | None, _) => {}
+        }
     }
 
     fn note(&mut self, note: Note, about: Option<StepRef>) {

@@ -14,4 +14,4 @@ pub mod view;
 pub use events::*;
 pub use facts::*;
 pub use parts::*;
-pub use view::{LegStatus, LegView, SagaState, View};
+pub use view::{ActionView, LegStatus, LegView, SagaState, View};

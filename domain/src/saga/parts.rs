@@ -222,6 +222,38 @@ pub enum Note {
     UndoFailed,
 }
 
+/// What a person does to one saga.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// The step that stands still, or waits, is sent again now.
+    Retry,
+    /// The step counts as done: somebody did it outside.
+    Skip,
+    /// The saga goes back.
+    Compensate,
+    /// The call for a person is taken away, and the saga goes on waiting.
+    Resume,
+    /// Another saga takes the order back.
+    HandOver,
+}
+
+impl Action {
+    /// All of them, what repairs first.
+    pub const ALL: [Self; 5] = [Self::Retry, Self::Resume, Self::Skip, Self::Compensate, Self::HandOver];
+
+    /// As it is written, and typed.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Skip => "skip",
+            Self::Compensate => "compensate",
+            Self::Resume => "resume",
+            Self::HandOver => "hand-over",
+        }
+    }
+}
+
 /// One attempt group of a step.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct StepRef {

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::events::Event;
-use super::parts::{Awaits, Direction, Failure, Kind, Note, Party, StepRef};
+use super::parts::{Action, Awaits, Direction, Failure, Kind, Note, Party, StepRef};
 use crate::aggregate::Timestamp;
 use crate::ids::OrderId;
 
@@ -116,6 +116,23 @@ impl LegView {
     }
 }
 
+/// Something that a person did about a saga.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ActionView {
+    /// What.
+    pub action: Action,
+    /// Who.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// The step that it was about; none: the saga as a whole.
+    pub step: Option<String>,
+    /// The way.
+    pub direction: Option<Direction>,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// How a saga stands. Fold its events, oldest first, with [`View::fold`].
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct View {
@@ -141,6 +158,8 @@ pub struct View {
     pub to_undo: Vec<StepRef>,
     /// Its steps, in the order they began; each attempt group and each way of its own.
     pub legs: Vec<LegView>,
+    /// What people did about it, oldest first.
+    pub actions: Vec<ActionView>,
     /// Why no program that has seen it can follow it.
     pub unsupported: Option<Failure>,
     pub(super) ended: Option<SagaState>,

@@ -204,6 +204,7 @@ fn reject_reason(reason: RejectReason) -> &'static str {
         RejectReason::PaymentTimeout => "payment_timeout",
         RejectReason::ReservationExpired => "reservation_expired",
         RejectReason::Fraud => "fraud",
+        RejectReason::Operator => "operator",
     }
 }
 

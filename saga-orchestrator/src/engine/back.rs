@@ -78,7 +78,8 @@ impl Draft<'_> {
         }
     }
 
-    fn begin_undo(
+    /// Sends one round of an undo.
+    pub fn begin_undo(
         &mut self,
         (step, group, round): (&'static Step, u32, u32),
         direction: &str,

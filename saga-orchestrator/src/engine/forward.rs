@@ -27,9 +27,7 @@ impl Draft<'_> {
                 self.start(step);
             }
         }
-        let undoing =
-            |leg: &Leg| leg.direction == Direction::Undo && matches!(leg.status, LegStatus::Open | LegStatus::Stuck);
-        if !self.state.legs.iter().any(undoing) && self.definition.steps.iter().all(|step| self.satisfied(step)) {
+        if self.undoing().is_none() && self.definition.steps.iter().all(|step| self.satisfied(step)) {
             self.emit(Event::SagaCompleted(SagaCompleted {}));
         }
     }
@@ -40,16 +38,16 @@ impl Draft<'_> {
         match pivot {
             Some(LegStatus::Open | LegStatus::Stuck) => {}
             // What is being undone on the side would be nobody's any more.
-            Some(LegStatus::Succeeded) if self.undoing() => {}
+            Some(LegStatus::Succeeded) if self.undoing().is_some() => {}
             Some(LegStatus::Succeeded) => self.hand_over(reason),
             Some(LegStatus::Failed) | None => self.compensate(reason),
         }
     }
 
-    /// Whether something is being undone, or cannot be.
-    fn undoing(&self) -> bool {
+    /// What is being undone, or cannot be.
+    pub fn undoing(&self) -> Option<&Leg> {
         let open = |leg: &Leg| matches!(leg.status, LegStatus::Open | LegStatus::Stuck);
-        self.state.legs.iter().any(|leg| leg.direction == Direction::Undo && open(leg))
+        self.state.legs.iter().find(|leg| leg.direction == Direction::Undo && open(leg))
     }
 
     /// Whether a step has failed in a way that another saga must take up.
@@ -61,7 +59,8 @@ impl Draft<'_> {
         })
     }
 
-    fn hand_over(&mut self, reason: &'static str) {
+    /// Another saga drives the order from here on.
+    pub fn hand_over(&mut self, reason: &'static str) {
         if let Some(hands_over) = self.definition.hands_over {
             let (to, facts) = hands_over(&self.state, reason);
             let (to, reason) = (to.to_owned(), reason.to_owned());
@@ -103,7 +102,7 @@ impl Draft<'_> {
     }
 
     /// What is done again is awaited in any case: that it came to nothing was why.
-    fn begin_step(&mut self, step: &'static Step, group: u32, again: bool) {
+    pub fn begin_step(&mut self, step: &'static Step, group: u32, again: bool) {
         let ctx = self.ctx(step, group, Direction::Do.as_str(), None);
         let commands = (step.sends)(&ctx);
         let came = self.state.noted_of(Note::CameEarly, step.name, group);
@@ -118,7 +117,14 @@ impl Draft<'_> {
             (false, true) => Some(self.now + self.config.duration(Time::Command)),
             (false, false) => None,
         };
-        let deadline = match step.limit {
+        let deadline = self.deadline_of(step);
+        let (step, kind) = (step.name.to_owned(), step.kind);
+        self.emit(Event::StepStarted(StepStarted { step, kind, group, commands, awaits, check_at, deadline }));
+    }
+
+    /// When a step that begins now, or is waited for anew, has taken too long.
+    pub fn deadline_of(&self, step: &Step) -> Option<domain::Timestamp> {
+        match step.limit {
             Limit::Never => None,
             Limit::Fail(time, _) | Limit::Alert(time) => Some(self.now + self.config.duration(time)),
             Limit::AlertBeforeLapse(margin) => {
@@ -127,9 +133,7 @@ impl Draft<'_> {
                 let half = |lapses: domain::Timestamp| self.now + (lapses - self.now) / 2;
                 lapses.map(|lapses| (lapses - self.config.duration(margin)).max(half(lapses)).max(self.now))
             }
-        };
-        let (step, kind) = (step.name.to_owned(), step.kind);
-        self.emit(Event::StepStarted(StepStarted { step, kind, group, commands, awaits, check_at, deadline }));
+        }
     }
 
     /// A step has failed: by an answer, by a fact, or by time. A fact leaves nothing to undo.
@@ -145,6 +149,7 @@ impl Draft<'_> {
             leaves_nothing: source.is_some(),
         });
         let redo = leg.step.redo.filter(|(target, max)| self.state.group_of(target) < *max && stopped.is_none());
+        let redo = redo.filter(|_| !self.for_good);
         match (meaning, redo) {
             (Meaning::HandOver(_), _) => self.emit(failed), // `advance` hands over, once nothing is being undone.
             (Meaning::Redo(_), Some((target, _))) => {

@@ -4,12 +4,21 @@
 //! must be on their way. A process that dies between two appends loses nothing: the same events, the same pending.
 
 mod back;
+mod effect;
 mod forward;
+mod leg;
+pub mod operator;
 mod pending;
+mod plan;
 mod react;
 mod retry;
+mod sent;
 pub mod state;
 
+pub use effect::{Effect, effect};
+pub use operator::{Act, Refusal, act, fits};
 pub use pending::{Pending, next_timer, pending};
+pub use plan::{Fails, Plan, Undone, Way, plan};
 pub use react::{Answered, Begin, Input, Outside, begin, react};
+pub use sent::Sent;
 pub use state::{Leg, Meta, State};

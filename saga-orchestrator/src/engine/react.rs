@@ -62,6 +62,16 @@ pub fn begin(
     now: Timestamp,
     config: &SagaConfig,
 ) -> Vec<Event> {
+    begun(definition, stream, start, now, config).events
+}
+
+pub(super) fn begun<'a>(
+    definition: &'static Definition,
+    stream: &str,
+    start: &Begin,
+    now: Timestamp,
+    config: &'a SagaConfig,
+) -> Draft<'a> {
     let mut draft = Draft::new(State::new(stream), definition, now, config);
     draft.emit(Event::SagaStarted(SagaStarted {
         saga: definition.name.to_owned(),
@@ -71,7 +81,7 @@ pub fn begin(
         facts: start.facts.clone(),
     }));
     draft.advance();
-    draft.events
+    draft
 }
 
 /// What follows from an input; nothing, if it is a duplicate or means nothing to the saga.
@@ -116,11 +126,13 @@ pub(super) struct Draft<'a> {
     pub now: Timestamp,
     pub config: &'a SagaConfig,
     pub definition: &'static Definition,
+    /// Whether what fails is not tried once more: for those who ask what a failure for good would mean.
+    pub for_good: bool,
 }
 
 impl<'a> Draft<'a> {
-    fn new(state: State, definition: &'static Definition, now: Timestamp, config: &'a SagaConfig) -> Self {
-        Self { state, events: Vec::new(), now, config, definition }
+    pub fn new(state: State, definition: &'static Definition, now: Timestamp, config: &'a SagaConfig) -> Self {
+        Self { state, events: Vec::new(), now, config, definition, for_good: false }
     }
 
     pub fn emit(&mut self, event: Event) {

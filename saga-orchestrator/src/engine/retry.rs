@@ -176,6 +176,14 @@ impl Draft<'_> {
 
     /// Nothing was heard: the same commands once more, which makes their owner ask the provider.
     fn ask_again(&mut self, leg: &Leg) {
+        let failure = self.send_again(leg);
+        if leg.direction == Direction::Undo && leg.attempt >= leg.acted_at + UNDO_CHECKS && !leg.alerted {
+            self.attention(leg, failure, false, None);
+        }
+    }
+
+    /// The commands without a final answer once more, at once. Why: nothing was heard.
+    pub fn send_again(&mut self, leg: &Leg) -> Failure {
         let within = if leg.direction == Direction::Undo { Time::ProviderCheck } else { leg.step.within };
         let longest = self.config.duration(within) * 10;
         let wait = self.config.duration(within).saturating_mul(2u32.saturating_pow(leg.attempt)).min(longest);
@@ -188,13 +196,11 @@ impl Draft<'_> {
             direction: leg.direction,
             attempt: leg.attempt,
             next_at: self.now,
-            check_at: Some(self.now + wait),
+            check_at: leg.awaits_provider().then(|| self.now + wait),
             answers: Vec::new(),
             failure: failure.clone(),
         }));
-        if leg.direction == Direction::Undo && leg.attempt >= UNDO_CHECKS && !leg.alerted {
-            self.attention(leg, failure, false, None);
-        }
+        failure
     }
 
     fn renew(&mut self, leg: &Leg) {

@@ -1,15 +1,15 @@
 //! A saga's state, and how its events change it. What is in the log is true: folding judges nothing.
 
-use std::sync::Arc;
-
 use domain::Timestamp;
 use domain::ids::OrderId;
 use domain::saga::{
-    Awaits, CompensationStarted, Direction, ErrorKind, Event, Facts, Failure, IssuedCommand, Kind, LegStatus, Note,
-    Party, SagaNeedsAttention, SagaStarted, Source, StepRef, StepStarted,
+    Action, CompensationStarted, Direction, ErrorKind, Event, Facts, Kind, LegStatus, Note, OperatorActed,
+    SagaNeedsAttention, SagaStarted, Source, StepRef, StepStarted,
 };
 use uuid::Uuid;
 
+pub use super::leg::{Final, Leg};
+use super::leg::{answer, close, new_leg};
 use crate::definition::{Definition, Step};
 use crate::sagas;
 
@@ -24,69 +24,6 @@ pub struct Meta {
     pub correlation_id: Uuid,
     /// W3C trace context.
     pub traceparent: Option<String>,
-}
-
-/// The answer to a command that will not change: done, or refused.
-pub type Final = Result<(), Failure>;
-
-/// One attempt group of a step, one way.
-#[derive(Debug, Clone)]
-pub struct Leg {
-    /// The row.
-    pub step: &'static Step,
-    /// The attempt group.
-    pub group: u32,
-    /// The way.
-    pub direction: Direction,
-    /// The how-manieth way back, or renewal.
-    pub round: u32,
-    /// How it stands.
-    pub status: LegStatus,
-    /// What was issued, with the answer where there is one: done, or refused.
-    pub commands: Vec<(Arc<IssuedCommand>, Option<Final>)>,
-    /// How often the commands have been sent, from 1.
-    pub attempt: u32,
-    /// How often there was no answer.
-    pub unanswered: u32,
-    /// Not to be sent before.
-    pub next_at: Option<Timestamp>,
-    /// To be sent again then.
-    pub check_at: Option<Timestamp>,
-    /// Too long then.
-    pub deadline: Option<Timestamp>,
-    /// What must follow.
-    pub awaits: Option<Awaits>,
-    /// What was gained lapses then.
-    pub lapses_at: Option<Timestamp>,
-    /// To be renewed then.
-    pub renew_at: Option<Timestamp>,
-    /// Why it failed.
-    pub failure: Option<Failure>,
-    /// Failed, and left nothing to undo.
-    pub left_nothing: bool,
-    /// Failed, and another attempt of what it stands on has begun: it will be tried again.
-    pub superseded: bool,
-    /// A person has been called.
-    pub alerted: bool,
-    /// The event that issued its commands.
-    pub issued_by: Uuid,
-}
-
-impl Leg {
-    /// Whether all commands are done.
-    pub fn all_done(&self) -> bool {
-        self.commands.iter().all(|(_, answer)| matches!(answer, Some(Ok(()))))
-    }
-
-    /// Whether it waits for the provider.
-    pub fn awaits_provider(&self) -> bool {
-        self.awaits.as_ref().is_some_and(|awaits| awaits.from == Party::Provider)
-    }
-
-    /// Whether it is this attempt group of this step, this way.
-    pub fn is(&self, step: &str, group: u32, direction: Direction) -> bool {
-        self.step.name == step && self.group == group && self.direction == direction
-    }
 }
 
 /// A saga's state.
@@ -120,6 +57,8 @@ pub struct State {
     pub ended: bool,
     /// Why it cannot be followed, where a person has been told.
     pub unsupported: Option<String>,
+    /// The requests with which people acted on it: none of them does anything twice.
+    pub requests: Vec<Uuid>,
 }
 
 impl State {
@@ -140,6 +79,7 @@ impl State {
             to_undo: Vec::new(),
             ended: false,
             unsupported: None,
+            requests: Vec::new(),
         }
     }
 
@@ -239,6 +179,7 @@ impl State {
             }
             Event::SagaCompleted(_) | Event::SagaCompensated(_) | Event::SagaHandedOver(_) => self.ended = true,
             Event::SagaNeedsAttention(e) => self.attention(e),
+            Event::OperatorActed(e) => self.acted(e),
         }
     }
 
@@ -263,7 +204,7 @@ impl State {
             if other.step.keep.is_some_and(|keep| keep.until == step.name) {
                 other.renew_at = None;
             }
-            let again = other.step.redo.is_some_and(|(redo, _)| redo == step.name);
+            let again = other.step.name == step.name || other.step.redo.is_some_and(|(redo, _)| redo == step.name);
             other.superseded |= again && other.status == LegStatus::Failed;
         }
         self.legs.push(leg);
@@ -289,6 +230,19 @@ impl State {
                 close(leg, LegStatus::Stuck);
             }
         });
+    }
+
+    /// The call for a person is answered: there is another one only when it does not go on from here.
+    fn acted(&mut self, e: &OperatorActed) {
+        self.requests.push(e.request_id);
+        if let (Some(step), Some(group), Some(direction)) = (&e.step, e.group, e.direction) {
+            self.with_leg(step, group, direction, |leg| {
+                (leg.alerted, leg.unanswered, leg.acted_at) = (false, 0, leg.attempt);
+                leg.deadline = e.deadline.or(leg.deadline);
+            });
+        } else if e.action == Action::Resume {
+            self.unsupported = None;
+        }
     }
 
     fn row(&self, step: &str) -> Option<&'static Step> {
@@ -339,48 +293,7 @@ pub fn source_of(event: &Event) -> Option<&Source> {
         | Event::CompensationStarted(_)
         | Event::UndoStarted(_)
         | Event::SagaCompleted(_)
-        | Event::SagaCompensated(_) => None,
+        | Event::SagaCompensated(_)
+        | Event::OperatorActed(_) => None,
     }
-}
-
-fn new_leg(
-    step: &'static Step,
-    (group, direction, round): (u32, Direction, u32),
-    commands: &[IssuedCommand],
-    meta: &Meta,
-) -> Leg {
-    Leg {
-        step,
-        group,
-        direction,
-        round,
-        status: LegStatus::Open,
-        commands: commands.iter().map(|command| (Arc::new(command.clone()), None)).collect(),
-        attempt: 1,
-        unanswered: 0,
-        next_at: None,
-        check_at: None,
-        deadline: None,
-        awaits: None,
-        lapses_at: None,
-        renew_at: None,
-        failure: None,
-        left_nothing: false,
-        superseded: false,
-        alerted: false,
-        issued_by: meta.id,
-    }
-}
-
-fn answer(leg: &mut Leg, answers: &[domain::saga::Answer]) {
-    for given in answers {
-        for (_, slot) in leg.commands.iter_mut().filter(|(command, _)| command.id == given.command_id) {
-            *slot = Some(given.rejected.clone().map_or(Ok(()), Err));
-        }
-    }
-}
-
-fn close(leg: &mut Leg, status: LegStatus) {
-    leg.status = status;
-    (leg.next_at, leg.check_at, leg.deadline) = (None, None, None);
 }

@@ -1,6 +1,8 @@
 //! What operators and programs see of sagas, read from the log: it works without Postgres, and is never behind.
 
 mod graph;
+mod operate;
+mod plan;
 mod show;
 mod timeline;
 mod why;
@@ -12,7 +14,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::IntoResponse;
 use domain::saga::{Event, View};
-use event_store::{EventStore, RecordedEvent, StreamName};
+use event_store::{EventStore, Position, RecordedEvent, StreamName};
 use serde::Deserialize;
 use service_kit::{Clock, Problem};
 use utoipa::openapi::OpenApi;
@@ -20,19 +22,30 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::stream::{name_of, read};
+use crate::config::SagaConfig;
+use crate::engine::State as SagaState;
+use crate::runner::operator::Ways;
+use crate::stream::{fold, name_of, read};
 
 /// The way to the sagas, for whoever shows them. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
     store: Arc<dyn EventStore>,
     clock: Clock,
+    config: SagaConfig,
+    /// The way to those who run the sagas; none where they run elsewhere, or not at all.
+    ways: Option<Ways>,
 }
 
 impl Handle {
     /// Shows the sagas of a store, also one whose sagas run elsewhere.
-    pub fn new(store: Arc<dyn EventStore>, clock: Clock) -> Self {
-        Self { store, clock }
+    pub fn new(store: Arc<dyn EventStore>, clock: Clock, config: SagaConfig) -> Self {
+        Self { store, clock, config, ways: None }
+    }
+
+    /// Lets people act on the sagas, too.
+    pub(crate) fn acting(self, ways: Ways) -> Self {
+        Self { ways: Some(ways), ..self }
     }
 }
 
@@ -51,7 +64,9 @@ fn routes() -> OpenApiRouter<Handle> {
         .routes(routes!(show))
         .routes(routes!(timeline))
         .routes(routes!(why))
+        .routes(routes!(plan::plan))
         .routes(routes!(graph))
+        .routes(routes!(operate::act))
         .routes(routes!(type_graph))
 }
 
@@ -119,7 +134,7 @@ async fn why(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<impl IntoResponse, Problem> {
     let saga = Loaded::of(&handle, id).await?;
-    Ok(axum::Json(why::why(&saga, handle.clock.now())))
+    Ok(axum::Json(why::why(&saga, &handle)))
 }
 
 /// A saga's steps as a graph, each marked with how it stands.
@@ -177,6 +192,7 @@ struct Loaded {
     id: String,
     events: Vec<(RecordedEvent, Option<Event>)>,
     view: View,
+    state: SagaState,
 }
 
 impl Loaded {
@@ -187,18 +203,28 @@ impl Loaded {
         let stream = stream.filter(|stream| name_of(stream).is_some());
         let stream =
             stream.ok_or_else(|| bad(format!("`{id}` is no saga's id, such as order_fulfilment-<order id>")))?;
-        let (mut events, mut view) = (Vec::new(), View::default());
+        let (mut events, mut view, mut state) = (Vec::new(), View::default(), SagaState::new(stream.as_str()));
         let each = |recorded: &RecordedEvent, event: Result<Event, _>| {
-            let event = event.ok(); // What a newer program wrote is shown by its name.
-            if let Some(event) = &event {
+            if let Ok(event) = &event {
                 view.fold(event, recorded.metadata.occurred_at);
             }
-            events.push((recorded.clone(), event));
+            fold(&mut state, recorded, event.as_ref());
+            events.push((recorded.clone(), event.ok())); // What a newer program wrote is shown by its name.
         };
         read(&*handle.store, &stream, each).await.map_err(|error| Problem::unavailable(error, 1))?;
         if events.is_empty() {
             return Err(Problem::not_found(format!("there is no saga `{id}`")));
         }
-        Ok(Self { id, events, view })
+        Ok(Self { id, events, view, state })
+    }
+
+    /// The version of its last event.
+    fn version(&self) -> u64 {
+        self.events.last().map_or(0, |(recorded, _)| recorded.version)
+    }
+
+    /// The position of its last event.
+    fn position(&self) -> Position {
+        self.events.last().map_or(Position::START, |(recorded, _)| recorded.position)
     }
 }

@@ -75,7 +75,8 @@ pub(super) fn timeline(loaded: &Loaded) -> Timeline {
                 | Event::SagaCompleted(_)
                 | Event::SagaCompensated(_)
                 | Event::SagaHandedOver(_)
-                | Event::SagaNeedsAttention(_) => {}
+                | Event::SagaNeedsAttention(_)
+                | Event::OperatorActed(_) => {}
             }
         }
         back |= matches!(event, Some(Event::CompensationStarted(_)));
@@ -111,6 +112,7 @@ fn about(event: &Event) -> Option<(String, u32, Direction)> {
         Event::UndoStarted(e) => Some((e.step.clone(), e.group, Direction::Undo)),
         Event::UndoSucceeded(e) => Some((e.step.clone(), e.group, Direction::Undo)),
         Event::SagaNeedsAttention(e) => Some((e.step.clone(), e.group, e.direction)),
+        Event::OperatorActed(e) => Some((e.step.clone()?, e.group.unwrap_or(0), e.direction.unwrap_or(Direction::Do))),
         Event::SagaInputRecorded(e) => e.about.as_ref().map(|about| (about.step.clone(), about.group, Direction::Do)),
         Event::SagaStarted(_)
         | Event::CompensationStarted(_)
@@ -184,5 +186,6 @@ fn summary(event: &Event) -> String {
         Event::SagaHandedOver(e) => format!("to {}: {}", e.to, e.reason),
         Event::SagaNeedsAttention(e) if e.stuck => format!("stands still: {}", why(&e.failure)),
         Event::SagaNeedsAttention(e) => format!("goes on meanwhile: {}", why(&e.failure)),
+        Event::OperatorActed(e) => format!("{} by {}: {}", e.action.as_str(), e.actor, e.reason),
     }
 }

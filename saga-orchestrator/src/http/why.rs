@@ -1,12 +1,14 @@
 //! Why a saga is where it is: what it waits for, since when, and what a person can do about it.
 
 use chrono::{DateTime, Utc};
-use domain::saga::{Direction, LegStatus, LegView, Party, SagaState, View};
+use domain::saga::{Action, Direction, LegStatus, LegView, Party, SagaState, View};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
-use super::Loaded;
 use super::show::{Trouble, next_saga, trouble};
+use super::{Handle, Loaded};
+use crate::engine::{Act, act, effect};
 
 /// Why a saga is where it is.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -54,7 +56,8 @@ pub struct Wait {
     pub stuck: bool,
 }
 
-pub(super) fn why(loaded: &Loaded, now: DateTime<Utc>) -> Why {
+pub(super) fn why(loaded: &Loaded, handle: &Handle) -> Why {
+    let now = handle.clock.now();
     let view = &loaded.view;
     let waits: Vec<Wait> = view.open_legs().map(|leg| wait(leg, now)).collect();
     Why {
@@ -64,7 +67,7 @@ pub(super) fn why(loaded: &Loaded, now: DateTime<Utc>) -> Why {
         summary: summary(view, &waits),
         reason: view.reason.clone(),
         waits,
-        can_do: can_do(view),
+        can_do: can_do(view).into_iter().chain(verbs(loaded, handle)).collect(),
     }
 }
 
@@ -134,6 +137,20 @@ fn can_do(view: &View) -> Vec<String> {
         ways.push(failure.detail.clone());
     }
     ways
+}
+
+/// What a person can do about the saga itself: what would not be refused, with what it would do.
+fn verbs(loaded: &Loaded, handle: &Handle) -> Vec<String> {
+    let (now, config) = (handle.clock.now(), &handle.config);
+    let verb = |action: Action| {
+        let (actor, reason) = (String::new(), String::new());
+        let asked = Act { action, actor, reason, step: None, request_id: Uuid::nil() };
+        let events = act(&loaded.state, &asked, now, config).ok()?;
+        let effect = effect(&loaded.state, &events, now, config)?;
+        let (what, verb) = (effect.summary, action.as_str());
+        Some(format!("{verb}, which {what}: backstitch saga {verb} {} --reason …", loaded.id))
+    };
+    Action::ALL.into_iter().filter_map(verb).collect()
 }
 
 fn ways_on(leg: &LegView, order: &str, shipment: &str) -> Vec<String> {

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::checkpoint::{self, Active, Checkpoint};
+use super::operator::Request;
 use super::{Failed, Shared};
 use crate::stream::{Feed, heard};
 
@@ -26,6 +27,8 @@ pub(super) enum Told {
     Feed(Vec<(Arc<RecordedEvent>, Feed)>),
     /// All that was told before has been taken in: say which sagas are active.
     Active(oneshot::Sender<Vec<Active>>),
+    /// A person acts on a saga.
+    Act(Box<Request>),
 }
 
 /// The way to a worker.

@@ -6,6 +6,7 @@
 
 mod checkpoint;
 mod feed;
+pub(crate) mod operator;
 mod send;
 mod timers;
 mod worker;
@@ -24,6 +25,8 @@ use crate::ports::CommandPort;
 use crate::sagas;
 
 pub use checkpoint::CHECKPOINT_STREAM;
+pub(crate) use checkpoint::Key;
+use operator::Ways;
 
 /// How long to wait before a generation is begun anew after the store failed it: long enough not to spin, short enough
 /// not to be noticed.
@@ -35,6 +38,7 @@ pub(crate) struct Shared {
     pub commands: Arc<dyn CommandPort>,
     pub clock: Clock,
     pub config: SagaConfig,
+    pub ways: Ways,
 }
 
 /// Why a generation ended before its time.
@@ -66,8 +70,9 @@ pub fn start(
     config: SagaConfig,
 ) -> Result<Handle, DefinitionError> {
     sagas::validate()?;
-    let handle = Handle::new(store.clone(), clock.clone());
-    let shared = Arc::new(Shared { store, commands, clock, config });
+    let ways = Ways::default();
+    let handle = Handle::new(store.clone(), clock.clone(), config.clone()).acting(ways.clone());
+    let shared = Arc::new(Shared { store, commands, clock, config, ways });
     let stopping = tasks.stopping();
     let inner = tasks.clone();
     tasks.spawn("sagas", async move {
@@ -104,11 +109,13 @@ async fn generation(shared: &Arc<Shared>, tasks: &Tasks, stopping: &Cancellation
         links.push(link);
         joins.push(join);
     }
+    shared.ways.open(&links);
     let result = tokio::select! {
         result = feed::run(shared, &links, saved.position, stopping) => result,
         _ = epoch.wait_for(|now| *now != began) => Err(Failed::Epoch),
         () = failed.cancelled() => Err(Failed::Worker),
     };
+    shared.ways.close();
     ended.cancel();
     for join in joins {
         // Each ends at its next step; what it was about to send is sent by the next generation.

@@ -14,13 +14,14 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use lru::LruCache;
 use service_kit::Tasks;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::checkpoint::{Active, Key};
 use super::feed::{Link, Told, WAITING, order_of};
+use super::operator::Answer;
 use super::send::send;
 use super::timers::Timers;
 use super::{Failed, Shared};
@@ -29,14 +30,15 @@ use crate::stream::{Cause, Feed, append, load};
 
 /// How often an input is judged anew because somebody else wrote the saga meanwhile. Only another orchestrator does,
 /// at a take-over; five times in a row it is no take-over.
-const CONFLICTS: u32 = 5;
+pub(super) const CONFLICTS: u32 = 5;
 /// How often an append is tried while the store has too much to write, 5 ms apart: one second.
 const OVERLOADS: u32 = 200;
 /// Timers handled before other inputs have their turn.
 const TIMERS_AT_ONCE: usize = 64;
+
 /// A saga in memory.
-struct Saga {
-    state: State,
+pub(super) struct Saga {
+    pub state: State,
     /// Appends that are not durable yet. While there are any, nothing is sent.
     doubt: u32,
     /// Steps whose commands are on their way.
@@ -52,8 +54,8 @@ enum Done {
 
 type Flight = Pin<Box<dyn Future<Output = Done> + Send>>;
 
-struct Worker {
-    shared: Arc<Shared>,
+pub(super) struct Worker {
+    pub shared: Arc<Shared>,
     epoch: Epoch,
     sagas: LruCache<Key, Saga>,
     cached: usize,
@@ -132,6 +134,7 @@ impl Worker {
                             self.feed(&event, feed).await?;
                         }
                     }
+                    Some(Told::Act(request)) => self.act(*request).await?,
                     Some(Told::Active(reply)) => {
                         let _ = reply.send(self.timers.all().collect()); // Nobody waits any more: nothing to tell.
                     }
@@ -151,6 +154,7 @@ impl Worker {
             id: event.id,
             correlation_id: event.metadata.correlation_id,
             traceparent: event.metadata.traceparent.clone(),
+            person: None,
         };
         match feed {
             Feed::Begin(saga, start) => {
@@ -182,7 +186,7 @@ impl Worker {
         let now = self.shared.clock.now();
         let events = begin(definition, &stream, start, now, &self.shared.config);
         let mut saga = Saga { state: State::new(stream), doubt: 0, flying: 0, sent: Vec::new() };
-        if self.append(key, &mut saga, &events, cause).await? {
+        if self.append(key, &mut saga, &events, cause, &mut None).await? {
             metrics::counter!("sagas_started_total", "saga" => definition.name).increment(1);
             self.keep(key, saga);
             self.touched(key);
@@ -193,24 +197,22 @@ impl Worker {
     }
 
     /// Takes an input in: judge, append, fold. Judged anew where somebody else wrote meanwhile.
-    async fn input(&mut self, key: &Key, input: &Input, cause: Option<&Cause>) -> Result<(), Failed> {
+    pub async fn input(&mut self, key: &Key, input: &Input, cause: Option<&Cause>) -> Result<(), Failed> {
         for _ in 0..CONFLICTS {
-            let mut saga = match self.sagas.pop(key) {
-                Some(saga) => saga,
-                None => self.read(key).await?,
-            };
+            let mut saga = self.taken(key).await?;
             let events = react(&saga.state, input, self.shared.clock.now(), &self.shared.config);
             let itself = || Cause {
                 id: saga.state.correlation_id,
                 correlation_id: saga.state.correlation_id,
                 traceparent: saga.state.traceparent.clone(),
+                person: None,
             };
             let cause = match cause {
                 // The story is the saga's, also where a provider's webhook began one of its own.
                 Some(cause) => Cause { id: cause.id, ..itself() },
                 None => itself(),
             };
-            if events.is_empty() || self.append(key, &mut saga, &events, &cause).await? {
+            if events.is_empty() || self.append(key, &mut saga, &events, &cause, &mut None).await? {
                 self.keep(key, saga);
                 self.touched(key);
                 return Ok(());
@@ -219,19 +221,24 @@ impl Worker {
         Err(Failed::Contended(key.stream()))
     }
 
-    async fn read(&mut self, key: &Key) -> Result<Saga, Failed> {
+    /// A saga out of memory, else out of the log.
+    pub async fn taken(&mut self, key: &Key) -> Result<Saga, Failed> {
+        if let Some(saga) = self.sagas.pop(key) {
+            return Ok(saga);
+        }
         let stream: StreamName = key.stream().parse().map_err(|_| Failed::Name(key.stream()))?;
         let state = load(&*self.shared.store, &stream).await?;
         Ok(Saga { state, doubt: 0, flying: 0, sent: Vec::new() })
     }
 
-    /// Queues events; `false` if somebody else wrote first.
-    async fn append(
+    /// Queues events, and says so to `waiting` once they are durable; `false` if somebody else wrote first.
+    pub async fn append(
         &mut self,
         key: &Key,
         saga: &mut Saga,
         events: &[domain::saga::Event],
         cause: &Cause,
+        waiting: &mut Option<oneshot::Sender<Answer>>,
     ) -> Result<bool, Failed> {
         let mut overloads = 0;
         loop {
@@ -242,8 +249,15 @@ impl Worker {
                         metrics::counter!("saga_events_total", "type" => event.name()).increment(1);
                     }
                     saga.doubt += 1;
-                    let key = key.clone();
-                    self.flights.push(Box::pin(async move { Done::Durable(key, ticket.durable().await) }));
+                    let (key, waiting) = (key.clone(), waiting.take());
+                    self.flights.push(Box::pin(async move {
+                        let result = ticket.durable().await;
+                        // Durable from here. Dropped before, who waits hears that there is no answer.
+                        if let (Ok(_), Some(waiting)) = (&result, waiting) {
+                            let _ = waiting.send(Answer::Done);
+                        }
+                        Done::Durable(key, result)
+                    }));
                     return Ok(true);
                 }
                 Err(AppendError::Conflict { .. }) => return Ok(false),
@@ -258,7 +272,7 @@ impl Worker {
 
     /// Keeps a saga in memory. One with something on its way is never dropped; there are no more of those than the
     /// window and the appends in flight.
-    fn keep(&mut self, key: &Key, saga: Saga) {
+    pub fn keep(&mut self, key: &Key, saga: Saga) {
         self.sagas.push(key.clone(), saga);
         let mut looked_at = 0;
         while self.sagas.len() > self.cached && looked_at < 8 {
@@ -274,7 +288,7 @@ impl Worker {
     }
 
     /// A saga may have changed: set its timer, send what is to be sent.
-    fn touched(&mut self, key: &Key) {
+    pub fn touched(&mut self, key: &Key) {
         if self.retimed(key) && self.sagas.peek(key).is_some_and(|saga| saga.doubt == 0) {
             self.enqueue(key.clone());
         }
@@ -304,10 +318,7 @@ impl Worker {
         while self.steps < self.window {
             let Some(key) = self.ready.pop_front() else { return Ok(()) };
             self.queued.remove(&key);
-            let mut saga = match self.sagas.pop(&key) {
-                Some(saga) => saga,
-                None => self.read(&key).await?,
-            };
+            let mut saga = self.taken(&key).await?;
             if saga.doubt == 0 {
                 let now = self.shared.clock.now();
                 for step in pending(&saga.state, now) {
@@ -344,7 +355,7 @@ impl Worker {
                     saga.flying = saga.flying.saturating_sub(1);
                 }
                 let first = answers.first().map(|answer| answer.command_id);
-                let cause = first.map(|id| Cause { id, correlation_id: id, traceparent: None });
+                let cause = first.map(|id| Cause { id, correlation_id: id, traceparent: None, person: None });
                 self.input(&key, &Input::Answers(answers), cause.as_ref()).await
             }
         }

@@ -15,11 +15,14 @@ use domain::stock::{self, ReserveStock};
 use Kind::{Compensatable, Pivot, Retriable, Start};
 
 mod outside;
+mod people;
 
 use crate::config::Time;
 use crate::definition::{Awaited, Ctx, Definition, Keep, Limit, Meaning, Step, Undo, always, sends_nothing};
 use crate::engine::State;
+use crate::engine::operator::OPERATOR;
 use outside::{hand_over, hears, stops};
+use people::PEOPLE;
 
 /// Tries before the pivot: with waits that double from 0.2 s these are some seconds, well within the customer's patience.
 const TRIES: u32 = 5;
@@ -38,7 +41,7 @@ const RENEWAL: Keep = Keep { every: Time::Renewal, sends: renew_items, until: "c
 /// The table. `domain.md` §2 has it in words.
 #[rustfmt::skip] // One step a row: what is sent, what ends it, what undoes it.
 pub const ORDER_FULFILMENT: Definition = Definition {
-    name: "order_fulfilment", version: 1, starts_on: "OrderPlaced", hears, stops, hands_over: Some(hand_over),
+    name: "order_fulfilment", version: 1, starts_on: "OrderPlaced", hears, stops, hands_over: Some(hand_over), people: PEOPLE,
     steps: &[
         // A step ends on the answers to its commands, one a target; `awaits` names a fact from outside that must follow.
         //  name              kind           after                sends           awaits              undo                                         within               limit                                          tries
@@ -302,6 +305,7 @@ fn end_order(ctx: &Ctx) -> Vec<Command> {
         "payment_timeout" => RejectReason::PaymentTimeout,
         "reservation_expired" => RejectReason::ReservationExpired,
         "fraud" => RejectReason::Fraud,
+        OPERATOR => RejectReason::Operator,
         _ => RejectReason::Contention, // Too much at once: nothing else is left that fails before the confirmation.
     };
     on_order(ctx, order::Command::RejectOrder(order::RejectOrder { reason }))

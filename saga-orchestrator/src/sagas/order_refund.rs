@@ -13,8 +13,8 @@ use domain::stock;
 use Kind::Retriable;
 
 use crate::config::Time;
-use crate::definition::{Awaited, Ctx, Definition, Heard, Limit, Meaning, Step, always};
-use crate::engine::{Outside, State};
+use crate::definition::{Awaited, Ctx, Definition, Heard, Limit, Meaning, People, Step, always};
+use crate::engine::{Leg, Outside, State};
 
 /// Tries without an answer after which a person is called; it goes on trying.
 const TRIES: u32 = 5;
@@ -24,7 +24,7 @@ const REFUNDED: Awaited = Awaited { fact: "PaymentRefunded", from: Party::Provid
 /// The table.
 #[rustfmt::skip] // One step a row.
 pub const ORDER_REFUND: Definition = Definition {
-    name: "order_refund", version: 1, starts_on: "SagaHandedOver", hears, stops: |_| None, hands_over: None,
+    name: "order_refund", version: 1, starts_on: "SagaHandedOver", hears, stops: |_| None, hands_over: None, people: PEOPLE,
     steps: &[
         //   name              after                sends            awaits          within
         step("refund",          &[],                 refund,          Some(REFUNDED), Time::ProviderCheck),
@@ -33,6 +33,18 @@ pub const ORDER_REFUND: Definition = Definition {
         step("cancel_order",    &["release"],        cancel_order,    None,           Time::Command),
     ],
 };
+
+const PEOPLE: People = People { skips, keeps: |_| None };
+
+/// The refund may have been made by hand at the provider; what moves goods or ends the order is ours alone.
+fn skips(_: &State, leg: &Leg) -> Result<&'static str, &'static str> {
+    match leg.step.name {
+        "refund" => Ok("the money counts as given back by hand; the payment's own books do not show it"),
+        "cancel_shipment" => Err("the goods could still leave"),
+        "release" => Err("the pieces would stay held for ever"),
+        _ => Err("the order would never end"),
+    }
+}
 
 const fn step(
     name: &'static str,

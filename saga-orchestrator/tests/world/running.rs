@@ -25,6 +25,7 @@ use super::shop::item;
 pub struct Shop {
     pub store: Arc<SqliteStore>,
     pub bus: Arc<MiniBus>,
+    pub handle: saga_orchestrator::Handle,
     tasks: Tasks,
     pub faults: Faults,
 }
@@ -41,8 +42,9 @@ impl Shop {
         let port: Arc<dyn EventStore> = store.clone();
         let bus = MiniBus::new(port.clone(), clock.clone());
         let tasks = Tasks::new();
-        saga_orchestrator::start(port, bus.clone(), clock.clone(), &tasks, SagaConfig::default()).unwrap();
-        Self { store, bus, tasks, faults }
+        let config = SagaConfig::default();
+        let handle = saga_orchestrator::start(port, bus.clone(), clock.clone(), &tasks, config).unwrap();
+        Self { store, bus, handle, tasks, faults }
     }
 
     pub async fn close(self) {

@@ -1,0 +1,108 @@
+//! What it comes to that a person acted: told from the events alone, so that a repeated request has the same answer.
+
+use domain::Timestamp;
+use domain::saga::{Action, Direction, Event};
+
+use super::operator::{Act, chosen};
+use super::plan::{play_back, taken_over, undone};
+use super::react::Draft;
+use super::sent::{Sent, one_sent, sent};
+use super::state::State;
+use crate::config::SagaConfig;
+
+/// What it comes to that a person acted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Effect {
+    /// In a sentence.
+    pub summary: String,
+    /// The step that it is about.
+    pub step: Option<String>,
+    /// The way.
+    pub direction: Option<Direction>,
+    /// What is sent; of a way back, or of another saga's, all that will be.
+    pub sends: Vec<Sent>,
+    /// What of it cannot be undone.
+    pub irreversible: Vec<String>,
+}
+
+/// What the events that follow from a person's act come to; `before` is the saga as it stood.
+pub fn effect(before: &State, events: &[Event], now: Timestamp, config: &SagaConfig) -> Option<Effect> {
+    let (Some(Event::OperatorActed(acted)), Some(definition)) = (events.first(), before.definition) else {
+        return None;
+    };
+    let mut draft = Draft::new(before.clone(), definition, now, config);
+    events.iter().cloned().for_each(|event| draft.emit(event));
+    let mut sends: Vec<Sent> = events.iter().flat_map(|event| issued(&draft.state, event)).collect();
+    let mut notes = Vec::new();
+    let summary = match acted.action {
+        Action::Retry if sends.is_empty() => {
+            let leg = before.leg(acted.step.as_deref()?, acted.group?, acted.direction?)?;
+            let open = leg.commands.iter().filter(|(_, answer)| answer.is_none() || leg.awaits_provider());
+            sends = open.map(|(command, _)| one_sent(before, command)).collect();
+            format!("sends {} again, as the same request", said(&sends))
+        }
+        Action::Retry => format!("sends {} again, as a new request", said(&sends)),
+        Action::Skip => {
+            let asked = Act {
+                action: Action::Skip,
+                actor: String::new(),
+                reason: String::new(),
+                step: acted.step.clone(),
+                request_id: acted.request_id,
+            };
+            let leg = chosen(before, &asked).ok()?;
+            notes.extend((definition.people.skips)(before, &leg).map(str::to_owned));
+            let undoing = if leg.direction == Direction::Undo { "undoing " } else { "" };
+            let then = if sends.is_empty() { String::new() } else { format!("; then sends {}", said(&sends)) };
+            format!("takes {undoing}`{}` as done, since somebody did it outside{then}", leg.step.name)
+        }
+        Action::Compensate => {
+            play_back(&mut draft);
+            let steps = undone(&draft.state, &draft.events, None);
+            let names: Vec<_> = steps.iter().map(|step| format!("`{}`", step.step)).collect();
+            sends = steps.into_iter().flat_map(|step| step.sends).collect();
+            format!("goes back: undoes {}", names.join(", "))
+        }
+        Action::Resume => match acted.deadline {
+            Some(at) => format!("takes the call for a person away; calls again at {at} if nothing has moved by then"),
+            None => "takes the call for a person away, and goes on".to_owned(),
+        },
+        Action::HandOver => {
+            let over =
+                events.iter().find_map(|event| if let Event::SagaHandedOver(e) = event { Some(e) } else { None })?;
+            sends = taken_over(over, now, config).into_iter().flat_map(|step| step.sends).collect();
+            format!("hands the order over to `{}`, which sends {}", over.to, said(&sends))
+        }
+    };
+    for why in sends.iter().filter_map(|sent| sent.lasting) {
+        if !notes.iter().any(|note| note == why) {
+            notes.push(why.to_owned());
+        }
+    }
+    Some(Effect { summary, step: acted.step.clone(), direction: acted.direction, sends, irreversible: notes })
+}
+
+fn issued(state: &State, event: &Event) -> Vec<Sent> {
+    match event {
+        Event::StepStarted(e) => sent(state, &e.commands),
+        Event::UndoStarted(e) => sent(state, &e.commands),
+        Event::SagaStarted(_)
+        | Event::SagaInputRecorded(_)
+        | Event::CommandAnswered(_)
+        | Event::StepRetryScheduled(_)
+        | Event::StepRenewed(_)
+        | Event::StepSucceeded(_)
+        | Event::StepFailed(_)
+        | Event::CompensationStarted(_)
+        | Event::UndoSucceeded(_)
+        | Event::SagaCompleted(_)
+        | Event::SagaCompensated(_)
+        | Event::SagaHandedOver(_)
+        | Event::SagaNeedsAttention(_)
+        | Event::OperatorActed(_) => Vec::new(),
+    }
+}
+
+fn said(sends: &[Sent]) -> String {
+    sends.iter().map(|sent| format!("{} to {}", sent.command, sent.target)).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,297 @@
+//! What people do about a saga. The answer is told from the log, so that a repeat gets the same one.
+
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use domain::ids::ClientKey;
+use domain::money::Money;
+use domain::saga::{Action, Event, View};
+use event_store::Position;
+use serde::{Deserialize, Serialize};
+use service_kit::Problem;
+use service_kit::request::{Body, CommandHeaders, PRINCIPAL, TENANT, idempotency_key, if_match};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{Handle, Loaded};
+use crate::engine::{self, Act, Effect, Refusal, State as SagaState, fits};
+use crate::runner::Key;
+use crate::runner::operator::{Answer, Request};
+
+/// The longest reason and the longest name, in characters: a sentence or two, and what a person is called.
+const MAX_REASON_CHARS: usize = 500;
+const MAX_ACTOR_CHARS: usize = 64;
+
+/// Why a person acts.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = SagaAct)]
+pub struct ActBody {
+    /// Why, 1 to 500 characters; it stays in the saga's story.
+    #[schema(min_length = 1, max_length = 500)]
+    pub reason: String,
+    /// Who, 1 to 64 characters.
+    #[serde(default = "somebody")]
+    #[schema(min_length = 1, max_length = 64, default = "operator")]
+    pub actor: String,
+    /// Which step, if several could be meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+}
+
+fn somebody() -> String {
+    "operator".to_owned()
+}
+
+/// Whether to do it.
+#[derive(Debug, Clone, Copy, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ActQuery {
+    /// `true`: only say what would happen.
+    #[serde(default)]
+    #[param(inline)]
+    pub dry_run: bool,
+}
+
+/// What a person's act does, or would do.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = SagaActed)]
+pub struct Acted {
+    /// The saga.
+    pub saga: String,
+    /// What was asked.
+    pub action: String,
+    /// Whether nothing was done.
+    pub dry_run: bool,
+    /// The version of the saga that the answer stands on; once it is done, the version after it.
+    pub version: u64,
+    /// What happens, in a sentence.
+    pub summary: String,
+    /// The step that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// `do` or `undo`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub direction: Option<String>,
+    /// What is sent.
+    pub sends: Vec<Sent>,
+    /// What of it cannot be undone.
+    pub irreversible: Vec<String>,
+    /// How the saga stands afterwards.
+    pub state: String,
+}
+
+/// A command that is sent.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = SagaSends)]
+pub struct Sent {
+    /// Its name.
+    pub command: String,
+    /// The stream that it is for.
+    pub target: String,
+    /// The money that it moves or lets go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub amount: Option<Amount>,
+}
+
+/// An amount of money.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = SagaAmount)]
+pub struct Amount {
+    /// In minor units.
+    pub amount: i64,
+    /// ISO 4217.
+    pub currency: String,
+}
+
+impl From<Money> for Amount {
+    fn from(money: Money) -> Self {
+        Self { amount: money.amount, currency: money.currency.code().to_owned() }
+    }
+}
+
+impl From<engine::Sent> for Sent {
+    fn from(sent: engine::Sent) -> Self {
+        Self { command: sent.command, target: sent.target, amount: sent.amount.map(Amount::from) }
+    }
+}
+
+/// A person acts on a saga: `retry` sends a step again now, `skip` takes one as done that somebody did outside, `compensate`
+/// goes back, `resume` takes the call for a person away, `hand-over` lets another saga take the order back. What would
+/// break a rule is refused with the reason.
+#[utoipa::path(post, path = "/v1/sagas/{id}/{action}", tag = "sagas", operation_id = "actOnSaga",
+    params(("id" = String, Path, description = "`order_fulfilment-<order id>`"),
+        ("action" = String, Path, description = "`retry`, `skip`, `compensate`, `resume` or `hand-over`"), ActQuery, CommandHeaders),
+    request_body(content = ActBody),
+    responses((status = 200, description = "It is done, or with `dry_run` this is what would happen", body = Acted),
+        (status = 400, description = "Not valid; `errors` names the fields", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such saga, or no such action", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It would break a rule, or the same request is still being carried out (`Retry-After`)", body = Problem, content_type = "application/problem+json"),
+        (status = 412, description = "It is at another version than `If-Match` says", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "The body is not JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The `Idempotency-Key` was used before with another body", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Not now, or sagas do not run here; nothing was done", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn act(
+    State(handle): State<Handle>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    query: Result<Query<ActQuery>, QueryRejection>,
+    headers: HeaderMap,
+    body: Body<ActBody>,
+) -> Result<Response, Problem> {
+    let Path((id, name)) =
+        path.map_err(|error| Problem::invalid(error.body_text()).field("path:id", "is not readable"))?;
+    let Query(query) = query.map_err(|error| {
+        Problem::invalid(error.body_text()).field("query:dry_run", "is `true` or `false`; there is no other parameter")
+    })?;
+    let action = Action::ALL.into_iter().find(|action| action.as_str() == name);
+    let action = action.ok_or_else(|| {
+        let all = Action::ALL.map(Action::as_str).join(", ");
+        Problem::not_found(format!("nobody can `{name}` a saga; there are {all}"))
+    })?;
+    let asked = asked(action, &id, &headers, &body.value)?;
+    let expected = if_match(&headers)?;
+    let loaded = Loaded::of(&handle, Ok(Path(id.clone()))).await?;
+    if query.dry_run {
+        expected.map_or(Ok(()), |expected| check(expected, loaded.version()))?;
+        return dry_run(&handle, &loaded, &asked);
+    }
+    if loaded.state.requests.contains(&asked.request_id) {
+        return done(&handle, &loaded, &asked, &body.hash, true);
+    }
+    let order_id = loaded.state.order_id();
+    let key = Key { saga: loaded.state.follows.0.as_str().into(), order_id };
+    let ways = handle.ways.as_ref().ok_or_else(|| Problem::unavailable("sagas do not run here", 30))?;
+    let request = |reply| Request { key, act: asked.clone(), if_match: expected, hash: body.hash.clone(), reply };
+    match ways.ask(order_id, request).await {
+        Some(answer @ (Answer::Done | Answer::Again)) => {
+            let loaded = Loaded::of(&handle, Ok(Path(id))).await?;
+            done(&handle, &loaded, &asked, &body.hash, matches!(answer, Answer::Again))
+        }
+        Some(Answer::Moved(version)) => Err(moved(version)),
+        Some(Answer::Refused(refusal, fits)) => Err(refused(&refusal, &fits)),
+        None => Err(Problem::unavailable("the sagas are being read again; repeat it with the same key", 1)),
+    }
+}
+
+fn asked(action: Action, id: &str, headers: &HeaderMap, body: &ActBody) -> Result<Act, Problem> {
+    let bad = |field: &str, max: usize| {
+        Problem::invalid("who acts on a saga says why").field(field, format_args!("must have 1 to {max} characters"))
+    };
+    let fits = |text: &str, max: usize| !text.trim().is_empty() && text.chars().count() <= max;
+    let printable = |text: &str| !text.chars().any(char::is_control);
+    if !fits(&body.reason, MAX_REASON_CHARS) {
+        return Err(bad("/reason", MAX_REASON_CHARS));
+    }
+    if !fits(&body.actor, MAX_ACTOR_CHARS) || !printable(&body.actor) {
+        return Err(bad("/actor", MAX_ACTOR_CHARS));
+    }
+    let operation = format!("POST /v1/sagas/{id}/{}", action.as_str());
+    let idempotency_key = idempotency_key(headers)?;
+    let key =
+        ClientKey { tenant: TENANT, principal: PRINCIPAL, operation: &operation, idempotency_key: &idempotency_key };
+    let (actor, reason, step) = (body.actor.clone(), body.reason.clone(), body.step.clone());
+    Ok(Act { action, actor, reason, step, request_id: key.command_id() })
+}
+
+fn check(expected: u64, actual: u64) -> Result<(), Problem> {
+    if expected == actual { Ok(()) } else { Err(moved(actual)) }
+}
+
+fn moved(version: u64) -> Problem {
+    Problem::new(StatusCode::PRECONDITION_FAILED, "version-mismatch", "It is at another version")
+        .detail(format_args!("the saga has moved on to version {version}; nothing was done"))
+        .field("header:If-Match", "is not the current version; look at the saga again and decide anew")
+}
+
+fn refused(refusal: &Refusal, fits: &[Action]) -> Problem {
+    let fits: Vec<&str> = fits.iter().map(|action| action.as_str()).collect();
+    let way = match fits.as_slice() {
+        [] => "nothing that a person could do now would be accepted".to_owned(),
+        fits => format!("what would be accepted now: {}", fits.join(", ")),
+    };
+    Problem::new(StatusCode::CONFLICT, "saga-action-refused", "That would break a rule of the saga, or change nothing")
+        .detail(format_args!("{refusal}; {way}"))
+}
+
+fn dry_run(handle: &Handle, loaded: &Loaded, asked: &Act) -> Result<Response, Problem> {
+    let now = handle.clock.now();
+    let events = engine::act(&loaded.state, asked, now, &handle.config)
+        .map_err(|refusal| refused(&refusal, &fits(&loaded.state, now, &handle.config)))?;
+    let mut view = loaded.view.clone();
+    events.iter().for_each(|event| view.fold(event, now));
+    let effect = engine::effect(&loaded.state, &events, now, &handle.config);
+    let version = loaded.version();
+    Ok(sent(acted(loaded, asked, effect, (version, &view), true), version, loaded.position(), false))
+}
+
+/// The answer to what is in the log, as it stood when it was done.
+fn done(handle: &Handle, loaded: &Loaded, asked: &Act, hash: &str, replayed: bool) -> Result<Response, Problem> {
+    let (mut before, mut view) = (SagaState::new(loaded.state.stream.clone()), View::default());
+    let mut own: Vec<Event> = Vec::new();
+    let mut last = None;
+    for (recorded, event) in &loaded.events {
+        let mine = recorded.metadata.command_id == asked.request_id;
+        if !own.is_empty() && !mine {
+            break;
+        }
+        let Some(event) = event else { continue };
+        view.fold(event, recorded.metadata.occurred_at);
+        if mine {
+            own.push(event.clone());
+            last = Some(recorded);
+        } else {
+            before.evolve(event, &crate::stream::meta_of(recorded));
+        }
+    }
+    let Some(last) = last else {
+        let title = "The same request is being carried out";
+        return Err(Problem::new(StatusCode::CONFLICT, "request-in-flight", title).retry_after(1));
+    };
+    if last.metadata.command_hash.as_deref() != Some(hash) {
+        return Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "idempotency-key-reused",
+            "The Idempotency-Key belongs to another request",
+        )
+        .field("header:Idempotency-Key", "was used before with another body"));
+    }
+    let effect = engine::effect(&before, &own, last.metadata.occurred_at, &handle.config);
+    Ok(sent(acted(loaded, asked, effect, (last.version, &view), false), last.version, last.position, replayed))
+}
+
+fn acted(loaded: &Loaded, asked: &Act, effect: Option<Effect>, after: (u64, &View), dry_run: bool) -> Acted {
+    let (version, view) = after;
+    let effect = effect.unwrap_or_else(|| Effect {
+        summary: "done".to_owned(),
+        step: asked.step.clone(),
+        direction: None,
+        sends: Vec::new(),
+        irreversible: Vec::new(),
+    });
+    Acted {
+        saga: loaded.id.clone(),
+        action: asked.action.as_str().to_owned(),
+        dry_run,
+        version,
+        summary: effect.summary,
+        step: effect.step,
+        direction: effect.direction.map(|direction| direction.as_str().to_owned()),
+        sends: effect.sends.into_iter().map(Sent::from).collect(),
+        irreversible: effect.irreversible,
+        state: view.state().as_str().to_owned(),
+    }
+}
+
+fn sent(acted: Acted, version: u64, position: Position, replayed: bool) -> Response {
+    let mut headers = HeaderMap::new();
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{version}\"")) {
+        headers.insert(header::ETAG, tag);
+    }
+    headers.insert(HeaderName::from_static("x-commit-position"), HeaderValue::from(position.0));
+    if replayed {
+        headers.insert(HeaderName::from_static("idempotent-replayed"), HeaderValue::from_static("true"));
+    }
+    (headers, axum::Json(acted)).into_response()
+}

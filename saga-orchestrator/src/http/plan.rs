@@ -1,0 +1,146 @@
+//! What may follow from how a saga stands: the next steps, and what a failure now would mean.
+
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::response::IntoResponse;
+use domain::saga::Kind;
+use serde::{Deserialize, Serialize};
+use service_kit::Problem;
+use utoipa::{IntoParams, ToSchema};
+
+use super::operate::Sent;
+use super::{Handle, Loaded};
+use crate::engine::{self, Undone};
+
+/// What to tell.
+#[derive(Debug, Clone, Copy, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PlanQuery {
+    /// `true`: also what a failure now would mean.
+    #[serde(default)]
+    #[param(inline)]
+    pub if_fails: bool,
+}
+
+/// What may follow.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = SagaPlan)]
+pub struct Plan {
+    /// The saga.
+    pub saga: String,
+    /// The version that this stands on.
+    pub version: u64,
+    /// The steps that it is at.
+    pub at: Vec<String>,
+    /// What a failure now would mean: of the step that needs a person, else of the newest.
+    pub if_fails: Option<IfFails>,
+    /// What a failure of each other step that it is at would mean.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub if_others_fail: Vec<IfFails>,
+    /// What follows if all goes well.
+    pub next: Vec<Next>,
+}
+
+/// What a failure of one step, for good, would mean.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = SagaIfFails)]
+pub struct IfFails {
+    /// The step that would fail.
+    pub step: String,
+    /// `do` or `undo`.
+    pub direction: String,
+    /// `compensate`, `hand_over` or `attention`.
+    pub way: String,
+    /// The step that would get one more attempt first.
+    pub first: Option<String>,
+    /// What would be done then, in this order.
+    pub steps: Vec<Then>,
+    /// What is done and cannot be undone.
+    pub irreversible: Vec<Lasting>,
+}
+
+/// A step of the way that would follow.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = SagaThen)]
+pub struct Then {
+    /// The step.
+    pub step: String,
+    /// The attempt group.
+    pub group: u32,
+    /// What would be sent.
+    pub sends: Vec<Sent>,
+    /// What else is to be known.
+    pub note: Option<String>,
+}
+
+/// A step that is done and stays so.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = SagaLasting)]
+pub struct Lasting {
+    /// The step.
+    pub step: String,
+    /// Why.
+    pub why: String,
+}
+
+/// A step that follows.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = SagaNext)]
+pub struct Next {
+    /// The step.
+    pub step: String,
+    /// `compensatable`, `pivot` or `retriable`.
+    pub kind: String,
+}
+
+/// What may follow from how a saga stands, found by letting the engine itself run on a supposed failure.
+#[utoipa::path(get, path = "/v1/sagas/{id}/plan", tag = "sagas", operation_id = "planSaga",
+    params(("id" = String, Path, description = "`order_fulfilment-<order id>`"), PlanQuery),
+    responses((status = 200, description = "What may follow", body = Plan),
+        (status = 400, description = "That is no saga's id", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such saga", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The log does not answer", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn plan(
+    State(handle): State<Handle>,
+    id: Result<Path<String>, PathRejection>,
+    query: Result<Query<PlanQuery>, QueryRejection>,
+) -> Result<impl IntoResponse, Problem> {
+    let Query(query) = query.map_err(|error| {
+        Problem::invalid(error.body_text()).field("query:if_fails", "is `true` or `false`; there is no other parameter")
+    })?;
+    let loaded = Loaded::of(&handle, id).await?;
+    let plan = engine::plan(&loaded.state, handle.clock.now(), &handle.config);
+    let mut fails = plan.fails.into_iter().filter(|_| query.if_fails).map(if_fails);
+    let kind = |kind| match kind {
+        Kind::Start => "start",
+        Kind::Compensatable => "compensatable",
+        Kind::Pivot => "pivot",
+        Kind::Retriable => "retriable",
+    };
+    Ok(axum::Json(Plan {
+        saga: loaded.id.clone(),
+        version: loaded.version(),
+        at: plan.at.into_iter().map(str::to_owned).collect(),
+        if_fails: fails.next(),
+        if_others_fail: fails.collect(),
+        next: plan.next.into_iter().map(|(step, of)| Next { step, kind: kind(of).to_owned() }).collect(),
+    }))
+}
+
+fn if_fails(fails: engine::Fails) -> IfFails {
+    let lasting = |(step, why): (&str, &str)| Lasting { step: step.to_owned(), why: why.to_owned() };
+    IfFails {
+        step: fails.step.to_owned(),
+        direction: fails.direction.as_str().to_owned(),
+        way: fails.way.as_str().to_owned(),
+        first: fails.first.map(str::to_owned),
+        steps: fails.steps.into_iter().map(then).collect(),
+        irreversible: fails.irreversible.into_iter().map(lasting).collect(),
+    }
+}
+
+fn then(undone: Undone) -> Then {
+    let Undone { step, group, sends, note } = undone;
+    Then { step, group, sends: sends.into_iter().map(Sent::from).collect(), note: note.map(str::to_owned) }
+}
