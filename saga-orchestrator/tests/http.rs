@@ -33,6 +33,19 @@ impl Port {
         serde_json::from_str(&body).unwrap()
     }
 
+    async fn post(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+        let mut request = Request::post(path).header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = self.0.clone().oneshot(request.body(Body::from(body.to_owned())).unwrap()).await.unwrap();
+        let status = response.status();
+        let replayed = response.headers().contains_key("idempotent-replayed");
+        let etag = response.headers().get("etag").map(|tag| tag.to_str().unwrap().to_owned());
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        Reply { status, replayed, etag, body: serde_json::from_slice(&bytes).unwrap() }
+    }
+
     async fn golden(&self, path: &str, name: &str) {
         let (status, body) = self.get(path).await;
         assert_eq!(status, StatusCode::OK, "{path}: {body}");
@@ -42,6 +55,13 @@ impl Port {
         }
         assert_eq!(std::fs::read_to_string(&file).unwrap_or_default(), body, "UPDATE_GOLDEN=1 writes {file}");
     }
+}
+
+struct Reply {
+    status: StatusCode,
+    replayed: bool,
+    etag: Option<String>,
+    body: Value,
 }
 
 async fn shop_with(token: &str) -> (tempfile::TempDir, Shop, Port) {
@@ -77,6 +97,10 @@ async fn a_waiting_saga_says_what_it_waits_for_and_what_can_be_done() {
             format!("mark the shipment ready: POST /v1/shipments/{shipment}/ready"),
             format!("or give it up: POST /v1/shipments/{shipment}/cancel"),
             format!("cancel the order: POST /v1/orders/{}/cancel", order(1)),
+            format!(
+                "compensate, which goes back: undoes `plan_shipment`, `authorise`, `reserve`, `start`: \
+                 backstitch saga compensate {id} --reason …"
+            ),
         ]
     );
     port.golden(&format!("/v1/sagas/{id}/graph"), "waiting.mermaid").await;
@@ -153,5 +177,143 @@ async fn what_is_not_there_is_404_and_what_is_no_saga_is_400() {
         let problem: Value = serde_json::from_str(&body).unwrap();
         assert_eq!(problem["errors"][0]["field"].as_str().unwrap_or_default(), field, "{path}: {body}");
     }
+    shop.close().await;
+}
+
+const BODY: &str = r#"{"reason":"the customer rang","actor":"alice"}"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_sees_what_would_happen_and_then_it_happens_once() {
+    let (_dir, shop, port) = shop_with("tok_approve").await;
+    shop.until_settled(order(1)).await;
+    let id = format!("order_fulfilment-{}", order(1));
+    let before = port.json(&format!("/v1/sagas/{id}")).await["version"].as_u64().unwrap();
+    let path = format!("/v1/sagas/{id}/compensate");
+    let shown = port.post(&format!("{path}?dry_run=true"), &[("idempotency-key", "k1")], BODY).await;
+    assert_eq!(shown.status, StatusCode::OK, "{}", shown.body);
+    assert_eq!((&shown.body["dry_run"], &shown.body["version"]), (&true.into(), &before.into()));
+    assert_eq!(port.json(&format!("/v1/sagas/{id}")).await["version"], before, "nothing happened");
+
+    let tag = format!("\"{before}\"");
+    let done = port.post(&path, &[("idempotency-key", "k1"), ("if-match", &tag)], BODY).await;
+    assert_eq!((done.status, done.replayed), (StatusCode::OK, false), "{}", done.body);
+    assert_eq!(done.etag, Some(format!("\"{}\"", done.body["version"])));
+    for field in ["summary", "sends", "irreversible", "state", "action", "saga"] {
+        assert_eq!(done.body[field], shown.body[field], "{field}");
+    }
+    let void = &done.body["sends"][1];
+    let payment = domain::ids::PaymentId::derive(order(1), 0);
+    let amount = serde_json::json!({ "amount": 200, "currency": "EUR" });
+    let expected = serde_json::json!({ "command": "RequestPaymentVoid", "target": payment.stream(), "amount": amount });
+    assert_eq!(void, &expected);
+    shop.until(order(1), "over", |view| view.state().is_end()).await;
+
+    let again = port.post(&path, &[("idempotency-key", "k1"), ("if-match", &tag)], BODY).await;
+    assert_eq!((again.status, again.replayed, &again.body), (StatusCode::OK, true, &done.body));
+    let other = port.post(&path, &[("idempotency-key", "k1")], r#"{"reason":"another"}"#).await;
+    assert_eq!(
+        (other.status, &other.body["type"]),
+        (StatusCode::UNPROCESSABLE_ENTITY, &"/problems/idempotency-key-reused".into())
+    );
+    let timeline = port.json(&format!("/v1/sagas/{id}/timeline")).await;
+    let acts: Vec<_> =
+        timeline["items"].as_array().unwrap().iter().filter(|item| item["type"] == "OperatorActed").collect();
+    assert_eq!(acts.len(), 1);
+    assert_eq!(acts[0]["summary"], "compensate by alice: the customer rang");
+    let stream: event_store::StreamName = format!("saga_{id}").parse().unwrap();
+    let events =
+        event_store::EventStore::read_stream(&*shop.store, &stream, before + 1, event_store::Direction::Forward, 3);
+    let events = events.await.unwrap();
+    assert!(events.iter().all(|event| event.metadata.actor == "operator:alice"));
+    assert_eq!(events[0].metadata.causation_id.to_string(), acts[0]["causation_id"]);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_person_must_not_do_is_refused_with_what_would_be_accepted_and_leaves_nothing() {
+    let (_dir, shop, port) = shop_with("tok_approve").await;
+    shop.until_settled(order(1)).await;
+    let id = format!("order_fulfilment-{}", order(1));
+    let before = port.json(&format!("/v1/sagas/{id}")).await["version"].clone();
+    for (n, dry) in ["", "?dry_run=true"].into_iter().enumerate() {
+        for action in ["retry", "skip", "resume", "hand-over"] {
+            let key = format!("{action} {n}");
+            let path = format!("/v1/sagas/{id}/{action}{dry}");
+            let refused = port.post(&path, &[("idempotency-key", &key)], BODY).await;
+            assert_eq!(refused.status, StatusCode::CONFLICT, "{path}: {}", refused.body);
+            assert_eq!(refused.body["type"], "/problems/saga-action-refused");
+            let detail = refused.body["detail"].as_str().unwrap();
+            assert!(detail.ends_with("; what would be accepted now: compensate"), "{detail}");
+        }
+    }
+    let stale = port
+        .post(&format!("/v1/sagas/{id}/compensate"), &[("idempotency-key", "s"), ("if-match", "\"0\"")], BODY)
+        .await;
+    assert_eq!(
+        (stale.status, &stale.body["type"]),
+        (StatusCode::PRECONDITION_FAILED, &"/problems/version-mismatch".into())
+    );
+    let unknown = format!("order_fulfilment-{}", order(77));
+    for (path, key, body, status, field) in [
+        (format!("/v1/sagas/{unknown}/retry"), "k", BODY, StatusCode::NOT_FOUND, ""),
+        (format!("/v1/sagas/{id}/dance"), "k", BODY, StatusCode::NOT_FOUND, ""),
+        ("/v1/sagas/nonsense/retry".to_owned(), "k", BODY, StatusCode::BAD_REQUEST, "path:id"),
+        (format!("/v1/sagas/{id}/retry"), "", BODY, StatusCode::BAD_REQUEST, "header:Idempotency-Key"),
+        (format!("/v1/sagas/{id}/retry"), "k", r#"{"reason":" "}"#, StatusCode::BAD_REQUEST, "/reason"),
+        (format!("/v1/sagas/{id}/retry"), "k", "{}", StatusCode::BAD_REQUEST, "/reason"),
+        (format!("/v1/sagas/{id}/retry"), "k", r#"{"reason":"x","actor":""}"#, StatusCode::BAD_REQUEST, "/actor"),
+        (format!("/v1/sagas/{id}/retry?now=1"), "k", BODY, StatusCode::BAD_REQUEST, "query:dry_run"),
+    ] {
+        let reply = port.post(&path, &[("idempotency-key", key)], body).await;
+        assert_eq!(reply.status, status, "{path}: {}", reply.body);
+        assert_eq!(reply.body["errors"][0]["field"].as_str().unwrap_or_default(), field, "{path}: {}", reply.body);
+    }
+    assert_eq!(port.json(&format!("/v1/sagas/{id}")).await["version"], before, "nothing was written");
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_sagas_do_not_run_people_can_look_but_not_act() {
+    let (_dir, shop, port) = shop_with("tok_approve").await;
+    shop.until_settled(order(1)).await;
+    let path = format!("/v1/sagas/order_fulfilment-{}/compensate", order(1));
+    let elsewhere = saga_orchestrator::Handle::new(shop.store.clone(), start_of_time(), Default::default());
+    let elsewhere = Port(saga_orchestrator::router(elsewhere).split_for_parts().0);
+    let shown = elsewhere.post(&format!("{path}?dry_run=true"), &[("idempotency-key", "k")], BODY).await;
+    assert_eq!(shown.status, StatusCode::OK, "{}", shown.body);
+    let acted = elsewhere.post(&path, &[("idempotency-key", "k")], BODY).await;
+    assert_eq!(acted.status, StatusCode::SERVICE_UNAVAILABLE, "{}", acted.body);
+    // The commit fails: there is no answer, nothing is half done, and the same request again is carried out.
+    shop.faults.fail_commits(1);
+    let failed = port.post(&path, &[("idempotency-key", "k")], BODY).await;
+    assert_eq!(failed.status, StatusCode::SERVICE_UNAVAILABLE, "{}", failed.body);
+    assert!(shop.view(order(1)).await.actions.is_empty());
+    let patience = std::time::Instant::now();
+    let again = loop {
+        let again = port.post(&path, &[("idempotency-key", "k")], BODY).await;
+        if again.status != StatusCode::SERVICE_UNAVAILABLE || patience.elapsed().as_secs() > 60 {
+            break again;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(again.status, StatusCode::OK, "{}", again.body);
+    let over = shop.until(order(1), "over", |view| view.state().is_end()).await;
+    assert_eq!((over.actions.len(), over.reason.as_deref()), (1, Some("operator")));
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_shows_each_compensation_with_its_amount() {
+    let (_dir, shop, port) = shop_with("tok_approve").await;
+    shop.until_settled(order(1)).await;
+    let id = format!("order_fulfilment-{}", order(1));
+    let plan = port.json(&format!("/v1/sagas/{id}/plan")).await;
+    assert_eq!((&plan["if_fails"], &plan["next"][0]["kind"]), (&Value::Null, &"pivot".into()));
+    let plan = port.json(&format!("/v1/sagas/{id}/plan?if_fails=true")).await;
+    let fails = &plan["if_fails"];
+    assert_eq!((&plan["at"][0], &fails["way"]), (&"plan_shipment".into(), &"compensate".into()));
+    let steps: Vec<_> = fails["steps"].as_array().unwrap().iter().map(|step| step["step"].clone()).collect();
+    assert_eq!(steps, ["plan_shipment", "authorise", "reserve", "start"]);
+    assert_eq!(fails["steps"][1]["sends"][0]["amount"]["amount"], 200);
     shop.close().await;
 }

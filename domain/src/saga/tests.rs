@@ -186,3 +186,56 @@ fn a_retry_shows_its_attempt_its_time_and_its_error() {
     assert_eq!((view.attempts(), view.next_attempt()), (2, Some(at(5))));
     assert_eq!(view.last_error().map(ToString::to_string).as_deref(), Some("busy: because"));
 }
+
+fn acted(action: Action, step: Option<&str>) -> Event {
+    Event::OperatorActed(OperatorActed {
+        action,
+        actor: "alice".into(),
+        reason: "the carrier called".into(),
+        step: step.map(str::to_owned),
+        group: step.map(|_| 0),
+        direction: step.map(|_| Direction::Do),
+        deadline: step.map(|_| at(900)),
+        request_id: uuid::Uuid::from_u128(9),
+    })
+}
+
+#[test]
+fn what_a_person_does_is_told_and_answers_the_call() {
+    let attention = |stuck| {
+        Event::SagaNeedsAttention(SagaNeedsAttention {
+            step: "plan_shipment".into(),
+            group: 0,
+            direction: Direction::Do,
+            failure: failure("overdue"),
+            stuck,
+            source: None,
+        })
+    };
+    let events = [started(), step_started(Party::Warehouse), answered(), attention(false)];
+    let mut resumed = view(&events);
+    resumed.fold(&acted(Action::Resume, Some("plan_shipment")), at(7));
+    assert_eq!((resumed.state(), resumed.deadline()), (SagaState::Waiting, Some(at(900))));
+    let told = &resumed.actions[0];
+    assert_eq!((told.action, told.actor.as_str(), told.at), (Action::Resume, "alice", at(7)));
+    assert_eq!((told.step.as_deref(), told.direction), (Some("plan_shipment"), Some(Direction::Do)));
+    let encoded = acted(Action::HandOver, None).encode();
+    assert!(encoded.data.get().starts_with(r#"{"action":"hand-over","actor":"alice","reason":"#));
+    assert_eq!(Event::decode("OperatorActed", 1, encoded.data.get()).unwrap(), acted(Action::HandOver, None));
+}
+
+#[test]
+fn a_saga_that_nobody_could_follow_goes_on_once_it_is_resumed() {
+    let attention = Event::SagaNeedsAttention(SagaNeedsAttention {
+        step: String::new(),
+        group: 0,
+        direction: Direction::Do,
+        failure: Failure { kind: ErrorKind::Unsupported, ..failure("unknown-definition") },
+        stuck: true,
+        source: None,
+    });
+    let mut events = vec![started(), step_started(Party::Warehouse), answered(), attention];
+    assert_eq!(view(&events).state(), SagaState::NeedsAttention);
+    events.push(acted(Action::Resume, None));
+    assert_eq!(view(&events).state(), SagaState::Waiting);
+}

@@ -4,6 +4,7 @@
 #![allow(dead_code, clippy::unwrap_used, reason = "tests only; each test file uses its own part of the world")]
 
 pub mod mini_bus;
+pub mod people;
 pub mod provider;
 pub mod running;
 pub mod shop;

@@ -95,29 +95,36 @@ impl Provider {
             (RequestKind::Capture, "tok_capture_fails") => {
                 Some(ProviderResult::CaptureFailed { code: no("expired_card") })
             }
-            (RequestKind::Capture, "tok_capture_fails_once" | "tok_capture_and_void_fail_once")
-                if payment.attempt_group == 0 =>
-            {
-                Some(ProviderResult::CaptureFailed { code: no("hiccup") })
-            }
+            (
+                RequestKind::Capture,
+                "tok_capture_fails_once" | "tok_capture_and_void_fail_once" | "tok_capture_once_void_fails",
+            ) if payment.attempt_group == 0 => Some(ProviderResult::CaptureFailed { code: no("hiccup") }),
             (RequestKind::Capture, "tok_capture_silent") if asked < 3 => None,
             (RequestKind::Capture, _) => Some(ProviderResult::Captured { amount }),
-            (RequestKind::Void, "tok_void_fails") => Some(ProviderResult::VoidFailed { code: no("not_now") }),
+            (RequestKind::Void, "tok_void_fails" | "tok_capture_once_void_fails") => {
+                Some(ProviderResult::VoidFailed { code: no("not_now") })
+            }
             (RequestKind::Void, "tok_void_fails_once" | "tok_capture_and_void_fail_once")
-                if self.voids(payment) == 1 =>
+                if made(payment, RequestKind::Void) == 1 =>
             {
+                Some(ProviderResult::VoidFailed { code: no("not_now") })
+            }
+            (RequestKind::Void, "tok_void_fails_5_times") if made(payment, RequestKind::Void) <= 5 => {
                 Some(ProviderResult::VoidFailed { code: no("not_now") })
             }
             (RequestKind::Void, "tok_void_silent") => None,
             (RequestKind::Void, _) => Some(ProviderResult::Voided),
+            (RequestKind::Refund, "tok_refund_fails_once") if made(payment, RequestKind::Refund) == 1 => {
+                Some(ProviderResult::RefundFailed { code: no("account_closed") })
+            }
             (RequestKind::Refund, "tok_refund_fails") => {
                 Some(ProviderResult::RefundFailed { code: no("account_closed") })
             }
             (RequestKind::Refund, _) => Some(ProviderResult::Refunded { amount }),
         }
     }
+}
 
-    fn voids(&self, payment: &Payment) -> usize {
-        payment.requests.values().filter(|request| request.kind == RequestKind::Void).count()
-    }
+fn made(payment: &Payment, kind: RequestKind) -> usize {
+    payment.requests.values().filter(|request| request.kind == kind).count()
 }
