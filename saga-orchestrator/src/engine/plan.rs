@@ -154,11 +154,11 @@ pub(super) fn undone(state: &State, events: &[Event], failed: Option<&str>) -> V
             let note = (failed == Some(e.step.as_str())).then_some("only if it is not certain that it left nothing");
             let sends = sent(state, &e.commands);
             steps.push(Undone { step: e.step.clone(), group: e.group, sends, note });
-        } else if let Event::UndoSucceeded(e) = event {
-            if !steps.iter().any(|undone| undone.step == e.step && undone.group == e.group) {
-                let note = Some("nothing is sent any more: it is on its way, or nothing is left");
-                steps.push(Undone { step: e.step.clone(), group: e.group, sends: Vec::new(), note });
-            }
+        } else if let Event::UndoSucceeded(e) = event
+            && !steps.iter().any(|undone| undone.step == e.step && undone.group == e.group)
+        {
+            let note = Some("nothing is sent any more: it is on its way, or nothing is left");
+            steps.push(Undone { step: e.step.clone(), group: e.group, sends: Vec::new(), note });
         }
     }
     steps
