@@ -36,6 +36,12 @@ impl Batch {
         Ok(())
     }
 
+    /// Leaves out what comes after a position.
+    pub fn end_at(&mut self, until: Position) {
+        self.events.retain(|event| event.position <= until);
+        self.up_to = self.up_to.min(until);
+    }
+
     fn take(&mut self, delivery: Delivery) {
         match delivery {
             Delivery::Events { events, up_to } => {

@@ -18,15 +18,20 @@
 //! that read model's generations are dropped and it is folded again from the log. All are bound to one log, known by the
 //! id of its first event.
 
+use std::collections::BTreeMap;
+
 use event_store::Position;
 use service_kit::pg;
 use sqlx::postgres::PgRow;
+use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection, PgPool, Row as _};
 use uuid::Uuid;
 
-use crate::changes::unsigned;
+use crate::changes::{signed, unsigned};
 use crate::checkpoint::{self, Slice};
+use crate::compare::Comparison;
 use crate::projections::{self, ReadModel};
+use crate::requests::Asked;
 use crate::views;
 
 /// The advisory lock under which schemas are made: two servers that start at once must not make them twice.
@@ -49,7 +54,8 @@ end $$;
 create table if not exists backstitch.generations (
     projection text not null, generation integer not null, state text not null, schema text not null,
     shape text not null, tables text[] not null, log uuid, accept_differences boolean not null default false,
-    until_position bigint, report jsonb, last_error text, requested_at timestamptz,
+    until_position bigint, comparison jsonb, row_counts jsonb, last_error text,
+    request_key text, requested_at timestamptz, actor text, reason text,
     primary key (projection, generation));
 create unique index if not exists generations_live on backstitch.generations (projection) where state = 'live';
 create unique index if not exists generations_rebuilt on backstitch.generations (projection)
@@ -60,14 +66,15 @@ const BIND: &str = "update backstitch.generations set log = coalesce(log, $1) re
 
 const ALL: &str = "
 select g.projection, g.generation, g.state, g.schema, g.shape, g.tables, g.accept_differences, g.until_position,
-    c.position
+    c.position, g.comparison, g.row_counts, g.last_error, g.request_key
 from backstitch.generations g left join backstitch.projection_checkpoints c using (projection, generation)
 order by g.schema, g.projection, g.generation";
 
 const MAKE: &str = "
 insert into backstitch.generations (projection, generation, state, schema, shape, tables, log, accept_differences,
-    until_position, requested_at)
-values ($1, $2, $3, $4, $5, $6, (select log from backstitch.generations where log is not null limit 1), $7, $8, $9)";
+    until_position, request_key, requested_at, actor, reason)
+values ($1, $2, $3, $4, $5, $6, (select log from backstitch.generations where log is not null limit 1), $7, $8, $9, $10,
+    $11, $12)";
 
 /// What a generation is for, and how far it has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
@@ -143,6 +150,14 @@ pub struct Generation {
     pub until: Option<Position>,
     /// Everything at or below is in its rows.
     pub position: Position,
+    /// What the last comparison with the live one found.
+    pub comparison: Option<Comparison>,
+    /// How many rows each table of a replay has.
+    pub row_counts: Option<BTreeMap<String, i64>>,
+    /// The last thing that did not work, until it works again.
+    pub last_error: Option<String>,
+    /// The key of the last request that changed it.
+    pub request_key: Option<String>,
 }
 
 impl Generation {
@@ -164,6 +179,10 @@ struct Stored {
     accept_differences: bool,
     until_position: Option<i64>,
     position: Option<i64>,
+    comparison: Option<Json<Comparison>>,
+    row_counts: Option<Json<BTreeMap<String, i64>>>,
+    last_error: Option<String>,
+    request_key: Option<String>,
 }
 
 impl FromRow<'_, PgRow> for Stored {
@@ -178,6 +197,10 @@ impl FromRow<'_, PgRow> for Stored {
             accept_differences: row.try_get(6)?,
             until_position: row.try_get(7)?,
             position: row.try_get(8)?,
+            comparison: row.try_get(9)?,
+            row_counts: row.try_get(10)?,
+            last_error: row.try_get(11)?,
+            request_key: row.try_get(12)?,
         })
     }
 }
@@ -193,6 +216,10 @@ impl Stored {
             accept_differences: self.accept_differences,
             until: self.until_position.map(|until| Position(unsigned(until))),
             position: Position(unsigned(self.position.unwrap_or_default())),
+            comparison: self.comparison.map(|Json(comparison)| comparison),
+            row_counts: self.row_counts.map(|Json(counts)| counts),
+            last_error: self.last_error,
+            request_key: self.request_key,
         })
     }
 
@@ -213,6 +240,9 @@ pub async fn prepare(pool: &PgPool) -> Result<(), sqlx::Error> {
             sqlx::raw_sql(BASE).execute(&mut *sql).await?;
             sqlx::raw_sql(checkpoint::DDL).execute(&mut *sql).await?;
             let (fit, other): (Vec<_>, Vec<_>) = stored(sql).await?.into_iter().partition(Stored::fits);
+            if !other.is_empty() {
+                sqlx::raw_sql("drop schema if exists live cascade").execute(&mut *sql).await?;
+            }
             for old in other {
                 tracing::warn!(old.projection, old.generation, "a read model has another shape: folding it again");
                 let slice = (old.projection.as_str(), old.generation);
@@ -262,13 +292,13 @@ pub(crate) struct New {
     pub stage: Stage,
     pub accept_differences: bool,
     pub until: Option<Position>,
-    pub requested_at: Option<service_kit::clock::Timestamp>,
+    pub asked: Option<Asked>,
 }
 
 impl New {
     /// The first of a read model.
     fn live(model: &'static ReadModel) -> Self {
-        Self { model, number: 1, stage: Stage::Live, accept_differences: false, until: None, requested_at: None }
+        Self { model, number: 1, stage: Stage::Live, accept_differences: false, until: None, asked: None }
     }
 
     fn schema(&self) -> String {
@@ -296,8 +326,11 @@ pub(crate) async fn make(sql: &mut PgConnection, new: &New) -> Result<(), sqlx::
         .bind(new.model.shape())
         .bind(new.model.tables)
         .bind(new.accept_differences)
-        .bind(new.until.map(|until| crate::changes::signed(until.0)))
-        .bind(new.requested_at)
+        .bind(new.until.map(|until| signed(until.0)))
+        .bind(new.asked.as_ref().map(|asked| &asked.key))
+        .bind(new.asked.as_ref().map(|asked| asked.at))
+        .bind(new.asked.as_ref().map(|asked| &asked.actor))
+        .bind(new.asked.as_ref().and_then(|asked| asked.reason.as_ref()))
         .execute(sql)
         .await
         .map(|_| ())
@@ -311,7 +344,7 @@ pub(crate) async fn drop_tables(
     tables: &[impl AsRef<str>],
 ) -> Result<(), sqlx::Error> {
     for table in tables {
-        let drop = format!("drop table if exists {schema}.{} cascade", table.as_ref());
+        let drop = format!("drop table if exists {schema}.{}", table.as_ref());
         sqlx::raw_sql(sqlx::AssertSqlSafe(drop)).execute(&mut *sql).await?;
     }
     for forget in [
@@ -329,7 +362,7 @@ pub(crate) async fn drop_tables(
             "do $$ begin if to_regclass('{schema}.applied') is not null then
                  delete from {schema}.applied where projection = '{projection}'; end if; end $$"
         ),
-        false => format!("drop schema if exists {schema} cascade"),
+        false => format!("drop table if exists {schema}.applied; drop schema if exists {schema}"),
     };
     sqlx::raw_sql(sqlx::AssertSqlSafe(rest)).execute(sql).await.map(|_| ())
 }

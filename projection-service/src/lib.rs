@@ -10,6 +10,7 @@ pub mod applied;
 mod batch;
 pub mod changes;
 pub mod checkpoint;
+pub mod compare;
 pub mod database;
 pub mod generations;
 pub mod http;
@@ -17,6 +18,8 @@ mod member;
 pub mod progress;
 pub mod projection;
 pub mod projections;
+mod rebuild;
+pub mod requests;
 mod runner;
 mod views;
 
@@ -31,6 +34,7 @@ pub use progress::{Progress, State, Status};
 pub use runner::Regroup;
 
 use database::Database;
+use rebuild::{Rebuilds, Wake};
 use runner::Runner;
 
 /// Settings of the read side.
@@ -48,6 +52,7 @@ pub struct Handle {
     pub progress: Arc<Progress>,
     /// Lets the runner feed other generations.
     pub regroup: Arc<Regroup>,
+    pub(crate) wake: Arc<Wake>,
     pub(crate) database: Database,
     pub(crate) store: Arc<dyn EventStore>,
     pub(crate) clock: Clock,
@@ -77,5 +82,15 @@ pub fn start(
         names,
     };
     tasks.spawn("projections", runner.run());
-    Handle { progress, regroup, database, store, clock, tasks }
+    let wake = Arc::<Wake>::default();
+    let rebuilds = Rebuilds {
+        store: Arc::clone(&store),
+        database: database.clone(),
+        progress: Arc::clone(&progress),
+        regroup: Arc::clone(&regroup),
+        wake: Arc::clone(&wake),
+        tasks: tasks.clone(),
+    };
+    rebuilds.start();
+    Handle { progress, regroup, wake, database, store, clock, tasks }
 }

@@ -109,6 +109,13 @@ impl Progress {
         self.statuses.borrow().iter().all(|status| status.state != State::Starting)
     }
 
+    /// Waits until all checkpoints are known: the tables are there. Safe to drop while waiting.
+    pub async fn started(&self) {
+        let mut statuses = self.statuses.subscribe();
+        // The sender lives in `self`: the wait ends only when it has come true.
+        _ = statuses.wait_for(|statuses| statuses.iter().all(|status| status.state != State::Starting)).await;
+    }
+
     /// Waits until these read models have reached a position, at most until `deadline`. `false`: they have not. Safe
     /// to drop while waiting.
     pub async fn reached(&self, of: &[&str], position: Position, deadline: Instant) -> bool {

@@ -4,13 +4,34 @@
 //! The views over tables are plain selections: Postgres puts the table in their place when it plans, so that plans are
 //! those of the tables.
 
-use sqlx::PgConnection;
+use std::time::Duration;
 
-use crate::generations::{Generation, Stage};
+use service_kit::pg;
+use sqlx::{PgConnection, PgPool};
+
+use crate::generations::{self, Generation, Stage};
 use crate::projections::{ALL, ReadModel, VIEWS};
+use crate::requests::Asked;
 
 /// The schema in which readers look tables up.
 pub const LIVE: &str = "live";
+
+/// How long a switch waits for queries that are running; queries that come after it wait as long.
+pub(crate) const LOCK_TIMEOUT: &str = "set local lock_timeout = '200ms'";
+/// Between two tries to switch: the queries that came meanwhile are answered.
+pub(crate) const BETWEEN_TRIES: Duration = Duration::from_millis(100);
+
+/// Batches wait here until the views are switched, so that both generations stand still at one position.
+const STAND_STILL: &str = "lock table backstitch.projection_checkpoints in share row exclusive mode";
+
+const GIVE_WAY: &str = "
+update backstitch.generations set state = case state when 'live' then 'previous' else 'retiring' end
+where projection = $1 and generation <> $2 and (state = 'live' or (state = 'previous' and $3))";
+
+const GO_LIVE: &str = "
+update backstitch.generations set state = 'live', request_key = coalesce($3, request_key),
+    actor = coalesce($4, actor), reason = coalesce($5, reason)
+where projection = $1 and generation = $2";
 
 const SHAPE: &str = "select obj_description(to_regnamespace('live'), 'pg_namespace')";
 
@@ -58,4 +79,55 @@ pub(crate) fn marks<'g>(live: impl Iterator<Item = (&'g ReadModel, &'g str)>) ->
     };
     let parts: Vec<String> = live.filter(|(model, _)| model.marks).map(own).collect();
     format!("create or replace view {LIVE}.applied as {}; ", parts.join(" union all "))
+}
+
+/// What became of a switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Switched {
+    /// Answers come from the other generation.
+    Done,
+    /// The generations are not at one position.
+    Behind,
+    /// Queries or a batch held it up for too long.
+    Busy,
+}
+
+/// Lets answers come from generation `to`, in one transaction: queries see the one or the other. The live one stays as the
+/// previous one; where `to` was rebuilt, the previous one before it is retired.
+pub(crate) async fn switch(pool: &PgPool, to: &Generation, asked: Option<Asked>) -> Result<Switched, sqlx::Error> {
+    let (model, slice) = (to.model, to.slice());
+    let done = pg::tx(pool, "backstitch", move |sql| {
+        Box::pin(async move {
+            sqlx::query(LOCK_TIMEOUT).execute(&mut *sql).await?;
+            sqlx::query(STAND_STILL).execute(&mut *sql).await?;
+            let known = generations::known(sql).await?;
+            let live = known.iter().find(|found| found.model.name == model.name && found.stage == Stage::Live);
+            let to = known.iter().find(|found| found.slice() == slice && found.stage.is_fed());
+            let (Some(live), Some(to)) = (live, to) else { return Ok(Switched::Behind) };
+            if live.position != to.position {
+                return Ok(Switched::Behind);
+            }
+            let rebuilt = to.stage == Stage::Ready;
+            sqlx::query(GIVE_WAY).bind(model.name).bind(to.number).bind(rebuilt).execute(&mut *sql).await?;
+            let go = sqlx::query(GO_LIVE).bind(model.name).bind(to.number);
+            let go = go.bind(asked.as_ref().map(|asked| asked.key.clone()));
+            let go = go.bind(asked.as_ref().map(|asked| asked.actor.clone()));
+            go.bind(asked.and_then(|asked| asked.reason)).execute(&mut *sql).await?;
+            let lives = known.iter().filter(|found| found.stage == Stage::Live && found.model.name != model.name);
+            let mut views = over(model, &to.schema);
+            views.push_str(&marks(lives.chain([to]).map(|found| (found.model, &*found.schema))));
+            sqlx::raw_sql(sqlx::AssertSqlSafe(views)).execute(sql).await?;
+            Ok(Switched::Done)
+        })
+    })
+    .await;
+    match done {
+        Err(error) if is_lock_timeout(&error) => Ok(Switched::Busy),
+        done => done,
+    }
+}
+
+/// Whether a lock was not to be had in time (`lock_not_available`).
+pub(crate) fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "55P03")
 }

@@ -33,3 +33,23 @@ where
     });
     task.await.map_err(|error| sqlx::Error::Io(std::io::Error::other(error)))?
 }
+
+/// Runs `work` in one transaction that reads only, and sees the database as it was when it first looked.
+///
+/// # Errors
+/// What the work or Postgres says.
+#[allow(clippy::disallowed_methods, reason = "begins a transaction in a task that nobody drops, as above")]
+pub async fn snapshot<T, F>(pool: &PgPool, work: F) -> Result<T, sqlx::Error>
+where
+    T: Send + 'static,
+    F: for<'c> FnOnce(&'c mut PgConnection) -> Work<'c, T> + Send + 'static,
+{
+    let pool = pool.clone();
+    let task = tokio::spawn(async move {
+        let mut transaction = pool.begin_with("begin isolation level repeatable read, read only").await?;
+        let result = work(&mut transaction).await?;
+        transaction.commit().await?;
+        Ok(result)
+    });
+    task.await.map_err(|error| sqlx::Error::Io(std::io::Error::other(error)))?
+}

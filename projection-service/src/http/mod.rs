@@ -8,6 +8,7 @@ mod answer;
 mod consistency;
 mod cursor;
 mod events;
+mod generations;
 mod orders;
 mod page;
 mod params;
@@ -55,6 +56,11 @@ fn routes() -> OpenApiRouter<Handle> {
         .routes(routes!(sagas::list))
         .routes(routes!(reports::sales_by_day))
         .routes(routes!(projections::list))
+        .routes(routes!(generations::show))
+        .routes(routes!(generations::rebuild))
+        .routes(routes!(generations::roll_back))
+        .routes(routes!(generations::retire))
+        .routes(routes!(generations::replay))
         .routes(routes!(streams::list))
         .routes(routes!(streams::show))
         .routes(routes!(streams::stats))

@@ -1,19 +1,22 @@
 //! `GET /v1/projections`: how far the read models are. Answered from memory, also while Postgres is away.
 
 use axum::extract::State;
+use event_store::Position;
 use serde::Serialize;
 use service_kit::Problem;
 use utoipa::ToSchema;
 
 use super::answer::{Answer, Refusals};
 use super::params::Params;
-use crate::{Handle, State as Doing};
+use crate::{Handle, State as Doing, Status};
 
 /// How a read model stands.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Projection {
     /// Its name.
     pub name: &'static str,
+    /// The generation that answers come from.
+    pub generation: i32,
     /// Everything at or below is in its rows.
     pub position: u64,
     /// The last position of the log.
@@ -46,23 +49,27 @@ pub struct Projections {
     responses((status = 200, body = Projections), Refusals))]
 pub async fn list(State(handle): State<Handle>, params: Params) -> Result<Answer<Projections>, Problem> {
     params.only(&[])?;
-    let (head, now) = (*handle.store.head().borrow(), handle.clock.now());
+    let head = *handle.store.head().borrow();
     let statuses = handle.progress.statuses();
     let position = statuses.iter().map(|status| status.position).min().unwrap_or_default();
-    let items = statuses.into_iter().map(|status| {
-        let lag_events = head.0.saturating_sub(status.position.0);
-        let age = status.occurred_at.filter(|_| lag_events > 0).and_then(|at| (now - at).to_std().ok());
-        Projection {
-            name: status.name,
-            position: status.position.0,
-            head: head.0,
-            lag_events,
-            lag_s: age.unwrap_or_default().as_secs_f64(),
-            state: status.state,
-            last_error: status.last_error,
-            folded: status.folded,
-            skipped: status.skipped,
-        }
-    });
-    Ok(Answer::at(position, Projections { items: items.collect(), has_more: false }))
+    let items = statuses.into_iter().map(|status| stand(&handle, head, status)).collect();
+    Ok(Answer::at(position, Projections { items, has_more: false }))
+}
+
+/// How a read model stands, for people.
+pub(super) fn stand(handle: &Handle, head: Position, status: Status) -> Projection {
+    let lag_events = head.0.saturating_sub(status.position.0);
+    let age = status.occurred_at.filter(|_| lag_events > 0).and_then(|at| (handle.clock.now() - at).to_std().ok());
+    Projection {
+        name: status.name,
+        generation: status.generation,
+        position: status.position.0,
+        head: head.0,
+        lag_events,
+        lag_s: age.unwrap_or_default().as_secs_f64(),
+        state: status.state,
+        last_error: status.last_error,
+        folded: status.folded,
+        skipped: status.skipped,
+    }
 }

@@ -4,6 +4,7 @@
 pub mod applying;
 pub mod books;
 pub mod lives;
+pub mod shopkeeper;
 pub mod stories;
 
 use std::sync::Arc;
@@ -135,18 +136,20 @@ impl Shop {
     }
 
     pub async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
-        let response = self.response(path, headers).await;
-        let status = response.status().as_u16();
-        let headers = response.headers().clone();
-        let bytes = response.into_body().collect().await.expect("a body").to_bytes();
-        let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| panic!("not JSON: {bytes:?}"));
-        Answer { status, headers, body }
+        Answer::of(self.response(path, headers).await).await
     }
 
     pub async fn response(&self, path: &str, headers: &[(&str, &str)]) -> Response {
         let request = headers.iter().fold(Request::get(path), |request, (name, value)| request.header(*name, *value));
         let request = request.body(Body::empty()).expect("a request");
         self.router.clone().oneshot(request).await.expect("infallible")
+    }
+
+    /// Asks for something under a key.
+    pub async fn post(&self, path: &str, key: &str, body: &serde_json::Value) -> Answer {
+        let request = Request::post(path).header("content-type", "application/json").header("idempotency-key", key);
+        let request = request.body(Body::from(body.to_string())).expect("a request");
+        Answer::of(self.router.clone().oneshot(request).await.expect("infallible")).await
     }
 
     /// All rows of a table as readers see it, as JSON, in an order of their own.
@@ -157,8 +160,13 @@ impl Shop {
 
 /// All rows of a table as readers see it, as JSON, in an order of their own.
 pub async fn rows(url: &str, table: &str) -> Vec<serde_json::Value> {
+    rows_in(url, "live", table).await
+}
+
+/// All rows of a table in a schema, as JSON, in an order of their own.
+pub async fn rows_in(url: &str, schema: &str, table: &str) -> Vec<serde_json::Value> {
     let mut connection = PgConnection::connect(url).await.expect("Postgres answers");
-    let sql = format!("select to_jsonb(t) from live.{table} t order by to_jsonb(t)::text");
+    let sql = format!("select to_jsonb(t) from {schema}.{table} t order by to_jsonb(t)::text");
     sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(&mut connection).await.expect("rows")
 }
 
@@ -169,6 +177,14 @@ pub struct Answer {
 }
 
 impl Answer {
+    pub async fn of(response: Response) -> Self {
+        let status = response.status().as_u16();
+        let headers = response.headers().clone();
+        let bytes = response.into_body().collect().await.expect("a body").to_bytes();
+        let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| panic!("not JSON: {bytes:?}"));
+        Answer { status, headers, body }
+    }
+
     pub fn ok(self) -> serde_json::Value {
         assert_eq!(self.status, 200, "{}", self.body);
         self.body

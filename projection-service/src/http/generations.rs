@@ -1,0 +1,313 @@
+//! What operators ask of one read model: `POST /v1/projections/{name}/rebuild`, `…/rollback`, `…/retire`, `…/replay`;
+//! and how it stands: `GET /v1/projections/{name}`.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use event_store::{Direction, Filter, Position};
+use serde::{Deserialize, Serialize};
+use service_kit::Problem;
+use service_kit::request::{Body, CommandHeaders, idempotency_key};
+use sqlx::PgPool;
+use utoipa::ToSchema;
+
+use super::answer::{Answer, RefusalsOfOne, no_answer};
+use super::params::{Names, Params};
+use super::projections::{Projection, stand};
+use crate::Handle;
+use crate::compare::Comparison;
+use crate::generations::{self, Generation as Kept, Stage};
+use crate::projections::{ALL, ReadModel, named};
+use crate::requests::{self, Asked, Done, Refused};
+
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+/// The longest actor and reason, in characters.
+const LONGEST: (usize, usize) = (64, 500);
+
+/// A generation of a read model.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Generation {
+    /// From 1.
+    pub generation: i32,
+    /// What it is for, and how far it has come.
+    pub state: Stage,
+    /// The Postgres schema of its tables.
+    pub schema: String,
+    /// Everything at or below is in its rows.
+    pub position: u64,
+    /// Where it is going: the end of the log, or where a replay ends.
+    pub target: u64,
+    /// It becomes live whatever the comparison says.
+    pub accept_differences: bool,
+    /// What the last comparison with the live one found.
+    pub comparison: Option<Comparison>,
+    /// How many rows each table of a replay has.
+    pub row_counts: Option<BTreeMap<String, i64>>,
+    /// The last thing that did not work, until it works again.
+    pub last_error: Option<String>,
+}
+
+/// A read model with its generations.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct OneProjection {
+    /// How it stands.
+    #[serde(flatten)]
+    pub projection: Projection,
+    /// Its generations, oldest first.
+    pub generations: Vec<Generation>,
+}
+
+/// Asks for a rebuild.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rebuild {
+    /// Let it take over also where it differs from the live one.
+    pub accept_differences: bool,
+    /// Who asks; else `operator`. At most 64 characters.
+    pub actor: Option<String>,
+    /// Why. At most 500 characters.
+    pub reason: Option<String>,
+}
+
+/// Asks to go back to the generation before.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RollBack {
+    /// Who asks; else `operator`. At most 64 characters.
+    pub actor: Option<String>,
+    /// Why. At most 500 characters.
+    pub reason: Option<String>,
+}
+
+/// Asks to drop a generation.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retire {
+    /// Which; else the previous one.
+    pub generation: Option<i32>,
+    /// Who asks; else `operator`. At most 64 characters.
+    pub actor: Option<String>,
+    /// Why. At most 500 characters.
+    pub reason: Option<String>,
+}
+
+/// Asks to fold it as it was. Give either.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Replay {
+    /// With the events up to this position.
+    pub to_position: Option<u64>,
+    /// With the events that the log held at this moment.
+    pub at: Option<DateTime<Utc>>,
+    /// Who asks; else `operator`. At most 64 characters.
+    pub actor: Option<String>,
+    /// Why. At most 500 characters.
+    pub reason: Option<String>,
+}
+
+/// One read model: how far it is, and its generations.
+#[utoipa::path(get, path = "/v1/projections/{name}", tag = "operations", operation_id = "getProjection",
+    params(("name" = String, Path, description = "The read model")),
+    responses((status = 200, body = OneProjection), RefusalsOfOne))]
+pub async fn show(
+    State(handle): State<Handle>,
+    names: Names,
+    params: Params,
+) -> Result<Answer<OneProjection>, Problem> {
+    params.only(&[])?;
+    one(&handle, model(&names)?).await
+}
+
+/// Makes a new generation beside the live one, folded from the beginning; once it has caught up and is the same, answers
+/// come from it. Where one waits because it differs, it is compared again.
+#[utoipa::path(post, path = "/v1/projections/{name}/rebuild", tag = "operations", operation_id = "rebuildProjection",
+    params(("name" = String, Path, description = "The read model"), CommandHeaders), request_body = Rebuild,
+    responses((status = 202, body = OneProjection, description = "`Location` shows how far it is"),
+        (status = 409, body = Problem, content_type = "application/problem+json",
+            description = "`rebuild-in-progress`"), RefusalsOfOne))]
+pub async fn rebuild(
+    State(handle): State<Handle>,
+    names: Names,
+    headers: HeaderMap,
+    body: Body<Rebuild>,
+) -> Result<Response, Problem> {
+    let (model, body) = (model(&names)?, body.value);
+    let asked = asked(&handle, &headers, body.actor, body.reason)?;
+    let done = requests::rebuild(&pool(&handle).await?, model, body.accept_differences, asked).await;
+    accepted(&handle, model, done.map_err(refused)?).await
+}
+
+/// Lets answers come from the previous generation again, at once: it was fed all the time.
+#[utoipa::path(post, path = "/v1/projections/{name}/rollback", tag = "operations", operation_id = "rollBackProjection",
+    params(("name" = String, Path, description = "The read model"), CommandHeaders), request_body = RollBack,
+    responses((status = 200, body = OneProjection),
+        (status = 409, body = Problem, content_type = "application/problem+json",
+            description = "`no-previous-generation`, `generation-behind`"), RefusalsOfOne))]
+pub async fn roll_back(
+    State(handle): State<Handle>,
+    names: Names,
+    headers: HeaderMap,
+    body: Body<RollBack>,
+) -> Result<Response, Problem> {
+    let (model, body) = (model(&names)?, body.value);
+    let asked = asked(&handle, &headers, body.actor, body.reason)?;
+    let done = requests::roll_back(&pool(&handle).await?, model, &asked).await.map_err(refused)?;
+    // If the client is gone here: answers come from it already, and the runner learns of it at its next session.
+    handle.regroup.ask().await;
+    Ok(replayed(one(&handle, model).await?.into_response(), done))
+}
+
+/// Drops a generation that answers do not come from: the previous one, one that differs, a replay.
+#[utoipa::path(post, path = "/v1/projections/{name}/retire", tag = "operations", operation_id = "retireProjection",
+    params(("name" = String, Path, description = "The read model"), CommandHeaders), request_body = Retire,
+    responses((status = 202, body = OneProjection, description = "`Location` shows when it is gone"),
+        (status = 409, body = Problem, content_type = "application/problem+json",
+            description = "`generation-in-use`, `no-previous-generation`"), RefusalsOfOne))]
+pub async fn retire(
+    State(handle): State<Handle>,
+    names: Names,
+    headers: HeaderMap,
+    body: Body<Retire>,
+) -> Result<Response, Problem> {
+    let (model, body) = (model(&names)?, body.value);
+    let asked = asked(&handle, &headers, body.actor, body.reason)?;
+    let done = requests::retire(&pool(&handle).await?, model, body.generation, asked).await;
+    accepted(&handle, model, done.map_err(refused)?).await
+}
+
+/// Folds the read model into tables of their own, up to a position and no further, to be looked at with SQL.
+#[utoipa::path(post, path = "/v1/projections/{name}/replay", tag = "operations", operation_id = "replayProjection",
+    params(("name" = String, Path, description = "The read model"), CommandHeaders), request_body = Replay,
+    responses((status = 202, body = OneProjection, description = "`Location` shows how far it is"), RefusalsOfOne))]
+pub async fn replay(
+    State(handle): State<Handle>,
+    names: Names,
+    headers: HeaderMap,
+    body: Body<Replay>,
+) -> Result<Response, Problem> {
+    let (model, body) = (model(&names)?, body.value);
+    let asked = asked(&handle, &headers, body.actor, body.reason)?;
+    let head = *handle.store.head().borrow();
+    let until = match (body.to_position, body.at) {
+        (Some(position), None) if position <= head.0 => Position(position),
+        (Some(_), None) => {
+            let wrong = format_args!("the log ends at {head}");
+            return Err(Problem::invalid("the log is not that long").field("/to_position", wrong));
+        }
+        (None, Some(at)) => position_at(&handle, head, at).await?,
+        (None, None) | (Some(_), Some(_)) => {
+            return Err(Problem::invalid("up to where?").field("", "give either `to_position` or `at`"));
+        }
+    };
+    let done = requests::replay(&pool(&handle).await?, model, until, asked).await;
+    accepted(&handle, model, done.map_err(refused)?).await
+}
+
+/// The last position that the log had at a moment, found by halving: the log writes down when it wrote each event.
+async fn position_at(handle: &Handle, head: Position, at: DateTime<Utc>) -> Result<Position, Problem> {
+    let (mut low, mut high) = (0, head.0);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let next = handle.store.read_all(Position(middle), Direction::Forward, 1, &Filter::default()).await;
+        let next = next.map_err(|error| Problem::unavailable(error, 1))?;
+        match next.first() {
+            Some(event) if event.recorded_at <= at => low = event.position.0.min(high),
+            Some(_) | None => high = middle,
+        }
+    }
+    Ok(Position(low))
+}
+
+fn model(names: &Names) -> Result<&'static ReadModel, Problem> {
+    let name = names.raw("name");
+    let all: Vec<&str> = ALL.iter().map(|model| model.name).collect();
+    named(name).ok_or_else(|| {
+        Problem::not_found(format_args!("no projection is named `{name}`; there are: {}", all.join(", ")))
+    })
+}
+
+fn asked(
+    handle: &Handle,
+    headers: &HeaderMap,
+    actor: Option<String>,
+    reason: Option<String>,
+) -> Result<Asked, Problem> {
+    let fits = |text: &Option<String>, most: usize| {
+        text.as_ref().is_none_or(|text| (1..=most).contains(&text.chars().count()) && !text.contains('\0'))
+    };
+    for (field, text, most) in [("/actor", &actor, LONGEST.0), ("/reason", &reason, LONGEST.1)] {
+        if !fits(text, most) {
+            return Err(Problem::invalid("it is not known who asks, or why")
+                .field(field, format_args!("it has 1 to {most} characters")));
+        }
+    }
+    let actor = actor.unwrap_or_else(|| "operator".to_owned());
+    Ok(Asked { key: idempotency_key(headers)?, actor, reason, at: handle.clock.now() })
+}
+
+async fn pool(handle: &Handle) -> Result<PgPool, Problem> {
+    let pool = match handle.progress.is_ready() {
+        true => handle.database.writer().await.map_err(|error| no_answer(&error))?,
+        false => None,
+    };
+    pool.ok_or_else(|| Problem::unavailable("the read models are starting", 1))
+}
+
+fn refused(why: Refused) -> Problem {
+    let conflict = StatusCode::CONFLICT;
+    match &why {
+        Refused::InProgress(_) => Problem::new(conflict, "rebuild-in-progress", "It is being rebuilt").detail(&why),
+        Refused::NoPrevious => Problem::new(conflict, "no-previous-generation", "There is none before").detail(&why),
+        Refused::Behind(_) => {
+            Problem::new(conflict, "generation-behind", "It is not where the live one is").detail(&why).retry_after(1)
+        }
+        Refused::InUse(_) => Problem::new(conflict, "generation-in-use", "Answers come from it").detail(&why),
+        Refused::NoSuch(_) => Problem::not_found(&why),
+        Refused::Busy => Problem::unavailable(&why, 1),
+        Refused::Postgres(error) => no_answer(error),
+    }
+}
+
+/// How the read model stands now, with its generations.
+async fn one(handle: &Handle, model: &'static ReadModel) -> Result<Answer<OneProjection>, Problem> {
+    let (head, status) = (*handle.store.head().borrow(), handle.progress.statuses());
+    let status = status.into_iter().find(|status| status.name == model.name);
+    let status = status.ok_or_else(|| Problem::not_found("this server does not follow this projection"))?;
+    let found = generations::all(&pool(handle).await?).await.map_err(|error| no_answer(&error))?;
+    let mut own: Vec<Kept> = found.into_iter().filter(|found| found.model.name == model.name).collect();
+    own.sort_by_key(|generation| generation.number);
+    let position = status.position;
+    let shown = |found: Kept| Generation {
+        generation: found.number,
+        state: found.stage,
+        schema: found.schema,
+        position: if found.stage == Stage::Live { position.0 } else { found.position.0 },
+        target: found.until.unwrap_or(head).0,
+        accept_differences: found.accept_differences,
+        comparison: found.comparison,
+        row_counts: found.row_counts,
+        last_error: found.last_error,
+    };
+    let generations = own.into_iter().map(shown).collect();
+    Ok(Answer::at(position, OneProjection { projection: stand(handle, head, status), generations }))
+}
+
+/// 202, and where to look how far it is.
+async fn accepted(handle: &Handle, model: &'static ReadModel, done: Done) -> Result<Response, Problem> {
+    handle.wake.all();
+    let mut response = (StatusCode::ACCEPTED, one(handle, model).await?).into_response();
+    if let Ok(location) = HeaderValue::try_from(format!("/v1/projections/{}", model.name)) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(replayed(response, done))
+}
+
+fn replayed(mut response: Response, done: Done) -> Response {
+    if matches!(done, Done::Before(_)) {
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    response
+}

@@ -1,0 +1,339 @@
+//! What is done about generations in the background: folding, comparing, switching, dropping.
+//!
+//! Two tasks: one folds, for as long as that takes; the other does what is short. Each looks into
+//! `backstitch.generations` for what is to be done, does it, writes there that it is done, and looks again. So a server
+//! that is killed anywhere goes on where it was, and two servers over one database do nothing twice: a generation's
+//! checkpoint has an epoch like any other, and a step that is not due any more changes nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use event_store::{EventStore, Filter, Position};
+use service_kit::{Tasks, pg};
+use sqlx::types::Json;
+use sqlx::{AssertSqlSafe, PgPool};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::batch::{Gathered, gather};
+use crate::checkpoint;
+use crate::compare;
+use crate::database::Database;
+use crate::generations::{self, Generation, LOCK, Stage};
+use crate::member::{Member, Seat, Unwritten, write};
+use crate::progress::Progress;
+use crate::runner::Regroup;
+use crate::views::{self, Switched, is_lock_timeout};
+
+/// So close to the log's end a generation joins the runner: one batch, which delays the others by less than a second.
+const NEAR: u64 = 4_096;
+/// After something did not work; the cause is an outage, or is told in `last_error`.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Between two looks at generations that are about to meet: some batches.
+const LOOK: Duration = Duration::from_millis(50);
+
+const ADVANCED: &str = "
+update backstitch.generations set state = $4, last_error = null, row_counts = coalesce($5, row_counts)
+where projection = $1 and generation = $2 and state = $3";
+
+const COMPARED: &str = "
+update backstitch.generations set comparison = $3, last_error = null
+where projection = $1 and generation = $2 and state = 'ready'";
+
+const FAILED: &str = "update backstitch.generations set last_error = $3 where projection = $1 and generation = $2";
+
+/// Wakes the tasks: there is something to be done.
+#[derive(Debug, Default)]
+pub(crate) struct Wake {
+    folds: Notify,
+    moves: Notify,
+}
+
+impl Wake {
+    /// Something was asked for.
+    pub fn all(&self) {
+        self.folds.notify_one();
+        self.moves.notify_one();
+    }
+}
+
+/// Why a step was not done.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error("Postgres: {0}")]
+    Postgres(#[from] sqlx::Error),
+    #[error("the log cannot be read: {0}")]
+    Log(#[from] event_store::ReadError),
+    #[error(transparent)]
+    Unwritten(#[from] Unwritten),
+    #[error("it cannot go on: {0}")]
+    Stopped(String),
+    #[error("the log has closed")]
+    Closed,
+}
+
+/// The tasks' common ground. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Rebuilds {
+    pub store: Arc<dyn EventStore>,
+    pub database: Database,
+    pub progress: Arc<Progress>,
+    pub regroup: Arc<Regroup>,
+    pub wake: Arc<Wake>,
+    pub tasks: Tasks,
+}
+
+impl Rebuilds {
+    /// Starts both tasks.
+    pub fn start(self) {
+        let (folds, moves, tasks) = (self.clone(), self.clone(), self.tasks);
+        tasks.spawn("generations-fold", async move { folds.until_stopped(folds.fold_all()).await });
+        tasks.spawn("generations-move", async move { moves.until_stopped(moves.move_all()).await });
+    }
+
+    /// Whatever is dropped at the end goes on from its checkpoint at the next start.
+    async fn until_stopped(&self, work: impl Future<Output = ()>) {
+        let stopping = self.tasks.stopping();
+        tokio::select! {
+            () = work => {}
+            () = stopping.cancelled() => {}
+        }
+    }
+
+    /// The pool, once the tables are there; for ever if there will be none.
+    async fn pool(&self) -> Option<PgPool> {
+        self.progress.started().await;
+        match self.database.writer().await {
+            Ok(Some(pool)) => Some(pool),
+            Ok(None) => std::future::pending().await, // No Postgres belongs to this server.
+            Err(_) => None,
+        }
+    }
+
+    /// Folds what is to be folded, one after the other.
+    async fn fold_all(&self) {
+        loop {
+            let Some(pool) = self.pool().await else { continue };
+            match self.fold_next(&pool).await {
+                Ok(true) => {}
+                Ok(false) => self.wake.folds.notified().await,
+                Err(error) => {
+                    tracing::warn!(%error, "a generation cannot be folded; trying again");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// `false`: there is nothing to fold.
+    async fn fold_next(&self, pool: &PgPool) -> Result<bool, Failed> {
+        let folds = |generation: &Generation| match generation.stage {
+            Stage::Building | Stage::Replaying => true,
+            Stage::Ready | Stage::Differs | Stage::Live | Stage::Previous | Stage::Retiring | Stage::Replayed => false,
+        };
+        let Some(next) = generations::all(pool).await?.into_iter().find(folds) else { return Ok(false) };
+        let done = self.fold(pool, &next).await;
+        if let Err(error) = &done {
+            tell(pool, &next, error).await?;
+        }
+        done.map(|()| true)
+    }
+
+    /// Folds one generation to where it ends.
+    async fn fold(&self, pool: &PgPool, generation: &Generation) -> Result<(), Failed> {
+        let found = checkpoint::take_over(pool, vec![generation.slice()]).await?;
+        let Some((slice, checkpoint)) = found.first().copied() else { return Ok(()) };
+        let mut member = Member::new(Seat {
+            model: generation.model,
+            slice,
+            schema: generation.schema.as_str().into(),
+            live: false,
+            exact: true,
+            checkpoint,
+            stopped: false,
+        });
+        let mut subscription = self.store.subscribe(checkpoint.position, Filter::default()).await?;
+        while !self.has_come(generation, member.seat.checkpoint.position) {
+            let begun = Instant::now();
+            let mut batch = match gather(&mut subscription, None, None).await? {
+                Gathered::Batch(batch) => batch,
+                Gathered::RetryDue | Gathered::Closed => return Err(Failed::Closed),
+            };
+            if let Some(until) = generation.until {
+                batch.end_at(until);
+            }
+            let (members, outcomes) = write(pool, &self.store, vec![member], batch).await?;
+            if let Some(stop) = outcomes.into_iter().find_map(|outcome| outcome.applied.stop) {
+                return Err(Failed::Stopped(stop.error));
+            }
+            let Some(same) = members.into_iter().next() else { return Ok(()) };
+            member = same;
+            self.give_way(begun.elapsed()).await;
+        }
+        self.folded(pool, generation).await
+    }
+
+    /// Whether a generation has folded what it is to fold by itself.
+    fn has_come(&self, generation: &Generation, position: Position) -> bool {
+        match generation.until {
+            Some(until) => position >= until,
+            None => position.0 + NEAR >= self.store.head().borrow().0,
+        }
+    }
+
+    /// The live generations go first: where they are behind, this one rests as long as it worked.
+    async fn give_way(&self, worked: Duration) {
+        let head = self.store.head().borrow().0;
+        let behind = self.progress.statuses().iter().any(|status| status.position.0 + NEAR < head);
+        match behind {
+            true => tokio::time::sleep(worked).await,
+            false => tokio::task::yield_now().await,
+        }
+    }
+
+    /// The next stage after folding.
+    async fn folded(&self, pool: &PgPool, generation: &Generation) -> Result<(), Failed> {
+        let (stage, counts) = match generation.until {
+            Some(_) => (Stage::Replayed, Some(Json(count(pool, generation).await?))),
+            None => (Stage::Ready, None),
+        };
+        let (slice, was) = (generation.slice(), generation.stage);
+        pg::tx(pool, "backstitch", move |sql| {
+            Box::pin(async move {
+                let advanced = sqlx::query(ADVANCED).bind(slice.projection).bind(slice.generation);
+                advanced.bind(was.as_str()).bind(stage.as_str()).bind(counts).execute(sql).await
+            })
+        })
+        .await?;
+        // Durable from here: whoever runs next feeds it, or shows it.
+        tracing::info!(slice.projection, slice.generation, stage = stage.as_str(), "a generation is folded");
+        if stage.is_fed() {
+            self.regroup.ask().await;
+        }
+        self.wake.moves.notify_one();
+        Ok(())
+    }
+
+    /// Compares, switches and drops what is due.
+    async fn move_all(&self) {
+        loop {
+            let Some(pool) = self.pool().await else { continue };
+            match self.move_on(&pool).await {
+                Ok(true) => tokio::time::sleep(LOOK).await,
+                Ok(false) => self.wake.moves.notified().await,
+                Err(error) => {
+                    tracing::warn!(%error, "a generation cannot be moved on; trying again");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// One look at everything. Whether there is more to come.
+    async fn move_on(&self, pool: &PgPool) -> Result<bool, Failed> {
+        let all = generations::all(pool).await?;
+        let mut more = false;
+        for generation in &all {
+            let done = match generation.stage {
+                Stage::Ready => {
+                    let of_same = |live: &&Generation| live.model.name == generation.model.name;
+                    let live = all.iter().filter(|live| live.stage == Stage::Live).find(of_same);
+                    match live {
+                        Some(live) => self.settle(pool, live, generation).await,
+                        None => Ok(true),
+                    }
+                }
+                Stage::Retiring => self.retire(pool, generation).await,
+                Stage::Building
+                | Stage::Differs
+                | Stage::Live
+                | Stage::Previous
+                | Stage::Replaying
+                | Stage::Replayed => continue,
+            };
+            match done {
+                Ok(done) => more |= !done,
+                Err(error) => {
+                    tell(pool, generation, &error).await?;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(more)
+    }
+
+    /// Compares a generation with the live one, and lets it take over. `false`: not yet.
+    async fn settle(&self, pool: &PgPool, live: &Generation, rebuilt: &Generation) -> Result<bool, Failed> {
+        let Some(found) = compare::run(pool, live, rebuilt).await? else { return Ok(false) };
+        let (slice, differences) = (rebuilt.slice(), found.differences);
+        let differs = differences > 0 && !rebuilt.accept_differences;
+        pg::tx(pool, "backstitch", move |sql| {
+            Box::pin(async move {
+                let compared = sqlx::query(COMPARED).bind(slice.projection).bind(slice.generation);
+                compared.bind(Json(found)).execute(&mut *sql).await?;
+                if differs {
+                    let advanced = sqlx::query(ADVANCED).bind(slice.projection).bind(slice.generation);
+                    let advanced = advanced.bind(Stage::Ready.as_str()).bind(Stage::Differs.as_str());
+                    advanced.bind(None::<Json<BTreeMap<String, i64>>>).execute(sql).await?;
+                }
+                Ok(())
+            })
+        })
+        .await?;
+        if differs {
+            tracing::warn!(slice.projection, slice.generation, differences, "a rebuilt generation differs");
+            return Ok(true);
+        }
+        match views::switch(pool, rebuilt, None).await? {
+            Switched::Done => {}
+            Switched::Behind | Switched::Busy => return Ok(false),
+        }
+        // Durable from here: answers come from it.
+        tracing::info!(slice.projection, slice.generation, differences, "a rebuilt generation is live");
+        self.regroup.ask().await;
+        self.wake.moves.notify_one(); // The one before the previous one is to be dropped.
+        Ok(true)
+    }
+
+    /// Drops a generation, once nobody feeds it. `false`: somebody still looks at its tables.
+    async fn retire(&self, pool: &PgPool, generation: &Generation) -> Result<bool, Failed> {
+        self.regroup.ask().await;
+        let (model, slice, schema) = (generation.model, generation.slice(), generation.schema.clone());
+        let dropped = pg::tx(pool, "backstitch", move |sql| {
+            Box::pin(async move {
+                sqlx::query("select pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *sql).await?;
+                sqlx::query(views::LOCK_TIMEOUT).execute(&mut *sql).await?;
+                generations::drop_tables(sql, (slice.projection, slice.generation), &schema, model.tables).await
+            })
+        })
+        .await;
+        match dropped {
+            Err(error) if is_lock_timeout(&error) => Ok(false),
+            dropped => Ok(dropped.map(|()| true)?),
+        }
+    }
+}
+
+/// Writes down why a generation does not move on.
+async fn tell(pool: &PgPool, generation: &Generation, error: &Failed) -> Result<(), sqlx::Error> {
+    let (slice, error) = (generation.slice(), error.to_string());
+    pg::tx(pool, "backstitch", move |sql| {
+        Box::pin(async move {
+            let failed = sqlx::query(FAILED).bind(slice.projection).bind(slice.generation).bind(error);
+            failed.execute(sql).await.map(|_| ())
+        })
+    })
+    .await
+}
+
+/// How many rows each table of a generation has.
+async fn count(pool: &PgPool, generation: &Generation) -> Result<BTreeMap<String, i64>, sqlx::Error> {
+    let mut counts = BTreeMap::new();
+    for table in generation.model.tables {
+        let text = format!("select count(*) from {}.{table}", generation.schema);
+        let rows = sqlx::query_scalar(AssertSqlSafe(text)).persistent(false).fetch_one(pool).await?;
+        counts.insert((*table).to_owned(), rows);
+    }
+    Ok(counts)
+}
