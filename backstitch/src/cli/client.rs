@@ -73,6 +73,17 @@ impl Client {
         serde_json::from_value(value).map_err(|error| self.not_ours(path, &error))
     }
 
+    /// `POST path` with a body under a key: the same key again does nothing twice.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn post(&self, path: &str, key: &str, body: &Value) -> anyhow::Result<Value> {
+        let request = self.http.post(format!("{}{path}", self.base)).header("idempotency-key", key);
+        let response = self.answered(request.json(body).timeout(ANSWER_WITHIN)).await?;
+        let bytes = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        serde_json::from_slice(&bytes).map_err(|error| self.not_ours(path, &error))
+    }
+
     /// `GET path?query` as text.
     ///
     /// # Errors

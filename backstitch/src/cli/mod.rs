@@ -1,9 +1,11 @@
 //! The commands people type: a file per noun, one enum that names them all.
 
+pub mod acting;
 pub mod client;
 pub mod failure;
 pub mod output;
 pub mod projection;
+mod projection_work;
 pub mod provider_sim;
 mod replay;
 pub mod saga;
@@ -54,7 +56,7 @@ pub enum Command {
     Saga(saga::Args),
     /// Streams: the events of one thing, replayed, or live.
     Stream(stream::Args),
-    /// Projections: how far the read models are.
+    /// Projections: how far the read models are; made again, taken back, looked at as they were.
     Projection(projection::Args),
     /// The log on disk: check, count, back up. Works beside a running server.
     Store(store::Args),

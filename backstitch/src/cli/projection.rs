@@ -1,16 +1,26 @@
-//! `backstitch projection`: how far the read models are behind the log.
+//! `backstitch projection`: how far the read models are behind the log; rebuild, roll back, retire, replay.
 
+use chrono::{DateTime, Utc};
 use clap::Subcommand;
 use serde::Deserialize;
+use serde_json::Value;
 
-use super::Exit;
+use super::acting::Acting;
 use super::client::{Client, Target};
 use super::output::{self, Table, Tone};
+use super::projection_work as work;
 use super::stream::Page;
+use super::{Exit, Failure};
 
-/// Projections: how far the read models are.
+/// Projections: how far the read models are; made again, taken back, looked at as they were.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  backstitch projection list")]
+#[command(after_help = "\
+Examples:
+  backstitch projection list
+  backstitch projection rebuild orders             # beside the live one; switched when both are the same
+  backstitch projection rollback orders            # answers come from the one before again
+  backstitch projection retire orders              # the one before is dropped
+  backstitch projection replay orders --at 2026-11-21T10:00:00Z")]
 pub struct Args {
     /// What to do with them.
     #[command(subcommand)]
@@ -19,16 +29,90 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Each projection with its position and how far it is behind, in events and seconds.
+    /// Each projection with its generations: position, how far it is behind, in events and seconds, and its state.
     List {
         #[command(flatten)]
         target: Target,
     },
+    /// Folds a projection again from the beginning, beside the live one; compares both row by row; switches.
+    ///
+    /// The live one goes on and answers meanwhile. Where they differ, the differences are shown and nothing is switched
+    /// (exit 1); rebuild again with --accept-differences to switch all the same. The generation before stays fed until it
+    /// is retired, or replaced by the next rebuild. A server that is stopped goes on with it at its next start.
+    #[command(after_help = "\
+Examples:
+  backstitch projection rebuild orders
+  backstitch projection rebuild orders --accept-differences --reason 'rows of 12 May were edited by hand' --yes")]
+    Rebuild {
+        #[command(flatten)]
+        target: Target,
+        /// The projection, such as orders or sales_by_day.
+        name: String,
+        /// Switch also where the rows differ from the live ones.
+        #[arg(long)]
+        accept_differences: bool,
+        #[command(flatten)]
+        acting: Acting,
+    },
+    /// Lets answers come from the generation before, at once: it was fed all the time.
+    #[command(after_help = "Example:\n  backstitch projection rollback orders --reason 'totals are wrong'")]
+    Rollback {
+        #[command(flatten)]
+        target: Target,
+        /// The projection.
+        name: String,
+        #[command(flatten)]
+        acting: Acting,
+    },
+    /// Stops feeding a generation and drops its tables: the previous one, one that differs, or a replay.
+    #[command(after_help = "\
+Examples:
+  backstitch projection retire orders                    # the previous one
+  backstitch projection retire orders --generation 3     # that one")]
+    Retire {
+        #[command(flatten)]
+        target: Target,
+        /// The projection.
+        name: String,
+        /// Which generation; else the previous one.
+        #[arg(long, value_name = "N")]
+        generation: Option<i64>,
+        #[command(flatten)]
+        acting: Acting,
+    },
+    /// Folds a projection up to a position or moment, into tables of their own, to see it as it was.
+    #[command(after_help = "\
+Examples:
+  backstitch projection replay orders --to-position 120000
+  backstitch projection replay sales_by_day --at 2026-11-21T10:00:00Z")]
+    Replay {
+        #[command(flatten)]
+        target: Target,
+        /// The projection.
+        name: String,
+        #[command(flatten)]
+        until: Until,
+        #[command(flatten)]
+        acting: Acting,
+    },
+}
+
+/// Where a replay ends.
+#[derive(Debug, Clone, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Until {
+    /// With the events up to this position of the log.
+    #[arg(long, value_name = "N")]
+    to_position: Option<u64>,
+    /// With the events that the log held at this moment, such as 2026-11-21T10:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    at: Option<DateTime<Utc>>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Line {
     name: String,
+    generation: i64,
     position: u64,
     lag_events: u64,
     lag_s: f64,
@@ -40,27 +124,86 @@ impl Args {
     /// Runs the verb.
     ///
     /// # Errors
-    /// A [`super::Failure`].
+    /// A [`Failure`].
     pub async fn run(self) -> anyhow::Result<Exit> {
-        let Verb::List { target } = self.verb;
-        let answer = Client::new(&target)?.get("/v1/projections", &[]).await?;
-        if target.json {
-            output::json(&answer)?;
-            return Ok(Exit::Done);
+        match self.verb {
+            Verb::List { target } => list(&target).await,
+            Verb::Rebuild { target, name, accept_differences, acting } => {
+                let what = format!(
+                    "`{name}` is folded again from the beginning of the log, beside the live one, which goes on. \
+                     Then answers come from the new one{}.",
+                    if accept_differences { ", also where it differs" } else { " if both are the same" }
+                );
+                if !acting.sure(&what)? {
+                    return Ok(Exit::No);
+                }
+                work::rebuild(&target, &name, accept_differences, &acting).await
+            }
+            Verb::Rollback { target, name, acting } => {
+                let what = format!("Answers about `{name}` come from its previous generation again.");
+                if !acting.sure(&what)? {
+                    return Ok(Exit::No);
+                }
+                work::roll_back(&target, &name, &acting).await
+            }
+            Verb::Retire { target, name, generation, acting } => {
+                let which = generation.map_or("its previous generation".to_owned(), |n| format!("its generation {n}"));
+                if !acting.sure(&format!("The tables of `{name}` in {which} are dropped."))? {
+                    return Ok(Exit::No);
+                }
+                work::retire(&target, &name, generation, &acting).await
+            }
+            Verb::Replay { target, name, until, acting } => {
+                // It changes no row that anybody reads: there is nothing to be asked.
+                work::replay(&target, &name, until.to_position, until.at, &acting).await
+            }
         }
-        let page: Page<Line> = serde_json::from_value(answer)?;
-        let mut table = Table::new(&["projection", ">position", ">lag events", ">lag s", "state", "last error"]);
-        for line in page.items {
-            let tone = match line.state.as_str() {
-                "running" if line.lag_events == 0 => Tone::Plain,
-                "running" | "starting" => Tone::Warn,
-                _ => Tone::Bad,
-            };
-            let (lag, error) = (format!("{:.1}", line.lag_s), line.last_error.unwrap_or_default());
-            table
-                .row(tone, [line.name, line.position.to_string(), line.lag_events.to_string(), lag, line.state, error]);
-        }
-        table.print();
-        Ok(Exit::Done)
     }
+}
+
+async fn list(target: &Target) -> anyhow::Result<Exit> {
+    let client = Client::new(target)?;
+    let mut answer = client.get("/v1/projections", &[]).await?;
+    let page: Page<Line> = serde_json::from_value(answer.clone())?;
+    let mut all = Vec::with_capacity(page.items.len());
+    for (index, line) in page.items.into_iter().enumerate() {
+        // While Postgres is away the positions are known, the other generations are not.
+        let one = match client.get(&format!("/v1/projections/{}", line.name), &[]).await {
+            Ok(one) => one,
+            Err(error) if is_no_answer(&error) => Value::Null,
+            Err(error) => return Err(error),
+        };
+        answer["items"][index]["generations"] = one["generations"].clone();
+        all.push((line, work::generations(&one)));
+    }
+    if target.json {
+        output::json(&answer)?;
+        return Ok(Exit::Done);
+    }
+    let headings = ["projection", ">generation", ">position", ">lag events", ">lag s", "state", "last error"];
+    let mut table = Table::new(&headings);
+    for (line, generations) in all {
+        let tone = match line.state.as_str() {
+            "running" if line.lag_events == 0 => Tone::Plain,
+            "running" | "starting" => Tone::Warn,
+            _ => Tone::Bad,
+        };
+        let (number, lag) = (line.generation.to_string(), format!("{:.1}", line.lag_s));
+        let (position, behind) = (line.position.to_string(), line.lag_events.to_string());
+        let error = line.last_error.unwrap_or_default();
+        table.row(tone, [line.name.clone(), number, position, behind, lag, line.state, error]);
+        for other in generations.into_iter().filter(|other| other.generation != line.generation) {
+            let (name, lag) = (line.name.clone(), String::new());
+            let (number, behind) = (other.generation.to_string(), other.target.saturating_sub(other.position));
+            let tone = if other.state == "differs" { Tone::Warn } else { Tone::Faint };
+            let error = other.last_error.unwrap_or_default();
+            table.row(tone, [name, number, other.position.to_string(), behind.to_string(), lag, other.state, error]);
+        }
+    }
+    table.print();
+    Ok(Exit::Done)
+}
+
+fn is_no_answer(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Failure>().is_some_and(|failure| failure.exit() == Exit::NoAnswer)
 }

@@ -13,6 +13,7 @@ mod crash;
 mod demo;
 mod payment;
 mod place_order;
+mod projections;
 mod repeat;
 mod stock;
 mod webhooks;
