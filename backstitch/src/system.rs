@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event_store::OpenError;
-use event_store::sqlite::SqliteStore;
+use event_store::sqlite::{SqliteOptions, SqliteStore};
 use service_kit::Clock;
 use service_kit::health::HealthReport;
 use service_kit::postgres::PostgresError;
@@ -116,11 +116,19 @@ impl System {
     /// # Errors
     /// [`StartError`]: the folder, the log or the port cannot be used.
     pub async fn start(config: Config, clock: Clock) -> Result<Self, StartError> {
+        Self::start_with(config, clock, SqliteOptions::default()).await
+    }
+
+    /// As [`Self::start`], on a log with options of the caller's choice: tests order its failures with them.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_with(config: Config, clock: Clock, log: SqliteOptions) -> Result<Self, StartError> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("backstitch").build();
         let runtime =
             runtime.map_err(|error| StartError::new(format!("no threads can be started: {error}"), "ulimit -u"))?;
         let data = config.data.dir.clone();
-        let started = runtime.spawn(wiring::start(config, clock.clone())).await;
+        let started = runtime.spawn(wiring::start(config, clock.clone(), log)).await;
         let parts = started.unwrap_or_else(|error| Err(StartError::new(error, "this is a fault of Backstitch's own")));
         match parts {
             Ok(parts) => {

@@ -50,8 +50,8 @@ pub(crate) struct Parts {
 }
 
 /// Opens the log and the port, then starts everything else. Returns when commands are taken.
-pub(crate) async fn start(config: Config, clock: Clock) -> Result<Parts, StartError> {
-    let store = open_log(&config.data.dir).await?;
+pub(crate) async fn start(config: Config, clock: Clock, log: SqliteOptions) -> Result<Parts, StartError> {
+    let store = open_log(&config.data.dir, log).await?;
     match start_on(config, clock, Arc::clone(&store)).await {
         Ok(parts) => Ok(parts),
         Err(error) => {
@@ -61,11 +61,11 @@ pub(crate) async fn start(config: Config, clock: Clock) -> Result<Parts, StartEr
     }
 }
 
-async fn open_log(dir: &Path) -> Result<Arc<SqliteStore>, StartError> {
+async fn open_log(dir: &Path, options: SqliteOptions) -> Result<Arc<SqliteStore>, StartError> {
     let folder = dir.to_owned();
     let opened = tokio::task::spawn_blocking(move || {
         make_folder(&folder)?;
-        SqliteStore::open(&folder, SqliteOptions::default())
+        SqliteStore::open(&folder, options)
     });
     match opened.await {
         Ok(opened) => opened.map_err(|error| StartError::of_log(&error, dir)),

@@ -69,9 +69,24 @@ impl Process {
     /// If it does not start; with what it said.
     pub async fn bank(program: &Path, folder: &Path) -> anyhow::Result<(Self, SocketAddr)> {
         let (shop, bank) = free_addresses()?;
-        let mut provider = provider_process(program, folder, bank, shop)?;
+        Ok((Self::bank_at(program, folder, bank, shop, &[]).await?, shop))
+    }
+
+    /// A payment provider in `folder` at `bank`, for the server at `shop`, new or started again on its ledger; with
+    /// `more` of its arguments.
+    ///
+    /// # Errors
+    /// If it does not start; with what it said.
+    pub async fn bank_at(
+        program: &Path,
+        folder: &Path,
+        bank: SocketAddr,
+        shop: SocketAddr,
+        more: &[&str],
+    ) -> anyhow::Result<Self> {
+        let mut provider = provider_process(program, folder, bank, shop, more)?;
         provider.answers("/health").await?;
-        Ok((provider, shop))
+        Ok(provider)
     }
 
     /// The process's number.
@@ -208,8 +223,8 @@ impl Processes {
     pub async fn restart_bank(&mut self) -> anyhow::Result<()> {
         let address = |url: &str| url.trim_start_matches("http://").parse::<SocketAddr>();
         let (bank, shop) = (address(&self.provider.url)?, address(&self.server.url)?);
-        self.provider = provider_process(&self.program, self.folder.path(), bank, shop)?;
-        self.provider.answers("/health").await
+        self.provider = Process::bank_at(&self.program, self.folder.path(), bank, shop, &[]).await?;
+        Ok(())
     }
 
     /// The folder of the server's data.
@@ -238,7 +253,13 @@ fn server_process(program: &Path, folder: &Path, url: &str, settings: &[(&str, S
     Process::start(program, &arguments, settings, url.to_owned(), folder.join("server.log"))
 }
 
-fn provider_process(program: &Path, folder: &Path, bank: SocketAddr, shop: SocketAddr) -> anyhow::Result<Process> {
+fn provider_process(
+    program: &Path,
+    folder: &Path,
+    bank: SocketAddr,
+    shop: SocketAddr,
+    more: &[&str],
+) -> anyhow::Result<Process> {
     let ledger = folder.join("bank").join("ledger.jsonl").display().to_string();
     std::fs::create_dir_all(folder.join("bank"))?;
     let webhooks = format!("http://{shop}/v1/payments/webhooks/simulated");
@@ -254,6 +275,6 @@ fn provider_process(program: &Path, folder: &Path, bank: SocketAddr, shop: Socke
         "--webhook-secret",
         SECRET,
     ];
-    let arguments = arguments.map(str::to_owned);
+    let arguments: Vec<String> = arguments.iter().chain(more).map(|argument| (*argument).to_owned()).collect();
     Process::start(program, &arguments, &[], format!("http://{bank}"), folder.join("provider.log"))
 }

@@ -23,6 +23,10 @@ impl SqliteStore {
     /// its waits, nothing was queued.
     pub(super) async fn submit(&self, append: Append, epoch: Option<Epoch>) -> Result<Ticket, AppendError> {
         check_size(&append)?;
+        if self.shared.options.faults.is_contended(&append.stream) {
+            let expected = append.expected.to_string();
+            return Err(AppendError::Conflict { stream: append.stream, expected, actual: None });
+        }
         let mut append = append;
         let mut checked_at = None;
         for _ in 0..TRIES {

@@ -1,10 +1,13 @@
 //! Failures on order, so that tests can see what the log does when the disk fails. Without an order they cost one
 //! atomic read per commit.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, ffi};
+use tokio::sync::watch;
+
+use crate::StreamName;
 
 /// What goes wrong next. For tests; a product leaves it alone. Clones share the order.
 #[derive(Debug, Clone, Default)]
@@ -16,9 +19,80 @@ pub struct Faults {
     panics: Arc<AtomicU32>,
     /// 0: no limit was ever ordered.
     pages: Arc<AtomicU32>,
+    conflicts: Arc<AtomicU32>,
+    contended: Arc<Mutex<String>>,
+    cut: Arc<Cut>,
+}
+
+/// Where the log is cut off, as if the process died there.
+#[derive(Debug, Default)]
+struct Cut {
+    /// Appends until then; 0: none is ordered.
+    left: AtomicU64,
+    /// Whether the last of them is already lost.
+    before: AtomicBool,
+    made: watch::Sender<bool>,
 }
 
 impl Faults {
+    /// After the next `appends` appends nothing more is durable, and of the last of them nobody is told: the writer stands
+    /// still until the store closes, and leaves the files as a kill would. Until then each commit has one append.
+    pub fn cut_after(&self, appends: u64) {
+        self.order_cut(appends, false);
+    }
+
+    /// As [`Self::cut_after`], but the last of them is not durable and all before it are told: the latest moment before it.
+    pub fn cut_before(&self, appends: u64) {
+        self.order_cut(appends, true);
+    }
+
+    /// No cut any more: for the store that is opened next.
+    pub fn no_cut(&self) {
+        self.order_cut(0, false);
+    }
+
+    /// Becomes true when the log is cut off.
+    pub fn cut(&self) -> watch::Receiver<bool> {
+        self.cut.made.subscribe()
+    }
+
+    fn order_cut(&self, appends: u64, before: bool) {
+        self.cut.made.send_replace(false);
+        self.cut.before.store(before, Ordering::SeqCst);
+        self.cut.left.store(appends, Ordering::SeqCst);
+    }
+
+    /// The next `count` appends to a stream find that somebody else wrote first.
+    pub fn contend(&self, stream: &str, count: u32) {
+        stream.clone_into(&mut self.contended.lock().unwrap_or_else(PoisonError::into_inner));
+        self.conflicts.store(count, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_contended(&self, stream: &StreamName) -> bool {
+        self.conflicts.load(Ordering::Relaxed) > 0
+            && *self.contended.lock().unwrap_or_else(PoisonError::into_inner) == stream.as_str()
+            && take(&self.conflicts)
+    }
+
+    pub(super) fn cut_is_ordered(&self) -> bool {
+        self.cut.left.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether the log ends before this append.
+    pub(super) fn cuts_before(&self) -> bool {
+        self.cut.before.load(Ordering::SeqCst) && self.cut.left.load(Ordering::SeqCst) == 1
+    }
+
+    /// An append is durable. Whether the log ends with it.
+    pub(super) fn cuts_after(&self) -> bool {
+        self.cut.left.fetch_sub(1, Ordering::SeqCst) == 1
+    }
+
+    /// The writer stands still from here on.
+    pub(super) fn cut_made(&self) {
+        self.cut.made.send_replace(true);
+    }
+
     /// The next `count` commits fail with a write error before anything of them is durable.
     pub fn fail_commits(&self, count: u32) {
         self.before_commit.store(count, Ordering::SeqCst);

@@ -288,10 +288,10 @@ impl Queue {
 
     /// The next commit: the oldest appends within the bounds. Snapshots go only with the last of them, because one
     /// must never be durable without the events beneath it.
-    pub fn take(&mut self) -> Group {
+    pub fn take(&mut self, appends_max: usize) -> Group {
         let (mut events, mut bytes) = (0, 0);
         let mut count = 0;
-        for pending in &self.appends {
+        for pending in self.appends.iter().take(appends_max) {
             if count > 0
                 && (events + pending.events.len() > EVENTS_PER_COMMIT || bytes + pending.bytes > BYTES_PER_COMMIT)
             {

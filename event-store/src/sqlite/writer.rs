@@ -74,8 +74,13 @@ impl Writer {
     pub fn run(mut self) {
         let _guard = StoppedByPanic(self.shared.clone());
         while let Some(group) = self.next_group() {
+            let cut = !group.appends.is_empty() && self.shared.options.faults.cut_is_ordered();
+            if cut && self.shared.options.faults.cuts_before() {
+                return self.stand_still();
+            }
             let now = self.next_time();
             match self.commit(&group, now) {
+                Ok(_) if cut && self.shared.options.faults.cuts_after() => return self.stand_still(),
                 Ok(end) => self.publish(group, end, now),
                 Err(error) => self.recover(group, &error),
             }
@@ -93,11 +98,22 @@ impl Writer {
         let mut queue = self.shared.queue();
         loop {
             if !queue.is_empty() {
-                return Some(queue.take());
+                let one_by_one = self.shared.options.faults.cut_is_ordered();
+                return Some(queue.take(if one_by_one { 1 } else { usize::MAX }));
             }
             if *queue.state() == State::Closed {
                 return None;
             }
+            queue = self.shared.wake.wait(queue).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+    }
+
+    /// On order of a test the process is as good as dead: nobody is answered, nothing is tidied up. Who calls keeps the
+    /// group, so that its appends wait.
+    fn stand_still(&self) {
+        self.shared.options.faults.cut_made();
+        let mut queue = self.shared.queue();
+        while *queue.state() != State::Closed {
             queue = self.shared.wake.wait(queue).unwrap_or_else(std::sync::PoisonError::into_inner);
         }
     }
