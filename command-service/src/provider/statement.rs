@@ -105,6 +105,12 @@ pub struct Statement {
     pub max_effects_per_key: u32,
     /// Calls that bore a known key and another body. Each is a fault of the caller.
     pub key_conflicts: u64,
+    /// Webhooks that are still to be delivered.
+    #[serde(default)]
+    pub webhooks_owed: u64,
+    /// Deliveries of webhooks that were accepted since the provider was started.
+    #[serde(default)]
+    pub webhooks_delivered: u64,
     /// A page of the payments, by id.
     pub entries: Vec<Entry>,
     /// Whether there are payments after the last entry.

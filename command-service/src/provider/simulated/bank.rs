@@ -86,6 +86,10 @@ pub(super) enum Later {
     Expire,
     /// The expired authorisation succeeds after all.
     SucceedLate,
+    /// It succeeds, waiting or expired, and the money is taken at once.
+    Charge,
+    /// The hold runs out.
+    Lapse,
     /// The refund under way fails.
     FailRefund,
 }
@@ -124,6 +128,7 @@ pub(super) struct Bank {
     effects: u64,
     max_effects_per_key: u32,
     pub key_conflicts: u64,
+    pub webhooks_delivered: u64,
 }
 
 impl Bank {
@@ -211,10 +216,14 @@ impl Bank {
             }
             ProviderResult::Captured { amount } => {
                 account.state = EntryState::Captured;
+                // What is taken at once was held, too.
+                let at_once = (amount.amount - held).max(0);
+                account.authorized += at_once;
+                totals.authorized += at_once;
                 account.captured += amount.amount;
                 totals.captured += amount.amount;
                 // One capture a hold: what it leaves over is let go.
-                let left = held - amount.amount;
+                let left = (held - amount.amount).max(0);
                 account.voided += left;
                 totals.voided += left;
                 moved = true;
@@ -275,6 +284,7 @@ impl Bank {
             | Behaviour::LateSuccess
             | Behaviour::CaptureFails
             | Behaviour::CaptureFailsOnce
+            | Behaviour::CaptureTimeout
             | Behaviour::RefundFails => {}
         }
     }
@@ -290,6 +300,8 @@ impl Bank {
             effects: self.effects,
             max_effects_per_key: self.max_effects_per_key,
             key_conflicts: self.key_conflicts,
+            webhooks_owed: self.outbox.len() as u64,
+            webhooks_delivered: self.webhooks_delivered,
             entries,
             has_more: rest.next().is_some(),
         }

@@ -19,7 +19,7 @@ use super::judge;
 use super::record::{Call, Kind, Record, key_of, provider_ref};
 use super::script::{Behaviour, token};
 use crate::provider::port::{Answer, Authorize, Lookup, ProviderEvent, RequestKey};
-use crate::provider::statement::EntryState;
+use crate::provider::statement::{EntryState, Page, Statement};
 
 /// Keys whose failing first calls are counted. Only scripts that fail on purpose come in here; beyond that the counts
 /// begin anew, which makes such a script fail a few times more.
@@ -104,12 +104,11 @@ impl Engine {
         if answer.is_some() && self.is_down(key) { Err(Reply::Failed) } else { Ok(answer) }
     }
 
-    /// A customer confirms (`true`) or gives up. `None`: nothing waits for a customer there.
-    pub(super) fn act(&mut self, payment: PaymentId, confirm: bool, now: Timestamp) -> Option<Vec<Record>> {
+    /// Somebody outside acts. `None`: it does not fit how the payment stands.
+    pub(super) fn act(&mut self, payment: PaymentId, later: Later, now: Timestamp) -> Option<Vec<Record>> {
         let account = self.bank.accounts.get(&payment)?;
         let request = account.requests.iter().find(|request| request.kind == Kind::Authorize)?;
         let key = RequestKey { payment_id: payment, request_id: request.id };
-        let later = if confirm { Later::Approve } else { Later::Expire };
         let records = self.happen(key, later, now);
         (!records.is_empty()).then_some(records)
     }
@@ -141,9 +140,16 @@ impl Engine {
         self.bank.owe(webhook, due);
     }
 
-    /// A webhook of `next_webhook` is done with.
-    pub(super) fn sent(&mut self, event_id: &str) {
+    /// A webhook of `next_webhook` is done with: so many deliveries were accepted.
+    pub(super) fn sent(&mut self, event_id: &str, accepted: u32) {
         self.sending.remove(event_id);
+        self.bank.webhooks_delivered += u64::from(accepted);
+    }
+
+    pub(super) fn statement(&self, page: &Page) -> Statement {
+        let mut statement = self.bank.statement(page);
+        statement.webhooks_owed += self.sending.len() as u64;
+        statement
     }
 
     /// Whether a webhook is still to be delivered.
@@ -202,6 +208,7 @@ impl Engine {
                 | Behaviour::LostWebhook
                 | Behaviour::CaptureFails
                 | Behaviour::CaptureFailsOnce
+                | Behaviour::CaptureTimeout
                 | Behaviour::RefundFails,
             ) => authorized(),
         };
@@ -239,33 +246,28 @@ impl Engine {
         let result = match call {
             Call::Authorize(_) => None, // Has its own way, see `call`.
             Call::Capture(capture) => Some(judge::capture(&self.bank, key.payment_id, capture.amount)),
-            Call::Void(_) => Some(self.void(key.payment_id, now, records)),
+            Call::Void(_) => Some(self.void(key.payment_id)),
             Call::Refund(refund) => judge::refund(&self.bank, key.payment_id, refund.amount),
         };
         self.take(call, None, now, records);
         if let Some(result) = result.clone() {
             self.became(key, result, now, records);
         }
+        let captured = matches!(result, Some(ProviderResult::Captured { .. }));
+        if captured && self.behaves(key.payment_id, &Behaviour::CaptureTimeout) && !self.rules.instant {
+            return Reply::Withheld;
+        }
         Reply::Answer(Answer { provider_ref: provider_ref(key), result })
     }
 
-    fn void(&mut self, payment: PaymentId, now: Timestamp, records: &mut Vec<Record>) -> ProviderResult {
-        let Some(account) = self.bank.accounts.get(&payment) else { return ProviderResult::Voided };
-        if account.captured > 0 {
-            return ProviderResult::VoidFailed { code: "already_captured".to_owned() };
+    /// An authorisation that still waits for its customer is over with it: what it waits in is no longer its state.
+    fn void(&self, payment: PaymentId) -> ProviderResult {
+        let captured = self.bank.accounts.get(&payment).is_some_and(|account| account.captured > 0);
+        if captured {
+            ProviderResult::VoidFailed { code: "already_captured".to_owned() }
+        } else {
+            ProviderResult::Voided
         }
-        // An authorisation that still waits for its customer is over: it must not succeed afterwards.
-        let waiting = account.requests.iter().find(|request| {
-            request.kind == Kind::Authorize
-                && matches!(request.result, None | Some(ProviderResult::ActionRequired { .. }))
-        });
-        if let Some(request_id) = waiting.map(|request| request.id) {
-            let key = RequestKey { payment_id: payment, request_id };
-            let record =
-                Record::Became { key, result: ProviderResult::Declined { code: "voided".to_owned() }, at: now };
-            self.write(record, records);
-        }
-        ProviderResult::Voided
     }
 
     /// A hold that has run out is let go, as soon as anybody asks for it.
@@ -285,21 +287,30 @@ impl Engine {
         let Some(account) = self.bank.accounts.get(&key.payment_id) else { return records };
         let Some(request) = account.request(key.request_id) else { return records };
         let waits = account.state == EntryState::ActionRequired;
+        let over = account.state == EntryState::Expired && account.authorized == 0;
         let amount = self.amount_of(account, key);
         let authorized = ProviderResult::Authorized { amount, capture_before: now + self.rules.auth_ttl };
         let result = match later {
             Later::Approve if waits => Some(authorized),
             Later::Expire if waits => Some(ProviderResult::Expired),
-            Later::SucceedLate if account.state == EntryState::Expired && account.authorized == 0 => Some(authorized),
+            Later::SucceedLate if over => Some(authorized),
+            Later::Charge if waits || over => Some(ProviderResult::Captured { amount }),
+            Later::Lapse if account.state == EntryState::Authorized => Some(ProviderResult::Expired),
             Later::FailRefund if request.result.is_none() => {
                 Some(ProviderResult::RefundFailed { code: "refund_rejected".to_owned() })
             }
-            Later::Approve | Later::Expire | Later::SucceedLate | Later::FailRefund => None,
+            Later::Approve | Later::Expire | Later::SucceedLate | Later::Charge | Later::Lapse | Later::FailRefund => {
+                None
+            }
         };
         if let Some(result) = result {
             self.became(key, result, now, &mut records);
         }
         records
+    }
+
+    fn behaves(&self, payment: PaymentId, behaviour: &Behaviour) -> bool {
+        self.bank.accounts.get(&payment).is_some_and(|account| account.behaviour == *behaviour)
     }
 
     fn amount_of(&self, account: &Account, key: RequestKey) -> Money {
@@ -363,10 +374,11 @@ impl Engine {
 /// After how long the webhook is sent; `None`: never. `chance` is from 0 to 1.
 fn webhook_delay(rules: &Rules, behaviour: &Behaviour, result: &ProviderResult, chance: f64) -> Option<Duration> {
     let authorized = matches!(result, ProviderResult::Authorized { .. });
+    let captured = matches!(result, ProviderResult::Captured { .. });
     let silent = matches!(behaviour, Behaviour::TimeoutCharged { .. } | Behaviour::LostWebhook);
     let waits = matches!(result, ProviderResult::ActionRequired { .. });
-    if authorized && silent {
-        None // These scripts never tell of their authorisation by themselves.
+    if (authorized && silent) || (captured && *behaviour == Behaviour::CaptureTimeout) {
+        None // These scripts never tell of it by themselves.
     } else if authorized && *behaviour == Behaviour::WebhookFirst {
         Some(Duration::ZERO)
     } else if waits && *behaviour == Behaviour::ReorderedWebhooks {

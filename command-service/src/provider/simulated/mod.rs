@@ -29,7 +29,7 @@ use domain::ids::PaymentId;
 use service_kit::Clock;
 use tokio::sync::watch;
 
-use self::bank::Bank;
+use self::bank::{Bank, Later};
 use self::engine::{Engine, Reply, Rules};
 use self::ledger::{Ledger, LedgerError, Mark};
 use self::record::{Call, Record};
@@ -66,13 +66,30 @@ struct Inner {
     changed: watch::Sender<u64>,
 }
 
-/// How a customer ends a waiting authorisation.
+/// What happens to a payment from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Confirms.
+    /// The customer confirms.
     Approve,
-    /// Gives up.
+    /// The customer gives up.
     Abandon,
+    /// The customer confirms, or an expired authorisation succeeds after all, and the money is taken at once.
+    Charge,
+    /// The hold runs out.
+    Lapse,
+}
+
+impl Action {
+    /// The action of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "approve" => Some(Self::Approve),
+            "abandon" => Some(Self::Abandon),
+            "charge" => Some(Self::Charge),
+            "lapse" => Some(Self::Lapse),
+            _ => None,
+        }
+    }
 }
 
 impl Simulator {
@@ -142,14 +159,20 @@ impl Simulator {
         }
     }
 
-    /// Lets a customer act. Whether anything waited for a customer there.
+    /// Lets something happen from outside. Whether it fitted how the payment stands.
     ///
     /// # Errors
     /// [`ProviderError::Transient`] when the ledger cannot be written.
     pub async fn act(&self, payment: PaymentId, action: Action) -> Result<bool, ProviderError> {
         let mark = {
+            let later = match action {
+                Action::Approve => Later::Approve,
+                Action::Abandon => Later::Expire,
+                Action::Charge => Later::Charge,
+                Action::Lapse => Later::Lapse,
+            };
             let mut engine = self.engine();
-            let Some(records) = engine.act(payment, action == Action::Approve, self.inner.clock.now()) else {
+            let Some(records) = engine.act(payment, later, self.inner.clock.now()) else {
                 return Ok(false);
             };
             self.push(&records)
@@ -257,7 +280,7 @@ impl PaymentProvider for Simulator {
     }
 
     async fn statement(&self, page: &Page) -> Result<Statement, ProviderError> {
-        let statement = self.engine().bank.statement(page);
+        let statement = self.engine().statement(page);
         self.durable().await?;
         Ok(statement)
     }

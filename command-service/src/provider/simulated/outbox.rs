@@ -96,14 +96,14 @@ impl Simulator {
                 return self.failed(webhook, &reason);
             }
         }
-        self.paid(webhook.event.event_id, true);
+        self.paid(webhook.event.event_id, webhook.copies);
     }
 
     fn failed(&self, webhook: Webhook, reason: &str) {
         let attempts = webhook.attempts + 1;
         if attempts >= ATTEMPTS_MAX {
             tracing::warn!(webhook = webhook.event.event_id, reason, "a webhook is given up");
-            return self.paid(webhook.event.event_id, false);
+            return self.paid(webhook.event.event_id, 0);
         }
         let delay = DELAY_FIRST.saturating_mul(1 << (attempts - 1).min(16)).min(DELAY_MAX);
         let mut engine = self.engine();
@@ -112,10 +112,10 @@ impl Simulator {
     }
 
     /// Not synced by itself: after a crash the webhook is sent once more, which its receiver recognises.
-    fn paid(&self, event_id: String, delivered: bool) {
+    fn paid(&self, event_id: String, accepted: u32) {
         let mut engine = self.engine();
-        engine.sent(&event_id);
-        self.push(&[Record::Paid { event_id, delivered }]);
+        engine.sent(&event_id, accepted);
+        self.push(&[Record::Paid { event_id, delivered: accepted > 0 }]);
         drop(engine);
         self.inner.changed.send_modify(|count| *count += 1);
     }

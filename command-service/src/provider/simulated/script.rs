@@ -53,6 +53,8 @@ pub enum Behaviour {
     CaptureFails,
     /// The order's first capture fails, a capture of its next authorisation does not.
     CaptureFailsOnce,
+    /// The money is taken, the answer never comes, nor a webhook: only `fetch` or the same key tells.
+    CaptureTimeout,
     /// A refund is taken and later fails.
     RefundFails,
 }
@@ -81,6 +83,7 @@ impl Behaviour {
             "tok_late_success" => Self::LateSuccess,
             "tok_capture_fails" => Self::CaptureFails,
             "tok_capture_fails_once" => Self::CaptureFailsOnce,
+            "tok_capture_timeout" => Self::CaptureTimeout,
             "tok_refund_fails" => Self::RefundFails,
             _ => Self::Approve,
         }
@@ -98,7 +101,8 @@ impl Behaviour {
             | Self::DuplicateWebhooks { .. }
             | Self::ReorderedWebhooks
             | Self::LostWebhook
-            | Self::LateSuccess => Self::Approve,
+            | Self::LateSuccess
+            | Self::CaptureTimeout => Self::Approve,
             Self::Approve
             | Self::Decline { .. }
             | Self::ThreeDsAbandon { .. }

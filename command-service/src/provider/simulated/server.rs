@@ -5,6 +5,7 @@
 //! | `POST /v1/authorizations`, `/v1/captures`, `/v1/voids`, `/v1/refunds` | the port's requests as JSON, answered by [`Answer`] |
 //! | `GET /v1/requests?key=…` or `?provider_ref=…` | what became of one; 404 if it never came |
 //! | `POST /actions/{payment id}/approve` or `/abandon` | a customer confirms or gives up (3-D Secure) |
+//! | `POST /actions/{payment id}/charge` or `/lapse` | the money is taken at once, late too; the hold runs out |
 //! | `GET /ledger?after=…&limit=…` | the bank's own word ([`Statement`]) |
 //! | `GET /health` | whether it serves |
 
@@ -192,17 +193,11 @@ async fn act(
     Path((payment, action)): Path<(String, String)>,
 ) -> Result<Json<Acted>, Problem> {
     let payment = payment.parse().map_err(|_| Problem::invalid("the payment's id is not a UUID"))?;
-    let action = match action.as_str() {
-        "approve" => Action::Approve,
-        "abandon" => Action::Abandon,
-        other => return Err(Problem::not_found(format!("`{other}` is neither `approve` nor `abandon`"))),
+    let Some(action) = Action::named(&action) else {
+        return Err(Problem::not_found(format!("`{action}` is none of `approve`, `abandon`, `charge`, `lapse`")));
     };
     let done = simulator.act(payment, action).await.map_err(problem)?;
-    if done {
-        Ok(Json(Acted { done }))
-    } else {
-        Err(Problem::not_found("no authorisation waits for its customer there"))
-    }
+    if done { Ok(Json(Acted { done })) } else { Err(Problem::not_found("that does not fit how the payment stands")) }
 }
 
 async fn ledger(
