@@ -157,10 +157,21 @@ impl Draft<'_> {
                 self.redo(target);
             }
             (Meaning::Fail(reason) | Meaning::Redo(reason), _) if !self.definition.forward_only(leg.step) => {
+                let cause = self.redone_because(leg).unwrap_or(reason);
                 self.emit(failed);
-                self.compensate(stopped.unwrap_or(reason));
+                self.compensate(stopped.unwrap_or(cause));
             }
             (Meaning::Attention | Meaning::Fail(_) | Meaning::Redo(_), _) => self.attention(leg, failure, true, source),
+        }
+    }
+
+    /// Why a step was done anew: that is also why the saga fails when the new attempt does.
+    fn redone_because(&self, leg: &Leg) -> Option<&'static str> {
+        let again = |by: &&Leg| by.superseded && by.step.redo.is_some_and(|(target, _)| target == leg.step.name);
+        let cause = self.state.legs.iter().rev().filter(|_| leg.group > 0).find(again)?;
+        match (cause.step.means)(cause.failure.as_ref()?) {
+            Meaning::Redo(reason) => Some(reason),
+            Meaning::Fail(_) | Meaning::HandOver(_) | Meaning::Attention => None,
         }
     }
 
