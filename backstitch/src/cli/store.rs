@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::SecondsFormat;
 use clap::Subcommand;
-use event_store::sqlite::{self, BackupError, BackupStep, CheckReport};
+use event_store::sqlite::{self, BackupError, BackupStep, CheckReport, Until};
 use event_store::{OpenError, Position};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -151,7 +151,7 @@ fn stats(folder: &Folder) -> anyhow::Result<Exit> {
 fn backup(folder: &Folder, to: &Path) -> anyhow::Result<Exit> {
     let dir = folder.dir();
     let bar = bar("copying");
-    let made = sqlite::backup(&dir, to, &mut |step, done, all| {
+    let made = sqlite::backup(&dir, to, Until::Now, &mut |step, done, all| {
         bar.set_message(match step {
             BackupStep::Copying => "copying pages",
             BackupStep::Verifying => "verifying events",
@@ -161,18 +161,20 @@ fn backup(folder: &Folder, to: &Path) -> anyhow::Result<Exit> {
     bar.finish_and_clear();
     let report = made.map_err(|error| match &error {
         BackupError::Source(cause) => no_log(cause, &dir),
-        BackupError::Exists(_) => Failure::no(error, "backstitch store backup NEW-FILE"),
+        BackupError::Exists(_) => Failure::no(error, "backstitch store backup NEW-FOLDER"),
         BackupError::Unwritable { .. } => {
             Failure::no_answer(error, format!("df -h {}", to.parent().unwrap_or(Path::new(".")).display()))
         }
-        BackupError::Damaged(_) => Failure::no(error, format!("backstitch store check --data {}", dir.display())),
+        BackupError::Log(_) | BackupError::Nothing(_) | BackupError::Damaged(_) => {
+            Failure::no(error, format!("backstitch store check --data {}", dir.display()))
+        }
     })?;
     if folder.json {
         output::json(&report)?;
     } else {
         output::line(format_args!(
             "{}: {} events, up to position {}, verified",
-            report.path, report.events, report.position
+            report.folder, report.report.events, report.report.position
         ));
     }
     Ok(Exit::Done)
