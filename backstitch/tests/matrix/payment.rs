@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domain::order::Status::{Confirmed, Rejected};
-use domain::payment::Status::{Authorized, Declined, Expired, Voided};
+use domain::payment::Status::{Authorized, Declined, Expired};
 use domain::saga::SagaState::{Compensated, Waiting};
 use domain::shipment::Status::Planned;
 
@@ -19,7 +19,6 @@ rows!(
     timed_out_and_not_charged,
     failing_twice,
     webhook_lost,
-    provider_gone,
 );
 
 /// The row of a card that is authorised in the end: the order waits for the warehouse.
@@ -142,37 +141,5 @@ fn webhook_lost() -> Row {
     Row {
         proof: |found| assert!(found.took("authorise") > Duration::from_millis(100), "it was asked for later"),
         ..authorised("tok_lost_webhook")
-    }
-}
-
-/// It held the money, gave no answer, and cannot be asked: its outcome is unknown. Given up after 30 minutes, the hold is
-/// let go when it is there again.
-fn provider_gone() -> Row {
-    Row {
-        script: |shop| {
-            Box::pin(async move {
-                shop.place().await;
-                if !shop.has("PaymentVoided").await {
-                    shop.bank_up().await;
-                    shop.until_bank(|bank| bank.payments == 1).await;
-                    shop.bank_down();
-                    shop.until("PaymentOutcomeUnknown", 1).await;
-                    for renewals in 1..=3 {
-                        shop.at(8 * renewals);
-                        shop.until("ReservationRenewed", renewals as usize).await;
-                    }
-                    shop.at(33);
-                    shop.until("OrderRejected", 1).await;
-                }
-                shop.bank_up().await;
-                shop.at(42);
-            })
-        },
-        proof: |found| {
-            assert_eq!(found.times("PaymentOutcomeUnknown"), 1);
-            let entry = found.entry(0);
-            assert!(entry.authorized > 0 && entry.voided == entry.authorized, "it was charged, and let go: {entry:?}");
-        },
-        ..rejected("tok_timeout_charged", "payment_timeout", Voided, "voided")
     }
 }

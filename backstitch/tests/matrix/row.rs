@@ -1,6 +1,6 @@
 //! Rows of the failure matrix as data: what happens, how it ends, and what proves that the fault was there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use backstitch::Config;
@@ -46,8 +46,8 @@ pub struct Ends {
     pub shipment: shipment::Status,
     /// On hand, reserved, committed, by SKU.
     pub stock: BTreeMap<String, [i64; 3]>,
-    /// By type.
-    pub sagas: BTreeMap<String, Vec<SagaState>>,
+    /// By type, of which an order may have several.
+    pub sagas: BTreeMap<String, HashSet<SagaState>>,
 }
 
 /// All that there is to look at in the end.
@@ -114,7 +114,7 @@ impl Ends {
     }
 
     pub fn saga(mut self, name: &str, state: SagaState) -> Self {
-        self.sagas.entry(name.to_owned()).or_default().push(state);
+        self.sagas.entry(name.to_owned()).or_default().insert(state);
         self
     }
 
@@ -136,7 +136,7 @@ impl Ends {
         }
         for (stream, view) in books.sagas_of(order) {
             let name = stream.trim_start_matches("saga_").split('-').next().unwrap_or_default();
-            ends.sagas.entry(name.to_owned()).or_default().push(view.state());
+            ends.sagas.entry(name.to_owned()).or_default().insert(view.state());
         }
         ends
     }

@@ -49,6 +49,7 @@ pub struct Shop {
     client: Client,
     bank: Option<Process>,
     bank_address: SocketAddr,
+    bank_died: bool,
     order: Option<OrderId>,
     lines: &'static [(&'static str, i64)],
     card: &'static str,
@@ -84,6 +85,7 @@ impl Shop {
             client,
             bank: Some(bank),
             bank_address,
+            bank_died: false,
             order: None,
             lines: row.lines,
             card: row.card,
@@ -139,10 +141,12 @@ impl Shop {
         self.system.as_ref().expect("the system runs")
     }
 
-    /// Kills the provider; what it did is in its ledger.
-    pub fn bank_down(&mut self) {
-        if let Some(mut bank) = self.bank.take() {
-            bank.kill().unwrap();
+    /// Kills the provider as soon as it says so, once; what it did is in its ledger.
+    pub async fn bank_dies_after(&mut self, said: impl Fn(&Statement) -> bool) {
+        if !self.bank_died {
+            self.until_bank(said).await;
+            self.bank.take().expect("the bank runs").kill().unwrap();
+            self.bank_died = true;
         }
     }
 
