@@ -2,6 +2,7 @@
 
 use std::process::{Command, Output};
 
+use backstitch::demo::client::Answer;
 use serde_json::Value;
 use service_kit::postgres::testing::fresh_database;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
@@ -32,6 +33,13 @@ fn done(output: &Output) -> String {
     out
 }
 
+/// An order that goes all its way: nothing happens to it any more.
+async fn delivered(shop: &World, key: &str) -> Answer {
+    let order = shop.placed_and_settled(key, &[("TEA", 2)], "tok_approve").await;
+    let order = shop.ready(&order).await;
+    shop.deliver(&order).await
+}
+
 async fn sql(url: &str, text: &str) -> u64 {
     let mut connection = PgConnection::connect(url).await.unwrap();
     let done = sqlx::raw_sql(AssertSqlSafe(text.to_owned())).execute(&mut connection).await.unwrap();
@@ -44,7 +52,7 @@ async fn a_projection_is_rebuilt_refused_accepted_and_taken_back_by_hand() {
     let shop = World::start_with(&[("BACKSTITCH__POSTGRES__URL", url.clone())]).await;
     shop.product("TEA", 100).await;
     for key in ["one", "two", "three"] {
-        shop.placed_and_settled(key, &[("TEA", 2)], "tok_approve").await;
+        delivered(&shop, key).await;
     }
 
     // Nobody is there to be asked: nothing is done.
@@ -55,8 +63,8 @@ async fn a_projection_is_rebuilt_refused_accepted_and_taken_back_by_hand() {
 
     let out = done(&projection(&shop, &["rebuild", "orders", "--yes"]));
     assert!(out.contains("`orders` answers from generation 2"), "{out}");
-    let (order, _) = shop.place("four", &[("TEA", 1)], "tok_approve").await;
-    let four = shop.settled(&order, None).await;
+    let four = delivered(&shop, "four").await;
+    let order = four.text("id").to_owned();
 
     // A cell is changed behind the server's back.
     let changed = format!("update live.orders set status = 'lost' where id = '{order}'");
@@ -96,9 +104,9 @@ async fn a_projection_is_shown_as_it_was() {
     let url = fresh_database().await.unwrap();
     let shop = World::start_with(&[("BACKSTITCH__POSTGRES__URL", url.clone())]).await;
     shop.product("TEA", 100).await;
-    let first = shop.placed_and_settled("one", &[("TEA", 2)], "tok_approve").await;
+    let first = delivered(&shop, "one").await;
     let then = first.header("x-position").unwrap().to_owned();
-    shop.placed_and_settled("two", &[("TEA", 2)], "tok_approve").await;
+    delivered(&shop, "two").await;
     let out = done(&projection(&shop, &["replay", "orders", "--to-position", &then]));
     let row = |table: &str| {
         let line = out.lines().find(|line| line.starts_with(table)).unwrap_or_else(|| panic!("{out}"));
