@@ -33,8 +33,11 @@ async fn the_log_of_every_release_folds_to_what_it_folded_to_then() {
             let now = folded.streams.get(stream);
             assert_eq!(now, Some(hash), "{version}: {stream} folds to something else now: {:#}", facts[stream]);
         }
-        assert_eq!(folded.tables, kept.tables, "{version}: a table says something else now");
-        assert_eq!(folded, kept, "{version}");
+        assert_eq!(folded.streams.len(), kept.streams.len(), "{version}");
+        // A table that is younger than the log's release is not among those kept.
+        for (table, rows) in &kept.tables {
+            assert_eq!(folded.tables.get(table), Some(rows), "{version}: the table {table} says something else now");
+        }
     }
 }
 
