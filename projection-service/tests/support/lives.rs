@@ -275,7 +275,7 @@ fn step_of(dice: &mut Dice, order_id: OrderId, step: u64, source: &Value) -> Vec
     let again = with(leg("do"), json!({ "attempt": 1, "next_at": at(dice.amount(9_000)), "failure": failure }));
     let undone = with(leg("undo"), json!({ "round": 0, "commands": [issued], "next_at": at(dice.amount(9_000)) }));
     let mut drawn = vec![("StepStarted", begun)];
-    match dice.roll(9) {
+    match dice.roll(10) {
         0 => drawn.push(("CommandAnswered", answered)),
         1 => drawn.push(("StepRetryScheduled", again)),
         2 => drawn.extend([("CommandAnswered", answered), ("StepSucceeded", leg("do"))]),
@@ -296,6 +296,11 @@ fn step_of(dice: &mut Dice, order_id: OrderId, step: u64, source: &Value) -> Vec
             ("CompensationStarted", json!({ "reason": "payment_declined", "steps": [{ "step": name, "group": 0 }] })),
             ("UndoStarted", undone),
         ]),
+        8 => {
+            let asked =
+                json!({ "action": "retry", "actor": "alice", "reason": "the bank is back", "request_id": issued.id });
+            drawn.push(("OperatorActed", with(leg("do"), asked)));
+        }
         _ => drawn.extend([
             ("CompensationStarted", json!({ "reason": "fraud", "steps": [{ "step": name, "group": 0 }] })),
             ("UndoStarted", undone),
