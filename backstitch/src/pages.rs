@@ -215,7 +215,7 @@ mod tests {
     #[tokio::test]
     async fn every_page_is_served_at_the_type_of_its_problem() {
         for (slug, page) in PROBLEMS {
-            let path = Problem::new(StatusCode::CONFLICT, slug, "title").problem_type;
+            let path = Problem::new(StatusCode::CONFLICT, slug, "A title").problem_type;
             let written = (200, "text/markdown; charset=utf-8".to_owned(), (*page).to_owned());
             assert_eq!(get(&path, "*/*").await, written);
             let (status, kind, html) = get(&path, "text/html,application/xhtml+xml").await;
