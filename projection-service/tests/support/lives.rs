@@ -129,45 +129,62 @@ fn payment_life(dice: &mut Dice, payment_id: PaymentId, placed: &OrderPlaced, gr
     let part = json!({ "amount": (total.amount / 2).max(1), "currency": total.currency });
     let request = |number: u64| RequestId::derive(payment_id, Uuid::from_u128(number.into()));
     let steps = 1 + dice.roll(14);
+    let mut asked: Vec<(&str, RequestId)> = Vec::new();
     walk(Payment::default(), steps, |step| {
-        // Results are of any request so far; those that do not fit are refused.
-        let (new, known) = (request(step), request(dice.roll(step.max(1))));
         let amount = if dice.roll(4) == 0 { part.clone() } else { json!(total) };
-        match dice.roll(12) {
-            _ if step == 0 && dice.roll(10) > 0 => json!({
+        let kind = match dice.roll(12) {
+            _ if step == 0 => *one_of(dice, &["authorize", "authorize", "authorize", "authorize", "void"]),
+            0 => "void",
+            1 | 2 => "capture",
+            3 | 4 => "refund",
+            5 => "",
+            _ => "told",
+        };
+        let nothing = [("authorize", RequestId(Uuid::nil()))];
+        let (of, known) = *one_of(dice, if asked.is_empty() { &nothing } else { &asked });
+        if !["", "told"].contains(&kind) {
+            asked.push((kind, request(step)));
+        }
+        match kind {
+            "authorize" => json!({
                 "type": "RequestPaymentAuthorization", "payment_id": payment_id, "order_id": order_id,
-                "request_id": new, "amount": total, "payment_method": placed.payment_method, "attempt_group": group,
-                "placed_on": placed.placed_at.date_naive(),
+                "request_id": request(step), "amount": total, "payment_method": placed.payment_method,
+                "attempt_group": group, "placed_on": placed.placed_at.date_naive(),
             }),
-            0 => {
-                json!({ "type": "RequestPaymentVoid", "payment_id": payment_id, "order_id": order_id, "request_id": new })
-            }
-            1 | 2 => json!({ "type": "RequestPaymentCapture", "request_id": new, "amount": amount }),
-            3 | 4 => {
-                json!({ "type": "RequestPaymentRefund", "request_id": new, "amount": amount, "reason": "customer_request" })
-            }
-            5 => json!({ "type": "MarkPaymentOutcomeUnknown", "request_id": known }),
-            6 => json!({ "type": "ExpirePayment" }),
-            _ => json!({
+            "void" => json!({
+                "type": "RequestPaymentVoid", "payment_id": payment_id, "order_id": order_id, "request_id": request(step),
+            }),
+            "capture" => json!({ "type": "RequestPaymentCapture", "request_id": request(step), "amount": amount }),
+            "refund" => json!({
+                "type": "RequestPaymentRefund", "request_id": request(step), "amount": amount, "reason": "customer_request",
+            }),
+            "told" => json!({
                 "type": "RecordProviderResult", "request_id": known, "source": "webhook",
-                "provider_ref": one_of(dice, &[json!("sim_1"), json!("sim_2"), Value::Null]), "result": result(dice, &amount),
+                "provider_ref": one_of(dice, &[json!("sim_1"), json!("sim_2"), Value::Null]),
+                "result": result(dice, of, &amount),
             }),
+            _ if dice.roll(2) == 0 => json!({ "type": "ExpirePayment" }),
+            _ => json!({ "type": "MarkPaymentOutcomeUnknown", "request_id": known }),
         }
     })
 }
 
-fn result(dice: &mut Dice, amount: &Value) -> Value {
-    match dice.roll(14) {
-        0 => json!({ "outcome": "action_required", "action_url": "https://bank.example/3ds" }),
-        1 => json!({ "outcome": "declined", "code": "insufficient_funds" }),
-        2 => json!({ "outcome": "expired" }),
-        3 => json!({ "outcome": "capture_failed", "code": "hold_lapsed" }),
-        4 => json!({ "outcome": "voided" }),
-        5 => json!({ "outcome": "void_failed", "code": "too_late" }),
-        6 => json!({ "outcome": "refund_failed", "code": "account_closed" }),
-        7 | 8 => json!({ "outcome": "refunded", "amount": amount }),
-        9 | 10 => json!({ "outcome": "captured", "amount": amount }),
-        _ => json!({ "outcome": "authorized", "amount": amount, "capture_before": at(600_000) }),
+/// What the provider says of a request: now and then what nobody would say of it, which the rules refuse.
+fn result(dice: &mut Dice, of: &str, amount: &Value) -> Value {
+    let fitting: &[&str] = match of {
+        _ if dice.roll(6) == 0 => &["captured", "voided", "refunded", "declined"],
+        "capture" => &["captured", "captured", "capture_failed"],
+        "void" => &["voided", "voided", "void_failed"],
+        "refund" => &["refunded", "refund_failed"],
+        _ => &["authorized", "authorized", "authorized", "authorized", "action_required", "declined", "expired"],
+    };
+    let (code, action_url) = ("told_by_the_bank", "https://bank.example/3ds");
+    match *one_of(dice, fitting) {
+        "authorized" => json!({ "outcome": "authorized", "amount": amount, "capture_before": at(600_000) }),
+        "action_required" => json!({ "outcome": "action_required", "action_url": action_url }),
+        done @ ("captured" | "refunded") => json!({ "outcome": done, "amount": amount }),
+        done @ ("voided" | "expired") => json!({ "outcome": done }),
+        failed => json!({ "outcome": failed, "code": code }),
     }
 }
 
