@@ -7,6 +7,7 @@ mod world;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
+use domain::saga::{Direction, ErrorKind, Event, Failure, SagaNeedsAttention};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
@@ -315,5 +316,66 @@ async fn a_plan_shows_each_compensation_with_its_amount() {
     let steps: Vec<_> = fails["steps"].as_array().unwrap().iter().map(|step| step["step"].clone()).collect();
     assert_eq!(steps, ["plan_shipment", "authorise", "reserve", "start"]);
     assert_eq!(fails["steps"][1]["sends"][0]["amount"]["amount"], 200);
+    shop.close().await;
+}
+
+/// While no program can follow the saga of order 1, its shipment gets ready, and the feed passes by.
+async fn pass_by(dir: &std::path::Path) {
+    use event_store::{EventStore, Position, StreamSnapshot};
+    let clock = start_of_time();
+    let store = event_store::sqlite::SqliteStore::open(dir, Default::default()).unwrap();
+    let stream = saga_orchestrator::sagas::stream("order_fulfilment", order(1)).parse().unwrap();
+    let mut state = saga_orchestrator::stream::load(&*store, &stream).await.unwrap();
+    let (code, detail) = ("unknown-definition".to_owned(), "run the release that does".to_owned());
+    let failure = Failure { kind: ErrorKind::Unsupported, code, detail };
+    let (step, group, direction) = (String::new(), 0, Direction::Do);
+    let attention = SagaNeedsAttention { step, group, direction, failure, stuck: true, source: None };
+    let id = state.correlation_id;
+    let cause = saga_orchestrator::stream::Cause { id, correlation_id: id, traceparent: None, person: None };
+    let epoch = *store.epoch().borrow();
+    let events = [Event::SagaNeedsAttention(attention)];
+    let ticket = saga_orchestrator::stream::append((&*store, epoch), &mut state, &events, &cause, clock.now()).await;
+    ticket.unwrap().durable().await.unwrap();
+    let bus = world::mini_bus::MiniBus::new(store.clone(), clock);
+    let shipment = domain::ids::ShipmentId::derive(order(1), 0);
+    let ready = domain::shipment::Command::MarkShipmentReady(domain::shipment::MarkShipmentReady {});
+    let about = world::mini_bus::About::client(uuid::Uuid::from_u128(77));
+    let done = bus.send(domain::Command::Shipment { id: shipment, command: ready }, about).await;
+    assert_eq!(done, saga_orchestrator::Outcome::Done);
+    let name = saga_orchestrator::CHECKPOINT_STREAM.parse().unwrap();
+    let saved = store.load_snapshot(&name).await.unwrap().unwrap();
+    let mut checkpoint: Value = serde_json::from_str(&saved.state).unwrap();
+    let head: Position = *store.head().borrow();
+    checkpoint["position"] = serde_json::to_value(head).unwrap();
+    let snapshot = StreamSnapshot { version: head.0, state: checkpoint.to_string(), ..saved };
+    store.save_snapshot(&name, snapshot).await.unwrap();
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_saga_that_is_resumed_takes_in_what_passed_it_by() {
+    let (dir, shop, _) = shop_with("tok_approve").await;
+    shop.until_settled(order(1)).await;
+    shop.close().await;
+    pass_by(dir.path()).await;
+    let shop = Shop::open(dir.path(), &start_of_time());
+    let port = Port::of(&shop);
+    let id = format!("order_fulfilment-{}", order(1));
+    let why = port.json(&format!("/v1/sagas/{id}/why")).await;
+    assert_eq!(why["state"], "needs_attention");
+    let retry = port.post(&format!("/v1/sagas/{id}/retry?dry_run=true"), &[("idempotency-key", "k")], BODY).await;
+    assert!(retry.body["detail"].as_str().unwrap().ends_with("accepted now: resume"), "{}", retry.body);
+    let path = format!("/v1/sagas/{id}/resume");
+    // The sagas may not be there yet: then the answer is 503, and the same request is sent again.
+    let patience = std::time::Instant::now();
+    let resumed = loop {
+        let resumed = port.post(&path, &[("idempotency-key", "k")], BODY).await;
+        if resumed.status != StatusCode::SERVICE_UNAVAILABLE || patience.elapsed().as_secs() > 60 {
+            break resumed;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(resumed.status, StatusCode::OK, "{}", resumed.body);
+    shop.until(order(1), "dispatched", |view| view.step() == Some("record_shipped") && view.settled()).await;
     shop.close().await;
 }
