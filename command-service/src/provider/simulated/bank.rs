@@ -65,6 +65,13 @@ impl Account {
         self.requests.iter().find(|request| request.id == id)
     }
 
+    /// Whether a refund that is asked for now is taken and fails later.
+    pub(super) fn refund_fails(&self) -> bool {
+        let failed = |request: &Request| matches!(request.result, Some(ProviderResult::RefundFailed { .. }));
+        self.behaviour == Behaviour::RefundFails
+            || (self.behaviour == Behaviour::RefundFailsOnce && !self.requests.iter().any(failed))
+    }
+
     /// Minor units held and neither taken nor let go.
     pub(super) fn held(&self) -> i64 {
         self.authorized - self.captured - self.voided
@@ -175,7 +182,7 @@ impl Bank {
         let (kind, fingerprint) = (call.kind(), call.fingerprint());
         let asked = call.amount().map_or(0, |amount| amount.amount);
         account.requests.push(Request { id: key.request_id, fingerprint, kind, asked, result: None, effects: 0 });
-        let fails = kind == Kind::Refund && account.behaviour == Behaviour::RefundFails;
+        let fails = kind == Kind::Refund && account.refund_fails();
         if kind == Kind::Authorize {
             self.orders.entry(call.order_id()).or_default().authorizations += 1;
         }
@@ -285,7 +292,8 @@ impl Bank {
             | Behaviour::CaptureFails
             | Behaviour::CaptureFailsOnce
             | Behaviour::CaptureTimeout
-            | Behaviour::RefundFails => {}
+            | Behaviour::RefundFails
+            | Behaviour::RefundFailsOnce => {}
         }
     }
 

@@ -209,7 +209,8 @@ impl Engine {
                 | Behaviour::CaptureFails
                 | Behaviour::CaptureFailsOnce
                 | Behaviour::CaptureTimeout
-                | Behaviour::RefundFails,
+                | Behaviour::RefundFails
+                | Behaviour::RefundFailsOnce,
             ) => authorized(),
         };
         let event_id = self.became(key, result.clone(), now, records);

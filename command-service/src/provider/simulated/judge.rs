@@ -61,7 +61,7 @@ pub(super) fn refund(bank: &Bank, payment: PaymentId, amount: Money) -> Option<P
         failed("currency_mismatch")
     } else if amount.amount <= 0 || amount.amount > left {
         failed("amount_too_large")
-    } else if account.behaviour != Behaviour::RefundFails {
+    } else if !account.refund_fails() {
         Some(ProviderResult::Refunded { amount })
     } else if bank.instant {
         failed("refund_rejected")

@@ -57,6 +57,8 @@ pub enum Behaviour {
     CaptureTimeout,
     /// A refund is taken and later fails.
     RefundFails,
+    /// The first refund is taken and later fails, the next one does not.
+    RefundFailsOnce,
 }
 
 /// Failing calls or copies that a token may ask for, so that a script always comes to its end.
@@ -85,6 +87,7 @@ impl Behaviour {
             "tok_capture_fails_once" => Self::CaptureFailsOnce,
             "tok_capture_timeout" => Self::CaptureTimeout,
             "tok_refund_fails" => Self::RefundFails,
+            "tok_refund_fails_once" => Self::RefundFailsOnce,
             _ => Self::Approve,
         }
     }
@@ -108,7 +111,8 @@ impl Behaviour {
             | Self::ThreeDsAbandon { .. }
             | Self::CaptureFails
             | Self::CaptureFailsOnce
-            | Self::RefundFails => self,
+            | Self::RefundFails
+            | Self::RefundFailsOnce => self,
         }
     }
 
