@@ -41,6 +41,8 @@ pub struct State {
     pub version: Option<u64>,
     /// The request that began it all.
     pub correlation_id: Uuid,
+    /// Its last event: what it does by itself follows from that one.
+    pub last_event: Uuid,
     /// W3C trace context of that request.
     pub traceparent: Option<String>,
     /// The last version seen of each source stream: what is at or below it is a duplicate.
@@ -71,6 +73,7 @@ impl State {
             facts: None,
             version: None,
             correlation_id: Uuid::nil(),
+            last_event: Uuid::nil(),
             traceparent: None,
             marks: Vec::new(),
             notes: Vec::new(),
@@ -127,6 +130,7 @@ impl State {
     /// Folds an event.
     pub fn evolve(&mut self, event: &Event, meta: &Meta) {
         self.version = Some(self.version.map_or(0, |version| version + 1));
+        self.last_event = meta.id;
         if let Some(source) = source_of(event) {
             self.mark(source);
         }

@@ -202,7 +202,7 @@ impl Worker {
             let mut saga = self.taken(key).await?;
             let events = react(&saga.state, input, self.shared.clock.now(), &self.shared.config);
             let itself = || Cause {
-                id: saga.state.correlation_id,
+                id: saga.state.last_event,
                 correlation_id: saga.state.correlation_id,
                 traceparent: saga.state.traceparent.clone(),
                 person: None,
