@@ -54,6 +54,7 @@ fn routes() -> OpenApiRouter<Handle> {
         .routes(routes!(products::list))
         .routes(routes!(products::show))
         .routes(routes!(sagas::list))
+        .routes(routes!(sagas::incidents))
         .routes(routes!(reports::sales_by_day))
         .routes(routes!(projections::list))
         .routes(routes!(generations::show))

@@ -1,4 +1,5 @@
-//! `GET /v1/sagas`: how all sagas stand. One saga is shown by the orchestrator, from the log.
+//! `GET /v1/sagas`: how all sagas stand; `/v1/sagas/incidents`: those that need a person, by what stands against them.
+//! One saga is shown by the orchestrator, from the log.
 
 use axum::extract::State;
 use chrono::{DateTime, Utc};
@@ -23,14 +24,47 @@ const LIST: &str = "
 select row_to_json(t) from (
   select g.saga_id as id, g.type, g.order_id, g.state, g.step, g.attempts, g.last_error, g.error_kind, g.deadline,
     g.next_attempt, g.compensations, g.waits_for, g.started_at, g.changed_at, g.ended_at, g.reason, g.handed_over_to,
-    g.settled, g.definition_version, g.stream_version as version
+    g.settled, g.direction, g.error_code, g.stuck, g.attention_since, g.definition_version, g.stream_version as version
   from saga_view g
   where (g.started_at, g.saga_id) < (coalesce($1, 'infinity'::timestamptz), coalesce($2, '~'))
     and ($3::text is null or g.state = $3) and ($4::text is null or g.type = $4)
     and ($5::uuid is null or g.order_id = $5)
     and ($6::timestamptz is null
       or (g.state in ('running', 'waiting', 'compensating', 'needs_attention') and g.changed_at <= $6))
-  order by g.started_at desc, g.saga_id desc limit $7) t";
+    and ($7::text is null or g.step = $7) and ($8::text is null or g.error_kind = $8)
+    and ($9::text is null or g.error_code = $9) and ($10::integer is null or g.definition_version = $10)
+    and ($11::text is null or g.direction = $11)
+  order by g.started_at desc, g.saga_id desc limit $12) t";
+
+// A kind of incident is what a person would repair in one way. The most frequent first.
+const INCIDENTS: &str = "
+select row_to_json(t) from (
+  select g.type, g.step, g.direction, g.error_kind, g.error_code, g.definition_version, g.stuck, count(*) as count,
+    min(g.attention_since) as since, max(g.attention_since) as latest,
+    (array_agg(g.saga_id order by g.attention_since, g.saga_id))[1] as example,
+    (array_agg(g.last_error order by g.attention_since, g.saga_id))[1] as last_error
+  from saga_view g where g.state = 'needs_attention' and ($1::text is null or g.type = $1)
+  group by g.type, g.step, g.direction, g.error_kind, g.error_code, g.definition_version, g.stuck
+  order by count(*) desc, min(g.attention_since), g.type, g.step limit $2) t";
+
+/// What the list can be narrowed down by, and how it is paged.
+const FILTERS: &[&str] = &[
+    "state",
+    "type",
+    "stuck_for",
+    "step",
+    "direction",
+    "error_kind",
+    "error_code",
+    "definition_version",
+    "order_id",
+    "limit",
+    "cursor",
+];
+/// The words of `error_kind`.
+const ERROR_KINDS: &[&str] = &["rejected", "unavailable", "failed", "timed_out", "unsupported"];
+/// The words of `direction`.
+const DIRECTIONS: &[&str] = &["do", "undo", "renew"];
 
 /// How a saga stands.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -49,8 +83,16 @@ pub struct Saga {
     pub attempts: i32,
     /// The last thing that did not work, also where a later try did.
     pub last_error: Option<String>,
-    /// What kind of trouble that was.
+    /// What kind of trouble that was: `rejected, unavailable, failed, timed_out, unsupported`.
     pub error_kind: Option<String>,
+    /// Its stable name, such as `refund_failed`.
+    pub error_code: Option<String>,
+    /// The way of the step that it is at: `do, undo, renew`.
+    pub direction: Option<String>,
+    /// Whether a step stands still until a person acts.
+    pub stuck: bool,
+    /// Since when a person is needed.
+    pub attention_since: Option<DateTime<Utc>>,
     /// When it next acts by itself or calls a person.
     pub deadline: Option<DateTime<Utc>>,
     /// When what failed is tried again.
@@ -88,11 +130,64 @@ pub struct Compensation {
     pub status: String,
 }
 
+/// Sagas that need a person for the same reason.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Incident {
+    /// The sagas' type.
+    pub r#type: String,
+    /// The step at which they are.
+    pub step: Option<String>,
+    /// `do, undo, renew`.
+    pub direction: Option<String>,
+    /// `rejected, unavailable, failed, timed_out, unsupported`.
+    pub error_kind: Option<String>,
+    /// The trouble's stable name.
+    pub error_code: Option<String>,
+    /// Which version of the table of steps they follow.
+    pub definition_version: i32,
+    /// Whether they stand still until a person acts; otherwise they go on trying or waiting meanwhile.
+    pub stuck: bool,
+    /// How many.
+    pub count: i64,
+    /// Since when a person is needed, of the first of them.
+    pub since: Option<DateTime<Utc>>,
+    /// Of the last of them.
+    pub latest: Option<DateTime<Utc>>,
+    /// The first of them.
+    pub example: String,
+    /// What it says of the trouble.
+    pub last_error: Option<String>,
+}
+
+/// Sagas that need a person, by what stands against them; the most frequent first.
+#[utoipa::path(get, path = "/v1/sagas/incidents", tag = "sagas", operation_id = "listIncidents",
+    params(ConsistencyHeaders, ("type" = Option<String>, Query, description = "Such as `order_refund`"),
+        ("limit" = Option<u32>, Query, description = "1 to 200")),
+    responses((status = 200, body = Page<Incident>), Refusals))]
+pub async fn incidents(
+    State(handle): State<Handle>,
+    params: Params,
+    consistency: Consistency,
+) -> Result<Answer<Page<Incident>>, Problem> {
+    params.only(&["type", "limit"])?;
+    let limit = params.limit(USUAL, MOST)?;
+    let query = json::<Incident>(INCIDENTS).bind(params.text("type", 100)?).bind(look_up(limit));
+    let reader = consistency.reader(&handle, &[saga_view::NAME]).await?;
+    let mut page = Page::of(reader.list(query).await?, limit, |_| String::new());
+    page.next = None; // What comes after the first two hundred kinds is found once these are fewer.
+    Ok(Answer::at(reader.position, page).waited(consistency.applied_s()))
+}
+
 /// Sagas, newest first.
 #[utoipa::path(get, path = "/v1/sagas", tag = "sagas", operation_id = "listSagas",
     params(ConsistencyHeaders, ("state" = Option<String>, Query, description = "One of the states"),
         ("type" = Option<String>, Query, description = "Such as `order_fulfilment`"),
         ("stuck_for" = Option<String>, Query, description = "Only those that go on and to which nothing has happened for this time span, such as `5m`"),
+        ("step" = Option<String>, Query, description = "Only those at this step"),
+        ("direction" = Option<String>, Query, description = "`do`, `undo` or `renew`: the way of that step"),
+        ("error_kind" = Option<String>, Query, description = "`rejected`, `unavailable`, `failed`, `timed_out` or `unsupported`"),
+        ("error_code" = Option<String>, Query, description = "Such as `refund_failed`"),
+        ("definition_version" = Option<u32>, Query, description = "Only those that follow this version of their table of steps"),
         ("order_id" = Option<Uuid>, Query), ("limit" = Option<u32>, Query, description = "1 to 200"),
         ("cursor" = Option<String>, Query)),
     responses((status = 200, body = Page<Saga>), Refusals))]
@@ -101,7 +196,7 @@ pub async fn list(
     params: Params,
     consistency: Consistency,
 ) -> Result<Answer<Page<Saga>>, Problem> {
-    params.only(&["state", "type", "stuck_for", "order_id", "limit", "cursor"])?;
+    params.only(FILTERS)?;
     let limit = params.limit(USUAL, MOST)?;
     let (started_at, id) = cursor::decode::<DateTime<Utc>, String>(&params, "sagas")?.unzip();
     let stuck_since = params.duration("stuck_for")?.map(|span| handle.clock.now() - span);
@@ -112,6 +207,11 @@ pub async fn list(
         .bind(params.text("type", 100)?)
         .bind(params.get::<Uuid>("order_id")?)
         .bind(stuck_since)
+        .bind(params.text("step", 100)?)
+        .bind(params.one_of("error_kind", ERROR_KINDS)?)
+        .bind(params.text("error_code", 100)?)
+        .bind(params.get::<i32>("definition_version")?)
+        .bind(params.one_of("direction", DIRECTIONS)?)
         .bind(look_up(limit));
     let reader = consistency.reader(&handle, &[saga_view::NAME]).await?;
     let found = reader.list(query).await?;

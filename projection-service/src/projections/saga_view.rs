@@ -7,8 +7,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use domain::DecodeError;
-use domain::saga::{Event, LegStatus, SagaState, View};
+use domain::saga::{Event, Failure, LegStatus, SagaState, View};
 use event_store::{RecordedEvent, StreamName};
 use sqlx::PgConnection;
 use sqlx::types::Json;
@@ -20,7 +21,11 @@ use crate::projection::Projection;
 /// The projection's name.
 pub const NAME: &str = "saga_view";
 
-/// The table. `awaits` are the facts from outside that open steps wait for.
+/// The table. `awaits` are the facts from outside that open steps wait for. `direction`, `error_kind` and `error_code` are
+/// of the step it is at; `stuck` says that the step stands still until a person acts.
+///
+/// The index of what needs a person has only columns that stay as they are: others would make every update of a row
+/// write to all of its indexes.
 pub const DDL: &str = "
 create table saga_view (
     saga_id text collate \"C\" primary key, type text not null, definition_version integer not null,
@@ -28,12 +33,15 @@ create table saga_view (
     error_kind text, deadline timestamptz, next_attempt timestamptz, compensations jsonb not null,
     waits_for jsonb not null, awaits jsonb not null, started_at timestamptz, changed_at timestamptz,
     ended_at timestamptz, reason text, handed_over_to text, settled boolean not null,
+    direction text, error_code text, stuck boolean not null, attention_since timestamptz,
     stream_version bigint not null, global_position bigint not null, updated_at timestamptz not null
 ) with (fillfactor = 70);
 create index saga_view_by_order on saga_view (order_id);
 create index saga_view_by_start on saga_view (started_at, saga_id);
 create index saga_view_open on saga_view (state, started_at, saga_id)
     where state in ('running', 'waiting', 'compensating', 'needs_attention');
+create index saga_view_attention on saga_view (type, definition_version, started_at, saga_id)
+    where state = 'needs_attention';
 ";
 
 const UPSERT: &str = "
@@ -41,24 +49,58 @@ insert into saga_view as s
 select * from unnest($1::text[], $2::text[], $3::integer[], $4::uuid[], $5::text[], $6::text[], $7::integer[],
     $8::text[], $9::text[], $10::timestamptz[], $11::timestamptz[], $12::jsonb[], $13::jsonb[], $14::jsonb[],
     $15::timestamptz[], $16::timestamptz[], $17::timestamptz[], $18::text[], $19::text[], $20::boolean[],
-    $21::bigint[], $22::bigint[], $23::timestamptz[])
+    $21::text[], $22::text[], $23::boolean[], $24::timestamptz[], $25::bigint[], $26::bigint[], $27::timestamptz[])
 on conflict (saga_id) do update set (type, definition_version, order_id, state, step, attempts, last_error, error_kind,
     deadline, next_attempt, compensations, waits_for, awaits, started_at, changed_at, ended_at, reason, handed_over_to,
-    settled, stream_version, global_position, updated_at)
+    settled, direction, error_code, stuck, attention_since, stream_version, global_position, updated_at)
   = (excluded.type, excluded.definition_version, excluded.order_id, excluded.state, excluded.step, excluded.attempts,
     excluded.last_error, excluded.error_kind, excluded.deadline, excluded.next_attempt, excluded.compensations,
     excluded.waits_for, excluded.awaits, excluded.started_at, excluded.changed_at, excluded.ended_at, excluded.reason,
-    excluded.handed_over_to, excluded.settled, excluded.stream_version, excluded.global_position, excluded.updated_at)
+    excluded.handed_over_to, excluded.settled, excluded.direction, excluded.error_code, excluded.stuck,
+    excluded.attention_since, excluded.stream_version, excluded.global_position, excluded.updated_at)
 where s.stream_version < excluded.stream_version";
 
 /// Sagas kept in memory, twice over: at some 6 kB each 25 MB, and more than move at the same moment. Those that wait for
 /// the warehouse for days are read again when they go on.
 const KEPT: usize = 2_048;
 
+/// How a saga stands, and since when a person is needed.
+#[derive(Debug, Default)]
+struct Standing {
+    view: View,
+    attention_since: Option<DateTime<Utc>>,
+}
+
+impl Standing {
+    fn fold(&mut self, event: &Event, at: DateTime<Utc>) {
+        self.view.fold(event, at);
+        match self.view.state() {
+            SagaState::NeedsAttention => _ = self.attention_since.get_or_insert(at),
+            SagaState::Running
+            | SagaState::Waiting
+            | SagaState::Compensating
+            | SagaState::Completed
+            | SagaState::Compensated
+            | SagaState::HandedOver => self.attention_since = None,
+        }
+    }
+
+    /// What stands against it: where a person is needed what the person is needed for, else the last thing that did not
+    /// work.
+    fn trouble(&self) -> Option<&Failure> {
+        let called_for = self.view.open_legs().find(|leg| leg.attention).and_then(|leg| leg.last_error.as_ref());
+        self.view.unsupported.as_ref().or(called_for).or_else(|| self.view.last_error())
+    }
+
+    fn stuck(&self) -> bool {
+        self.view.unsupported.is_some() || self.view.open_legs().any(|leg| leg.status == LegStatus::Stuck)
+    }
+}
+
 /// The projection.
 #[derive(Debug)]
 pub struct SagaView {
-    sagas: Changes<View>,
+    sagas: Changes<Standing>,
     settled: Vec<Uuid>,
 }
 
@@ -104,9 +146,9 @@ impl Projection for SagaView {
             return Ok(());
         }
         write(&changed, sql).await?;
-        let settled = changed.iter().filter(|(_, row)| row.value.settled());
-        self.settled = settled.map(|(_, row)| row.value.order_id.0).collect();
-        let ended = changed.iter().filter(|(_, row)| row.value.state().is_end());
+        let settled = changed.iter().filter(|(_, row)| row.value.view.settled());
+        self.settled = settled.map(|(_, row)| row.value.view.order_id.0).collect();
+        let ended = changed.iter().filter(|(_, row)| row.value.view.state().is_end());
         let ended: Vec<StreamName> = ended.map(|(stream, _)| (*stream).clone()).collect();
         self.sagas.written();
         ended.iter().for_each(|stream| self.sagas.forget(stream)); // Nothing more happens to them.
@@ -137,30 +179,34 @@ fn number(from: u32) -> i32 {
     i32::try_from(from).unwrap_or(i32::MAX)
 }
 
-async fn write(changed: &[(&StreamName, &Row<View>)], sql: &mut PgConnection) -> Result<(), sqlx::Error> {
+async fn write(changed: &[(&StreamName, &Row<Standing>)], sql: &mut PgConnection) -> Result<(), sqlx::Error> {
     let state = |view: &View| SagaState::as_str(view.state());
     let saga_id = |stream: &StreamName| stream.as_str().trim_start_matches("saga_").to_owned();
     sqlx::query(UPSERT)
         .bind(column(changed, |(stream, _)| saga_id(stream)))
-        .bind(column(changed, |(_, row)| text(&row.value.saga)))
-        .bind(column(changed, |(_, row)| number(row.value.definition_version)))
-        .bind(column(changed, |(_, row)| row.value.order_id.0))
-        .bind(column(changed, |(_, row)| state(&row.value)))
-        .bind(column(changed, |(_, row)| row.value.step().map(text)))
-        .bind(column(changed, |(_, row)| number(row.value.attempts())))
-        .bind(column(changed, |(_, row)| row.value.last_error().map(|failure| text(&failure.to_string()))))
-        .bind(column(changed, |(_, row)| row.value.error_kind()))
-        .bind(column(changed, |(_, row)| row.value.deadline()))
-        .bind(column(changed, |(_, row)| row.value.next_attempt()))
-        .bind(column(changed, |(_, row)| compensations(&row.value)))
-        .bind(column(changed, |(_, row)| Json(row.value.waits_for().iter().map(|w| text(w)).collect::<Vec<_>>())))
-        .bind(column(changed, |(_, row)| awaits(&row.value)))
-        .bind(column(changed, |(_, row)| row.value.started_at))
-        .bind(column(changed, |(_, row)| row.value.changed_at))
-        .bind(column(changed, |(_, row)| row.value.ended_at))
-        .bind(column(changed, |(_, row)| row.value.reason.as_deref().map(text)))
-        .bind(column(changed, |(_, row)| row.value.handed_over_to.as_deref().map(text)))
-        .bind(column(changed, |(_, row)| row.value.settled()))
+        .bind(column(changed, |(_, row)| text(&row.value.view.saga)))
+        .bind(column(changed, |(_, row)| number(row.value.view.definition_version)))
+        .bind(column(changed, |(_, row)| row.value.view.order_id.0))
+        .bind(column(changed, |(_, row)| state(&row.value.view)))
+        .bind(column(changed, |(_, row)| row.value.view.step().map(text)))
+        .bind(column(changed, |(_, row)| number(row.value.view.attempts())))
+        .bind(column(changed, |(_, row)| row.value.trouble().map(|failure| text(&failure.to_string()))))
+        .bind(column(changed, |(_, row)| row.value.trouble().map(|failure| failure.kind.as_str())))
+        .bind(column(changed, |(_, row)| row.value.view.deadline()))
+        .bind(column(changed, |(_, row)| row.value.view.next_attempt()))
+        .bind(column(changed, |(_, row)| compensations(&row.value.view)))
+        .bind(column(changed, |(_, row)| Json(row.value.view.waits_for().iter().map(|w| text(w)).collect::<Vec<_>>())))
+        .bind(column(changed, |(_, row)| awaits(&row.value.view)))
+        .bind(column(changed, |(_, row)| row.value.view.started_at))
+        .bind(column(changed, |(_, row)| row.value.view.changed_at))
+        .bind(column(changed, |(_, row)| row.value.view.ended_at))
+        .bind(column(changed, |(_, row)| row.value.view.reason.as_deref().map(text)))
+        .bind(column(changed, |(_, row)| row.value.view.handed_over_to.as_deref().map(text)))
+        .bind(column(changed, |(_, row)| row.value.view.settled()))
+        .bind(column(changed, |(_, row)| row.value.view.current().map(|leg| leg.direction.as_str())))
+        .bind(column(changed, |(_, row)| row.value.trouble().map(|failure| text(&failure.code))))
+        .bind(column(changed, |(_, row)| row.value.stuck()))
+        .bind(column(changed, |(_, row)| row.value.attention_since))
         .bind(column(changed, |(_, row)| row.head.version_column()))
         .bind(column(changed, |(_, row)| row.head.position_column()))
         .bind(column(changed, |(_, row)| row.head.updated_at))

@@ -332,3 +332,42 @@ pub fn saga_waits(number: u64) -> Vec<EncodedEvent> {
     });
     vec![started.encode(), step.encode()]
 }
+
+/// A refund saga that stands still, since the provider refuses.
+pub fn saga_stuck(number: u64, definition_version: u32) -> Vec<EncodedEvent> {
+    let placed = placed(number, &[(1, 1)], 0);
+    let facts = saga::RefundFacts {
+        order_id: placed.order_id,
+        payment_id: PaymentId::derive(placed.order_id, 0),
+        amount: placed.totals.total,
+        shipment_id: ShipmentId::derive(placed.order_id, 0),
+        held: vec![],
+        reason: "customer_request".to_owned(),
+    };
+    let started = saga::Event::SagaStarted(saga::SagaStarted {
+        saga: "order_refund".to_owned(),
+        definition_version,
+        order_id: placed.order_id,
+        source: Source { stream: order_id(number).stream(), version: 0, event: "SagaHandedOver".to_owned() },
+        facts: Facts::Refund(facts),
+    });
+    let step = saga::Event::StepStarted(saga::StepStarted {
+        step: "refund".to_owned(),
+        kind: Kind::Retriable,
+        group: 0,
+        commands: vec![],
+        awaits: Some(Awaits { fact: "PaymentRefunded".to_owned(), from: Party::Provider }),
+        check_at: None,
+        deadline: None,
+    });
+    let (code, detail) = ("refund_failed".to_owned(), "account_closed".to_owned());
+    let stuck = saga::Event::SagaNeedsAttention(saga::SagaNeedsAttention {
+        step: "refund".to_owned(),
+        group: 0,
+        direction: saga::Direction::Do,
+        failure: saga::Failure { kind: saga::ErrorKind::Failed, code, detail },
+        stuck: true,
+        source: None,
+    });
+    vec![started.encode(), step.encode(), stuck.encode()]
+}
