@@ -14,6 +14,7 @@ pub mod compare;
 pub mod database;
 pub mod generations;
 pub mod http;
+pub mod lineage;
 mod member;
 pub mod progress;
 pub mod projection;

@@ -9,6 +9,7 @@ mod consistency;
 mod cursor;
 mod events;
 mod generations;
+mod lineage;
 mod orders;
 mod page;
 mod params;
@@ -66,4 +67,5 @@ fn routes() -> OpenApiRouter<Handle> {
         .routes(routes!(streams::show))
         .routes(routes!(streams::stats))
         .routes(routes!(events::list))
+        .routes(routes!(lineage::show))
 }

@@ -46,7 +46,8 @@ select row_to_json(t) from (
     d.stream_version as version, d.updated_at
   from order_details d where d.id = $1) t";
 
-const BY_NUMBER: &str = "select to_json(id) from orders where number = $1 and placed_at is not null";
+/// An order's id by its number.
+pub const BY_NUMBER: &str = "select to_json(id) from orders where number = $1 and placed_at is not null";
 
 const LIST: &str = "
 select row_to_json(t) from (
@@ -64,7 +65,7 @@ select row_to_json(t) from (
 
 const TIMELINE: &str = "
 select row_to_json(t) from (
-  select t.position, t.stream, t.version, t.event_id, t.event_type as type, t.actor, t.correlation_id, t.causation_id,
+  select t.position, t.stream, t.version, t.event_id, t.event_type as type, t.actor, t.correlation_id, t.causation_id, t.command_id,
     t.trace_id, t.summary, t.occurred_at
   from order_timeline t where t.order_id = $1 and t.position > coalesce($2, 0)
   order by t.position limit $3) t";
@@ -180,6 +181,7 @@ pub struct TimelineEntry {
     pub actor: String,
     pub correlation_id: Uuid,
     pub causation_id: Uuid,
+    pub command_id: Uuid,
     pub trace_id: Option<String>,
     /// The few things of the event that people look for.
     pub summary: String,

@@ -19,22 +19,28 @@ use crate::projection::Projection;
 /// The projection's name.
 pub const NAME: &str = "order_timeline";
 
-/// The table. The summary is the few fields of the event that people look for.
+/// The table. The summary is the few fields of the event that people look for. By any of its ids the order is found to
+/// which an event, a command or a request belongs.
 pub const DDL: &str = "
 create table order_timeline (
     order_id uuid not null, position bigint not null, event_id uuid not null, stream text not null,
     event_type text not null, version bigint not null, actor text not null, correlation_id uuid not null,
     causation_id uuid not null, trace_id text, summary text not null, occurred_at timestamptz not null,
     stream_version bigint not null, global_position bigint not null, updated_at timestamptz not null,
+    command_id uuid not null,
     primary key (order_id, position)
 );
+create index order_timeline_by_event on order_timeline (event_id);
+create index order_timeline_by_command on order_timeline (command_id);
+create index order_timeline_by_cause on order_timeline (causation_id);
+create index order_timeline_by_story on order_timeline (correlation_id);
 ";
 
 const INSERT: &str = "
 insert into order_timeline
 select * from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::text[],
     $8::uuid[], $9::uuid[], $10::text[], $11::text[], $12::timestamptz[], $13::bigint[], $14::bigint[],
-    $15::timestamptz[])
+    $15::timestamptz[], $16::uuid[])
 on conflict (order_id, position) do nothing";
 
 /// A saga's events that belong into an order's timeline.
@@ -47,6 +53,7 @@ const OF_SAGAS: &[&str] = &[
     "SagaCompensated",
     "SagaHandedOver",
     "SagaNeedsAttention",
+    "OperatorActed",
 ];
 
 /// The fields that a summary is made of, where the event has them.
@@ -63,6 +70,7 @@ struct Telling {
     failure_code: Option<String>,
     failure: Option<domain::saga::Failure>,
     to: Option<String>,
+    action: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -133,9 +141,15 @@ impl Projection for OrderTimeline {
     }
 }
 
+/// The few things of an event that people look for.
+pub fn summary_of(event: &RecordedEvent) -> String {
+    summary(&serde_json::from_str(event.data.get()).unwrap_or_default())
+}
+
 fn summary(telling: &Telling) -> String {
     let failure = telling.failure.as_ref().map(ToString::to_string);
     let parts = [
+        telling.action.clone(),
         telling.step.clone(),
         telling.to.as_ref().map(|to| format!("to {to}")),
         telling.totals.as_ref().map(|totals| totals.total).or(telling.amount).map(|amount| amount.to_string()),
@@ -171,6 +185,7 @@ async fn write(entries: &[Entry], sql: &mut PgConnection) -> Result<(), sqlx::Er
         .bind(column(&heads, Head::version_column))
         .bind(column(&heads, Head::position_column))
         .bind(column(&heads, |head| head.updated_at))
+        .bind(column(entries, |entry| entry.event.metadata.command_id))
         .execute(sql)
         .await
         .map(|_| ())
