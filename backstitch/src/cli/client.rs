@@ -103,35 +103,67 @@ impl Client {
         self.answered(request.header("accept", "text/event-stream")).await
     }
 
+    /// `POST path?query` with a body under a key, at a version: what was done, or the problem that says no.
+    ///
+    /// # Errors
+    /// A [`Failure`] (exit 2): there is no answer. Sending it again with the same key is safe.
+    pub async fn act(
+        &self,
+        path: &str,
+        query: &Query<'_>,
+        (key, if_match): (&str, Option<u64>),
+        body: &Value,
+    ) -> anyhow::Result<Result<Value, Problem>> {
+        let request = self.http.post(format!("{}{path}", self.base)).query(query).timeout(ANSWER_WITHIN);
+        let mut request = request.header("idempotency-key", key).json(body);
+        if let Some(version) = if_match {
+            request = request.header("if-match", format!("\"{version}\""));
+        }
+        match self.asked(request).await? {
+            Ok(response) => {
+                let bytes = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+                serde_json::from_slice(&bytes).map(Ok).map_err(|error| self.not_ours(path, &error))
+            }
+            Err(problem) if problem.status >= 500 => Err(self.told(&problem)),
+            Err(problem) => Ok(Err(problem)),
+        }
+    }
+
     async fn answered(&self, request: reqwest::RequestBuilder) -> anyhow::Result<reqwest::Response> {
+        self.asked(request).await?.map_err(|problem| self.told(&problem))
+    }
+
+    async fn asked(&self, request: reqwest::RequestBuilder) -> anyhow::Result<Result<reqwest::Response, Problem>> {
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
         if status.is_success() {
-            return Ok(response);
+            return Ok(Ok(response));
         }
-        let problem: Problem = match response.bytes().await.map(|bytes| serde_json::from_slice(&bytes)) {
-            Ok(Ok(problem)) => problem,
-            Ok(Err(_)) | Err(_) => {
-                return Err(Failure::no_answer(
-                    format!("{} answered {status} without saying why", self.base),
-                    format!("curl -i {}/health   # is that a Backstitch server?", self.base),
-                ));
-            }
-        };
+        match response.bytes().await.map(|bytes| serde_json::from_slice(&bytes)) {
+            Ok(Ok(problem)) => Ok(Err(problem)),
+            Ok(Err(_)) | Err(_) => Err(Failure::no_answer(
+                format!("{} answered {status} without saying why", self.base),
+                format!("curl -i {}/health   # is that a Backstitch server?", self.base),
+            )),
+        }
+    }
+
+    /// A problem as a failure: "no", or with a 5xx "no answer".
+    pub fn told(&self, problem: &Problem) -> anyhow::Error {
         let mut what = problem.detail.clone().unwrap_or_else(|| problem.title.clone());
         for error in &problem.errors {
             what.push_str(&format!("; {}: {}", error.field, error.message));
         }
-        if status.is_server_error() {
+        if problem.status >= 500 {
             let wait = problem.retry_after_s.unwrap_or(1);
             let hint = format!("try again in {wait} s; curl -s {}/health shows what is missing", self.base);
-            return Err(Failure::no_answer(what, hint));
+            return Failure::no_answer(what, hint);
         }
         let hint = match problem.slug() {
             "not-found" => "backstitch saga list, backstitch stream list".to_owned(),
             slug => format!("curl -s {}/problems/{slug}   # cause and way out", self.base),
         };
-        Err(Failure::no(what, hint))
+        Failure::no(what, hint)
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> anyhow::Error {

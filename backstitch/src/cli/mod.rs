@@ -3,12 +3,20 @@
 pub mod acting;
 pub mod client;
 pub mod failure;
+mod incidents;
+pub mod lineage;
+mod lineage_graph;
+pub mod order;
 pub mod output;
 pub mod projection;
 mod projection_work;
 pub mod provider_sim;
 mod replay;
 pub mod saga;
+mod saga_act;
+mod saga_find;
+mod saga_plan;
+mod saga_set;
 mod saga_story;
 pub mod serve;
 pub mod store;
@@ -37,6 +45,8 @@ Examples:
   backstitch serve                                   # a running shop on http://127.0.0.1:7400
   backstitch saga list --state needs_attention       # who waits for a person
   backstitch saga why 0198c0de-…                     # what an order waits for, and what to do
+  backstitch saga incidents                          # what stands still, counted, and what to type
+  backstitch order timeline 4QX9K2M7R1TB             # what happened to an order
   backstitch stream tail --category order            # events as they happen
   backstitch store check --data /var/lib/backstitch  # is every event of the log sound?")]
 pub struct Cli {
@@ -54,6 +64,10 @@ pub enum Command {
     ProviderSim(provider_sim::Args),
     /// Sagas: where each order is on its way, why it waits, how it came there.
     Saga(saga::Args),
+    /// Orders: what happened to one, over all of its streams.
+    Order(order::Args),
+    /// Where something came from and what followed: requests, events, saga steps, commands, provider calls.
+    Lineage(lineage::Args),
     /// Streams: the events of one thing, replayed, or live.
     Stream(stream::Args),
     /// Projections: how far the read models are; made again, taken back, looked at as they were.
@@ -80,6 +94,8 @@ impl Command {
             Self::Serve(args) => args.run().await,
             Self::ProviderSim(args) => args.run().await,
             Self::Saga(args) => args.run().await,
+            Self::Order(args) => args.run().await,
+            Self::Lineage(args) => args.run().await,
             Self::Stream(args) => args.run().await,
             Self::Projection(args) => args.run().await,
             Self::Store(args) => args.run().await,
@@ -124,7 +140,7 @@ mod tests {
     #[test]
     fn every_reading_verb_offers_json() {
         let cli = Cli::command();
-        for noun in ["saga", "stream", "projection", "store"] {
+        for noun in ["saga", "order", "stream", "projection", "store"] {
             let noun = cli.find_subcommand(noun).unwrap();
             for verb in noun.get_subcommands().filter(|verb| verb.get_name() != "help") {
                 let json = verb.get_arguments().any(|argument| argument.get_id() == "json");

@@ -8,17 +8,21 @@ use serde::de::DeserializeOwned;
 use super::client::{Client, PAGE, Target};
 use super::output::{self, Table, Tone};
 use super::stream::Page;
-use super::{Exit, Failure, saga_story};
+use super::{Exit, incidents, saga_act, saga_find, saga_plan, saga_story};
 
 /// Sagas: where each order is on its way, why it waits, how it came there.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   backstitch saga list --state needs_attention
+  backstitch saga incidents                       # who needs a person, by what stands against them
   backstitch saga list --stuck-for 5m
   backstitch saga why 4QX9K2M7R1TB                # by the order's number,
   backstitch saga timeline 0198c0de-…             # its id,
   backstitch saga show order_refund-0198c0de-…    # or the saga's
+  backstitch saga plan 4QX9K2M7R1TB --if-fails    # what a failure now would mean
+  backstitch saga retry 4QX9K2M7R1TB --reason \"the bank has raised our limit\"
+  backstitch saga retry --where state=needs_attention,step=refund --rate 5/s --reason \"the bank is back\"
   backstitch saga graph order_fulfilment --format dot | dot -Tsvg > fulfilment.svg")]
 pub struct Args {
     /// What to do with them.
@@ -42,9 +46,26 @@ enum Verb {
         /// Only those that have not ended and to which nothing has happened for this long, such as 5m or 2h.
         #[arg(long, value_name = "TIME")]
         stuck_for: Option<String>,
+        /// Only those at this step, such as refund.
+        #[arg(long)]
+        step: Option<String>,
+        /// Only with this kind of trouble: rejected, unavailable, failed, timed_out, unsupported.
+        #[arg(long, value_name = "KIND")]
+        error_kind: Option<String>,
+        /// Only those that follow this version of their table of steps.
+        #[arg(long, value_name = "N")]
+        definition_version: Option<u32>,
         /// At most so many.
         #[arg(long, default_value_t = 50)]
         limit: usize,
+    },
+    /// Those that need a person, counted by what stands against them, and what to type.
+    Incidents {
+        #[command(flatten)]
+        target: Target,
+        /// Only of this type, such as order_refund.
+        #[arg(long = "type", value_name = "TYPE")]
+        saga_type: Option<String>,
     },
     /// How a saga stands: each step, both ways.
     Show(One),
@@ -52,6 +73,24 @@ enum Verb {
     Timeline(One),
     /// What a saga waits for, since when, the last error, the next attempt, and what can be done.
     Why(One),
+    /// What follows if all goes well; with --if-fails also what a failure now would mean.
+    Plan {
+        #[command(flatten)]
+        one: One,
+        /// The exact compensations, amounts and irreversible steps that a failure now would mean.
+        #[arg(long)]
+        if_fails: bool,
+    },
+    /// Sends the step that is stuck, or waits, again now: after a definite failure as a new request.
+    Retry(saga_act::Args),
+    /// Takes the step that is stuck as done, because somebody did it outside; refused where a rule would break.
+    Skip(saga_act::Args),
+    /// Goes back; only before the point of no return.
+    Compensate(saga_act::Args),
+    /// Takes the call for a person away and goes on waiting.
+    Resume(saga_act::Args),
+    /// Has the order taken back by order_refund; only after the point of no return, before dispatch.
+    HandOver(saga_act::Args),
     /// The steps of a saga, marked with how they stand, or those of a type, as a graph.
     Graph {
         #[command(flatten)]
@@ -103,16 +142,26 @@ impl Args {
     /// A [`Failure`].
     pub async fn run(self) -> anyhow::Result<Exit> {
         match self.verb {
-            Verb::List { target, state, saga_type, stuck_for, limit } => {
+            Verb::List { target, state, saga_type, stuck_for, step, error_kind, definition_version, limit } => {
                 let mut query = vec![("limit", limit.clamp(1, PAGE).to_string())];
                 query.extend(state.map(|state| ("state", state)));
                 query.extend(saga_type.map(|saga_type| ("type", saga_type)));
                 query.extend(stuck_for.map(|time| ("stuck_for", time)));
+                query.extend(step.map(|step| ("step", step)));
+                query.extend(error_kind.map(|kind| ("error_kind", kind)));
+                query.extend(definition_version.map(|version| ("definition_version", version.to_string())));
                 list(&target, &query).await
             }
+            Verb::Incidents { target, saga_type } => incidents::run(&target, saga_type).await,
             Verb::Show(one) => one.tell("", saga_story::show).await,
             Verb::Timeline(one) => one.tell("/timeline", saga_story::timeline).await,
             Verb::Why(one) => one.tell("/why", saga_story::why).await,
+            Verb::Plan { one, if_fails } => one.plan(if_fails).await,
+            Verb::Retry(act) => act.run("retry").await,
+            Verb::Skip(act) => act.run("skip").await,
+            Verb::Compensate(act) => act.run("compensate").await,
+            Verb::Resume(act) => act.run("resume").await,
+            Verb::HandOver(act) => act.run("hand-over").await,
             Verb::Graph { target, of, format } => graph(&target, &of, format).await,
         }
     }
@@ -122,12 +171,24 @@ impl One {
     /// Asks for one view of the saga, and prints it.
     async fn tell<T: DeserializeOwned>(&self, view: &str, print: fn(T)) -> anyhow::Result<Exit> {
         let client = Client::new(&self.target)?;
-        let id = saga_id(&client, &self.id).await?;
+        let id = saga_find::told(&client, &self.id).await?;
         let answer = client.get(&format!("/v1/sagas/{id}{view}"), &[]).await?;
         if self.target.json {
             output::json(&answer)?;
         } else {
             print(serde_json::from_value(answer)?);
+        }
+        Ok(Exit::Done)
+    }
+
+    async fn plan(&self, if_fails: bool) -> anyhow::Result<Exit> {
+        let client = Client::new(&self.target)?;
+        let id = saga_find::driving(&client, &self.id).await?;
+        let answer = client.get(&format!("/v1/sagas/{id}/plan"), &[("if_fails", if_fails.to_string())]).await?;
+        if self.target.json {
+            output::json(&answer)?;
+        } else {
+            saga_plan::print(serde_json::from_value(answer)?);
         }
         Ok(Exit::Done)
     }
@@ -144,7 +205,7 @@ async fn graph(target: &Target, of: &str, format: Format) -> anyhow::Result<Exit
     let path = if is_type {
         format!("/v1/saga-types/{of}/graph")
     } else {
-        format!("/v1/sagas/{}/graph", saga_id(&client, of).await?)
+        format!("/v1/sagas/{}/graph", saga_find::told(&client, of).await?)
     };
     let graph = client.get_text(&path, &[("format", format.to_owned())]).await?;
     if target.json {
@@ -192,25 +253,7 @@ async fn list(target: &Target, query: &[(&str, String)]) -> anyhow::Result<Exit>
     }
     table.print();
     if page.has_more {
-        eprintln!("\nmore: --limit {PAGE}, or narrow it down with --state, --type, --stuck-for");
+        eprintln!("\nmore: --limit {PAGE}, or narrow it down with --state, --type, --step, --stuck-for");
     }
     Ok(Exit::Done)
-}
-
-/// A saga as people name it: `order_fulfilment-<id>`, its stream, an order's id, or an order's number.
-async fn saga_id(client: &Client, named: &str) -> anyhow::Result<String> {
-    if let Some(id) = named.strip_prefix("saga_") {
-        return Ok(id.to_owned());
-    }
-    if named.parse::<uuid::Uuid>().is_ok() {
-        return Ok(format!("order_fulfilment-{named}"));
-    }
-    if named.contains('-') {
-        return Ok(named.to_owned());
-    }
-    let order = client.get(&format!("/v1/orders/{named}"), &[]).await?;
-    match order["id"].as_str() {
-        Some(id) => Ok(format!("order_fulfilment-{id}")),
-        None => Err(Failure::no(format!("`{named}` names no saga and no order"), "backstitch saga list")),
-    }
 }
