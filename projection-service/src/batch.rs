@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use event_store::{Delivery, Position, ReadError, RecordedEvent, Subscription};
 use futures_util::FutureExt as _;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
+
+use crate::repair::Request;
 
 /// Events of one batch: enough to make statements cheap per row, few enough to keep a batch below a second and some MB.
 const BATCH: usize = 4_096;
@@ -76,6 +79,8 @@ impl LastBatch {
 pub(crate) enum Gathered {
     /// At least one delivery; it may hold no events, only a later position.
     Batch(Batch),
+    /// An operator asks for something.
+    Asked(Request),
     /// A read model that stopped is to be tried again.
     RetryDue,
     /// The log has closed.
@@ -87,16 +92,21 @@ pub(crate) async fn gather(
     subscription: &mut Subscription,
     last: Option<LastBatch>,
     retry_at: Option<Instant>,
+    requests: &mut mpsc::Receiver<Request>,
 ) -> Result<Gathered, ReadError> {
     let mut batch = Batch::default();
-    let first = match retry_at {
-        Some(at) => match tokio::time::timeout_at(at, subscription.next()).await {
-            // What was taken is delivered again to the next session.
-            Ok(_) if at <= Instant::now() => return Ok(Gathered::RetryDue),
-            Ok(first) => first,
-            Err(_) => return Ok(Gathered::RetryDue),
-        },
-        None => subscription.next().await,
+    let due = async {
+        match retry_at {
+            Some(at) => tokio::time::sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    };
+    // Before anything is taken from the subscription: an event that was taken must not be dropped.
+    let first = tokio::select! {
+        biased;
+        Some(request) = requests.recv() => return Ok(Gathered::Asked(request)),
+        () = due => return Ok(Gathered::RetryDue),
+        first = subscription.next() => first,
     };
     let Some(first) = first else { return Ok(Gathered::Closed) };
     batch.take(first?);

@@ -2,15 +2,18 @@
 //!
 //! *Invariant:* an event is applied only if it is the next of its stream. Duplicates fall away; on a gap the missing
 //! versions are read from the log. So any duplication, redelivery and permutation across streams ends in the same rows.
+//! *Invariant:* an event that cannot be applied parks its stream (`dead_letters.rs`) and nothing else.
 //! *Invariant:* a fold sees one event and its own rows. It cannot wait, send or ask the time: a replay has no side effects.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use domain::DecodeError;
-use event_store::{Direction, EventStore, Position, ReadError, RecordedEvent, StreamName};
+use event_store::{Direction, EventStore, ReadError, RecordedEvent, StreamName};
 use sqlx::PgConnection;
 use uuid::Uuid;
+
+use crate::dead_letters::{Cause, Parked};
 
 /// How many missing events are read at once: a page of about 1 MB.
 const GAP_PAGE: usize = 1_000;
@@ -30,7 +33,7 @@ pub trait Projection: Send {
     /// The version up to which it has followed a stream whose rows were looked up; `None`: not at all.
     fn version(&self, stream: &StreamName) -> Option<u64>;
 
-    /// Folds the next event of its stream into the rows.
+    /// Folds the next event of its stream into the rows. One that cannot be decoded leaves everything as it was.
     fn fold(&mut self, event: &RecordedEvent) -> Result<(), DecodeError>;
 
     /// Moves past an event that means nothing to it.
@@ -45,29 +48,36 @@ pub trait Projection: Send {
     }
 }
 
-/// The event at which a projection had to stop.
-#[derive(Debug, Clone)]
-pub struct Stop {
-    /// Everything at or below is applied.
-    pub before: Position,
-    /// What happened, with the event's stream and version.
-    pub error: String,
-}
-
 /// What became of a batch.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Applied {
     /// Events folded.
     pub folded: u64,
-    /// Events of unknown types, moved past.
+    /// Events of unknown types, or discarded ones, moved past.
     pub skipped: u64,
     /// Events that had been applied before.
     pub duplicates: u64,
-    /// Where it could not go on.
-    pub stop: Option<Stop>,
+    /// Events of streams that are parked, those that park them included.
+    pub waiting: u64,
 }
 
-/// Applies a batch, in position order, to one projection inside a transaction.
+impl Applied {
+    /// Whether rows moved: something was folded, or moved past.
+    pub fn moved(&self) -> bool {
+        self.folded + self.skipped > 0
+    }
+
+    /// With what became of another part of the batch.
+    pub fn add(&mut self, other: Self) {
+        self.folded += other.folded;
+        self.skipped += other.skipped;
+        self.duplicates += other.duplicates;
+        self.waiting += other.waiting;
+    }
+}
+
+/// Applies a batch, in position order, to one projection inside a transaction. An event that cannot be decoded parks its
+/// stream, and only that: what was folded before it is written, what comes after it waits.
 ///
 /// # Errors
 /// What Postgres says; a log that cannot be read in a gap is an [`sqlx::Error::Io`].
@@ -76,35 +86,56 @@ pub async fn apply(
     sql: &mut PgConnection,
     store: &dyn EventStore,
     events: &[Arc<RecordedEvent>],
-    after: Position,
+    parked: &mut Parked,
 ) -> Result<Applied, sqlx::Error> {
     let mut applied = Applied::default();
-    let mut before = after;
     projection.load(sql, events).await?;
     for event in events {
+        if parked.holds(&event.stream) {
+            applied.waiting += 1;
+            continue;
+        }
         let next = projection.version(&event.stream).map_or(0, |version| version + 1);
         if event.version < next {
             applied.duplicates += 1;
-            before = before.max(event.position);
             continue;
         }
-        let mut result = Ok(());
         for missing in gap(store, &event.stream, next, event.version).await? {
             projection.load(sql, std::slice::from_ref(&missing)).await?;
-            result = result.and_then(|()| step(projection, &missing, &mut applied));
+            step(projection, &missing, parked, &mut applied);
         }
-        if let Err(error) = result.and_then(|()| step(projection, event, &mut applied)) {
-            applied.stop = Some(Stop { before, error });
-            break;
-        }
-        before = before.max(event.position);
+        step(projection, event, parked, &mut applied);
     }
     projection.write(sql).await?;
     Ok(applied)
 }
 
-/// Folds one event that is the next of its stream.
-fn step(projection: &mut dyn Projection, event: &RecordedEvent, applied: &mut Applied) -> Result<(), String> {
+/// The events that a projection misses before this one.
+///
+/// # Errors
+/// As [`apply`].
+pub(crate) async fn missing_before(
+    projection: &mut dyn Projection,
+    sql: &mut PgConnection,
+    store: &dyn EventStore,
+    event: &Arc<RecordedEvent>,
+) -> Result<Vec<Arc<RecordedEvent>>, sqlx::Error> {
+    projection.load(sql, std::slice::from_ref(event)).await?;
+    let next = projection.version(&event.stream).map_or(0, |version| version + 1);
+    gap(store, &event.stream, next, event.version).await
+}
+
+/// Folds one event that is the next of its stream, unless one before it has parked the stream.
+fn step(projection: &mut dyn Projection, event: &RecordedEvent, parked: &mut Parked, applied: &mut Applied) {
+    if parked.holds(&event.stream) {
+        applied.waiting += 1;
+        return;
+    }
+    if parked.discards(event) {
+        projection.skip(event);
+        applied.skipped += 1;
+        return;
+    }
     match projection.fold(event) {
         Ok(()) => applied.folded += 1,
         Err(DecodeError::UnknownType(_)) => {
@@ -113,10 +144,10 @@ fn step(projection: &mut dyn Projection, event: &RecordedEvent, applied: &mut Ap
         }
         Err(error @ (DecodeError::NewerSchema { .. } | DecodeError::Malformed { .. })) => {
             let source = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
-            return Err(format!("{error}{source} (stream `{}`, version {})", event.stream, event.version));
+            parked.park(event, Cause::Unreadable, &format!("{error}{source}"));
+            applied.waiting += 1;
         }
     }
-    Ok(())
 }
 
 /// The events of a stream from version `from` to before version `to`, from the log.
