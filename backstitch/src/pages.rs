@@ -28,6 +28,7 @@ pages!(
     "capture-exceeds-authorized",
     "capture-open",
     "currency-mismatch",
+    "dead-letter-refused",
     "dispatch-already-allowed",
     "dispatch-not-allowed",
     "generation-behind",

@@ -33,7 +33,7 @@ pub struct Apart {
 /// # Errors
 /// What Postgres says, other than that it refuses rows.
 pub async fn apply_apart(
-    fresh: &(dyn Fn() -> Box<dyn Projection> + Sync),
+    fresh: fn() -> Box<dyn Projection>,
     sql: &mut PgConnection,
     store: &dyn EventStore,
     events: Vec<Arc<RecordedEvent>>,

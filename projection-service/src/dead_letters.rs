@@ -17,6 +17,7 @@ use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
 use crate::changes::{column, signed, text, unsigned};
+use crate::checkpoint::Slice;
 
 /// The tables, in a schema that outlives generations. What was discarded `holds` as long as its generation's tables.
 pub const DDL: &str = "
@@ -145,9 +146,9 @@ impl Parked {
     ///
     /// # Errors
     /// What Postgres says.
-    pub async fn load(sql: &mut PgConnection, projection: &str, generation: i32) -> Result<Self, sqlx::Error> {
+    pub async fn load(sql: &mut PgConnection, slice: Slice) -> Result<Self, sqlx::Error> {
         let (mut letters, mut discarded) = (HashMap::new(), HashMap::<StreamName, BTreeSet<u64>>::new());
-        for row in sqlx::query(LOAD).bind(projection).bind(generation).fetch_all(&mut *sql).await? {
+        for row in sqlx::query(LOAD).bind(slice.projection).bind(slice.generation).fetch_all(&mut *sql).await? {
             let Ok(stream) = row.try_get::<&str, _>(0)?.parse() else { continue };
             let letter = Letter {
                 version: unsigned(row.try_get(1)?),
@@ -162,7 +163,7 @@ impl Parked {
             };
             letters.insert(stream, letter);
         }
-        for row in sqlx::query(LOAD_DISCARDED).bind(projection).bind(generation).fetch_all(sql).await? {
+        for row in sqlx::query(LOAD_DISCARDED).bind(slice.projection).bind(slice.generation).fetch_all(sql).await? {
             let Ok(stream) = row.try_get::<&str, _>(0)?.parse() else { continue };
             discarded.entry(stream).or_default().insert(unsigned(row.try_get(1)?));
         }
@@ -195,9 +196,11 @@ impl Parked {
         self.letters.len() >= MOST_PARKED
     }
 
-    /// Whether anything was parked, moved or freed since the last write.
-    pub fn has_changed(&self) -> bool {
-        !self.changed.is_empty()
+    /// What was parked, or moved, since the last write.
+    pub fn lately(&self) -> Vec<(StreamName, Letter)> {
+        let letter =
+            |stream| self.letters.get_key_value(stream).map(|(stream, letter)| (stream.clone(), letter.clone()));
+        self.changed.iter().filter_map(letter).collect()
     }
 
     /// Parks a stream at this event.
@@ -247,15 +250,11 @@ impl Parked {
     ///
     /// # Errors
     /// What Postgres says.
-    pub async fn write(
-        &mut self,
-        sql: &mut PgConnection,
-        projection: &str,
-        generation: i32,
-    ) -> Result<(), sqlx::Error> {
+    pub async fn write(&mut self, sql: &mut PgConnection, slice: Slice) -> Result<(), sqlx::Error> {
         if self.changed.is_empty() {
             return Ok(());
         }
+        let Slice { projection, generation } = slice;
         let (parked, freed): (Vec<&StreamName>, Vec<&StreamName>) =
             self.changed.iter().partition(|stream| self.letters.contains_key(*stream));
         if !freed.is_empty() {
@@ -265,22 +264,17 @@ impl Parked {
         let parked: Vec<(&StreamName, &Letter)> =
             parked.into_iter().filter_map(|stream| self.letters.get_key_value(stream)).collect();
         if !parked.is_empty() {
-            upsert(sql, projection, generation, &parked).await?;
+            upsert(sql, slice, &parked).await?;
         }
         self.changed.clear();
         Ok(())
     }
 }
 
-async fn upsert(
-    sql: &mut PgConnection,
-    projection: &str,
-    generation: i32,
-    parked: &[(&StreamName, &Letter)],
-) -> Result<(), sqlx::Error> {
+async fn upsert(sql: &mut PgConnection, slice: Slice, parked: &[(&StreamName, &Letter)]) -> Result<(), sqlx::Error> {
     sqlx::query(UPSERT)
-        .bind(projection)
-        .bind(generation)
+        .bind(slice.projection)
+        .bind(slice.generation)
         .bind(column(parked, |(stream, _)| stream.to_string()))
         .bind(column(parked, |(_, letter)| signed(letter.version)))
         .bind(column(parked, |(_, letter)| signed(letter.position.0)))
@@ -302,13 +296,13 @@ async fn upsert(
 /// What Postgres says.
 pub async fn record_discard(
     sql: &mut PgConnection,
-    (projection, generation): (&str, i32),
+    slice: Slice,
     (stream, letter): (&StreamName, &Letter),
     by: &Discarding,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(DISCARD)
-        .bind(projection)
-        .bind(generation)
+        .bind(slice.projection)
+        .bind(slice.generation)
         .bind(stream.as_str())
         .bind(signed(letter.version))
         .bind(letter.event_id)
@@ -329,13 +323,13 @@ pub async fn record_discard(
 /// What Postgres says.
 pub async fn discarded_by(
     sql: &mut PgConnection,
-    (projection, generation): (&str, i32),
+    slice: Slice,
     stream: &StreamName,
     request_id: Uuid,
 ) -> Result<Option<u64>, sqlx::Error> {
     let found: Option<i64> = sqlx::query_scalar(DISCARDED_BY)
-        .bind(projection)
-        .bind(generation)
+        .bind(slice.projection)
+        .bind(slice.generation)
         .bind(stream.as_str())
         .bind(request_id)
         .fetch_optional(sql)

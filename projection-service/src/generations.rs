@@ -30,6 +30,7 @@ use uuid::Uuid;
 use crate::changes::{signed, unsigned};
 use crate::checkpoint::{self, Slice};
 use crate::compare::Comparison;
+use crate::dead_letters;
 use crate::projections::{self, ReadModel};
 use crate::requests::Asked;
 use crate::views;
@@ -239,6 +240,7 @@ pub async fn prepare(pool: &PgPool) -> Result<(), sqlx::Error> {
             sqlx::query("select pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *sql).await?;
             sqlx::raw_sql(BASE).execute(&mut *sql).await?;
             sqlx::raw_sql(checkpoint::DDL).execute(&mut *sql).await?;
+            sqlx::raw_sql(dead_letters::DDL).execute(&mut *sql).await?;
             let (fit, other): (Vec<_>, Vec<_>) = stored(sql).await?.into_iter().partition(Stored::fits);
             if !other.is_empty() {
                 sqlx::raw_sql("drop schema if exists live cascade").execute(&mut *sql).await?;
@@ -353,6 +355,7 @@ pub(crate) async fn drop_tables(
     ] {
         sqlx::query(forget).bind(projection).bind(generation).execute(&mut *sql).await?;
     }
+    dead_letters::forget(sql, projection, generation).await?;
     let shared: bool = sqlx::query_scalar("select exists (select from backstitch.generations where schema = $1)")
         .bind(schema)
         .fetch_one(&mut *sql)

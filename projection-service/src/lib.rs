@@ -6,12 +6,14 @@
 //! feeds them, `checkpoint` makes their commits safe, `generations` lets each be made anew beside the one that answers,
 //! `progress` says how far they are, `http/` answers.
 
+pub mod apart;
 pub mod applied;
 mod batch;
 pub mod changes;
 pub mod checkpoint;
 pub mod compare;
 pub mod database;
+pub mod dead_letters;
 pub mod generations;
 pub mod http;
 pub mod lineage;
@@ -21,6 +23,7 @@ pub mod projection;
 pub mod projections;
 mod rebuild;
 pub mod requests;
+pub mod repair;
 mod runner;
 mod views;
 
@@ -36,6 +39,7 @@ pub use runner::Regroup;
 
 use database::Database;
 use rebuild::{Rebuilds, Wake};
+use repair::Desk;
 use runner::Runner;
 
 /// Settings of the read side.
@@ -54,6 +58,8 @@ pub struct Handle {
     /// Lets the runner feed other generations.
     pub regroup: Arc<Regroup>,
     pub(crate) wake: Arc<Wake>,
+    /// The way to the runner, for operators.
+    pub(crate) desk: Desk,
     pub(crate) database: Database,
     pub(crate) store: Arc<dyn EventStore>,
     pub(crate) clock: Clock,
@@ -82,7 +88,8 @@ pub fn start(
         regroup: Arc::clone(&regroup),
         names,
     };
-    tasks.spawn("projections", runner.run());
+    let (desk, requests) = Desk::new();
+    tasks.spawn("projections", runner.run(requests));
     let wake = Arc::<Wake>::default();
     let rebuilds = Rebuilds {
         store: Arc::clone(&store),
@@ -93,5 +100,5 @@ pub fn start(
         tasks: tasks.clone(),
     };
     rebuilds.start();
-    Handle { progress, regroup, wake, database, store, clock, tasks }
+    Handle { progress, regroup, wake, desk, database, store, clock, tasks }
 }

@@ -5,15 +5,18 @@
 
 use std::sync::Arc;
 
-use event_store::{EventStore, Position, RecordedEvent};
+use event_store::{EventStore, Position, RecordedEvent, StreamName};
 use service_kit::pg;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use crate::apart::apply_apart;
 use crate::batch::Batch;
 use crate::checkpoint::{self, Checkpoint, Slice};
+use crate::dead_letters::{Letter, MOST_PARKED, Parked};
 use crate::projection::{Applied, Projection, apply};
 use crate::projections::ReadModel;
+use crate::repair::{Refusal, Repaired, Verb, repair};
 
 /// What is known of a member outside of a transaction.
 #[derive(Debug, Clone)]
@@ -28,6 +31,8 @@ pub(crate) struct Seat {
     /// batch, so that one can be compared with the other.
     pub exact: bool,
     pub checkpoint: Checkpoint,
+    /// Its streams that stand still, as committed.
+    pub parked: Parked,
     /// It could not go on; it waits for the next session.
     pub stopped: bool,
 }
@@ -53,6 +58,10 @@ pub(crate) struct Outcome {
     pub applied: Applied,
     /// Orders whose sagas settled with it.
     pub settled: Vec<Uuid>,
+    /// Streams that were parked.
+    pub parked: Vec<(StreamName, Letter)>,
+    /// Why it goes no further.
+    pub stop: Option<String>,
 }
 
 /// Why a batch was not written.
@@ -80,13 +89,10 @@ pub(crate) async fn write(
     })
     .await;
     // Durable from here: the rows and their checkpoints have committed together.
-    match done {
-        Err(sqlx::Error::Protocol(said)) if said == FENCED => Err(Unwritten::Fenced),
-        other => Ok(other?),
-    }
+    unfenced(done)
 }
 
-/// What [`write_all`] says when the epoch is not ours any more.
+/// What a transaction says when the epoch is not ours any more.
 const FENCED: &str = "fenced by a later epoch";
 
 async fn write_all(
@@ -103,29 +109,22 @@ async fn write_all(
             outcomes.push(Outcome::default());
             continue;
         }
-        let from = seat.checkpoint.position;
         let new = |event: &&Arc<RecordedEvent>| event.position > *since && projection.takes(&event.stream);
         let events: Vec<Arc<RecordedEvent>> = batch.events.iter().filter(new).cloned().collect();
-        let mut applied = Applied::default();
+        let mut outcome = Outcome::default();
         if !events.is_empty() {
             if schema != seat.schema {
                 look_in(sql, &seat.schema).await?;
                 schema = Arc::clone(&seat.schema);
             }
-            applied = apply(&mut **projection, sql, store, &events, from).await?;
+            outcome.applied = apply(&mut **projection, sql, store, &events, &mut seat.parked).await?;
+            outcome.settled = projection.settled_orders();
         }
-        seat.stopped = applied.stop.is_some();
-        let reached = applied.stop.as_ref().map_or(batch.up_to, |stop| stop.before);
-        seat.checkpoint.position = from.max(reached);
-        if !events.is_empty() || (seat.exact && seat.checkpoint.position > from) {
-            moves.push((seat.slice, seat.checkpoint));
-        }
-        outcomes.push(Outcome { applied, settled: projection.settled_orders() });
+        moves.extend(close(sql, seat, batch, !events.is_empty(), &mut outcome).await?);
+        outcomes.push(outcome);
     }
     // Where nothing was written the checkpoint moves in memory only: what it passes by is passed by again.
-    if !moves.is_empty() && !checkpoint::advance(sql, &moves).await? {
-        return Err(sqlx::Error::Protocol(FENCED.to_owned()));
-    }
+    fenced(sql, &moves).await?;
     Ok((members, outcomes))
 }
 
@@ -134,11 +133,100 @@ async fn look_in(sql: &mut PgConnection, schema: &str) -> Result<(), sqlx::Error
     sqlx::query("select set_config('search_path', $1, true)").bind(schema).execute(sql).await.map(|_| ())
 }
 
-/// Whether Postgres refused the rows themselves; anything else is an outage and tried again as it is.
-pub(crate) fn is_refusal(error: &sqlx::Error) -> bool {
-    // Classes 22 (data), 23 (constraint), 42 (a column that is not there), 54 (too large).
-    let classes = ["22", "23", "42", "54"];
-    let code = error.as_database_error().and_then(|refusal| refusal.code());
-    code.is_some_and(|code| classes.iter().any(|class| code.starts_with(class)))
-        || matches!(error, sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. })
+/// What follows the rows of a batch: parked streams are written, the position moves. What is to be written of that.
+async fn close(
+    sql: &mut PgConnection,
+    seat: &mut Seat,
+    batch: &Batch,
+    wrote: bool,
+    outcome: &mut Outcome,
+) -> Result<Option<(Slice, Checkpoint)>, sqlx::Error> {
+    outcome.parked = seat.parked.lately();
+    seat.parked.write(sql, seat.slice).await?;
+    if seat.parked.is_full() {
+        (seat.stopped, outcome.stop) = (true, Some(too_many()));
+    }
+    let from = seat.checkpoint.position;
+    seat.checkpoint.position = from.max(batch.up_to);
+    Ok((wrote || (seat.exact && seat.checkpoint.position > from)).then_some((seat.slice, seat.checkpoint)))
+}
+
+/// Why a read model stops whose every other stream is parked.
+pub(crate) fn too_many() -> String {
+    format!("{MOST_PARKED} streams are parked: that is not their events; `backstitch dead-letter list` shows why")
+}
+
+/// Applies a batch that Postgres refused to one member, in as many parts as it takes; the events at fault are parked.
+pub(crate) async fn write_apart(
+    pool: &PgPool,
+    store: &Arc<dyn EventStore>,
+    seat: Seat,
+    batch: Batch,
+) -> Result<(Member, Outcome), Unwritten> {
+    if seat.stopped {
+        return Ok((Member::new(seat), Outcome::default()));
+    }
+    let (store, schema) = (Arc::clone(store), Arc::clone(&seat.schema));
+    let done = pg::tx(pool, &schema, move |sql| {
+        Box::pin(async move {
+            let mut now = seat.clone();
+            let taker = (seat.model.make)();
+            let new =
+                |event: &&Arc<RecordedEvent>| event.position > seat.checkpoint.position && taker.takes(&event.stream);
+            let events: Vec<Arc<RecordedEvent>> = batch.events.iter().filter(new).cloned().collect();
+            let wrote = !events.is_empty();
+            let apart = apply_apart(seat.model.make, sql, &*store, events, &mut now.parked).await?;
+            if apart.stop.is_some() {
+                // Nothing was applied: the member stays where it was.
+                let outcome = Outcome { stop: apart.stop, ..Outcome::default() };
+                return Ok((Seat { stopped: true, ..seat }, outcome));
+            }
+            let mut outcome = Outcome { applied: apart.applied, settled: apart.settled, ..Outcome::default() };
+            let moves = close(sql, &mut now, &batch, wrote, &mut outcome).await?;
+            fenced(sql, moves.as_slice()).await?;
+            Ok((now, outcome))
+        })
+    })
+    .await;
+    // Durable from here.
+    let (seat, outcome) = unfenced(done)?;
+    Ok((Member::new(seat), outcome))
+}
+
+/// Does what an operator asks with a parked stream of a member. Its buffers are made anew: rows have moved beneath them.
+pub(crate) async fn write_repair(
+    pool: &PgPool,
+    store: &Arc<dyn EventStore>,
+    seat: Seat,
+    (stream, verb): (StreamName, Verb),
+) -> Result<(Seat, Result<Repaired, Refusal>), Unwritten> {
+    let (store, schema) = (Arc::clone(store), Arc::clone(&seat.schema));
+    let done = pg::tx(pool, &schema, move |sql| {
+        Box::pin(async move {
+            let mut now = seat.clone();
+            let wish = (&stream, &verb);
+            let repaired = repair(seat.model.make, sql, &*store, seat.slice, wish, &mut now.parked).await?;
+            now.parked.write(sql, seat.slice).await?;
+            fenced(sql, &[(now.slice, now.checkpoint)]).await?;
+            Ok((now, repaired))
+        })
+    })
+    .await;
+    // Durable from here.
+    unfenced(done)
+}
+
+/// Moves checkpoints, if the epoch is ours.
+async fn fenced(sql: &mut PgConnection, moves: &[(Slice, Checkpoint)]) -> Result<(), sqlx::Error> {
+    match moves.is_empty() || checkpoint::advance(sql, moves).await? {
+        true => Ok(()),
+        false => Err(sqlx::Error::Protocol(FENCED.to_owned())),
+    }
+}
+
+fn unfenced<T>(done: Result<T, sqlx::Error>) -> Result<T, Unwritten> {
+    match done {
+        Err(sqlx::Error::Protocol(said)) if said == FENCED => Err(Unwritten::Fenced),
+        other => Ok(other?),
+    }
 }

@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use event_store::Position;
+use event_store::{Position, StreamName};
 use serde::Serialize;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use utoipa::ToSchema;
 use uuid::Uuid;
+
+use crate::dead_letters::Letter;
 
 /// What a read model is doing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
@@ -21,7 +23,7 @@ pub enum State {
     Starting,
     /// It follows the log.
     Running,
-    /// An event cannot be applied; everything before it is. It is tried again now and then.
+    /// Nothing can be applied, though Postgres is there. It is tried again now and then.
     Stopped,
     /// Postgres or the log cannot be reached; it goes on by itself.
     Down,
@@ -46,6 +48,8 @@ pub struct Status {
     pub skipped: u64,
     /// When the last event folded occurred.
     pub occurred_at: Option<DateTime<Utc>>,
+    /// Its streams that stand still, and where.
+    pub parked: Arc<HashMap<StreamName, Letter>>,
 }
 
 /// Waiting for more would cost memory for nothing: there are never as many requests at once.
@@ -102,6 +106,23 @@ impl Progress {
     /// The position that rows of these read models reflect at least: the lowest of theirs.
     pub fn position(&self, of: &[&str]) -> Position {
         lowest(&self.statuses.borrow(), of)
+    }
+
+    /// That position, and their streams that stood still then.
+    pub fn position_and_parked(
+        &self,
+        of: &[&str],
+    ) -> (Position, Vec<(&'static str, Arc<HashMap<StreamName, Letter>>)>) {
+        let statuses = self.statuses.borrow();
+        let some = |status: &&Status| !status.parked.is_empty() && of.contains(&status.name);
+        let parked = statuses.iter().filter(some).map(|status| (status.name, Arc::clone(&status.parked)));
+        (lowest(&statuses, of), parked.collect())
+    }
+
+    /// The generation of a read model that answers come from; `None`: there is no such read model, or not yet.
+    pub fn generation(&self, of: &str) -> Option<i32> {
+        let statuses = self.statuses.borrow();
+        statuses.iter().find(|status| status.name == of).map(|status| status.generation).filter(|number| *number > 0)
     }
 
     /// Whether the tables are there to be asked: all checkpoints are known.

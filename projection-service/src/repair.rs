@@ -70,8 +70,8 @@ pub enum Refusal {
     BeginsRow,
 }
 
-/// What a request gets: done, refused, or neither as Postgres was away.
-pub type Reply = Result<Result<Repaired, Refusal>, sqlx::Error>;
+/// What a request gets.
+pub type Reply = Result<Repaired, Refusal>;
 
 /// An operator's wish, on its way to the runner.
 #[derive(Debug)]
@@ -107,18 +107,17 @@ impl Desk {
 /// # Errors
 /// What Postgres says; the transaction must not commit then.
 pub async fn repair(
-    fresh: &(dyn Fn() -> Box<dyn Projection> + Sync),
+    fresh: fn() -> Box<dyn Projection>,
     sql: &mut PgConnection,
     store: &dyn EventStore,
-    (projection, generation): (&str, i32),
+    slice: Slice,
     (stream, verb): (&StreamName, &Verb),
     parked: &mut Parked,
-) -> Reply {
+) -> Result<Reply, sqlx::Error> {
     match verb {
         Verb::Try => Ok(Ok(attempt(fresh, sql, store, stream, parked).await?)),
         Verb::Retry => Ok(Ok(resume(fresh, sql, store, stream, parked).await?)),
         Verb::Discard(by) => {
-            let slice = (projection, generation);
             if let Some(version) = dead_letters::discarded_by(sql, slice, stream, by.request_id).await? {
                 let now = parked.letter(stream).cloned();
                 let replayed =
@@ -130,7 +129,7 @@ pub async fn repair(
             if now.parked.is_none_or(|now| now.version > letter.version) {
                 return Ok(Err(Refusal::WouldWork(letter.version)));
             }
-            if letter.version == 0 && BEGIN_WITH_FIRST.contains(&projection) {
+            if letter.version == 0 && BEGIN_WITH_FIRST.contains(&slice.projection) {
                 return Ok(Err(Refusal::BeginsRow));
             }
             dead_letters::record_discard(sql, slice, (stream, &letter), by).await?;
@@ -143,7 +142,7 @@ pub async fn repair(
 
 /// What [`resume`] would do; nothing of it stays.
 async fn attempt(
-    fresh: &(dyn Fn() -> Box<dyn Projection> + Sync),
+    fresh: fn() -> Box<dyn Projection>,
     sql: &mut PgConnection,
     store: &dyn EventStore,
     stream: &StreamName,
@@ -157,7 +156,7 @@ async fn attempt(
 
 /// Applies a parked stream from where it stands, as far as that goes.
 async fn resume(
-    fresh: &(dyn Fn() -> Box<dyn Projection> + Sync),
+    fresh: fn() -> Box<dyn Projection>,
     sql: &mut PgConnection,
     store: &dyn EventStore,
     stream: &StreamName,

@@ -1,8 +1,9 @@
 //! The runner: one feed, all read models, one transaction a batch.
 //!
 //! All read models are fed from one subscription and their rows commit together, so that an answer over several tables
-//! reflects one position, and a batch costs one commit. Each has its own checkpoint all the same: one that stops (an
-//! event that it cannot read) stays where it is while the others go on, and starts again from its own position.
+//! reflects one position, and a batch costs one commit. Each has its own checkpoint all the same: one that stops
+//! (its table is gone, say) stays where it is while the others go on, and starts again from its own position. An event that
+//! it cannot apply does not stop it: its stream is parked (`dead_letters.rs`).
 //!
 //! A read model can have several generations here (`generations.rs`): the one that answers come from, the one before it,
 //! one that is about to follow it. They are fed in one transaction as well, so that they can be compared at one position
@@ -17,20 +18,26 @@ use std::time::Duration;
 use event_store::{Direction, EventStore, Filter, Position};
 use service_kit::{Tasks, pg};
 use sqlx::PgPool;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::apart::is_refusal;
 use crate::batch::{Batch, Gathered, LastBatch, gather};
 use crate::checkpoint::{self, Checkpoint, Slice};
 use crate::database::Database;
+use crate::dead_letters::Parked;
 use crate::generations::{self, Stage};
-use crate::member::{Member, Outcome, Seat, Unwritten, is_refusal, write};
+use crate::member::{Member, Outcome, Seat, Unwritten, too_many, write, write_apart, write_repair};
 use crate::progress::{Progress, State, Status};
+use crate::repair::{Refusal, Request, Verb};
 
 /// The first and the longest pause after an outage: Postgres is back within seconds, or not for minutes.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// After this long a read model that stopped is tried again: its cause is in the log or the program, which change slowly.
 const RETRY_STOPPED: Duration = Duration::from_secs(60);
+
+/// So many parked streams of a read model are tried again by themselves when the program starts: some seconds' worth.
+const RETRIED_AT_START: usize = 1_000;
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -99,13 +106,13 @@ pub(crate) struct Runner {
 
 impl Runner {
     /// Goes on until the service stops: each session ends with an outage or a retry, and the next one begins.
-    pub async fn run(self) {
+    pub async fn run(self, mut requests: mpsc::Receiver<Request>) {
         let stopping = self.tasks.stopping();
-        let mut pause = PAUSES.0;
+        let (mut pause, mut retried) = (PAUSES.0, false);
         loop {
             let begun = Instant::now();
             let ended = tokio::select! {
-                ended = self.session() => ended,
+                ended = self.session(&mut requests, &mut retried) => ended,
                 () = stopping.cancelled() => Ended::Stopping, // A batch in flight ends by itself: see `pg::tx`.
             };
             match &ended {
@@ -127,19 +134,23 @@ impl Runner {
     }
 
     /// From taking over to the first trouble.
-    async fn session(&self) -> Ended {
-        match self.follow().await {
+    async fn session(&self, requests: &mut mpsc::Receiver<Request>, retried: &mut bool) -> Ended {
+        match self.follow(requests, retried).await {
             Ok(never) => never,
             Err(ended) => ended,
         }
     }
 
-    async fn follow(&self) -> Result<Ended, Ended> {
+    async fn follow(&self, requests: &mut mpsc::Receiver<Request>, retried: &mut bool) -> Result<Ended, Ended> {
         let Some(pool) = self.database.writer().await? else { return Ok(Ended::Stopping) };
         let mut asked = self.regroup.asked.subscribe();
         let answered = *asked.borrow_and_update();
         generations::prepare(&pool).await?;
         let mut members = self.take_over(&pool).await?;
+        if !*retried {
+            *retried = true; // Once, also if it fails: what cannot be tried must not keep the rest from going on.
+            members = self.retry_parked(&pool, members).await?;
+        }
         let after = members.iter().map(|member| member.seat.checkpoint.position).min().unwrap_or_default();
         self.not_ahead(&members)?;
         let mut bound = self.bind_to_log(&pool).await?;
@@ -151,12 +162,16 @@ impl Runner {
         loop {
             let retry_at = stopped_since.map(|since| since + RETRY_STOPPED);
             let gathered = tokio::select! {
-                gathered = gather(&mut subscription, last_batch, retry_at) => gathered?,
+                gathered = gather(&mut subscription, last_batch, retry_at, requests) => gathered?,
                 // What was gathered is delivered again to the next session.
                 Ok(()) = asked.changed() => return keep_positions(&pool, moves(&members)).await.and(Ok(Ended::Regroup)),
             };
             let batch = match gathered {
                 Gathered::Batch(batch) => batch,
+                Gathered::Asked(request) => {
+                    self.act(&pool, &mut members, request).await?;
+                    continue;
+                }
                 Gathered::RetryDue => return keep_positions(&pool, moves(&members)).await.and(Ok(Ended::Retry)),
                 Gathered::Closed => return Ok(Ended::Stopping),
             };
@@ -186,10 +201,21 @@ impl Runner {
                 live: generation.stage == Stage::Live,
                 exact: others > 1,
                 checkpoint: *checkpoint,
+                parked: Parked::default(),
                 stopped: false,
             })
         };
-        Ok(fed.iter().filter_map(seat).map(Member::new).collect())
+        let mut seats: Vec<Seat> = fed.iter().filter_map(seat).collect();
+        let seats = pg::tx(pool, "backstitch", |sql| {
+            Box::pin(async move {
+                for seat in &mut seats {
+                    seat.parked = Parked::load(&mut *sql, seat.slice).await?;
+                    seat.stopped = seat.parked.is_full();
+                }
+                Ok(seats)
+            })
+        });
+        Ok(seats.await?.into_iter().map(Member::new).collect())
     }
 
     /// A checkpoint beyond the log is a witness that the log has lost its end.
@@ -214,7 +240,7 @@ impl Runner {
         }
     }
 
-    /// Applies a batch to all members in one transaction; where a row is refused, to each in its own.
+    /// Applies a batch to all members in one transaction; where a row is refused, to each in its own and in parts.
     async fn commit(&self, pool: &PgPool, members: Vec<Member>, batch: Batch) -> Result<Vec<Member>, Ended> {
         let seats: Vec<Seat> = members.iter().map(|member| member.seat.clone()).collect();
         match write(pool, &self.store, members, batch.clone()).await {
@@ -223,10 +249,12 @@ impl Runner {
                 Ok(members)
             }
             Err(Unwritten::Postgres(error)) if is_refusal(&error) => {
-                tracing::warn!(%error, "a batch was refused; applying it to each read model by itself");
+                tracing::warn!(%error, "a batch was refused; taking it apart for each read model");
                 let mut members = Vec::with_capacity(seats.len());
                 for seat in seats {
-                    members.extend(self.commit_alone(pool, seat, &batch).await?);
+                    let (member, outcome) = write_apart(pool, &self.store, seat, batch.clone()).await?;
+                    self.report(std::slice::from_ref(&member), &[outcome], &batch);
+                    members.push(member);
                 }
                 Ok(members)
             }
@@ -234,28 +262,54 @@ impl Runner {
         }
     }
 
-    /// Applies a batch to one member; it stops where Postgres refuses its rows.
-    async fn commit_alone(&self, pool: &PgPool, seat: Seat, batch: &Batch) -> Result<Vec<Member>, Ended> {
-        match write(pool, &self.store, vec![Member::new(seat.clone())], batch.clone()).await {
-            Ok((members, outcomes)) => {
-                self.report(&members, &outcomes, batch);
-                Ok(members)
+    /// Lets all that is parked go on, if this program can apply it: it may be another one than that which parked it.
+    async fn retry_parked(&self, pool: &PgPool, members: Vec<Member>) -> Result<Vec<Member>, Ended> {
+        let mut seats: Vec<Seat> = members.into_iter().map(|member| member.seat).collect();
+        for seat in &mut seats {
+            let streams: Vec<_> = seat.parked.letters().keys().take(RETRIED_AT_START).cloned().collect();
+            for stream in streams {
+                *seat = write_repair(pool, &self.store, seat.clone(), (stream, Verb::Retry)).await?.0;
             }
-            Err(Unwritten::Postgres(error)) if is_refusal(&error) => {
-                self.mark_stopped(&seat, &format!("its rows are refused: {error}"));
-                Ok(vec![Member::new(Seat { stopped: true, ..seat })])
-            }
-            Err(why) => Err(why.into()),
         }
+        Ok(seats.into_iter().map(Member::new).collect())
+    }
+
+    /// Does what an operator asks, and says what came of it once that is durable.
+    async fn act(&self, pool: &PgPool, members: &mut [Member], request: Request) -> Result<(), Ended> {
+        let Request { slice, stream, verb, reply } = request;
+        if reply.is_closed() {
+            return Ok(()); // Who asked has been told that nothing was done.
+        }
+        let Some(member) = members.iter_mut().find(|member| member.seat.slice == slice) else {
+            _ = reply.send(Err(Refusal::NotFed(slice.generation))); // Who asked may have gone.
+            return Ok(());
+        };
+        let only_try = matches!(verb, Verb::Try);
+        let (mut seat, repaired) = write_repair(pool, &self.store, member.seat.clone(), (stream, verb)).await?;
+        if !only_try {
+            // What stopped because of too many parked streams goes on with fewer.
+            seat.stopped &= seat.parked.is_full();
+            *member = Member::new(seat);
+            self.mark_running(std::slice::from_ref(member));
+        }
+        if let Ok(repaired) = &repaired {
+            self.progress.wake(&repaired.settled);
+        }
+        _ = reply.send(repaired); // Who asked may have gone: it is done all the same.
+        Ok(())
     }
 
     fn report(&self, members: &[Member], outcomes: &[Outcome], batch: &Batch) {
         let occurred_at = batch.events.last().map(|event| event.metadata.occurred_at);
         self.progress.update(|statuses| {
             for (member, outcome) in members.iter().zip(outcomes) {
-                if let Some(stop) = &outcome.applied.stop {
-                    let Seat { slice, .. } = &member.seat;
-                    tracing::error!(slice.projection, slice.generation, error = %stop.error, "a read model stopped");
+                let Seat { slice, .. } = &member.seat;
+                if let Some(stop) = &outcome.stop {
+                    tracing::error!(slice.projection, slice.generation, error = stop, "a read model stopped");
+                }
+                for (stream, letter) in &outcome.parked {
+                    let (version, error) = (letter.version, &letter.error);
+                    tracing::error!(slice.projection, slice.generation, %stream, version, error, "a stream is parked");
                 }
                 let Some(status) = find(statuses, &member.seat) else { continue };
                 status.position = member.seat.checkpoint.position;
@@ -264,8 +318,9 @@ impl Runner {
                 if outcome.applied.folded > 0 {
                     status.occurred_at = occurred_at;
                 }
-                if let Some(stop) = &outcome.applied.stop {
-                    (status.state, status.last_error) = (State::Stopped, Some(stop.error.clone()));
+                status.parked = Arc::clone(member.seat.parked.letters());
+                if let Some(stop) = &outcome.stop {
+                    (status.state, status.last_error) = (State::Stopped, Some(stop.clone()));
                 }
             }
         });
@@ -273,6 +328,10 @@ impl Runner {
             metrics::counter!("projection_events_total", "projection" => member.seat.model.name)
                 .increment(outcome.applied.folded);
             self.progress.wake(&outcome.settled);
+            // Who waits for a parked order to settle waits for nothing.
+            let stale = outcome.parked.iter().filter_map(|(_, letter)| letter.partition_key.parse().ok());
+            self.progress.wake(&stale.collect::<Vec<_>>());
+            count_parked(&member.seat, outcome.parked.len());
         }
     }
 
@@ -281,8 +340,13 @@ impl Runner {
             for member in members {
                 if let Some(status) = find(statuses, &member.seat) {
                     status.generation = member.seat.slice.generation;
-                    (status.position, status.state, status.last_error) =
-                        (member.seat.checkpoint.position, State::Running, None);
+                    status.position = member.seat.checkpoint.position;
+                    status.parked = Arc::clone(member.seat.parked.letters());
+                    (status.state, status.last_error) = match member.seat.stopped {
+                        true => (State::Stopped, status.last_error.take().or_else(|| Some(too_many()))),
+                        false => (State::Running, None),
+                    };
+                    count_parked(&member.seat, 0);
                 }
             }
         });
@@ -299,20 +363,20 @@ impl Runner {
             }
         });
     }
-
-    fn mark_stopped(&self, seat: &Seat, error: &str) {
-        tracing::error!(seat.slice.projection, seat.slice.generation, error, "a read model stopped");
-        self.progress.update(|statuses| {
-            if let Some(status) = find(statuses, seat) {
-                (status.state, status.last_error) = (State::Stopped, Some(error.to_owned()));
-            }
-        });
-    }
 }
 
 /// The status that a member's state is told in: that of its read model, if answers come from it.
 fn find<'s>(statuses: &'s mut [Status], seat: &Seat) -> Option<&'s mut Status> {
     statuses.iter_mut().find(|status| seat.live && status.name == seat.model.name)
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a gauge is a float, and there are never 2⁵³ parked streams")]
+fn count_parked(seat: &Seat, lately: usize) {
+    if seat.live {
+        let name = seat.model.name;
+        metrics::gauge!("projection_parked_streams", "projection" => name).set(seat.parked.letters().len() as f64);
+        metrics::counter!("projection_parked_total", "projection" => name).increment(lately as u64);
+    }
 }
 
 /// Where the members stand.

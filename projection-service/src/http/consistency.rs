@@ -1,12 +1,14 @@
 //! How new an answer must be: `X-Min-Position` (what a command's reply gave as `X-Commit-Position`), and how long to
 //! wait for that: `Prefer: wait=N` (RFC 7240 §4.3).
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
-use event_store::Position;
+use event_store::{Position, StreamName};
 use serde::de::DeserializeOwned;
 use service_kit::Problem;
 use sqlx::postgres::{PgArguments, PgPool};
@@ -17,7 +19,9 @@ use tokio::time::Instant;
 use utoipa::IntoParams;
 
 use super::answer::no_answer;
+use super::stale::{MOST_NAMED, Stale};
 use crate::Handle;
+use crate::dead_letters::Letter;
 
 /// How long is waited for a position where the client does not say: a batch takes milliseconds.
 const USUAL_WAIT: Duration = Duration::from_secs(2);
@@ -121,6 +125,8 @@ pub struct Reader {
     pool: PgPool,
     /// Rows reflect this position, or a later one.
     pub position: Position,
+    /// Of the read models that were asked for, those with parked streams, as they stood at that position.
+    parked: Vec<(&'static str, Arc<HashMap<StreamName, Letter>>)>,
 }
 
 /// A query whose rows are JSON objects, as Postgres builds them.
@@ -140,13 +146,32 @@ impl Reader {
     pub fn new(handle: &Handle, of: &[&str]) -> Result<Self, Problem> {
         let pool = handle.database.reader().map_err(|error| no_answer(&error))?;
         match pool.filter(|_| handle.progress.is_ready()) {
-            Some(pool) => Ok(Self { pool, position: handle.progress.position(of) }),
+            Some(pool) => {
+                let (position, parked) = handle.progress.position_and_parked(of);
+                Ok(Self { pool, position, parked })
+            }
             None => {
                 let error = handle.progress.statuses().into_iter().find_map(|status| status.last_error);
                 let error = error.map(|error| format!(" ({error})")).unwrap_or_default();
                 Err(Problem::unavailable(format_args!("the read models are starting; commands are taken{error}"), 1))
             }
         }
+    }
+
+    /// The parked streams that an answer touches, in order, the first [`MOST_NAMED`] of them.
+    pub fn stale(&self, touches: impl Fn(&StreamName, &Letter) -> bool) -> Vec<Stale> {
+        let mut stale = Vec::new();
+        for (projection, letters) in &self.parked {
+            let touched = letters.iter().filter(|(stream, letter)| touches(stream, letter));
+            stale.extend(touched.map(|(stream, letter)| Stale {
+                projection: (*projection).to_owned(),
+                stream: stream.to_string(),
+                version: letter.version,
+            }));
+        }
+        stale.sort();
+        stale.truncate(MOST_NAMED);
+        stale
     }
 
     /// The rows of a list. Its plan is made for its filters: a plan for any filters would scan where it should look up.

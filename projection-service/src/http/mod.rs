@@ -7,6 +7,7 @@
 mod answer;
 mod consistency;
 mod cursor;
+mod dead_letters;
 mod events;
 mod generations;
 mod lineage;
@@ -20,6 +21,7 @@ mod reports;
 mod sagas;
 mod shipments;
 mod sse;
+mod stale;
 mod stock;
 mod streams;
 
@@ -63,6 +65,11 @@ fn routes() -> OpenApiRouter<Handle> {
         .routes(routes!(generations::roll_back))
         .routes(routes!(generations::retire))
         .routes(routes!(generations::replay))
+        .routes(routes!(dead_letters::list))
+        .routes(routes!(dead_letters::show))
+        .routes(routes!(dead_letters::try_it))
+        .routes(routes!(dead_letters::retry))
+        .routes(routes!(dead_letters::discard))
         .routes(routes!(streams::list))
         .routes(routes!(streams::show))
         .routes(routes!(streams::stats))

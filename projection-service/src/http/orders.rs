@@ -13,6 +13,7 @@ use super::consistency::{Consistency, ConsistencyHeaders, Reader, json};
 use super::cursor;
 use super::page::{MOST, Page, USUAL, look_up};
 use super::params::{Names, Params};
+use super::stale::{self, Stale};
 use crate::Handle;
 use crate::projections::{order_timeline, orders, payments, saga_view, shipments};
 
@@ -132,6 +133,9 @@ pub struct Order {
     #[serde(default)]
     pub position: String,
     pub updated_at: DateTime<Utc>,
+    /// Parked streams of it, its payments, shipments and sagas; not given where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stale: Vec<Stale>,
 }
 
 /// A line of an order.
@@ -274,7 +278,8 @@ async fn page_of_orders(
     let reader = reader.await?;
     let found = reader.list(query).await?;
     let key = |order: &ListedOrder| [order.placed_at.to_rfc3339(), order.id.to_string()];
-    Ok(Answer::at(reader.position, Page::of(found, limit, |order| cursor::encode("orders", &key(order)))))
+    let page = Page::of(found, limit, |order| cursor::encode("orders", &key(order)));
+    Ok(Answer::at(reader.position, page.stale(reader.stale(stale::any))))
 }
 
 /// An order, by its id or its number.
@@ -310,7 +315,9 @@ pub async fn show(
             Some(id) => reader.one(json::<Order>(SHOW).bind(id)).await?,
             None => None,
         };
-        let waits = until_settled && order.as_ref().is_none_or(|order| !order.settled);
+        // Where a part of it stands still, it may never settle: that is the answer then.
+        let stale = id.map(|id| reader.stale(stale::of_order(id))).unwrap_or_default();
+        let waits = until_settled && stale.is_empty() && order.as_ref().is_none_or(|order| !order.settled);
         if let (true, Some(settles)) = (waits, settles.as_pin_mut())
             && timeout_at(deadline, settles).await.is_ok()
         {
@@ -319,7 +326,7 @@ pub async fn show(
         }
         let waited_s = if until_settled { consistency.waited_s() } else { consistency.applied_s() };
         let mut order = order.ok_or_else(|| wanted.missing(&reader))?;
-        order.position = reader.position.to_string();
+        (order.position, order.stale) = (reader.position.to_string(), stale);
         return Ok(Answer::at(reader.position, order.clone()).version(order.version).waited(waited_s));
     }
 }
@@ -348,6 +355,8 @@ pub async fn timeline(
     }
     let key = |entry: &TimelineEntry| [entry.position.to_string(), entry.event_id.to_string()];
     let page = Page::of(found, limit, |entry| cursor::encode("timeline", &key(entry)));
+    let of_order = stale::of_order(id); // A stock stream says only in its events which orders it is about.
+    let page = page.stale(reader.stale(|name, letter| name.category() == "stock" || of_order(name, letter)));
     Ok(Answer::at(reader.position, page).waited(consistency.applied_s()))
 }
 

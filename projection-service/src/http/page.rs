@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::stale::Stale;
+
 /// Items where nothing is said.
 pub const USUAL: usize = 50;
 /// The most items of a page: some 200 kB of orders.
@@ -18,6 +20,9 @@ pub struct Page<T> {
     /// To be given as `cursor` (`after`, `from` for the log) to go on; not given where nothing is behind them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+    /// Parked streams that the list touches: it may lack or mistake what they say; not given where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stale: Vec<Stale>,
 }
 
 impl<T> Page<T> {
@@ -26,7 +31,14 @@ impl<T> Page<T> {
         let has_more = found.len() > limit;
         found.truncate(limit);
         let next = if has_more { found.last().map(next) } else { None };
-        Self { items: found, has_more, next }
+        Self { items: found, has_more, next, stale: Vec::new() }
+    }
+
+    /// Names the parked streams that it touches.
+    #[must_use]
+    pub fn stale(mut self, stale: Vec<Stale>) -> Self {
+        self.stale = stale;
+        self
     }
 }
 

@@ -12,6 +12,7 @@ use super::consistency::{Consistency, ConsistencyHeaders, json};
 use super::cursor;
 use super::page::{MOST, Page, USUAL, look_up};
 use super::params::{Names, Params};
+use super::stale::{self, Stale};
 use crate::Handle;
 use crate::projections::payments;
 
@@ -64,6 +65,9 @@ pub struct Payment {
     pub capture_before: Option<DateTime<Utc>>,
     pub version: u64,
     pub updated_at: DateTime<Utc>,
+    /// Its parked streams: it does not reflect them beyond where they stand; not given where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stale: Vec<Stale>,
 }
 
 /// A payment with its ledger.
@@ -116,6 +120,7 @@ pub async fn list(
     let found = reader.list(query).await?;
     let key = |payment: &Payment| [payment.began_at.to_rfc3339(), payment.id.to_string()];
     let page = Page::of(found, limit, |payment| cursor::encode("payments", &key(payment)));
+    let page = page.stale(reader.stale(stale::of_order_or_any(order_id)));
     Ok(Answer::at(reader.position, page).waited(consistency.applied_s()))
 }
 
@@ -133,7 +138,8 @@ pub async fn show(
     let id: Uuid = names.get("id")?;
     let reader = consistency.reader(&handle, &[payments::NAME]).await?;
     let payment = reader.one(json::<PaymentWithLedger>(SHOW).bind(id)).await?;
-    let payment = payment.ok_or_else(|| Problem::not_found(format_args!("there is no payment `{id}`")))?;
+    let mut payment = payment.ok_or_else(|| Problem::not_found(format_args!("there is no payment `{id}`")))?;
+    payment.payment.stale = reader.stale(stale::stream(format!("payment-{id}")));
     let version = payment.payment.version;
     Ok(Answer::at(reader.position, payment).version(version).waited(consistency.applied_s()))
 }

@@ -12,6 +12,7 @@ use super::consistency::{Consistency, ConsistencyHeaders, json};
 use super::cursor;
 use super::page::{MOST, Page, USUAL, look_up};
 use super::params::{Names, Params};
+use super::stale::{self, Stale};
 use crate::Handle;
 use crate::projections::products;
 
@@ -47,6 +48,9 @@ pub struct Product {
     pub version: u64,
     /// When it last changed.
     pub updated_at: DateTime<Utc>,
+    /// Its parked streams: it does not reflect them beyond where they stand; not given where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stale: Vec<Stale>,
 }
 
 /// Products, by SKU.
@@ -67,6 +71,7 @@ pub async fn list(
     let found = reader.list(query).await?;
     let key = |product: &Product| [product.sku.clone(), String::new()];
     let page = Page::of(found, limit, |product| cursor::encode("products", &key(product)));
+    let page = page.stale(reader.stale(stale::any));
     Ok(Answer::at(reader.position, page).waited(consistency.applied_s()))
 }
 
@@ -83,7 +88,8 @@ pub async fn show(
     let sku: Sku = names.get("sku")?;
     let reader = consistency.reader(&handle, &[products::NAME]).await?;
     let product = reader.one(json::<Product>(SHOW).bind(sku.as_str())).await?;
-    let product = product.ok_or_else(|| Problem::not_found(format_args!("there is no product `{sku}`")))?;
+    let mut product = product.ok_or_else(|| Problem::not_found(format_args!("there is no product `{sku}`")))?;
+    product.stale = reader.stale(stale::stream(sku.product_stream()));
     let version = product.version;
     Ok(Answer::at(reader.position, product).version(version).waited(consistency.applied_s()))
 }

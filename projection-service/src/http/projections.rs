@@ -33,6 +33,8 @@ pub struct Projection {
     pub folded: u64,
     /// Events of unknown types, moved past since the start.
     pub skipped: u64,
+    /// Streams that stand still: `GET /v1/dead-letters` says why.
+    pub parked_streams: u64,
 }
 
 /// All read models.
@@ -71,5 +73,6 @@ pub(super) fn stand(handle: &Handle, head: Position, status: Status) -> Projecti
         last_error: status.last_error,
         folded: status.folded,
         skipped: status.skipped,
+        parked_streams: status.parked.len() as u64,
     }
 }

@@ -11,6 +11,7 @@ use super::consistency::{Consistency, ConsistencyHeaders, json};
 use super::cursor;
 use super::page::{MOST, Page, look_up};
 use super::params::Params;
+use super::stale;
 use crate::Handle;
 use crate::projections::sales_by_day as sales;
 
@@ -77,5 +78,6 @@ pub async fn sales_by_day(
     let found = reader.list(query).await?;
     let key = |sales: &SalesOfDay| [sales.day.to_string(), sales.currency.clone()];
     let page = Page::of(found, limit, |sales| cursor::encode("sales-by-day", &key(sales)));
+    let page = page.stale(reader.stale(stale::any)); // A sum is over all streams.
     Ok(Answer::at(reader.position, page).waited(consistency.applied_s()))
 }

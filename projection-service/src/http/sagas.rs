@@ -13,6 +13,7 @@ use super::consistency::{Consistency, ConsistencyHeaders, json};
 use super::cursor;
 use super::page::{MOST, Page, USUAL, look_up};
 use super::params::Params;
+use super::stale;
 use crate::Handle;
 use crate::projections::saga_view;
 
@@ -200,12 +201,13 @@ pub async fn list(
     let limit = params.limit(USUAL, MOST)?;
     let (started_at, id) = cursor::decode::<DateTime<Utc>, String>(&params, "sagas")?.unzip();
     let stuck_since = params.duration("stuck_for")?.map(|span| handle.clock.now() - span);
+    let order_id = params.get::<Uuid>("order_id")?;
     let query = json::<Saga>(LIST)
         .bind(started_at)
         .bind(id)
         .bind(params.one_of("state", STATES)?)
         .bind(params.text("type", 100)?)
-        .bind(params.get::<Uuid>("order_id")?)
+        .bind(order_id)
         .bind(stuck_since)
         .bind(params.text("step", 100)?)
         .bind(params.one_of("error_kind", ERROR_KINDS)?)
@@ -217,5 +219,6 @@ pub async fn list(
     let found = reader.list(query).await?;
     let key = |saga: &Saga| [saga.started_at.to_rfc3339(), saga.id.clone()];
     let page = Page::of(found, limit, |saga| cursor::encode("sagas", &key(saga)));
+    let page = page.stale(reader.stale(stale::of_order_or_any(order_id)));
     Ok(Answer::at(reader.position, page).waited(consistency.applied_s()))
 }

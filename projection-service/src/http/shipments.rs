@@ -12,6 +12,7 @@ use super::consistency::{Consistency, ConsistencyHeaders, json};
 use super::cursor;
 use super::page::{MOST, Page, USUAL, look_up};
 use super::params::{Names, Params};
+use super::stale::{self, Stale};
 use crate::Handle;
 use crate::projections::shipments;
 
@@ -52,6 +53,9 @@ pub struct Shipment {
     pub ended_at: Option<DateTime<Utc>>,
     pub version: u64,
     pub updated_at: DateTime<Utc>,
+    /// Its parked streams: it does not reflect them beyond where they stand; not given where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stale: Vec<Stale>,
 }
 
 /// What to pack.
@@ -77,16 +81,18 @@ pub async fn list(
     params.only(&["order_id", "status", "limit", "cursor"])?;
     let limit = params.limit(USUAL, MOST)?;
     let (began_at, id) = cursor::decode::<DateTime<Utc>, Uuid>(&params, "shipments")?.unzip();
+    let order_id = params.get::<Uuid>("order_id")?;
     let query = json::<Shipment>(LIST)
         .bind(began_at)
         .bind(id)
-        .bind(params.get::<Uuid>("order_id")?)
+        .bind(order_id)
         .bind(params.one_of("status", STATUSES)?)
         .bind(look_up(limit));
     let reader = consistency.reader(&handle, &[shipments::NAME]).await?;
     let found = reader.list(query).await?;
     let key = |shipment: &Shipment| [shipment.began_at.to_rfc3339(), shipment.id.to_string()];
     let page = Page::of(found, limit, |shipment| cursor::encode("shipments", &key(shipment)));
+    let page = page.stale(reader.stale(stale::of_order_or_any(order_id)));
     Ok(Answer::at(reader.position, page).waited(consistency.applied_s()))
 }
 
@@ -103,7 +109,8 @@ pub async fn show(
     let id: Uuid = names.get("id")?;
     let reader = consistency.reader(&handle, &[shipments::NAME]).await?;
     let shipment = reader.one(json::<Shipment>(SHOW).bind(id)).await?;
-    let shipment = shipment.ok_or_else(|| Problem::not_found(format_args!("there is no shipment `{id}`")))?;
+    let mut shipment = shipment.ok_or_else(|| Problem::not_found(format_args!("there is no shipment `{id}`")))?;
+    shipment.stale = reader.stale(stale::stream(format!("shipment-{id}")));
     let version = shipment.version;
     Ok(Answer::at(reader.position, shipment).version(version).waited(consistency.applied_s()))
 }

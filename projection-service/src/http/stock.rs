@@ -3,6 +3,7 @@
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use domain::ids::{Location, Sku};
+use event_store::StreamName;
 use serde::{Deserialize, Serialize};
 use service_kit::Problem;
 use utoipa::ToSchema;
@@ -13,7 +14,9 @@ use super::consistency::{Consistency, ConsistencyHeaders, json};
 use super::cursor;
 use super::page::{MOST, Page, USUAL, look_up};
 use super::params::{Names, Params};
+use super::stale::{self, Stale};
 use crate::Handle;
+use crate::dead_letters::Letter;
 use crate::projections::stock;
 
 /// At or below so many available pieces an item is low, until items have a threshold of their own.
@@ -76,6 +79,9 @@ pub struct StockLevel {
     pub version: u64,
     /// When it last changed.
     pub updated_at: DateTime<Utc>,
+    /// Its parked streams: it does not reflect them beyond where they stand; not given where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stale: Vec<Stale>,
 }
 
 /// A hold of an order on an item.
@@ -122,11 +128,12 @@ pub async fn list(
         Some("false") | None => None,
         Some(_) => params.get::<i64>("low")?,
     };
+    let (sku_only, location_only) = item(&params)?;
     let query = json::<StockLevel>(LIST)
         .bind(sku.unwrap_or_default())
         .bind(location.unwrap_or_default())
-        .bind(params.get::<Sku>("sku")?.map(String::from))
-        .bind(params.get::<Location>("location")?.map(String::from))
+        .bind(sku_only.clone())
+        .bind(location_only.clone())
         .bind(low)
         .bind(LOW_STOCK)
         .bind(look_up(limit));
@@ -134,7 +141,22 @@ pub async fn list(
     let found = reader.list(query).await?;
     let key = |level: &StockLevel| [level.sku.clone(), level.location.clone()];
     let page = Page::of(found, limit, |level| cursor::encode("stock", &key(level)));
+    let page = page.stale(reader.stale(of_item(sku_only, location_only)));
     Ok(Answer::at(reader.position, page).waited(consistency.applied_s()))
+}
+
+/// The item and the place that a list is narrowed down to.
+fn item(params: &Params) -> Result<(Option<String>, Option<String>), Problem> {
+    let sku = params.get::<Sku>("sku")?.map(String::from);
+    Ok((sku, params.get::<Location>("location")?.map(String::from)))
+}
+
+/// Whether a parked stream is of such an item.
+fn of_item(sku: Option<String>, location: Option<String>) -> impl Fn(&StreamName, &Letter) -> bool {
+    move |stream, _| {
+        let (of, at) = stream.id().split_once('@').unwrap_or_default();
+        sku.as_ref().is_none_or(|sku| sku == of) && location.as_ref().is_none_or(|location| location == at)
+    }
 }
 
 /// What there is of an item at a place.
@@ -153,7 +175,8 @@ pub async fn show(
     let query = json::<StockLevel>(SHOW).bind(sku.as_str()).bind(location.as_str()).bind(LOW_STOCK);
     let level = reader.one(query).await?;
     let missing = || Problem::not_found(format_args!("there has never been any `{sku}` at `{location}`"));
-    let level = level.ok_or_else(missing)?;
+    let mut level = level.ok_or_else(missing)?;
+    level.stale = reader.stale(stale::stream(format!("stock-{sku}@{location}")));
     let version = level.version;
     Ok(Answer::at(reader.position, level).version(version).waited(consistency.applied_s()))
 }
@@ -174,11 +197,12 @@ pub async fn reservations(
     let limit = params.limit(USUAL, MOST)?;
     let after = cursor::decode::<Uuid, Uuid>(&params, "reservations")?;
     let before = params.duration("expiring_within")?.map(|within| handle.clock.now() + within);
+    let (sku_only, location_only) = item(&params)?;
     let query = json::<Reservation>(RESERVATIONS)
         .bind(after.map(|(after, _)| after))
         .bind(params.get::<Uuid>("order_id")?)
-        .bind(params.get::<Sku>("sku")?.map(String::from))
-        .bind(params.get::<Location>("location")?.map(String::from))
+        .bind(sku_only.clone())
+        .bind(location_only.clone())
         .bind(params.one_of("state", STATES)?)
         .bind(before)
         .bind(look_up(limit));
@@ -186,5 +210,6 @@ pub async fn reservations(
     let found = reader.list(query).await?;
     let key = |reservation: &Reservation| [reservation.reservation_id, reservation.order_id].map(|id| id.to_string());
     let page = Page::of(found, limit, |reservation| cursor::encode("reservations", &key(reservation)));
+    let page = page.stale(reader.stale(of_item(sku_only, location_only)));
     Ok(Answer::at(reader.position, page).waited(consistency.applied_s()))
 }

@@ -1,0 +1,335 @@
+//! `GET /v1/dead-letters`, `/v1/dead-letters/{projection}/{stream}`, and what operators do with one: `try`, `retry`,
+//! `discard`. The runner does it, between two batches: it owns the rows.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use domain::ids::ClientKey;
+use event_store::{Direction, RecordedEvent, StreamName};
+use serde::{Deserialize, Serialize};
+use service_kit::Problem;
+use service_kit::request::{Body, CommandHeaders, PRINCIPAL, TENANT, idempotency_key};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::answer::{Answer, Refusals, RefusalsOfOne};
+use super::consistency::{Reader, json};
+use super::cursor;
+use super::page::{MOST, Page, USUAL, look_up};
+use super::params::{Names, Params};
+use super::streams::{EventDocument, unreadable};
+use crate::Handle;
+use crate::checkpoint::Slice;
+use crate::dead_letters::{Discarding, Letter};
+use crate::projections;
+use crate::repair::{Refusal, Repaired, Verb};
+
+/// How long the runner may take: a stream of 100 000 events is read and applied again in less.
+const ANSWER_WITHIN: Duration = Duration::from_secs(25);
+
+const LIST: &str = "
+select row_to_json(t) from (
+  select d.projection, d.generation, d.stream, d.version, d.position, d.event_id, d.event_type as type,
+    d.partition_key, d.cause, d.error, d.attempts, d.occurred_at
+  from backstitch.dead_letters d
+  where (d.projection collate \"C\", (d.stream || ' ' || d.generation) collate \"C\") > ($1, $2)
+    and ($3::text is null or d.projection = $3)
+  order by d.projection collate \"C\", (d.stream || ' ' || d.generation) collate \"C\" limit $4) t";
+
+const SHOW: &str = "
+select row_to_json(t) from (
+  select d.projection, d.generation, d.stream, d.version, d.position, d.event_id, d.event_type as type,
+    d.partition_key, d.cause, d.error, d.attempts, d.occurred_at
+  from backstitch.dead_letters d where d.projection = $1 and d.generation = $2 and d.stream = $3) t";
+
+const DISCARDED: &str = "
+select row_to_json(t) from (
+  select d.version, d.event_id, d.event_type as type, d.error, d.actor, d.reason, d.discarded_at, d.holds
+  from backstitch.discarded d where d.projection = $1 and d.generation = $2 and d.stream = $3
+  order by d.version limit $4) t";
+
+/// A stream that a read model has parked, at the event that cannot be applied.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct DeadLetter {
+    /// The read model.
+    #[schema(example = "orders")]
+    pub projection: String,
+    /// The generation of its tables.
+    pub generation: i32,
+    /// The stream.
+    pub stream: String,
+    /// The event's version: the next that the rows need.
+    pub version: u64,
+    /// Its position in the log.
+    pub position: u64,
+    /// Its id.
+    pub event_id: Uuid,
+    /// Its type.
+    pub r#type: String,
+    /// The order, for streams that belong to one.
+    pub partition_key: String,
+    /// `unreadable`: this program cannot decode it; `refused`: Postgres refuses its rows.
+    pub cause: String,
+    /// What the program or Postgres says.
+    pub error: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When the event occurred.
+    pub occurred_at: DateTime<Utc>,
+}
+
+/// A parked stream with the event at which it stands.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeadLetterShown {
+    /// The parked stream.
+    #[serde(flatten)]
+    pub letter: DeadLetter,
+    /// The event, as it is in the log.
+    #[schema(value_type = Option<EventDocument>)]
+    pub event: Option<RecordedEvent>,
+    /// How many later events of the stream wait behind it.
+    pub waiting: u64,
+    /// Events of the stream that were moved past before.
+    pub discarded: Vec<Discarded>,
+}
+
+/// An event that was moved past, by whom and why.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[allow(missing_docs, reason = "the names say it; the others say more")]
+pub struct Discarded {
+    pub version: u64,
+    pub event_id: Uuid,
+    pub r#type: String,
+    /// What was wrong with it.
+    pub error: String,
+    pub actor: String,
+    pub reason: String,
+    pub discarded_at: DateTime<Utc>,
+    /// Whether it is still moved past: the tables from which it is missing are there.
+    pub holds: bool,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct DeadLetterOutcome {
+    /// The read model.
+    pub projection: String,
+    /// The generation of its tables.
+    pub generation: i32,
+    /// The stream.
+    pub stream: String,
+    /// `try`, `retry` or `discard`.
+    pub verb: &'static str,
+    /// Events that were applied (`try`: that would be).
+    pub applied: u64,
+    /// The version that was moved past.
+    pub discarded: Option<u64>,
+    /// Whether the stream is (`try`: would be) up to date.
+    pub up_to_date: bool,
+    /// Where it stands (`try`: would stand), if it does.
+    pub stands: Option<Standing>,
+}
+
+/// Where a parked stream stands.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[allow(missing_docs, reason = "as in `DeadLetter`")]
+pub struct Standing {
+    pub version: u64,
+    pub r#type: String,
+    pub error: String,
+    pub attempts: u32,
+}
+
+/// Who asks for it, and why.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DiscardBody {
+    /// Why the read model is better off without this event: 1 to 500 characters.
+    reason: String,
+    /// Who says so: 1 to 64 characters.
+    #[serde(default = "operator")]
+    actor: String,
+}
+
+/// Nothing needs to be said.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NoBody {}
+
+fn operator() -> String {
+    "operator".to_owned()
+}
+
+/// Parked streams, by read model and name.
+#[utoipa::path(get, path = "/v1/dead-letters", tag = "operations", operation_id = "listDeadLetters",
+    params(("projection" = Option<String>, Query, description = "Only this read model's"),
+        ("limit" = Option<u32>, Query, description = "1 to 200"), ("cursor" = Option<String>, Query)),
+    responses((status = 200, body = Page<DeadLetter>), Refusals))]
+pub async fn list(State(handle): State<Handle>, params: Params) -> Result<Answer<Page<DeadLetter>>, Problem> {
+    params.only(&["projection", "limit", "cursor"])?;
+    let limit = params.limit(USUAL, MOST)?;
+    let (after, stream) = cursor::decode::<String, String>(&params, "dead-letters")?.unzip();
+    let names: Vec<&str> = projections::ALL.iter().map(|model| model.name).collect();
+    let query = json::<DeadLetter>(LIST)
+        .bind(after.unwrap_or_default())
+        .bind(stream.unwrap_or_default())
+        .bind(params.one_of("projection", &names)?)
+        .bind(look_up(limit));
+    let reader = Reader::new(&handle, &names)?;
+    let found = reader.list(query).await?;
+    let key = |letter: &DeadLetter| [letter.projection.clone(), format!("{} {}", letter.stream, letter.generation)];
+    Ok(Answer::at(reader.position, Page::of(found, limit, |letter| cursor::encode("dead-letters", &key(letter)))))
+}
+
+/// A parked stream: the event at which it stands, why, and what waits behind it.
+#[utoipa::path(get, path = "/v1/dead-letters/{projection}/{stream}", tag = "operations",
+    operation_id = "showDeadLetter",
+    params(("projection" = String, Path), ("stream" = String, Path),
+        ("generation" = Option<i32>, Query, description = "Of its tables; else that which answers come from")),
+    responses((status = 200, body = DeadLetterShown), RefusalsOfOne))]
+pub async fn show(
+    State(handle): State<Handle>,
+    names: Names,
+    params: Params,
+) -> Result<Answer<DeadLetterShown>, Problem> {
+    params.only(&["generation"])?;
+    let (slice, stream) = key(&handle, &names, &params)?;
+    let reader = Reader::new(&handle, &[slice.projection])?;
+    let query = json::<DeadLetter>(SHOW).bind(slice.projection).bind(slice.generation).bind(stream.as_str());
+    let letter = reader.one(query).await?.ok_or_else(|| {
+        let what = format_args!("`{}` has not parked `{stream}`: it follows it as it comes", slice.projection);
+        Problem::not_found(what)
+    })?;
+    let read = async |from, direction| {
+        let events = handle.store.read_stream(&stream, from, direction, 1).await;
+        Ok::<_, Problem>(events.map_err(|error| unreadable(&error))?.pop())
+    };
+    let event = read(letter.version, Direction::Forward).await?;
+    let last = read(u64::MAX, Direction::Backward).await?.map_or(letter.version, |event| event.version);
+    let discarded = json::<Discarded>(DISCARDED).bind(slice.projection).bind(slice.generation);
+    let discarded = reader.list(discarded.bind(stream.as_str()).bind(look_up(MOST))).await?;
+    let waiting = last.saturating_sub(letter.version);
+    Ok(Answer::at(reader.position, DeadLetterShown { letter, event, waiting, discarded }))
+}
+
+/// Whether a parked stream could be applied now. Changes nothing.
+#[utoipa::path(post, path = "/v1/dead-letters/{projection}/{stream}/try", tag = "operations",
+    operation_id = "tryDeadLetter",
+    params(("projection" = String, Path), ("stream" = String, Path), CommandHeaders,
+        ("generation" = Option<i32>, Query, description = "Of its tables; else that which answers come from")),
+    request_body = NoBody, responses((status = 200, body = DeadLetterOutcome), RefusalsOfOne))]
+pub async fn try_it(
+    State(handle): State<Handle>,
+    names: Names,
+    params: Params,
+    headers: HeaderMap,
+    _: Body<NoBody>,
+) -> Result<Response, Problem> {
+    idempotency_key(&headers)?;
+    act(&handle, &names, &params, ("try", Verb::Try)).await
+}
+
+/// Applies a parked stream from the event at which it stands.
+#[utoipa::path(post, path = "/v1/dead-letters/{projection}/{stream}/retry", tag = "operations",
+    operation_id = "retryDeadLetter",
+    params(("projection" = String, Path), ("stream" = String, Path), CommandHeaders,
+        ("generation" = Option<i32>, Query, description = "Of its tables; else that which answers come from")),
+    request_body = NoBody, responses((status = 200, body = DeadLetterOutcome), RefusalsOfOne))]
+pub async fn retry(
+    State(handle): State<Handle>,
+    names: Names,
+    params: Params,
+    headers: HeaderMap,
+    _: Body<NoBody>,
+) -> Result<Response, Problem> {
+    idempotency_key(&headers)?; // Whoever repeats it finds it done, whatever the key.
+    act(&handle, &names, &params, ("retry", Verb::Retry)).await
+}
+
+/// Moves past the event at which a parked stream stands, for ever, and applies what comes after it.
+#[utoipa::path(post, path = "/v1/dead-letters/{projection}/{stream}/discard", tag = "operations",
+    operation_id = "discardDeadLetter",
+    params(("projection" = String, Path), ("stream" = String, Path), CommandHeaders,
+        ("generation" = Option<i32>, Query, description = "Of its tables; else that which answers come from")),
+    request_body = DiscardBody,
+    responses((status = 200, body = DeadLetterOutcome), RefusalsOfOne,
+        (status = 409, description = "`dead-letter-refused`: it would do harm, and why",
+            content_type = "application/problem+json", body = Problem)))]
+pub async fn discard(
+    State(handle): State<Handle>,
+    names: Names,
+    params: Params,
+    headers: HeaderMap,
+    body: Body<DiscardBody>,
+) -> Result<Response, Problem> {
+    let DiscardBody { reason, actor } = body.value;
+    for (field, text, most) in [("/reason", &reason, 500), ("/actor", &actor, 64)] {
+        if text.trim().is_empty() || text.chars().count() > most {
+            return Err(Problem::invalid("it is not said by whom or why")
+                .field(field, format_args!("it has 1 to {most} characters")));
+        }
+    }
+    let operation = format!("POST /v1/dead-letters/{}/{}/discard", names.raw("projection"), names.raw("stream"));
+    let key = idempotency_key(&headers)?;
+    let key = ClientKey { tenant: TENANT, principal: PRINCIPAL, operation: &operation, idempotency_key: &key };
+    let by = Discarding { actor, reason, at: handle.clock.now(), request_id: key.command_id() };
+    act(&handle, &names, &params, ("discard", Verb::Discard(by))).await
+}
+
+/// Asks the runner, and tells what came of it.
+async fn act(
+    handle: &Handle,
+    names: &Names,
+    params: &Params,
+    (word, verb): (&'static str, Verb),
+) -> Result<Response, Problem> {
+    params.only(&["generation"])?;
+    let (slice, stream) = key(handle, names, params)?;
+    let asked = handle.desk.ask(slice, stream.clone(), verb);
+    let Ok(Some(reply)) = tokio::time::timeout(ANSWER_WITHIN, asked).await else {
+        return Err(Problem::unavailable("the read models stand still at the moment; ask again, it is done once", 1));
+    };
+    let Repaired { applied, discarded, replayed, parked, .. } = reply.map_err(|refusal| refused(&refusal))?;
+    let standing = |letter: Letter| Standing {
+        version: letter.version,
+        r#type: letter.event_type,
+        error: letter.error,
+        attempts: letter.attempts,
+    };
+    let outcome = DeadLetterOutcome {
+        projection: slice.projection.to_owned(),
+        generation: slice.generation,
+        stream: stream.to_string(),
+        verb: word,
+        applied,
+        discarded,
+        up_to_date: parked.is_none(),
+        stands: parked.map(standing),
+    };
+    let mut response = Answer::at(handle.progress.position(&[slice.projection]), outcome).into_response();
+    if replayed {
+        response.headers_mut().insert("idempotent-replayed", axum::http::HeaderValue::from_static("true"));
+    }
+    Ok(response)
+}
+
+/// The key that a path names, in the generation that is asked for or answers come from.
+fn key(handle: &Handle, names: &Names, params: &Params) -> Result<(Slice, StreamName), Problem> {
+    let stream: StreamName = names.get("stream")?;
+    let named = names.raw("projection");
+    let model = projections::named(named);
+    let model = model.ok_or_else(|| Problem::not_found(format_args!("there is no read model `{named}`")))?;
+    if !(model.make)().takes(&stream) {
+        return Err(Problem::not_found(format_args!("`{named}` does not follow streams such as `{stream}`")));
+    }
+    let generation = params.get::<i32>("generation")?.or_else(|| handle.progress.generation(model.name));
+    let generation = generation.ok_or_else(|| Problem::unavailable("the read models are starting", 1))?;
+    Ok((Slice { projection: model.name, generation }, stream))
+}
+
+fn refused(refusal: &Refusal) -> Problem {
+    Problem::new(StatusCode::CONFLICT, "dead-letter-refused", "It would do harm to the read model").detail(refusal)
+}

@@ -1,0 +1,46 @@
+//! What an answer says of streams that are parked: that it does not reflect them beyond where they stand.
+
+use event_store::StreamName;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::dead_letters::Letter;
+
+/// So many are named in an answer; `GET /v1/dead-letters` lists all.
+pub const MOST_NAMED: usize = 50;
+
+/// A stream that this answer touches and that a read model has parked: an event of it cannot be applied. The answer
+/// reflects it up to before `version`, whatever `X-Position` says.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+pub struct Stale {
+    /// The read model.
+    #[schema(example = "orders")]
+    pub projection: String,
+    /// The stream.
+    pub stream: String,
+    /// The version of the event that cannot be applied.
+    pub version: u64,
+}
+
+/// Whether a parked stream is in all answers of its read model.
+pub fn any(_: &StreamName, _: &Letter) -> bool {
+    true
+}
+
+/// Whether a parked stream belongs to an order: its own, those of its payments, shipments and sagas.
+pub fn of_order(order: Uuid) -> impl Fn(&StreamName, &Letter) -> bool {
+    let key = order.to_string();
+    move |_, letter| letter.partition_key == key
+}
+
+/// Whether a parked stream belongs to the order that is asked for, if one is.
+pub fn of_order_or_any(order: Option<Uuid>) -> impl Fn(&StreamName, &Letter) -> bool {
+    let of = order.map(of_order);
+    move |stream, letter| of.as_ref().is_none_or(|of| of(stream, letter))
+}
+
+/// Whether it is this stream.
+pub fn stream(name: String) -> impl Fn(&StreamName, &Letter) -> bool {
+    move |stream, _| stream.as_str() == name
+}
