@@ -44,26 +44,3 @@ async fn an_event_of_an_unknown_type_is_moved_past_and_counted() {
     assert_eq!((status.folded, status.skipped), (2, 1));
     assert_eq!(status.occurred_at, Some(at(7)));
 }
-
-#[tokio::test]
-async fn an_event_that_cannot_be_read_stops_its_read_model_and_no_other() {
-    let shop = Shop::start().await;
-    let mut broken = order::Event::OrderConfirmed(order::OrderConfirmed {}).encode();
-    broken.event_type = "OrderHeld"; // Without its reason.
-    let placed = order::Event::OrderPlaced(support::stories::placed(1, &[(1, 1)], 0)).encode();
-    shop.log.append(&order_id(1).stream(), vec![placed, broken], 0).await;
-    let (log, mut dice) = (&shop.log, Dice(7));
-    let told = stories::shop(&mut dice, 4).into_iter().filter(|story| story.stream.starts_with("stock")).collect();
-    tell(log, &mut dice, told).await;
-    let head = *log.store.head().borrow();
-    assert!(
-        shop.handle.progress.reached(&["stock", "payments"], head, tokio::time::Instant::now() + support::BOUND).await
-    );
-    let answer = shop.get("/v1/projections").await.ok();
-    let orders = answer["items"].as_array().unwrap().iter().find(|item| item["name"] == "orders").unwrap().clone();
-    assert_eq!(orders["state"], "stopped");
-    let error = orders["last_error"].as_str().unwrap();
-    assert!(error.contains("OrderHeld") && error.contains("version 1"), "{error}");
-    assert!(orders["position"].as_u64().unwrap() < head.0);
-    assert_eq!(shop.rows("orders").await[0]["status"], "pending", "what came before it is applied");
-}

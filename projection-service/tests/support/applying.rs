@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use event_store::{Direction, EventStore, Filter, Position, RecordedEvent, StreamName};
+use projection_service::dead_letters::Parked;
 use projection_service::{generations, projection, projections};
 use service_kit::pg;
 use service_kit::postgres::testing::fresh_database;
@@ -84,13 +85,13 @@ pub async fn apply_in_pieces(log: &Log, dice: &mut Dice, deliveries: &[Arc<Recor
         let size = (usize::try_from(dice.roll(most)).unwrap() + 1).min(rest.len());
         let (piece, after) = rest.split_at(size);
         rest = after;
-        let (piece, store) = (piece.to_vec(), log.store.clone());
+        let (piece, store, mut parked) = (piece.to_vec(), log.store.clone(), Parked::default());
         members = pg::tx(&pool, "read_1", move |sql| {
             Box::pin(async move {
                 for member in &mut members {
                     let taken: Vec<_> = piece.iter().filter(|event| member.takes(&event.stream)).cloned().collect();
-                    let applied = projection::apply(&mut **member, sql, &*store, &taken, Position::START).await?;
-                    assert!(applied.stop.is_none(), "{:?}", applied.stop);
+                    let applied = projection::apply(&mut **member, sql, &*store, &taken, &mut parked).await?;
+                    assert_eq!(applied.waiting, 0, "{:?}", parked.letters());
                 }
                 Ok(members)
             })
