@@ -131,11 +131,14 @@ pub struct Discarding {
     pub request_id: Uuid,
 }
 
+/// Parked streams, and where they stand. Shared: what was told once stays as it was.
+pub type Letters = Arc<HashMap<StreamName, Letter>>;
+
 /// The parked streams of one projection, and its discarded events, as in the tables. Cheap to clone: what a batch that
 /// does not commit has changed is dropped with its copy.
 #[derive(Debug, Clone, Default)]
 pub struct Parked {
-    letters: Arc<HashMap<StreamName, Letter>>,
+    letters: Letters,
     discarded: Arc<HashMap<StreamName, BTreeSet<u64>>>,
     /// Parked, moved or freed since the last write.
     changed: HashSet<StreamName>,
@@ -187,7 +190,7 @@ impl Parked {
     }
 
     /// All parked streams.
-    pub fn letters(&self) -> &Arc<HashMap<StreamName, Letter>> {
+    pub fn letters(&self) -> &Letters {
         &self.letters
     }
 

@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use event_store::{Position, StreamName};
+use event_store::Position;
 use serde::Serialize;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::dead_letters::Letter;
+use crate::dead_letters::Letters;
 
 /// What a read model is doing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
@@ -49,7 +49,7 @@ pub struct Status {
     /// When the last event folded occurred.
     pub occurred_at: Option<DateTime<Utc>>,
     /// Its streams that stand still, and where.
-    pub parked: Arc<HashMap<StreamName, Letter>>,
+    pub parked: Letters,
 }
 
 /// Waiting for more would cost memory for nothing: there are never as many requests at once.
@@ -109,10 +109,7 @@ impl Progress {
     }
 
     /// That position, and their streams that stood still then.
-    pub fn position_and_parked(
-        &self,
-        of: &[&str],
-    ) -> (Position, Vec<(&'static str, Arc<HashMap<StreamName, Letter>>)>) {
+    pub fn position_and_parked(&self, of: &[&str]) -> (Position, Vec<(&'static str, Letters)>) {
         let statuses = self.statuses.borrow();
         let some = |status: &&Status| !status.parked.is_empty() && of.contains(&status.name);
         let parked = statuses.iter().filter(some).map(|status| (status.name, Arc::clone(&status.parked)));

@@ -2,6 +2,7 @@
 
 pub mod acting;
 pub mod client;
+pub mod dead_letter;
 pub mod failure;
 mod incidents;
 pub mod lineage;
@@ -72,6 +73,8 @@ pub enum Command {
     Stream(stream::Args),
     /// Projections: how far the read models are; made again, taken back, looked at as they were.
     Projection(projection::Args),
+    /// Dead letters: streams that a read model cannot follow, because of one event.
+    DeadLetter(dead_letter::Args),
     /// The log on disk: check, count, back up. Works beside a running server.
     Store(store::Args),
     /// Demo: some hundred orders that go well and badly, and the proof that everything adds up.
@@ -98,6 +101,7 @@ impl Command {
             Self::Lineage(args) => args.run().await,
             Self::Stream(args) => args.run().await,
             Self::Projection(args) => args.run().await,
+            Self::DeadLetter(args) => args.run().await,
             Self::Store(args) => args.run().await,
             Self::Demo(args) => args.run().await,
             Self::Bench(args) => args.run().await,
@@ -140,7 +144,7 @@ mod tests {
     #[test]
     fn every_reading_verb_offers_json() {
         let cli = Cli::command();
-        for noun in ["saga", "order", "stream", "projection", "store"] {
+        for noun in ["saga", "order", "stream", "projection", "dead-letter", "store"] {
             let noun = cli.find_subcommand(noun).unwrap();
             for verb in noun.get_subcommands().filter(|verb| verb.get_name() != "help") {
                 let json = verb.get_arguments().any(|argument| argument.get_id() == "json");

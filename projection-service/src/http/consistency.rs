@@ -1,8 +1,6 @@
 //! How new an answer must be: `X-Min-Position` (what a command's reply gave as `X-Commit-Position`), and how long to
 //! wait for that: `Prefer: wait=N` (RFC 7240 §4.3).
 
-use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
@@ -21,7 +19,7 @@ use utoipa::IntoParams;
 use super::answer::no_answer;
 use super::stale::{MOST_NAMED, Stale};
 use crate::Handle;
-use crate::dead_letters::Letter;
+use crate::dead_letters::{Letter, Letters};
 
 /// How long is waited for a position where the client does not say: a batch takes milliseconds.
 const USUAL_WAIT: Duration = Duration::from_secs(2);
@@ -126,7 +124,7 @@ pub struct Reader {
     /// Rows reflect this position, or a later one.
     pub position: Position,
     /// Of the read models that were asked for, those with parked streams, as they stood at that position.
-    parked: Vec<(&'static str, Arc<HashMap<StreamName, Letter>>)>,
+    parked: Vec<(&'static str, Letters)>,
 }
 
 /// A query whose rows are JSON objects, as Postgres builds them.
