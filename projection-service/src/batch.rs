@@ -92,7 +92,7 @@ pub(crate) async fn gather(
     subscription: &mut Subscription,
     last: Option<LastBatch>,
     retry_at: Option<Instant>,
-    requests: &mut mpsc::Receiver<Request>,
+    requests: Option<&mut mpsc::Receiver<Request>>,
 ) -> Result<Gathered, ReadError> {
     let mut batch = Batch::default();
     let due = async {
@@ -101,10 +101,16 @@ pub(crate) async fn gather(
             None => std::future::pending().await,
         }
     };
+    let asked = async {
+        match requests {
+            Some(requests) => requests.recv().await,
+            None => None,
+        }
+    };
     // Before anything is taken from the subscription: an event that was taken must not be dropped.
     let first = tokio::select! {
         biased;
-        Some(request) = requests.recv() => return Ok(Gathered::Asked(request)),
+        Some(request) = asked => return Ok(Gathered::Asked(request)),
         () = due => return Ok(Gathered::RetryDue),
         first = subscription.next() => first,
     };

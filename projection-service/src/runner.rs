@@ -162,7 +162,7 @@ impl Runner {
         loop {
             let retry_at = stopped_since.map(|since| since + RETRY_STOPPED);
             let gathered = tokio::select! {
-                gathered = gather(&mut subscription, last_batch, retry_at, requests) => gathered?,
+                gathered = gather(&mut subscription, last_batch, retry_at, Some(&mut *requests)) => gathered?,
                 // What was gathered is delivered again to the next session.
                 Ok(()) = asked.changed() => return keep_positions(&pool, moves(&members)).await.and(Ok(Ended::Regroup)),
             };

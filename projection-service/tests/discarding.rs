@@ -3,7 +3,7 @@
 
 mod support;
 
-use domain::{order, payment, saga};
+use domain::{order, saga};
 use serde_json::{Value, json};
 use support::stories::{captured, order_id, placed, requested, saga_waits};
 use support::{Shop, execute};

@@ -7,7 +7,7 @@ mod support;
 use std::sync::Arc;
 
 use domain::order;
-use event_store::{EventStore, RecordedEvent};
+use event_store::RecordedEvent;
 use support::applying::{all_events, tell};
 use support::stories::{self, Dice, from_the_future, order_id};
 use support::{Shop, at, rows};
