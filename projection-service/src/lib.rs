@@ -22,8 +22,8 @@ pub mod progress;
 pub mod projection;
 pub mod projections;
 mod rebuild;
-pub mod requests;
 pub mod repair;
+pub mod requests;
 mod runner;
 mod views;
 

@@ -16,12 +16,14 @@ use sqlx::{AssertSqlSafe, PgPool};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::batch::{Gathered, gather};
-use crate::checkpoint;
+use crate::apart::is_refusal;
+use crate::batch::{Batch, Gathered, gather};
+use crate::checkpoint::{self, Slice};
 use crate::compare;
 use crate::database::Database;
+use crate::dead_letters::Parked;
 use crate::generations::{self, Generation, LOCK, Stage};
-use crate::member::{Member, Seat, Unwritten, write};
+use crate::member::{Member, Seat, Unwritten, write, write_apart};
 use crate::progress::Progress;
 use crate::runner::Regroup;
 use crate::views::{self, Switched, is_lock_timeout};
@@ -151,27 +153,42 @@ impl Rebuilds {
             live: false,
             exact: true,
             checkpoint,
+            parked: load_parked(pool, slice).await?,
             stopped: false,
         });
         let mut subscription = self.store.subscribe(checkpoint.position, Filter::default()).await?;
         while !self.has_come(generation, member.seat.checkpoint.position) {
             let begun = Instant::now();
-            let mut batch = match gather(&mut subscription, None, None).await? {
+            let mut batch = match gather(&mut subscription, None, None, None).await? {
                 Gathered::Batch(batch) => batch,
-                Gathered::RetryDue | Gathered::Closed => return Err(Failed::Closed),
+                Gathered::Asked(_) | Gathered::RetryDue | Gathered::Closed => return Err(Failed::Closed),
             };
             if let Some(until) = generation.until {
                 batch.end_at(until);
             }
-            let (members, outcomes) = write(pool, &self.store, vec![member], batch).await?;
-            if let Some(stop) = outcomes.into_iter().find_map(|outcome| outcome.applied.stop) {
-                return Err(Failed::Stopped(stop.error));
-            }
-            let Some(same) = members.into_iter().next() else { return Ok(()) };
-            member = same;
+            member = self.write_one(pool, member, batch).await?;
             self.give_way(begun.elapsed()).await;
         }
         self.folded(pool, generation).await
+    }
+
+    /// Applies a batch to a generation; what cannot be applied is parked, as the runner does it.
+    async fn write_one(&self, pool: &PgPool, member: Member, batch: Batch) -> Result<Member, Failed> {
+        let seat = member.seat.clone();
+        let (member, outcome) = match write(pool, &self.store, vec![member], batch.clone()).await {
+            Err(Unwritten::Postgres(error)) if is_refusal(&error) => {
+                write_apart(pool, &self.store, seat, batch).await?
+            }
+            written => {
+                let (members, outcomes) = written?;
+                let Some(one) = members.into_iter().zip(outcomes).next() else { return Ok(Member::new(seat)) };
+                one
+            }
+        };
+        match outcome.stop {
+            Some(stop) => Err(Failed::Stopped(stop)),
+            None => Ok(member),
+        }
     }
 
     /// Whether a generation has folded what it is to fold by itself.
@@ -313,6 +330,11 @@ impl Rebuilds {
             dropped => Ok(dropped.map(|()| true)?),
         }
     }
+}
+
+/// What a generation has parked so far.
+async fn load_parked(pool: &PgPool, slice: Slice) -> Result<Parked, sqlx::Error> {
+    pg::tx(pool, "backstitch", move |sql| Box::pin(async move { Parked::load(sql, slice).await })).await
 }
 
 /// Writes down why a generation does not move on.

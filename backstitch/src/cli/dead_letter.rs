@@ -1,11 +1,10 @@
 //! `backstitch dead-letter`: streams that a read model has parked, why, and how to get them going again.
 
-use std::io::{BufRead as _, IsTerminal as _};
-
 use clap::Subcommand;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::acting::{Acting, fresh_key};
 use super::client::{Client, PAGE, Target};
 use super::output::{self, Table, Tone};
 use super::{Exit, Failure};
@@ -63,9 +62,8 @@ Examples:
         /// The generation of the read model's tables; else that which answers come from.
         #[arg(long, value_name = "NUMBER")]
         generation: Option<i32>,
-        /// Do not ask.
-        #[arg(long)]
-        yes: bool,
+        #[command(flatten)]
+        acting: Acting,
     },
     /// Moves past the event at which a stream stands, for ever, and applies what comes after it.
     #[command(after_help = "\
@@ -74,15 +72,8 @@ Example:
     Discard {
         #[command(flatten)]
         one: One,
-        /// Why the read model is better off without this event; recorded.
-        #[arg(long)]
-        reason: String,
-        /// Who says so; recorded.
-        #[arg(long, env = "USER", default_value = "operator", hide_env = true)]
-        actor: String,
-        /// Do not ask.
-        #[arg(long)]
-        yes: bool,
+        #[command(flatten)]
+        acting: Acting,
     },
 }
 
@@ -157,13 +148,15 @@ impl Args {
             Verb::List { target, projection } => list(&target, projection).await,
             Verb::Show(one) => show(&one).await,
             Verb::Try(one) => one.act("try", &fresh_key(), &json!({})).await,
-            Verb::Retry { target, projection, stream, all_of, generation, yes } => match (projection, stream, all_of) {
-                (Some(projection), Some(stream), _) => {
-                    One { target, projection, stream, generation }.act("retry", &fresh_key(), &json!({})).await
+            Verb::Retry { target, projection, stream, all_of, generation, acting } => {
+                match (projection, stream, all_of) {
+                    (Some(projection), Some(stream), _) => {
+                        One { target, projection, stream, generation }.act("retry", &fresh_key(), &json!({})).await
+                    }
+                    (.., all_of) => retry_all(target, &all_of.unwrap_or_default(), &acting).await,
                 }
-                (.., all_of) => retry_all(target, &all_of.unwrap_or_default(), yes).await,
-            },
-            Verb::Discard { one, reason, actor, yes } => discard(&one, &reason, &actor, yes).await,
+            }
+            Verb::Discard { one, acting } => discard(&one, &acting).await,
         }
     }
 }
@@ -179,7 +172,7 @@ impl One {
     }
 
     async fn act(&self, verb: &str, key: &str, body: &Value) -> anyhow::Result<Exit> {
-        let answer = Client::new(&self.target)?.command(&self.path(&format!("/{verb}")), key, body).await?;
+        let answer = Client::new(&self.target)?.post(&self.path(&format!("/{verb}")), key, body).await?;
         let outcome: Outcome = serde_json::from_value(answer.clone())?;
         if self.target.json {
             output::json(&answer)?;
@@ -260,7 +253,7 @@ async fn show(one: &One) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-async fn retry_all(target: Target, projection: &str, yes: bool) -> anyhow::Result<Exit> {
+async fn retry_all(target: Target, projection: &str, acting: &Acting) -> anyhow::Result<Exit> {
     let client = Client::new(&target)?;
     let mut lines: Vec<Line> = Vec::new();
     let mut query = vec![("projection", projection.to_owned()), ("limit", PAGE.to_string())];
@@ -275,14 +268,14 @@ async fn retry_all(target: Target, projection: &str, yes: bool) -> anyhow::Resul
         eprintln!("no stream of `{projection}` is parked");
         return Ok(Exit::Done);
     }
-    if !sure(&format!("retry {} parked streams of `{projection}`", lines.len()), yes)? {
+    if !acting.sure(&format!("tries the {} parked streams of `{projection}` again", lines.len()))? {
         return Ok(Exit::No);
     }
     let (mut exit, mut outcomes) = (Exit::Done, Vec::new());
     for line in lines {
         let (target, generation) = (target.clone(), Some(line.generation));
         let one = One { target, projection: line.projection, stream: line.stream, generation };
-        let answer = client.command(&one.path("/retry"), &fresh_key(), &json!({})).await?;
+        let answer = client.post(&one.path("/retry"), &fresh_key(), &json!({})).await?;
         let outcome: Outcome = serde_json::from_value(answer.clone())?;
         if !outcome.up_to_date {
             exit = Exit::No;
@@ -298,37 +291,20 @@ async fn retry_all(target: Target, projection: &str, yes: bool) -> anyhow::Resul
     Ok(exit)
 }
 
-async fn discard(one: &One, reason: &str, actor: &str, yes: bool) -> anyhow::Result<Exit> {
+async fn discard(one: &One, acting: &Acting) -> anyhow::Result<Exit> {
+    let Some(reason) = &acting.reason else {
+        return Err(Failure::no_answer("it is not said why", "--reason 'why the read model is better off without it'"));
+    };
     let shown: Shown = serde_json::from_value(one.shown().await?)?;
     let (line, waiting) = (&shown.line, shown.waiting);
     let what = format!(
-        "move past version {} ({}) of {} in `{}`, for ever, and apply the {waiting} events behind it",
+        "moves past version {} ({}) of {} in `{}`, for ever, and applies the {waiting} events behind it",
         line.version, line.r#type, line.stream, line.projection
     );
-    if !sure(&what, yes)? {
+    if !acting.sure(&what)? {
         return Ok(Exit::No);
     }
     // The key names what was shown: sent again after a lost answer, it does not move past another event.
     let key = format!("discard-{}-{}", line.generation, line.version);
-    one.act("discard", &key, &json!({ "reason": reason, "actor": actor })).await
-}
-
-/// Says what will be done, and asks unless that was answered before.
-fn sure(what: &str, yes: bool) -> anyhow::Result<bool> {
-    eprintln!("this will {what}");
-    if yes {
-        return Ok(true);
-    }
-    if !std::io::stdin().is_terminal() {
-        return Err(Failure::no_answer("nobody can be asked here whether to go on", "add --yes"));
-    }
-    eprint!("go on? [y/N] ");
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
-}
-
-/// A key that nobody else uses.
-fn fresh_key() -> String {
-    format!("cli-{:032x}", rand::random::<u128>())
+    one.act("discard", &key, &json!({ "reason": reason, "actor": acting.actor })).await
 }
