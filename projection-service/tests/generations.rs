@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use domain::order;
 use event_store::{Direction, EventStore, Filter, Position, RecordedEvent};
+use projection_service::dead_letters::Parked;
 use projection_service::{generations, projection, projections};
 use serde_json::{Value, json};
 use service_kit::pg;
@@ -151,7 +152,7 @@ async fn folded_to(shop: &Shop, until: Position) -> BTreeMap<&'static str, Vec<V
         Box::pin(async move {
             for mut member in projections::all() {
                 let taken: Vec<_> = events.iter().filter(|event| member.takes(&event.stream)).cloned().collect();
-                projection::apply(&mut *member, sql, &*store, &taken, Position::START).await?;
+                projection::apply(&mut *member, sql, &*store, &taken, &mut Parked::default()).await?;
             }
             Ok(())
         })

@@ -314,3 +314,29 @@ async fn a_read_model_whose_table_is_gone_stops_and_parks_nothing() {
     assert!(shipments.position < head && shipments.parked.is_empty());
     assert!(shipments.last_error.as_ref().unwrap().contains("shipments"), "{shipments:?}");
 }
+
+#[tokio::test]
+async fn a_rebuilt_generation_parks_what_it_cannot_apply_itself() {
+    let shop = Shop::start().await;
+    place(&shop.log, 1).await;
+    place(&shop.log, 2).await;
+    shop.log.append(&order_id(1).stream(), vec![poison(), confirmed()], 1).await;
+    shop.caught_up().await;
+    let asked = shop.post("/v1/projections/orders/rebuild", "again", &json!({"accept_differences": true})).await;
+    assert_eq!(asked.status, 202, "{}", asked.body);
+    let live = async || {
+        let statuses = shop.handle.progress.statuses();
+        statuses.iter().any(|status| status.name == "orders" && status.generation == 2)
+    };
+    while !live().await {
+        tokio::task::yield_now().await;
+    }
+    let found = letters(&shop).await;
+    let generations: Vec<_> = found.iter().map(|letter| letter["generation"].as_i64().unwrap()).collect();
+    assert_eq!(generations, [1, 2], "the one before is still fed");
+    let discard = path("orders", &order_id(1).stream(), "/discard");
+    assert_eq!(shop.post(&discard, "k", &json!({"reason": "a test"})).await.ok()["generation"], 2);
+    assert_eq!(letters(&shop).await.len(), 1, "what is discarded in one is not in the other");
+    let answer = shop.get(&format!("/v1/orders/{}", order_id(1))).await.ok();
+    assert_eq!((&answer["status"], answer.get("stale")), (&json!("confirmed"), None));
+}

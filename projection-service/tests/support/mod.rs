@@ -139,16 +139,6 @@ impl Shop {
         Answer::of(self.response(path, headers).await).await
     }
 
-    /// A command of an operator, under this key.
-    pub async fn post(&self, path: &str, key: &str, body: &serde_json::Value) -> Answer {
-        let request = Request::post(path).header("content-type", "application/json").header("idempotency-key", key);
-        let request = request.body(Body::from(body.to_string())).expect("a request");
-        let response = self.router.clone().oneshot(request).await.expect("infallible");
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let bytes = response.into_body().collect().await.expect("a body").to_bytes();
-        Answer { status, headers, body: serde_json::from_slice(&bytes).expect("JSON") }
-    }
-
     pub async fn response(&self, path: &str, headers: &[(&str, &str)]) -> Response {
         let request = headers.iter().fold(Request::get(path), |request, (name, value)| request.header(*name, *value));
         let request = request.body(Body::empty()).expect("a request");
