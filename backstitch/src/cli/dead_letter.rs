@@ -274,13 +274,14 @@ async fn retry_all(target: Target, projection: &str, acting: &Acting) -> anyhow:
     let (mut exit, mut outcomes) = (Exit::Done, Vec::new());
     for line in lines {
         let (target, generation) = (target.clone(), Some(line.generation));
+        let as_json = target.json;
         let one = One { target, projection: line.projection, stream: line.stream, generation };
         let answer = client.post(&one.path("/retry"), &fresh_key(), &json!({})).await?;
         let outcome: Outcome = serde_json::from_value(answer.clone())?;
         if !outcome.up_to_date {
             exit = Exit::No;
         }
-        match target.json {
+        match as_json {
             true => outcomes.push(answer),
             false => tell(&outcome),
         }
