@@ -10,7 +10,6 @@ mod bad_luck;
 mod cancel;
 mod contract;
 mod crash;
-mod dead_letters;
 mod demo;
 mod payment;
 mod place_order;
