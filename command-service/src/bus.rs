@@ -212,7 +212,7 @@ impl CommandBus {
         let answer = self.dispatch(stream, &command, &meta).await;
         metrics::counter!("backstitch_commands_total", "command" => name, "outcome" => outcome(&answer)).increment(1);
         match &answer {
-            Ok(_) => self.wake_for(&command, &meta),
+            Ok(reply) => self.wake_for(&command, reply.changed, &meta),
             Err(SendError::Unavailable { detail }) => {
                 tracing::warn!(command = name, stream = command.stream(), correlation_id = %meta.correlation_id, detail, "a command has no answer");
             }
@@ -289,7 +289,7 @@ impl CommandBus {
 
     /// Tells the driver of a request to the provider that is durable, whether it is new or came again: the command sent
     /// again is how a call is made good that a crash prevented.
-    fn wake_for(&self, command: &domain::Command, meta: &CommandMeta) {
+    fn wake_for(&self, command: &domain::Command, changed: bool, meta: &CommandMeta) {
         use payment::Command as P;
         let domain::Command::Payment { id, command } = command else { return };
         match command {
@@ -297,7 +297,9 @@ impl CommandBus {
             | P::RequestPaymentCapture(_)
             | P::RequestPaymentVoid(_)
             | P::RequestPaymentRefund(_) => {}
-            P::RecordProviderResult(_) | P::MarkPaymentOutcomeUnknown(_) | P::ExpirePayment(_) => return,
+            // The driver's own mark is news; what is said again is a wish that the outcome be pursued.
+            P::MarkPaymentOutcomeUnknown(_) if !changed => {}
+            P::MarkPaymentOutcomeUnknown(_) | P::RecordProviderResult(_) | P::ExpirePayment(_) => return,
         }
         let cause = Cause {
             correlation_id: meta.correlation_id,

@@ -68,6 +68,11 @@ pub fn saga_command_id(saga_stream: &str, step: &str, direction: &str, group: u3
     derive(&["saga-command", saga_stream, step, direction, &group.to_string(), target_stream])
 }
 
+/// The id of the reconciliation that began with the event at `version` of a payment's stream: an order may have several.
+pub fn reconciliation_id(payment_stream: &str, version: u64) -> Uuid {
+    derive(&["payment-reconciliation", payment_stream, &version.to_string()])
+}
+
 fn sha256_hex(data: &str) -> String {
     use fmt::Write as _;
     Sha256::digest(data.as_bytes()).iter().fold(String::with_capacity(64), |mut hex, byte| {

@@ -23,6 +23,8 @@ pub struct SagaConfig {
     pub warehouse_alert_s: u64,
     /// How long before a card's hold lapses a person is called if it is not captured. Default 24 h.
     pub capture_margin_s: u64,
+    /// After how long without the provider's word on an unknown or late payment a person is called. Default 24 h.
+    pub reconciliation_alert_s: u64,
     /// The wait before the first retry, in ms; it doubles with each. Default 200 ms.
     pub retry_base_ms: u64,
     /// The longest wait between retries. Default 60 s.
@@ -47,6 +49,7 @@ impl Default for SagaConfig {
             risk_review_s: 24 * 3600,
             warehouse_alert_s: 72 * 3600,
             capture_margin_s: 24 * 3600,
+            reconciliation_alert_s: 24 * 3600,
             retry_base_ms: 200,
             retry_cap_s: 60,
             window: 512,
@@ -84,6 +87,8 @@ pub enum Time {
     Warehouse,
     /// Between the alert and the moment a card's hold lapses.
     CaptureMargin,
+    /// For the provider to say what became of a payment.
+    Reconciliation,
 }
 
 impl SagaConfig {
@@ -97,6 +102,7 @@ impl SagaConfig {
             Time::RiskReview => self.risk_review_s,
             Time::Warehouse => self.warehouse_alert_s,
             Time::CaptureMargin => self.capture_margin_s,
+            Time::Reconciliation => self.reconciliation_alert_s,
         })
     }
 }

@@ -135,8 +135,8 @@ pub struct Definition {
     pub name: &'static str,
     /// Its version: another table is another version, and old ones stay while sagas follow them.
     pub version: u32,
-    /// The event it starts on.
-    pub starts_on: &'static str,
+    /// The events it starts on.
+    pub starts_on: &'static [&'static str],
     /// The table.
     pub steps: &'static [Step],
     /// What a fact from outside means.
@@ -295,7 +295,7 @@ impl Definition {
 
     /// The table as text. A test compares it with the golden file of this version: another table needs another version.
     pub fn fingerprint(&self) -> String {
-        let mut text = format!("{} v{} starts on {}\n", self.name, self.version, self.starts_on);
+        let mut text = format!("{} v{} starts on {}\n", self.name, self.version, self.starts_on.join(", "));
         for step in self.steps {
             text.push_str(&step.to_string());
             text.push('\n');

@@ -12,6 +12,7 @@ use event_store::{
 use uuid::Uuid;
 
 use crate::engine::{Begin, Meta, Outside, State};
+use crate::sagas::payment_reconciliation;
 
 /// Events read at once: a saga has some 30, so that one read is enough.
 const PAGE: usize = 1_000;
@@ -107,9 +108,9 @@ pub async fn append(
     let refused = |reason: String| AppendError::Refused { stream: unnamed(), reason };
     let stream: StreamName =
         state.stream.parse().map_err(|error: event_store::stream::StreamNameError| refused(error.to_string()))?;
-    let (order_id, saga) = name_of(&stream).ok_or_else(|| refused(format!("`{stream}` is no saga's stream")))?;
+    let (_, saga) = name_of(&stream).ok_or_else(|| refused(format!("`{stream}` is no saga's stream")))?;
     let metadata = Arc::new(Metadata {
-        partition_key: order_id.to_string(),
+        partition_key: order_of(state, events).to_string(),
         correlation_id: cause.correlation_id,
         causation_id: cause.id,
         command_id: cause.id,
@@ -145,12 +146,21 @@ pub async fn append(
     Ok(ticket)
 }
 
+/// The order that a saga is about: it has begun, or begins with these events.
+fn order_of(state: &State, events: &[Event]) -> OrderId {
+    match (&state.facts, events.first()) {
+        (None, Some(Event::SagaStarted(e))) => e.order_id,
+        (Some(_), _) | (None, _) => state.order_id(),
+    }
+}
+
 fn unnamed() -> StreamName {
     "saga".parse().expect("four letters are a stream's name")
 }
 
-/// The order and the type of a saga, by its stream's name.
-pub fn name_of(stream: &StreamName) -> Option<(OrderId, &str)> {
+/// The id and the type of a saga, by its stream's name. The id is the order's only where an order has at most one of
+/// the type: which order a saga is about says the partition key of its events.
+pub fn name_of(stream: &StreamName) -> Option<(Uuid, &str)> {
     let saga = stream.category().strip_prefix("saga_")?;
     Some((stream.id().parse().ok()?, saga))
 }
@@ -162,6 +172,16 @@ pub enum Feed {
     Begin(&'static str, Begin),
     /// Something happened that sagas of the order may wait for.
     Fact(Source, Box<Outside>),
+}
+
+impl Feed {
+    /// The fact, if it is one.
+    pub fn fact(self) -> Option<(Source, Box<Outside>)> {
+        match self {
+            Self::Begin(..) => None,
+            Self::Fact(source, outside) => Some((source, outside)),
+        }
+    }
 }
 
 /// Events that no saga waits for; not decoding them is most of the feed's speed.
@@ -180,14 +200,15 @@ const NOT_HEARD: &[&str] = &[
     "ShipmentDispatched",
 ];
 
-/// What an event of the feed means to the sagas of its order.
+/// What an event of the feed means to the sagas of `order_id`, to which it belongs: nothing, a fact, a beginning, or a
+/// fact with which another one begins.
 ///
 /// # Errors
 /// [`DecodeError`] if it cannot be read; an unknown type is none of ours.
-pub fn heard(recorded: &RecordedEvent) -> Result<Option<Feed>, DecodeError> {
+pub fn heard(recorded: &RecordedEvent, order_id: OrderId) -> Result<Vec<Feed>, DecodeError> {
     let event_type = &*recorded.event_type;
     if NOT_HEARD.contains(&event_type) {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     let (stream, schema, data) = (&recorded.stream, recorded.schema_version, recorded.data.get());
     let source = || Source { stream: stream.to_string(), version: recorded.version, event: event_type.to_owned() };
@@ -195,30 +216,43 @@ pub fn heard(recorded: &RecordedEvent) -> Result<Option<Feed>, DecodeError> {
         "order" => order::Event::decode(event_type, schema, data).map(Outside::Order),
         "payment" => match stream.id().parse::<PaymentId>() {
             Ok(id) => payment::Event::decode(event_type, schema, data).map(|event| Outside::Payment(id, event)),
-            Err(_) => return Ok(None),
+            Err(_) => return Ok(Vec::new()),
         },
         "shipment" => match stream.id().parse::<ShipmentId>() {
             Ok(id) => shipment::Event::decode(event_type, schema, data).map(|event| Outside::Shipment(id, event)),
-            Err(_) => return Ok(None),
+            Err(_) => return Ok(Vec::new()),
         },
         _ if event_type == "SagaHandedOver" => {
             let event = saga::Event::decode(event_type, schema, data)?;
-            let Event::SagaHandedOver(e) = event else { return Ok(None) };
+            let Event::SagaHandedOver(e) = event else { return Ok(Vec::new()) };
             let definition = crate::sagas::newest(&e.to);
             let begin = Begin { source: source(), facts: Facts::Refund(e.facts) };
-            return Ok(definition.map(|definition| Feed::Begin(definition.name, begin)));
+            return Ok(definition.map(|definition| Feed::Begin(definition.name, begin)).into_iter().collect());
         }
-        _ => return Ok(None),
+        _ => return Ok(Vec::new()),
     };
     match outside {
-        Ok(Outside::Order(order::Event::OrderPlaced(e))) => {
-            let begin = Begin { source: source(), facts: Facts::Order(order_facts(&e)) };
-            Ok(crate::sagas::started_by(event_type).map(|definition| Feed::Begin(definition.name, begin)))
-        }
-        Ok(outside) => Ok(Some(Feed::Fact(source(), Box::new(outside)))),
-        Err(DecodeError::UnknownType(_)) => Ok(None),
+        Ok(outside) => Ok(means(source(), order_id, outside)),
+        Err(DecodeError::UnknownType(_)) => Ok(Vec::new()),
         Err(error) => Err(error),
     }
+}
+
+/// What a fact means to the sagas of its order.
+pub fn means(source: Source, order_id: OrderId, outside: Outside) -> Vec<Feed> {
+    let facts = match &outside {
+        Outside::Order(order::Event::OrderPlaced(e)) => Some(Facts::Order(order_facts(e))),
+        Outside::Payment(id, event) => payment_reconciliation::facts_of(*id, order_id, event),
+        Outside::Order(_) | Outside::Shipment(..) => None,
+    };
+    let begins = facts.and_then(|facts| {
+        let definition = crate::sagas::started_by(&source.event)?;
+        Some(Feed::Begin(definition.name, Begin { source: source.clone(), facts }))
+    });
+    // No saga waits for an order to be placed; what an order's payments do, others hear as well.
+    let placed = matches!(outside, Outside::Order(order::Event::OrderPlaced(_)));
+    let fact = (!placed).then(|| Feed::Fact(source, Box::new(outside)));
+    fact.into_iter().chain(begins).collect()
 }
 
 /// What fulfilment needs of an order.

@@ -61,7 +61,10 @@ fn a_cancellation_while_the_capture_is_open_waits_for_its_outcome() {
         world.pass(MINUTES(15));
     };
     let expected = ends(OrderStatus::Cancelled, "customer_request", &[Refunded], HandedOver);
-    always_ends(story, &Ends { shipment: ShipmentStatus::Cancelled, refund: Some(Completed), ..expected });
+    always_ends(
+        story,
+        &Ends { shipment: ShipmentStatus::Cancelled, refund: Some(Completed), reconciled: vec![Completed], ..expected },
+    );
 }
 
 #[test]

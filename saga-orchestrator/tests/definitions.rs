@@ -47,7 +47,7 @@ const fn table(steps: &'static [Step]) -> Definition {
     Definition {
         name: "trial",
         version: 1,
-        starts_on: "Nothing",
+        starts_on: &["Nothing"],
         steps,
         hears: |_, _| Vec::new(),
         stops: |_| None,

@@ -4,8 +4,9 @@ use chrono::NaiveDate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{OrderId, PaymentId, ReservationId, ShipmentId, StockId};
+use crate::ids::{OrderId, PaymentId, RequestId, ReservationId, ShipmentId, StockId};
 use crate::money::Money;
+use crate::payment::LateSuccess;
 use crate::quantity::Quantity;
 
 /// What a saga starts with.
@@ -16,6 +17,8 @@ pub enum Facts {
     Order(OrderFacts),
     /// An order to take back.
     Refund(RefundFacts),
+    /// A payment whose books and the provider's may differ.
+    Reconciliation(ReconciliationFacts),
 }
 
 impl Facts {
@@ -24,14 +27,16 @@ impl Facts {
         match self {
             Self::Order(facts) => facts.order_id,
             Self::Refund(facts) => facts.order_id,
+            Self::Reconciliation(facts) => facts.order_id,
         }
     }
 
-    /// The money that it is about.
-    pub fn amount(&self) -> Money {
+    /// The money that it is about, where that is known.
+    pub fn amount(&self) -> Option<Money> {
         match self {
-            Self::Order(facts) => facts.total,
-            Self::Refund(facts) => facts.amount,
+            Self::Order(facts) => Some(facts.total),
+            Self::Refund(facts) => Some(facts.amount),
+            Self::Reconciliation(facts) => facts.late.as_ref().map(|late| late.amount),
         }
     }
 }
@@ -87,4 +92,27 @@ pub struct RefundFacts {
     pub held: Vec<Held>,
     /// Why, such as `customer_request`; the order's reason in the end.
     pub reason: String,
+}
+
+/// What the reconciliation of a payment starts with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ReconciliationFacts {
+    /// The order.
+    pub order_id: OrderId,
+    /// The payment.
+    pub payment_id: PaymentId,
+    /// The request whose outcome is not known, or which succeeded late.
+    pub request_id: RequestId,
+    /// What succeeded after the payment's end, and must go back; none: the outcome is not known yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late: Option<Late>,
+}
+
+/// A success after the end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Late {
+    /// Whether money is held or was taken.
+    pub kind: LateSuccess,
+    /// How much.
+    pub amount: Money,
 }

@@ -118,8 +118,12 @@ impl Draft<'_> {
             (false, false) => None,
         };
         let deadline = self.deadline_of(step);
-        let (step, kind) = (step.name.to_owned(), step.kind);
-        self.emit(Event::StepStarted(StepStarted { step, kind, group, commands, awaits, check_at, deadline }));
+        let (name, kind, at_once) = (step.name.to_owned(), step.kind, came && commands.is_empty());
+        self.emit(Event::StepStarted(StepStarted { step: name, kind, group, commands, awaits, check_at, deadline }));
+        // What it is for has come already: there is nothing to ask for, and nobody who would answer.
+        if let Some(leg) = self.open(step.name, group, Direction::Do).filter(|_| at_once) {
+            self.succeed(&leg, None, None);
+        }
     }
 
     /// When a step that begins now, or is waited for anew, has taken too long.

@@ -1,7 +1,7 @@
 //! From an input and the state to what happens. One input makes one append, however much follows from it.
 
 use domain::Timestamp;
-use domain::ids::{PaymentId, ShipmentId, saga_command_id};
+use domain::ids::{PaymentId, ShipmentId, reconciliation_id, saga_command_id};
 use domain::saga::{
     Direction, ErrorKind, Event, Facts, Failure, IssuedCommand, LegStatus, Note, SagaInputRecorded, SagaNeedsAttention,
     SagaStarted, Source, StepRef, StepSucceeded, UndoSucceeded,
@@ -52,6 +52,17 @@ pub struct Begin {
     pub source: Source,
     /// What it knows.
     pub facts: Facts,
+}
+
+impl Begin {
+    /// The id of the saga that begins so: the order's, except where an order may have several of the type.
+    pub fn id(&self) -> Uuid {
+        match &self.facts {
+            Facts::Order(facts) => facts.order_id.0,
+            Facts::Refund(facts) => facts.order_id.0,
+            Facts::Reconciliation(_) => reconciliation_id(&self.source.stream, self.source.version),
+        }
+    }
 }
 
 /// The first events of a saga.

@@ -26,7 +26,7 @@ pub(super) fn sent(state: &State, commands: &[IssuedCommand]) -> Vec<Sent> {
 
 pub(super) fn one_sent(state: &State, command: &IssuedCommand) -> Sent {
     let parsed = command.body.parse().ok();
-    let all = state.facts.as_ref().map(Facts::amount);
+    let all = state.facts.as_ref().and_then(Facts::amount);
     let amount = match &parsed {
         Some(Command::Payment { command, .. }) => match command {
             payment::Command::RequestPaymentAuthorization(c) => Some(c.amount),

@@ -21,6 +21,7 @@ use utoipa::openapi::OpenApi;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use uuid::Uuid;
 
 use crate::config::SagaConfig;
 use crate::engine::State as SagaState;
@@ -94,7 +95,7 @@ pub struct GraphQuery {
 
 /// How a saga stands: each step, both ways.
 #[utoipa::path(get, path = "/v1/sagas/{id}", tag = "sagas", operation_id = "getSaga",
-    params(("id" = String, Path, description = "`order_fulfilment-<order id>`")),
+    params(("id" = String, Path, description = "`<type>-<id>`, such as `order_fulfilment-<order id>`")),
     responses((status = 200, description = "How it stands", body = show::Saga),
         (status = 400, description = "That is no saga's id", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such saga", body = Problem, content_type = "application/problem+json"),
@@ -109,7 +110,7 @@ async fn show(
 
 /// What has happened to a saga, event by event.
 #[utoipa::path(get, path = "/v1/sagas/{id}/timeline", tag = "sagas", operation_id = "getSagaTimeline",
-    params(("id" = String, Path, description = "`order_fulfilment-<order id>`")),
+    params(("id" = String, Path, description = "`<type>-<id>`, such as `order_fulfilment-<order id>`")),
     responses((status = 200, description = "Its events, oldest first", body = timeline::Timeline),
         (status = 400, description = "That is no saga's id", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such saga", body = Problem, content_type = "application/problem+json"),
@@ -124,7 +125,7 @@ async fn timeline(
 
 /// What a saga waits for, since when, and what can be done.
 #[utoipa::path(get, path = "/v1/sagas/{id}/why", tag = "sagas", operation_id = "whySaga",
-    params(("id" = String, Path, description = "`order_fulfilment-<order id>`")),
+    params(("id" = String, Path, description = "`<type>-<id>`, such as `order_fulfilment-<order id>`")),
     responses((status = 200, description = "What it waits for, and what can be done", body = why::Why),
         (status = 400, description = "That is no saga's id", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such saga", body = Problem, content_type = "application/problem+json"),
@@ -139,7 +140,7 @@ async fn why(
 
 /// A saga's steps as a graph, each marked with how it stands.
 #[utoipa::path(get, path = "/v1/sagas/{id}/graph", tag = "sagas", operation_id = "getSagaGraph",
-    params(("id" = String, Path, description = "`order_fulfilment-<order id>`"), GraphQuery),
+    params(("id" = String, Path, description = "`<type>-<id>`, such as `order_fulfilment-<order id>`"), GraphQuery),
     responses((status = 200, description = "The graph", body = String, content_type = "text/plain"),
         (status = 400, description = "That is no saga's id, or no format", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such saga", body = Problem, content_type = "application/problem+json"),
@@ -156,7 +157,7 @@ async fn graph(
 
 /// A saga type's table of steps as a graph.
 #[utoipa::path(get, path = "/v1/saga-types/{type}/graph", tag = "sagas", operation_id = "getSagaTypeGraph",
-    params(("type" = String, Path, description = "`order_fulfilment`, `order_refund`"), GraphQuery),
+    params(("type" = String, Path, description = "`order_fulfilment`, `order_refund`, `payment_reconciliation`"), GraphQuery),
     responses((status = 200, description = "The graph", body = String, content_type = "text/plain"),
         (status = 400, description = "That is no format", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such type", body = Problem, content_type = "application/problem+json")))]
@@ -190,6 +191,8 @@ fn format_of(query: Result<Query<GraphQuery>, QueryRejection>) -> Result<Format,
 /// A saga with its events.
 struct Loaded {
     id: String,
+    /// The id without the type.
+    saga_id: Uuid,
     events: Vec<(RecordedEvent, Option<Event>)>,
     view: View,
     state: SagaState,
@@ -200,9 +203,9 @@ impl Loaded {
         let bad = |what: String| Problem::invalid(what).field("path:id", "is written `<type>-<order id>`");
         let Path(id) = id.map_err(|error| bad(error.body_text()))?;
         let stream: Option<StreamName> = format!("saga_{id}").parse().ok();
-        let stream = stream.filter(|stream| name_of(stream).is_some());
-        let stream =
-            stream.ok_or_else(|| bad(format!("`{id}` is no saga's id, such as order_fulfilment-<order id>")))?;
+        let named = stream.and_then(|stream| Some((name_of(&stream)?.0, stream)));
+        let (saga_id, stream) =
+            named.ok_or_else(|| bad(format!("`{id}` is no saga's id, such as order_fulfilment-<order id>")))?;
         let (mut events, mut view, mut state) = (Vec::new(), View::default(), SagaState::new(stream.as_str()));
         let each = |recorded: &RecordedEvent, event: Result<Event, _>| {
             if let Ok(event) = &event {
@@ -215,7 +218,7 @@ impl Loaded {
         if events.is_empty() {
             return Err(Problem::not_found(format!("there is no saga `{id}`")));
         }
-        Ok(Self { id, events, view, state })
+        Ok(Self { id, saga_id, events, view, state })
     }
 
     /// The version of its last event.

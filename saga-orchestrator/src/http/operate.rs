@@ -161,7 +161,7 @@ pub(super) async fn act(
         return done(&handle, &loaded, &asked, &body.hash, true);
     }
     let order_id = loaded.state.order_id();
-    let key = Key { saga: loaded.state.follows.0.as_str().into(), order_id };
+    let key = Key { saga: loaded.state.follows.0.as_str().into(), id: loaded.saga_id, order_id };
     let ways = handle.ways.as_ref().ok_or_else(|| Problem::unavailable("sagas do not run here", 30))?;
     let request = |reply| Request { key, act: asked.clone(), if_match: expected, hash: body.hash.clone(), reply };
     match ways.ask(order_id, request).await {

@@ -1,7 +1,7 @@
 //! How far the feed has been taken in, and which sagas are active: what a start needs so as not to read the whole log.
 //!
 //! Kept as the snapshot of `saga_checkpoint-0`, not as events: with 100 000 active sagas it has some MB and would fill
-//! the log. JSON `{position, active: [{saga, order_id, due_us, open}]}`; newest wins; it is queued behind the appends
+//! the log. JSON `{position, active: [{saga, order_id, id, due_us, open}]}`, where `id` is left out if it is the order's; newest wins; it is queued behind the appends
 //! that it stands on. Losing it, or an older one, costs time only: what is taken in again is recognised by the
 //! versions that each saga has seen.
 
@@ -9,6 +9,7 @@ use domain::Timestamp;
 use domain::ids::OrderId;
 use event_store::{EventStore, Position, ReadError, StreamName, StreamSnapshot};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// Where the checkpoint is.
 pub const CHECKPOINT_STREAM: &str = "saga_checkpoint-0";
@@ -21,13 +22,15 @@ const SCHEMA: u32 = 1;
 pub(crate) struct Key {
     /// Its type; one of the compiled-in names, or one that this program does not know (any more).
     pub saga: std::sync::Arc<str>,
+    /// Its id: the order's, or one of its own where an order may have several of the type.
+    pub id: Uuid,
     /// Its order.
     pub order_id: OrderId,
 }
 
 impl Key {
     pub fn stream(&self) -> String {
-        crate::sagas::stream(&self.saga, self.order_id)
+        crate::sagas::stream(&self.saga, self.id)
     }
 }
 
@@ -51,6 +54,8 @@ struct Saved {
 struct SavedSaga {
     saga: String,
     order_id: OrderId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id: Option<Uuid>,
     due_us: Option<i64>,
     open: bool,
 }
@@ -78,7 +83,7 @@ pub(crate) async fn load(store: &dyn EventStore) -> Result<Checkpoint, ReadError
         return Ok(Checkpoint::default());
     }
     let active = saved.active.into_iter().map(|entry| Active {
-        key: Key { saga: entry.saga.into(), order_id: entry.order_id },
+        key: Key { saga: entry.saga.into(), id: entry.id.unwrap_or(entry.order_id.0), order_id: entry.order_id },
         due: entry.due_us.and_then(Timestamp::from_timestamp_micros),
         open: entry.open,
     });
@@ -90,6 +95,7 @@ pub(crate) async fn save(store: &dyn EventStore, checkpoint: &Checkpoint) -> Res
     let entry = |active: &Active| SavedSaga {
         saga: active.key.saga.to_string(),
         order_id: active.key.order_id,
+        id: Some(active.key.id).filter(|id| *id != active.key.order_id.0),
         due_us: active.due.map(|due| due.timestamp_micros()),
         open: active.open,
     };

@@ -88,9 +88,11 @@ async fn route(links: &[Link], events: &[Arc<RecordedEvent>]) -> Result<(), Fail
     let mut batches: Vec<Vec<_>> = links.iter().map(|_| Vec::new()).collect();
     for event in events {
         let Some(order_id) = order_of(event) else { continue };
-        match heard(event) {
-            Ok(Some(feed)) => batches[worker_of(order_id, links.len())].push((event.clone(), feed)),
-            Ok(None) => {}
+        match heard(event, order_id) {
+            Ok(feed) => {
+                let batch = &mut batches[worker_of(order_id, links.len())];
+                batch.extend(feed.into_iter().map(|feed| (event.clone(), feed)));
+            }
             Err(error) => {
                 // Only a newer program writes such an event; that one's sagas will take it in.
                 let (stream, version) = (&event.stream, event.version);
@@ -109,8 +111,8 @@ async fn route(links: &[Link], events: &[Arc<RecordedEvent>]) -> Result<(), Fail
 /// The order that an event belongs to.
 pub(super) fn order_of(event: &RecordedEvent) -> Option<OrderId> {
     match event.stream.category() {
-        "payment" | "shipment" => event.metadata.partition_key.parse().ok(),
-        _ => event.stream.id().parse().ok(),
+        "order" => event.stream.id().parse().ok(),
+        _ => event.metadata.partition_key.parse().ok(),
     }
 }
 

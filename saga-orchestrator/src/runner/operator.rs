@@ -147,7 +147,8 @@ async fn missed(store: &dyn EventStore, state: &State) -> Result<Vec<(Cause, Inp
         loop {
             let events = store.read_stream(&stream, from, Direction::Forward, PAGE).await?;
             for event in &events {
-                if let Ok(Some(Feed::Fact(source, outside))) = heard(event) {
+                let facts = heard(event, state.order_id()).into_iter().flatten().filter_map(Feed::fact);
+                for (source, outside) in facts {
                     let (id, correlation_id) = (event.id, event.metadata.correlation_id);
                     let cause = Cause { id, correlation_id, traceparent: None, person: None };
                     missed.push((event.position, cause, Input::Fact(source, outside)));

@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use domain::Timestamp;
+use domain::ids::OrderId;
 
 use super::checkpoint::{Active, Key};
 
@@ -11,6 +12,7 @@ use super::checkpoint::{Active, Key};
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     active: HashMap<Key, (Option<Timestamp>, bool)>,
+    by_order: HashMap<OrderId, Vec<Key>>,
     due: BTreeSet<(Timestamp, Key)>,
 }
 
@@ -18,12 +20,21 @@ impl Timers {
     /// A saga is active; it acts by itself at `due`, and has commands open or not.
     pub fn set(&mut self, key: &Key, due: Option<Timestamp>, open: bool) {
         let before = self.active.insert(key.clone(), (due, open));
+        if before.is_none() {
+            self.by_order.entry(key.order_id).or_default().push(key.clone());
+        }
         self.move_to(key, before.and_then(|(due, _)| due), due);
     }
 
     /// A saga has ended.
     pub fn remove(&mut self, key: &Key) {
         let before = self.active.remove(key);
+        if let Some(keys) = self.by_order.get_mut(&key.order_id).filter(|_| before.is_some()) {
+            keys.retain(|other| other != key);
+            if keys.is_empty() {
+                self.by_order.remove(&key.order_id);
+            }
+        }
         self.move_to(key, before.and_then(|(due, _)| due), None);
     }
 
@@ -41,6 +52,11 @@ impl Timers {
     /// Whether a saga is active.
     pub fn contains(&self, key: &Key) -> bool {
         self.active.contains_key(key)
+    }
+
+    /// The active sagas of an order, in the order in which they began.
+    pub fn of_order(&self, order_id: OrderId) -> Vec<Key> {
+        self.by_order.get(&order_id).cloned().unwrap_or_default()
     }
 
     /// The next moment at which a saga acts.
@@ -64,7 +80,12 @@ mod tests {
     use super::*;
 
     fn key(n: u128) -> Key {
-        Key { saga: "order_fulfilment".into(), order_id: domain::ids::OrderId(uuid::Uuid::from_u128(n)) }
+        of("order_fulfilment", n, n)
+    }
+
+    fn of(saga: &str, id: u128, order: u128) -> Key {
+        let (id, order_id) = (uuid::Uuid::from_u128(id), OrderId(uuid::Uuid::from_u128(order)));
+        Key { saga: saga.into(), id, order_id }
     }
 
     fn at(second: i64) -> Timestamp {
@@ -82,5 +103,20 @@ mod tests {
         assert_eq!(timers.due(at(39), 10), [key(1)]);
         timers.remove(&key(1));
         assert_eq!((timers.next(), timers.all().count()), (Some(at(40)), 2));
+    }
+
+    #[test]
+    fn an_order_finds_each_of_its_active_sagas_and_no_other() {
+        let mut timers = Timers::default();
+        let late = |id| of("payment_reconciliation", id, 1);
+        for key in [key(1), late(7), key(2), late(8)] {
+            timers.set(&key, None, true);
+            timers.set(&key, Some(at(5)), true);
+        }
+        assert_eq!(timers.of_order(key(1).order_id), [key(1), late(7), late(8)]);
+        timers.remove(&late(7));
+        assert_eq!(timers.of_order(key(1).order_id), [key(1), late(8)]);
+        timers.remove(&key(2));
+        assert_eq!(timers.of_order(key(2).order_id), []);
     }
 }

@@ -158,7 +158,7 @@ impl Worker {
         };
         match feed {
             Feed::Begin(saga, start) => {
-                let key = Key { saga: saga.into(), order_id: start.facts.order_id() };
+                let key = Key { saga: saga.into(), id: start.id(), order_id: start.facts.order_id() };
                 if !self.timers.contains(&key) {
                     self.begin(&key, &start, &cause).await?;
                 }
@@ -167,12 +167,9 @@ impl Worker {
             Feed::Fact(source, outside) => {
                 let Some(order_id) = order_of(event) else { return Ok(()) };
                 let input = Input::Fact(source, outside);
-                for definition in crate::sagas::ALL {
-                    let key = Key { saga: definition.name.into(), order_id };
-                    // What is not active has ended, or never began: neither waits for anything.
-                    if self.timers.contains(&key) {
-                        self.input(&key, &input, Some(&cause)).await?;
-                    }
+                // What is not active has ended, or never began: neither waits for anything.
+                for key in self.timers.of_order(order_id) {
+                    self.input(&key, &input, Some(&cause)).await?;
                 }
                 Ok(())
             }

@@ -7,7 +7,9 @@
 use domain::Command;
 use domain::ids::{PaymentId, RequestId, ReservationId, ShipmentId};
 use domain::order::{self, RejectReason, RiskAssessment};
-use domain::payment::{self, RequestPaymentAuthorization, RequestPaymentCapture, RequestPaymentVoid};
+use domain::payment::{
+    self, RequestPaymentAuthorization, RequestPaymentCapture, RequestPaymentRefund, RequestPaymentVoid,
+};
 use domain::saga::{Direction, ErrorKind, Facts, Failure, Kind, LegStatus, Note, OrderFacts, Party};
 use domain::shipment::{self, PlanShipment, ShipmentLine};
 use domain::stock::{self, ReserveStock};
@@ -41,7 +43,7 @@ const RENEWAL: Keep = Keep { every: Time::Renewal, sends: renew_items, until: "c
 /// The table. `domain.md` §2 has it in words.
 #[rustfmt::skip] // One step a row: what is sent, what ends it, what undoes it.
 pub const ORDER_FULFILMENT: Definition = Definition {
-    name: "order_fulfilment", version: 1, starts_on: "OrderPlaced", hears, stops, hands_over: Some(hand_over), people: PEOPLE,
+    name: "order_fulfilment", version: 1, starts_on: &["OrderPlaced"], hears, stops, hands_over: Some(hand_over), people: PEOPLE,
     steps: &[
         // A step ends on the answers to its commands, one a target; `awaits` names a fact from outside that must follow.
         //  name              kind           after                sends           awaits              undo                                         within               limit                                          tries
@@ -89,7 +91,7 @@ const fn step(
 fn facts(state: &State) -> Option<&OrderFacts> {
     match state.facts.as_ref()? {
         Facts::Order(facts) => Some(facts),
-        Facts::Refund(_) => None,
+        Facts::Refund(_) | Facts::Reconciliation(_) => None,
     }
 }
 
@@ -214,7 +216,7 @@ fn authorise(ctx: &Ctx) -> Vec<Command> {
     vec![Command::Payment { id: payment_id, command }]
 }
 
-/// Lets the hold go, an unknown one too. What the customer never confirmed in time expires; if he did after all, the
+/// Lets the hold go, an unknown one too; what a provider took at once is refunded. What the customer never confirmed in time expires; if he did after all, the
 /// payment refuses that, and it is voided.
 fn void(ctx: &Ctx) -> Vec<Command> {
     let payment_id = payment_id(ctx.state, ctx.group);
@@ -227,6 +229,9 @@ fn void(ctx: &Ctx) -> Vec<Command> {
     // The first way back only: a later one is there because this one did not work.
     let command = if never_acted && ctx.direction == Direction::Undo.as_str() {
         payment::Command::ExpirePayment(payment::ExpirePayment {})
+    } else if let (Some("payment-captured"), Some(facts)) = (ctx.refused, facts(ctx.state)) {
+        let (request_id, reason) = (request_id(ctx, payment_id), ctx.state.reason.clone().unwrap_or_default());
+        payment::Command::RequestPaymentRefund(RequestPaymentRefund { request_id, amount: facts.total, reason })
     } else {
         let request_id = request_id(ctx, payment_id);
         let order_id = ctx.state.order_id();
@@ -263,8 +268,12 @@ fn cancel_shipment(ctx: &Ctx) -> Vec<Command> {
     on_shipment(ctx, shipment::Command::CancelShipment(shipment::CancelShipment { order_id, reason }))
 }
 
+/// Nothing is asked of a provider that took the money when a hold was asked for.
 fn capture(ctx: &Ctx) -> Vec<Command> {
     let Some(facts) = facts(ctx.state) else { return Vec::new() };
+    if ctx.state.noted_of(Note::CameEarly, ctx.step, ctx.group) {
+        return Vec::new();
+    }
     let payment_id = payment_id(ctx.state, ctx.state.group_of("authorise"));
     let request_id = request_id(ctx, payment_id);
     let command = payment::Command::RequestPaymentCapture(RequestPaymentCapture { request_id, amount: facts.total });

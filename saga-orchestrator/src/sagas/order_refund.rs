@@ -24,7 +24,7 @@ const REFUNDED: Awaited = Awaited { fact: "PaymentRefunded", from: Party::Provid
 /// The table.
 #[rustfmt::skip] // One step a row.
 pub const ORDER_REFUND: Definition = Definition {
-    name: "order_refund", version: 1, starts_on: "SagaHandedOver", hears, stops: |_| None, hands_over: None, people: PEOPLE,
+    name: "order_refund", version: 1, starts_on: &["SagaHandedOver"], hears, stops: |_| None, hands_over: None, people: PEOPLE,
     steps: &[
         //   name              after                sends            awaits          within
         step("refund",          &[],                 refund,          Some(REFUNDED), Time::ProviderCheck),
@@ -60,7 +60,7 @@ const fn step(
 fn facts(state: &State) -> Option<&RefundFacts> {
     match state.facts.as_ref()? {
         Facts::Refund(facts) => Some(facts),
-        Facts::Order(_) => None,
+        Facts::Order(_) | Facts::Reconciliation(_) => None,
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use domain::ids::{OrderId, PaymentId, ShipmentId, StockId};
 use domain::order::{self, Order};
-use domain::payment::Payment;
+use domain::payment::{Command as P, Payment};
 use domain::saga::{Event, SagaState, Source, View};
 use domain::shipment::Shipment;
 use domain::stock::StockItem;
@@ -186,14 +186,18 @@ impl World {
 
     fn hear(&mut self, fact: &Fact) {
         match fact {
-            Fact::Outside(source, Outside::Order(order::Event::OrderPlaced(placed))) => {
-                let facts = domain::saga::Facts::Order(stream::order_facts(placed));
-                self.begin("order_fulfilment", Begin { source: source.clone(), facts });
-            }
             Fact::Outside(source, outside) => {
-                let input = Input::Fact(source.clone(), Box::new(outside.clone()));
-                for saga in self.sagas_of(outside) {
-                    self.input(&saga, &input);
+                let Some(order_id) = self.order_of(outside) else { return };
+                for feed in stream::means(source.clone(), order_id, outside.clone()) {
+                    match feed {
+                        stream::Feed::Begin(name, begin) => self.begin(name, begin),
+                        stream::Feed::Fact(source, outside) => {
+                            let input = Input::Fact(source, outside);
+                            for saga in self.sagas_of(order_id) {
+                                self.input(&saga, &input);
+                            }
+                        }
+                    }
                 }
             }
             Fact::HandedOver(source, over) => {
@@ -204,18 +208,26 @@ impl World {
         }
     }
 
-    fn sagas_of(&self, outside: &Outside) -> Vec<String> {
-        let order = match outside {
-            Outside::Order(_) => None,
+    fn order_of(&self, outside: &Outside) -> Option<OrderId> {
+        match outside {
+            Outside::Order(_) => Some(shop::ORDER), // The only one there is.
             Outside::Payment(id, _) => self.payments[id].0.order_id,
             Outside::Shipment(id, _) => self.shipments[id].0.order_id,
-        };
-        let fits = |stream: &&String| order.is_none_or(|order| stream.ends_with(&order.to_string()));
-        self.sagas.keys().filter(fits).cloned().collect()
+        }
+    }
+
+    fn sagas_of(&self, order: OrderId) -> Vec<String> {
+        let fits = |(_, events): &(&String, &Vec<(Event, Timestamp)>)| matches!(&events[0].0, Event::SagaStarted(e) if e.order_id == order);
+        self.sagas.iter().filter(fits).map(|(stream, _)| stream.clone()).collect()
+    }
+
+    /// The sagas of a type, in the order of their streams.
+    pub fn all_of(&self, name: &str) -> Vec<String> {
+        self.sagas.keys().filter(|stream| stream.starts_with(&format!("saga_{name}-"))).cloned().collect()
     }
 
     fn begin(&mut self, name: &str, start: Begin) {
-        let stream = sagas::stream(name, start.facts.order_id());
+        let stream = sagas::stream(name, start.id());
         if self.sagas.contains_key(&stream) {
             self.input(&stream, &Input::Time); // Wakes it: it is read, and what is pending is sent.
             return;
@@ -310,6 +322,7 @@ impl World {
         let now = self.now;
         let stream = command.stream();
         let log = &mut self.log;
+        let before = log.len();
         match command {
             Command::Order { id, command } => {
                 decide(self.orders.entry(id).or_default(), &command, now, |version, event: &order::Event| {
@@ -326,7 +339,15 @@ impl World {
                         log.push(outside(&stream, version, name, Outside::Payment(id, event.clone())));
                     },
                 );
-                self.provider.wake(id); // A repeated command wakes whoever asks the provider, too.
+                // A repeated command wakes whoever asks the provider, too.
+                match command {
+                    P::RequestPaymentAuthorization(_)
+                    | P::RequestPaymentCapture(_)
+                    | P::RequestPaymentVoid(_)
+                    | P::RequestPaymentRefund(_) => self.provider.wake(id),
+                    P::MarkPaymentOutcomeUnknown(_) if log.len() == before => self.provider.wake(id),
+                    P::MarkPaymentOutcomeUnknown(_) | P::RecordProviderResult(_) | P::ExpirePayment(_) => {}
+                }
                 outcome
             }
             Command::Shipment { id, command } => decide(

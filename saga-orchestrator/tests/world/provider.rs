@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use domain::Timestamp;
 use domain::ids::{PaymentId, RequestId};
-use domain::payment::{Command, OpenRequest, Payment, ProviderResult, RecordProviderResult, RequestKind, ResultSource};
+use domain::payment::{
+    Command, MarkPaymentOutcomeUnknown, OpenRequest, Payment, ProviderResult, RecordProviderResult, RequestKind,
+    ResultSource,
+};
 
 #[derive(Debug, Default)]
 pub struct Provider {
@@ -16,7 +19,15 @@ pub struct Provider {
     confirms: BTreeMap<PaymentId, Timestamp>,
     /// Whether nobody is there.
     pub down: bool,
+    /// Whether the bank tells of `tok_silent_for_long` by now.
+    pub speaks: bool,
+    /// By the bank's own book: what is held, and what was taken and not given back.
+    pub held: BTreeMap<PaymentId, i64>,
+    pub taken: BTreeMap<PaymentId, i64>,
 }
+
+/// After so long without an answer the request is recorded as unknown, as the driver does.
+const UNKNOWN_AFTER: Duration = Duration::from_secs(30);
 
 impl Provider {
     /// Somebody sent a payment command: its open requests are made of the provider.
@@ -49,7 +60,16 @@ impl Provider {
                 let asked = self.asked.entry(request.request_id).or_default();
                 *asked += 1;
                 let asked = *asked;
-                let Some(result) = self.result(id, payment, &request, asked, now) else { continue };
+                let Some(result) = self.result(id, payment, &request, asked, now) else {
+                    let known = request.unknown || request.awaits_customer;
+                    if now >= request.opened_at + UNKNOWN_AFTER && !known {
+                        let request_id = request.request_id;
+                        let mark = Command::MarkPaymentOutcomeUnknown(MarkPaymentOutcomeUnknown { request_id });
+                        answers.push((id, mark));
+                    }
+                    continue;
+                };
+                self.book(id, &result);
                 let source = ResultSource::Response;
                 let record =
                     RecordProviderResult { request_id: request.request_id, result, provider_ref: None, source };
@@ -58,6 +78,30 @@ impl Provider {
             }
         }
         answers
+    }
+
+    /// Notes in the bank's book what it did.
+    pub fn book(&mut self, id: PaymentId, result: &ProviderResult) {
+        let mut set = |held: i64, taken: i64| {
+            self.held.insert(id, held);
+            self.taken.insert(id, taken);
+        };
+        match result {
+            ProviderResult::Authorized { amount, .. } => set(amount.amount, 0),
+            ProviderResult::Captured { amount } => set(0, amount.amount),
+            ProviderResult::Voided | ProviderResult::Refunded { .. } => set(0, 0),
+            ProviderResult::ActionRequired { .. }
+            | ProviderResult::Declined { .. }
+            | ProviderResult::Expired
+            | ProviderResult::CaptureFailed { .. }
+            | ProviderResult::VoidFailed { .. }
+            | ProviderResult::RefundFailed { .. } => {}
+        }
+    }
+
+    /// Whether nothing is held and nothing kept.
+    pub fn keeps_nothing(&self) -> bool {
+        self.held.values().chain(self.taken.values()).all(|amount| *amount == 0)
     }
 
     fn result(
@@ -77,12 +121,14 @@ impl Provider {
             (RequestKind::Authorization, "tok_decline") => {
                 Some(ProviderResult::Declined { code: no("insufficient_funds") })
             }
-            (RequestKind::Authorization, "tok_3ds_abandon" | "tok_3ds_late") if asked == 1 => {
+            (RequestKind::Authorization, token)
+                if token.starts_with("tok_3ds_") && asked == 1 && token != "tok_3ds_approve" =>
+            {
                 Some(ProviderResult::ActionRequired { action_url: "https://bank.example/confirm".into() })
             }
             (RequestKind::Authorization, "tok_3ds_abandon") => None,
-            // The customer confirms at the very moment at which time runs out for him: the bank knows, we do not yet.
-            (RequestKind::Authorization, "tok_3ds_late") => None,
+            // The customer confirms when time has run out for him: the bank tells by itself (`World::bank_tells`).
+            (RequestKind::Authorization, token) if token.starts_with("tok_3ds_late") => None,
             (RequestKind::Authorization, "tok_3ds_approve") if asked == 1 => {
                 self.confirms.insert(id, now + Duration::from_secs(60));
                 Some(ProviderResult::ActionRequired { action_url: "https://bank.example/confirm".into() })
@@ -91,6 +137,10 @@ impl Provider {
             // Charged, but the answer got lost: it is there when asked again.
             (RequestKind::Authorization, "tok_timeout_charged") if asked == 1 => None,
             (RequestKind::Authorization, "tok_silent") => None,
+            (RequestKind::Authorization, "tok_silent_for_long") if !self.speaks => None,
+            (RequestKind::Authorization, "tok_captured_at_once" | "tok_captured_at_once_refund_fails") => {
+                Some(ProviderResult::Captured { amount })
+            }
             (RequestKind::Authorization, _) => authorized,
             (RequestKind::Capture, "tok_capture_fails") => {
                 Some(ProviderResult::CaptureFailed { code: no("expired_card") })
@@ -101,7 +151,7 @@ impl Provider {
             ) if payment.attempt_group == 0 => Some(ProviderResult::CaptureFailed { code: no("hiccup") }),
             (RequestKind::Capture, "tok_capture_silent") if asked < 3 => None,
             (RequestKind::Capture, _) => Some(ProviderResult::Captured { amount }),
-            (RequestKind::Void, "tok_void_fails" | "tok_capture_once_void_fails") => {
+            (RequestKind::Void, "tok_void_fails" | "tok_3ds_late_void_fails" | "tok_capture_once_void_fails") => {
                 Some(ProviderResult::VoidFailed { code: no("not_now") })
             }
             (RequestKind::Void, "tok_void_fails_once" | "tok_capture_and_void_fail_once")
@@ -117,9 +167,10 @@ impl Provider {
             (RequestKind::Refund, "tok_refund_fails_once") if made(payment, RequestKind::Refund) == 1 => {
                 Some(ProviderResult::RefundFailed { code: no("account_closed") })
             }
-            (RequestKind::Refund, "tok_refund_fails") => {
-                Some(ProviderResult::RefundFailed { code: no("account_closed") })
-            }
+            (
+                RequestKind::Refund,
+                "tok_refund_fails" | "tok_captured_at_once_refund_fails" | "tok_3ds_late_refund_fails",
+            ) => Some(ProviderResult::RefundFailed { code: no("account_closed") }),
             (RequestKind::Refund, _) => Some(ProviderResult::Refunded { amount }),
         }
     }

@@ -27,6 +27,8 @@ pub struct Ends {
     pub stock: [(i64, i64, i64); 2],
     pub fulfilment: SagaState,
     pub refund: Option<SagaState>,
+    /// The reconciliations of its payments.
+    pub reconciled: Vec<SagaState>,
 }
 
 pub fn item(sku: &str) -> StockId {
@@ -117,6 +119,18 @@ impl World {
         assert_eq!(self.decide(Command::Stock { id: item(sku), command }), Outcome::Done);
     }
 
+    /// The bank tells by itself what became of a payment's authorisation.
+    pub fn bank_tells(&mut self, group: u32, result: payment::ProviderResult) -> Outcome {
+        let id = PaymentId::derive(ORDER, group);
+        let requests = self.payments[&id].0.requests.iter();
+        let mut asked = requests.filter(|(_, request)| request.kind == payment::RequestKind::Authorization);
+        let request_id = *asked.next().unwrap().0;
+        self.provider.book(id, &result);
+        let source = payment::ResultSource::Webhook;
+        let record = payment::RecordProviderResult { request_id, result, provider_ref: None, source };
+        self.decide(Command::Payment { id, command: payment::Command::RecordProviderResult(record) })
+    }
+
     pub fn ends(&self) -> Ends {
         let order = &self.orders[&ORDER].0;
         let rejected = order.rejected.map(|reason| serde_json::to_value(reason).unwrap().as_str().unwrap().to_owned());
@@ -137,6 +151,7 @@ impl World {
             stock,
             fulfilment: self.saga_state("order_fulfilment", ORDER),
             refund: self.sagas.contains_key(&refund).then(|| self.saga_state("order_refund", ORDER)),
+            reconciled: self.all_of("payment_reconciliation").iter().map(|saga| self.view(saga).state()).collect(),
         }
     }
 }

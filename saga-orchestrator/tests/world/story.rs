@@ -19,6 +19,7 @@ pub fn always_ends(story: impl Fn(&mut World), expected: &Ends) {
         let mut world = World::with_stock(10, 5);
         (world.feed, world.kill_at) = (feed, kill_at);
         story(&mut world);
+        world.assert_the_bank_keeps_nothing_of_what_ended();
         world
     };
     let plain = run(Feed::InOrder, None);
@@ -39,6 +40,20 @@ pub fn always_ends(story: impl Fn(&mut World), expected: &Ends) {
     }
 }
 
+impl World {
+    /// What was rejected or cancelled holds no money at the bank, unless a person has been called.
+    #[track_caller]
+    fn assert_the_bank_keeps_nothing_of_what_ended(&self) {
+        let ends = self.ends();
+        let called = |state: &SagaState| *state == SagaState::NeedsAttention;
+        let somebody_looks = called(&ends.fulfilment) || ends.refund.iter().chain(&ends.reconciled).any(called);
+        if matches!(ends.order, OrderStatus::Rejected | OrderStatus::Cancelled) && !somebody_looks {
+            let (held, taken) = (&self.provider.held, &self.provider.taken);
+            assert!(self.provider.keeps_nothing(), "held {held:?}, taken {taken:?}: {:#?}", names(self));
+        }
+    }
+}
+
 pub fn names(world: &World) -> Vec<String> {
     world.sagas.values().flat_map(|events| events.iter().map(|(event, at)| format!("{at} {event:?}"))).collect()
 }
@@ -52,5 +67,6 @@ pub fn ends(order: OrderStatus, reason: &str, payments: &[PaymentStatus], fulfil
         stock: UNCHANGED,
         fulfilment,
         refund: None,
+        reconciled: Vec::new(),
     }
 }

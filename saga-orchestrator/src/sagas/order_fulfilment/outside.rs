@@ -3,12 +3,12 @@
 use domain::ids::{PaymentId, ReservationId};
 use domain::order::{self, RiskAssessment};
 use domain::payment;
-use domain::saga::{ErrorKind, Failure, Held, LegStatus, Note, RefundFacts};
+use domain::saga::{Direction, ErrorKind, Failure, Held, LegStatus, Note, RefundFacts};
 use domain::shipment;
 
 use super::{CUSTOMER_REQUEST, SHIPMENT_CANCELLED, assessment, facts, payment_id, shipment_id};
 use crate::definition::Heard;
-use crate::engine::{Outside, State};
+use crate::engine::{Leg, Outside, State};
 
 fn failed(code: &str, detail: impl Into<String>) -> Failure {
     Failure { kind: ErrorKind::Failed, code: code.to_owned(), detail: detail.into() }
@@ -73,20 +73,43 @@ fn hears_payment(state: &State, id: PaymentId, group: u32, event: &payment::Even
         payment::Event::PaymentVoided(_) => over(failed("payment_declined", "the payment was voided")),
         payment::Event::PaymentActionRequired(_) => vec![Heard::Noted(Note::CustomerMustAct, about, None)],
         payment::Event::PaymentOutcomeUnknown(_) => vec![Heard::Noted(Note::OutcomeUnknown, about, None)],
-        payment::Event::PaymentCaptured(_) => vec![Heard::Succeeded("capture", state.group_of("capture"), None)],
+        payment::Event::PaymentCaptured(_) => captured(state, id, group),
         payment::Event::CaptureFailed(e) => {
             vec![Heard::Failed("capture", state.group_of("capture"), failed("capture_failed", e.failure_code.clone()))]
         }
         payment::Event::VoidFailed(e) => {
             vec![Heard::UndoFailed("authorise", group, failed("void_failed", e.failure_code.clone()))]
         }
+        payment::Event::RefundFailed(e) => {
+            vec![Heard::UndoFailed("authorise", group, failed("refund_failed", e.failure_code.clone()))]
+        }
+        // What was taken where only a hold was asked for is undone by a refund (see `void`).
+        payment::Event::PaymentRefunded(_) => {
+            let undo = state.leg("authorise", group, Direction::Undo);
+            let open = undo.is_some_and(|leg| matches!(leg.status, LegStatus::Open | LegStatus::Stuck));
+            let refunded = || Heard::Failed("authorise", group, failed("refunded", "the payment was refunded"));
+            open.then(refunded).into_iter().collect()
+        }
         payment::Event::PaymentAuthorizationRequested(_)
         | payment::Event::CaptureRequested(_)
         | payment::Event::VoidRequested(_)
         | payment::Event::RefundRequested(_)
-        | payment::Event::PaymentRefunded(_)
-        | payment::Event::RefundFailed(_)
-        | payment::Event::PaymentSucceededLate(_) => Vec::new(), // The refund's and the reconciliation's.
+        | payment::Event::PaymentSucceededLate(_) => Vec::new(), // The reconciliation's.
+    }
+}
+
+/// The capture that was asked of this payment; or the provider took the money at once, where a hold was asked for.
+fn captured(state: &State, id: PaymentId, group: u32) -> Vec<Heard> {
+    let stream = id.stream();
+    let of_payment = |leg: &&Leg| leg.commands.iter().any(|(command, _)| command.target == stream);
+    let mut captures =
+        state.legs.iter().rev().filter(|leg| leg.step.name == "capture" && leg.direction == Direction::Do);
+    match captures.find(of_payment) {
+        Some(leg) => vec![Heard::Succeeded("capture", leg.group, None)],
+        None => {
+            let next = state.latest("capture").map_or(0, |leg| leg.group + 1);
+            vec![Heard::Succeeded("authorise", group, None), Heard::Succeeded("capture", next, None)]
+        }
     }
 }
 

@@ -1,0 +1,221 @@
+//! Brings our books and the provider's together: an unknown outcome is pursued until it is known, and what succeeded
+//! after the payment's end goes back. One saga for each such event of a payment.
+//!
+//! *Invariant:* it takes nothing that an order still wants: it only asks about what is unknown, and gives back only what
+//! came after the payment's own end. *Invariant:* it ends with the provider's word; a no to a void or refund needs a person.
+
+use domain::Command;
+use domain::ids::RequestId;
+use domain::payment::{self, LateSuccess, MarkPaymentOutcomeUnknown, RequestPaymentRefund, RequestPaymentVoid};
+use domain::saga::{ErrorKind, Facts, Failure, Kind, Late, Party, ReconciliationFacts};
+
+use crate::config::Time;
+use crate::definition::{Awaited, Ctx, Definition, Heard, Limit, Meaning, People, Step};
+use crate::engine::{Leg, Outside, State};
+
+/// Tries without an answer after which a person is called; it goes on trying.
+const TRIES: u32 = 5;
+
+/// The refund's reason, for people.
+const SUCCEEDED_LATE: &str = "succeeded_late";
+
+const KNOWN: Awaited = Awaited { fact: "the request's outcome", from: Party::Provider, unless: |ctx| !is_unknown(ctx) };
+const VOIDED: Awaited = Awaited { fact: "PaymentVoided", from: Party::Provider, unless: |ctx| !is_held(ctx) };
+const REFUNDED: Awaited =
+    Awaited { fact: "PaymentRefunded", from: Party::Provider, unless: |ctx| taken(ctx).is_none() };
+
+/// The table. Of its rows only those have something to do that fit what it started on.
+#[rustfmt::skip] // One step a row.
+pub const PAYMENT_RECONCILIATION: Definition = Definition {
+    name: "payment_reconciliation", version: 1, starts_on: &["PaymentOutcomeUnknown", "PaymentSucceededLate"],
+    hears, stops: |_| None, hands_over: None, people: PEOPLE,
+    steps: &[
+        //   name     after        sends   awaits
+        step("pursue", &[],         pursue, KNOWN),
+        step("void",   &["pursue"], void,   VOIDED),
+        step("refund", &["void"],   refund, REFUNDED),
+    ],
+};
+
+const PEOPLE: People = People { skips, keeps: |_| None };
+
+/// All of it may have been seen to by hand at the provider.
+fn skips(_: &State, leg: &Leg) -> Result<&'static str, &'static str> {
+    match leg.step.name {
+        "pursue" => Ok("nobody asks about the request any more; the payment's own books still call it unknown"),
+        _ => Ok("the money counts as given back by hand; the payment's own books do not show it"),
+    }
+}
+
+const fn step(
+    name: &'static str,
+    after: &'static [&'static str],
+    sends: fn(&Ctx) -> Vec<Command>,
+    awaits: Awaited,
+) -> Step {
+    let (kind, undo, within, limit) = (Kind::Retriable, None, Time::ProviderCheck, Limit::Alert(Time::Reconciliation));
+    let (awaits, tries, redo, keep) = (Some(awaits), TRIES, None, None);
+    Step { name, kind, after, sends, awaits, undo, within, limit, tries, redo, means: |_| Meaning::Attention, keep }
+}
+
+/// What begins with an event of a payment, if a reconciliation does.
+pub fn facts_of(
+    payment_id: domain::ids::PaymentId,
+    order_id: domain::ids::OrderId,
+    event: &payment::Event,
+) -> Option<Facts> {
+    let (request_id, late) = match event {
+        payment::Event::PaymentOutcomeUnknown(e) => (e.request_id, None),
+        payment::Event::PaymentSucceededLate(e) => (e.request_id, Some(Late { kind: e.kind, amount: e.amount })),
+        payment::Event::PaymentAuthorizationRequested(_)
+        | payment::Event::PaymentActionRequired(_)
+        | payment::Event::PaymentAuthorized(_)
+        | payment::Event::PaymentDeclined(_)
+        | payment::Event::CaptureRequested(_)
+        | payment::Event::PaymentCaptured(_)
+        | payment::Event::CaptureFailed(_)
+        | payment::Event::VoidRequested(_)
+        | payment::Event::PaymentVoided(_)
+        | payment::Event::VoidFailed(_)
+        | payment::Event::RefundRequested(_)
+        | payment::Event::PaymentRefunded(_)
+        | payment::Event::RefundFailed(_)
+        | payment::Event::PaymentExpired(_) => return None,
+    };
+    Some(Facts::Reconciliation(ReconciliationFacts { order_id, payment_id, request_id, late }))
+}
+
+fn facts(state: &State) -> Option<&ReconciliationFacts> {
+    match state.facts.as_ref()? {
+        Facts::Reconciliation(facts) => Some(facts),
+        Facts::Order(_) | Facts::Refund(_) => None,
+    }
+}
+
+fn late<'a>(ctx: &Ctx<'a>) -> Option<&'a Late> {
+    facts(ctx.state)?.late.as_ref()
+}
+
+fn is_unknown(ctx: &Ctx) -> bool {
+    late(ctx).is_none()
+}
+
+fn is_held(ctx: &Ctx) -> bool {
+    late(ctx).is_some_and(|late| late.kind == LateSuccess::Authorized)
+}
+
+fn taken<'a>(ctx: &Ctx<'a>) -> Option<&'a Late> {
+    late(ctx).filter(|late| late.kind == LateSuccess::Captured)
+}
+
+fn on_payment(ctx: &Ctx, command: impl Fn(&ReconciliationFacts) -> payment::Command) -> Vec<Command> {
+    let command = |facts: &ReconciliationFacts| Command::Payment { id: facts.payment_id, command: command(facts) };
+    facts(ctx.state).map(command).into_iter().collect()
+}
+
+/// A request of our own: it follows from the command, so the command again is the request again.
+fn request_id(ctx: &Ctx, facts: &ReconciliationFacts) -> RequestId {
+    let target = facts.payment_id.stream();
+    let command = domain::ids::saga_command_id(&ctx.state.stream, ctx.step, ctx.direction, ctx.group, &target);
+    RequestId::derive(facts.payment_id, command)
+}
+
+/// Says again that the outcome is not known: it is so already, but it wakes whoever asks the provider, also when the
+/// saga that made the request has long ended.
+fn pursue(ctx: &Ctx) -> Vec<Command> {
+    if !is_unknown(ctx) {
+        return Vec::new();
+    }
+    on_payment(ctx, |facts| {
+        payment::Command::MarkPaymentOutcomeUnknown(MarkPaymentOutcomeUnknown { request_id: facts.request_id })
+    })
+}
+
+fn void(ctx: &Ctx) -> Vec<Command> {
+    if !is_held(ctx) {
+        return Vec::new();
+    }
+    on_payment(ctx, |facts| {
+        let (payment_id, order_id, request_id) = (facts.payment_id, facts.order_id, request_id(ctx, facts));
+        payment::Command::RequestPaymentVoid(RequestPaymentVoid { payment_id, order_id, request_id })
+    })
+}
+
+fn refund(ctx: &Ctx) -> Vec<Command> {
+    let Some(late) = taken(ctx) else { return Vec::new() };
+    on_payment(ctx, |facts| {
+        let (request_id, reason) = (request_id(ctx, facts), SUCCEEDED_LATE.to_owned());
+        payment::Command::RequestPaymentRefund(RequestPaymentRefund { request_id, amount: late.amount, reason })
+    })
+}
+
+fn hears(state: &State, outside: &Outside) -> Vec<Heard> {
+    let (Outside::Payment(id, event), Some(facts)) = (outside, facts(state)) else { return Vec::new() };
+    if facts.payment_id != *id {
+        return Vec::new();
+    }
+    match &facts.late {
+        None if closes(facts.request_id, event) => vec![Heard::Succeeded("pursue", state.group_of("pursue"), None)],
+        None => Vec::new(),
+        Some(late) => given_back(state, late.kind, event),
+    }
+}
+
+/// Whether the request's outcome is known with this event.
+fn closes(request_id: RequestId, event: &payment::Event) -> bool {
+    match event {
+        payment::Event::PaymentAuthorized(e) => e.request_id == request_id,
+        payment::Event::PaymentActionRequired(e) => e.request_id == request_id,
+        payment::Event::CaptureFailed(e) => e.request_id == request_id,
+        payment::Event::VoidFailed(e) => e.request_id == request_id,
+        payment::Event::PaymentRefunded(e) => e.request_id == request_id,
+        payment::Event::RefundFailed(e) => e.request_id == request_id,
+        payment::Event::PaymentSucceededLate(e) => e.request_id == request_id,
+        // Each ends whatever else was asked of the payment, too: it can only have been the void of what is gone, the
+        // authorisation of what was let go, or another capture.
+        payment::Event::PaymentDeclined(_) | payment::Event::PaymentCaptured(_) | payment::Event::PaymentVoided(_) => {
+            true
+        }
+        // The provider's word; our own, that nobody waits any more, leaves an unknown authorisation open.
+        payment::Event::PaymentExpired(e) => e.request_id.is_some(),
+        payment::Event::PaymentAuthorizationRequested(_)
+        | payment::Event::PaymentOutcomeUnknown(_)
+        | payment::Event::CaptureRequested(_)
+        | payment::Event::VoidRequested(_)
+        | payment::Event::RefundRequested(_) => false,
+    }
+}
+
+/// What the provider says of the way back.
+fn given_back(state: &State, kind: LateSuccess, event: &payment::Event) -> Vec<Heard> {
+    let done = |step| vec![Heard::Succeeded(step, state.group_of(step), None)];
+    let no = |step, code: &str, detail: &str| {
+        let failure = Failure { kind: ErrorKind::Failed, code: code.to_owned(), detail: detail.to_owned() };
+        vec![Heard::Failed(step, state.group_of(step), failure)]
+    };
+    match (event, kind) {
+        (payment::Event::PaymentVoided(_), LateSuccess::Authorized) => done("void"),
+        (payment::Event::VoidFailed(e), LateSuccess::Authorized) => no("void", "void_failed", &e.failure_code),
+        (payment::Event::PaymentRefunded(_), LateSuccess::Captured) => done("refund"),
+        (payment::Event::RefundFailed(e), LateSuccess::Captured) => no("refund", "refund_failed", &e.failure_code),
+        (
+            payment::Event::PaymentAuthorizationRequested(_)
+            | payment::Event::PaymentActionRequired(_)
+            | payment::Event::PaymentAuthorized(_)
+            | payment::Event::PaymentDeclined(_)
+            | payment::Event::PaymentOutcomeUnknown(_)
+            | payment::Event::CaptureRequested(_)
+            | payment::Event::PaymentCaptured(_)
+            | payment::Event::CaptureFailed(_)
+            | payment::Event::VoidRequested(_)
+            | payment::Event::PaymentVoided(_)
+            | payment::Event::VoidFailed(_)
+            | payment::Event::RefundRequested(_)
+            | payment::Event::PaymentRefunded(_)
+            | payment::Event::RefundFailed(_)
+            | payment::Event::PaymentExpired(_)
+            | payment::Event::PaymentSucceededLate(_),
+            LateSuccess::Authorized | LateSuccess::Captured,
+        ) => Vec::new(),
+    }
+}
