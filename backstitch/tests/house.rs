@@ -323,7 +323,7 @@ fn events_are_spelt_alike_in_rust_and_in_their_contracts() {
         of("shipment", domain::shipment::Event::TYPES),
         of("product", domain::product::Event::TYPES),
         of("saga", domain::saga::Event::TYPES),
-        of("provider_inbox", &[("ProviderEventReceived", 1)]),
+        of("provider_inbox", &[("ProviderEventReceived", 1), ("ProviderEventRecorded", 1)]),
     ]
     .concat()
     .into_iter()

@@ -1,6 +1,6 @@
 //! Every event and command with the schema of its payload. A test holds the list against the code's own.
 
-use command_service::provider::intake;
+use command_service::provider::{inbox, intake};
 use domain::{order, payment, product, saga, shipment, stock};
 use schemars::{JsonSchema, schema_for};
 use serde_json::Value;
@@ -94,6 +94,7 @@ pub fn events() -> Vec<Contract> {
         contract::<saga::SagaNeedsAttention>("saga", "SagaNeedsAttention", 1),
         contract::<saga::OperatorActed>("saga", "OperatorActed", 1),
         contract::<intake::ProviderEventReceived>("provider_inbox", "ProviderEventReceived", 1),
+        contract::<inbox::ProviderEventRecorded>("provider_inbox", "ProviderEventRecorded", 1),
     ]
 }
 

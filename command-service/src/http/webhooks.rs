@@ -12,7 +12,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::provider::intake::IntakeError;
+use crate::provider::intake::{IntakeError, ProviderEventReceived};
 use crate::provider::port::{Capabilities, ProviderError, WebhookError};
 use crate::provider::simulated::Action;
 use crate::provider::statement::{Page, Statement};
@@ -39,6 +39,7 @@ fn routes() -> OpenApiRouter<Provider> {
         .routes(routes!(receive))
         .layer(DefaultBodyLimit::max(WEBHOOK_MAX))
         .routes(routes!(about))
+        .routes(routes!(inbox))
         .routes(routes!(ledger))
         .routes(routes!(act))
 }
@@ -95,6 +96,53 @@ fn refused(error: IntakeError) -> Problem {
         IntakeError::Webhook(WebhookError::Malformed(_)) => Problem::invalid(detail),
         IntakeError::Unavailable(_) => Problem::unavailable(detail, RETRY_AFTER_S),
     }
+}
+
+/// What the provider told that fits no request of ours so far.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct InboxView {
+    /// How many there are; only the first 200 are listed.
+    pub open: usize,
+    /// The entries, by their streams' names.
+    pub entries: Vec<InboxEntry>,
+}
+
+/// An entry of the inbox. It is tried again every minute, and stays until it fits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct InboxEntry {
+    /// Who told it.
+    pub provider: String,
+    /// The provider's own name of the event.
+    pub event_id: String,
+    /// The payment and the request that it names: `{payment id}:{request id}`.
+    pub key: String,
+    /// The provider's own name of what it is about.
+    pub provider_ref: String,
+    /// What it says.
+    #[schema(value_type = Object)]
+    pub result: serde_json::Value,
+    /// Why it fits nothing: `no-such-payment`, `unknown-request`, or the payment's refusal when it came.
+    pub because: String,
+}
+
+/// Entries listed at most.
+const INBOX_LISTED: usize = 200;
+
+/// What the provider told that fits no request of ours so far.
+#[utoipa::path(get, path = "/v1/provider-inbox", tag = "payments", operation_id = "listProviderInbox",
+    responses((status = 200, description = "What is open", body = InboxView)))]
+async fn inbox(State(provider): State<Provider>) -> Json<InboxView> {
+    let (entries, open) = provider.inbox.open(INBOX_LISTED);
+    let entry = |received: ProviderEventReceived| InboxEntry {
+        provider: received.provider,
+        event_id: received.event.event_id,
+        key: received.event.key.to_string(),
+        provider_ref: received.event.provider_ref,
+        result: serde_json::to_value(received.event.result)
+            .expect("a result is an enum of strings, numbers and times, which serialises"),
+        because: received.because,
+    };
+    Json(InboxView { open, entries: entries.into_iter().map(entry).collect() })
 }
 
 /// Which payment provider is called.

@@ -1,7 +1,7 @@
 //! Takes in what the provider tells by itself: believed, matched by our request id, appended, then acknowledged.
 //!
 //! *Invariant:* nothing is acknowledged before it is durable: in the payment, or, where no payment or request of ours
-//! fits, in `provider_inbox-<provider>@<event id>`, which reconciliation drains. Never "processed" and forgotten.
+//! fits, in `provider_inbox-<provider>@<event id>`, which `inbox.rs` drains. Never "processed" and forgotten.
 //! Duplicates append nothing: the payment's own state knows the result, the inbox has one stream an event.
 
 use std::sync::Arc;
@@ -31,6 +31,15 @@ pub struct ProviderEventReceived {
     pub event: ProviderEvent,
     /// Why it is here: `no-such-payment`, or the payment's refusal.
     pub because: String,
+}
+
+/// Whether what a provider told fits a request of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// The payment has it, durably.
+    Recorded,
+    /// It does not, and why.
+    Nothing(&'static str),
 }
 
 /// Why a webhook is not acknowledged.
@@ -78,12 +87,20 @@ impl Intake {
             let what = format!("`event_id` has 1 to {EVENT_ID_MAX} printable ASCII characters");
             return Err(WebhookError::Malformed(what).into());
         }
+        match self.judge(event).await? {
+            Fit::Recorded => Ok(()),
+            Fit::Nothing(because) => self.keep(event, because).await,
+        }
+    }
+
+    /// Records what the provider told in its payment, if it fits there.
+    pub(super) async fn judge(&self, event: &ProviderEvent) -> Result<Fit, IntakeError> {
         let id = event.key.payment_id;
         let stream: StreamName = id.stream().parse().expect("`payment-<uuid>` is a stream's name");
         let known = self.bus.load::<Payment>(&stream).await.map_err(unavailable)?;
         if !known.state.requests.contains_key(&event.key.request_id) {
             let because = if known.version.is_none() { "no-such-payment" } else { "unknown-request" };
-            return self.keep(event, because).await;
+            return Ok(Fit::Nothing(because));
         }
         let command = Command::RecordProviderResult(RecordProviderResult {
             request_id: event.key.request_id,
@@ -98,10 +115,10 @@ impl Intake {
             ..CommandMeta::machine(command_id, correlation_id, cause(self.provider.name(), event), self.actor())
         };
         match self.bus.send(domain::Command::Payment { id, command }, meta).await {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(Fit::Recorded),
             Err(SendError::Rejected { code, detail, .. }) => {
-                tracing::error!(payment.id = %id, webhook = event.event_id, detail, "a webhook does not fit its payment");
-                self.keep(event, code).await
+                tracing::warn!(payment.id = %id, webhook = event.event_id, detail, "a webhook does not fit its payment");
+                Ok(Fit::Nothing(code))
             }
             Err(
                 error @ (SendError::PreconditionFailed { .. }

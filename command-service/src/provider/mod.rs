@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod driver;
+pub mod inbox;
 pub mod intake;
 pub mod port;
 pub mod signature;

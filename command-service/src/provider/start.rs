@@ -8,6 +8,7 @@ use service_kit::{Clock, Tasks};
 
 use super::config::{Mode, ProviderConfig, Secret};
 use super::driver;
+use super::inbox::Inbox;
 use super::intake::Intake;
 use super::port::PaymentProvider;
 use super::simulated::Simulator;
@@ -53,6 +54,8 @@ pub struct Provider {
     pub port: Arc<dyn PaymentProvider>,
     /// Takes webhooks in.
     pub intake: Intake,
+    /// What was told and fits nothing so far.
+    pub inbox: Inbox,
     /// How it is run.
     pub mode: Mode,
     /// Where its process is, for `http`.
@@ -105,7 +108,9 @@ impl Opened {
         tasks: &Tasks,
     ) -> Provider {
         driver::start(queue, bus.clone(), self.port.clone(), clock.clone(), tasks, &self.config);
-        let intake = Intake::new(bus, store, self.port.clone(), clock);
+        let intake = Intake::new(bus, store.clone(), self.port.clone(), clock.clone());
+        let inbox = Inbox::default();
+        inbox.start(intake.clone(), store, clock, tasks);
         if let (Some(simulator), Mode::InProcess) = (&self.simulator, self.config.mode) {
             let intake = intake.clone();
             // No HTTP in between, but the same bytes, signature and intake.
@@ -118,7 +123,7 @@ impl Opened {
             simulator.start(Arc::new(deliver), tasks);
         }
         let url = (self.config.mode == Mode::Http).then_some(self.config.url);
-        Provider { port: self.port, intake, mode: self.config.mode, url, simulator: self.simulator }
+        Provider { port: self.port, intake, inbox, mode: self.config.mode, url, simulator: self.simulator }
     }
 }
 

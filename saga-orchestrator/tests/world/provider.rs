@@ -149,7 +149,7 @@ impl Provider {
                 RequestKind::Capture,
                 "tok_capture_fails_once" | "tok_capture_and_void_fail_once" | "tok_capture_once_void_fails",
             ) if payment.attempt_group == 0 => Some(ProviderResult::CaptureFailed { code: no("hiccup") }),
-            (RequestKind::Capture, "tok_capture_silent") if asked < 3 => None,
+            (RequestKind::Capture, "tok_capture_silent") if asked < 5 => None,
             (RequestKind::Capture, _) => Some(ProviderResult::Captured { amount }),
             (RequestKind::Void, "tok_void_fails" | "tok_3ds_late_void_fails" | "tok_capture_once_void_fails") => {
                 Some(ProviderResult::VoidFailed { code: no("not_now") })

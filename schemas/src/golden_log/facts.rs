@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
+use command_service::provider::inbox::ProviderEventRecorded;
 use command_service::provider::intake::ProviderEventReceived;
 use domain::Aggregate;
 use domain::order::Order;
@@ -111,6 +112,10 @@ fn saga(events: &[&RecordedEvent]) -> Result<Value> {
 
 fn inbox(events: &[&RecordedEvent]) -> Result<Value> {
     let read = |event: &&RecordedEvent| -> Result<Value> {
+        if &*event.event_type == "ProviderEventRecorded" {
+            let recorded: ProviderEventRecorded = serde_json::from_str(event.data.get())?;
+            return Ok(json!({ "recorded": recorded.request_id, "payment": recorded.payment_id }));
+        }
         let told: ProviderEventReceived = serde_json::from_str(event.data.get())?;
         Ok(
             json!({ "because": told.because, "provider": told.provider, "key": told.event.key, "result": told.event.result }),
