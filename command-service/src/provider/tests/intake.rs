@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use domain::payment::ProviderResult;
+use domain::payment::{ProviderResult, RecordProviderResult, ResultSource};
 use event_store::StreamName;
 use http_body_util::BodyExt;
 use tower::ServiceExt;
@@ -200,5 +200,65 @@ async fn the_bank_shows_its_own_account_page_by_page() {
     }
     assert_eq!(seen, [1, 2, 3].map(payment_id));
     assert_eq!(get("/v1/provider/ledger?after=x".into()).await.0, StatusCode::BAD_REQUEST);
+    edge.process.crash().await;
+}
+
+impl Edge {
+    /// Waits until the inbox says that the event is in its payment.
+    async fn until_recorded(&self, event_id: &str) {
+        let mut head = self.process.store.head();
+        let wait = async {
+            while self.inbox(event_id).await.len() < 2 {
+                head.changed().await.expect("the log is open");
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.expect("the inbox is drained");
+        let last = self.inbox(event_id).await.pop().expect("an event");
+        assert_eq!(&*last.event_type, "ProviderEventRecorded");
+    }
+
+    async fn listed(&self) -> String {
+        let request = Request::get("/v1/provider-inbox").body(Body::empty()).expect("a valid request");
+        let (status, body) = self.answer(request).await;
+        assert_eq!(status, StatusCode::OK);
+        body
+    }
+}
+
+#[tokio::test]
+async fn what_came_too_early_is_recorded_once_it_fits_and_what_never_fits_is_shown() {
+    let edge = edge().await;
+    assert_eq!(edge.tell(&event(1, 1, "evt_early", authorized())).await.0, StatusCode::OK);
+    waiting_payment(&edge).await;
+    // Something new in the inbox: all of it is tried again.
+    assert_eq!(edge.tell(&event(99, 1, "evt_stranger", authorized())).await.0, StatusCode::OK);
+    edge.process.until(1, "authorized", is_authorized).await;
+    edge.until_recorded("evt_early").await;
+    let listed = edge.listed().await;
+    assert!(listed.contains("evt_stranger") && listed.contains("no-such-payment"), "{listed}");
+    let types = ["PaymentAuthorizationRequested", "PaymentActionRequired", "PaymentAuthorized"];
+    assert_eq!(edge.process.types(1).await, types);
+    edge.process.crash().await;
+}
+
+#[tokio::test]
+async fn a_process_that_died_before_the_inbox_knew_says_so_at_the_next_start_and_records_nothing_twice() {
+    let edge = edge().await;
+    assert_eq!(edge.tell(&event(1, 1, "evt_early", authorized())).await.0, StatusCode::OK);
+    let Edge { process, router, _folder: folder } = edge;
+    drop(router);
+    process.crash().await;
+    let mut process = Process::open(folder.path());
+    // The payment has it, the inbox does not know: as if the process had died between the two appends.
+    process.send(1, authorize(1, "tok_approve")).await;
+    let (request_id, result, source) = (request_id(1), authorized(), ResultSource::Webhook);
+    let record = RecordProviderResult { request_id, result, provider_ref: Some("sim_x".to_owned()), source };
+    process.send(1, Command::RecordProviderResult(record)).await;
+    let before = process.types(1).await;
+    assert_eq!(before, ["PaymentAuthorizationRequested", "PaymentAuthorized"]);
+    let provider = process.start(Arc::new(bank(folder.path())), None);
+    let edge = Edge { process, router: webhooks::router(provider).split_for_parts().0, _folder: folder };
+    edge.until_recorded("evt_early").await;
+    assert_eq!(edge.process.types(1).await, before);
     edge.process.crash().await;
 }
