@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::system::StartError;
 
 /// The read models' database in the private cluster.
-const DATABASE: &str = "backstitch";
+pub(crate) const DATABASE: &str = "backstitch";
 /// How often the read models are looked at: until they are up, so that the start is told when it is, and after that
 /// for `/health`.
 const LOOK: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));

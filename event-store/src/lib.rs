@@ -8,6 +8,7 @@ pub mod conformance;
 pub mod envelope;
 pub mod error;
 pub mod export;
+pub mod find;
 pub mod port;
 pub mod sqlite;
 pub mod stream;

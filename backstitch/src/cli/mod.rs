@@ -3,6 +3,7 @@
 pub mod acting;
 pub mod client;
 pub mod dead_letter;
+pub mod events;
 pub mod failure;
 mod incidents;
 pub mod lineage;
@@ -21,6 +22,9 @@ mod saga_set;
 mod saga_story;
 pub mod serve;
 pub mod store;
+mod store_check;
+mod store_copy;
+mod store_postgres;
 pub mod stream;
 mod tail;
 
@@ -71,11 +75,14 @@ pub enum Command {
     Lineage(lineage::Args),
     /// Streams: the events of one thing, replayed, or live.
     Stream(stream::Args),
+    /// Events: looked for in the whole log.
+    Events(events::Args),
     /// Projections: how far the read models are; made again, taken back, looked at as they were.
     Projection(projection::Args),
     /// Dead letters: streams that a read model cannot follow, because of one event.
     DeadLetter(dead_letter::Args),
     /// The log on disk: check, count, back up. Works beside a running server.
+    /// The log on disk: check, count, back up, export, import. Works beside a running server.
     Store(store::Args),
     /// Demo: some hundred orders that go well and badly, and the proof that everything adds up.
     Demo(crate::demo::Args),
@@ -100,6 +107,7 @@ impl Command {
             Self::Order(args) => args.run().await,
             Self::Lineage(args) => args.run().await,
             Self::Stream(args) => args.run().await,
+            Self::Events(args) => args.run().await,
             Self::Projection(args) => args.run().await,
             Self::DeadLetter(args) => args.run().await,
             Self::Store(args) => args.run().await,
@@ -144,7 +152,7 @@ mod tests {
     #[test]
     fn every_reading_verb_offers_json() {
         let cli = Cli::command();
-        for noun in ["saga", "order", "stream", "projection", "dead-letter", "store"] {
+        for noun in ["saga", "order", "stream", "events", "projection", "dead-letter", "store"] {
             let noun = cli.find_subcommand(noun).unwrap();
             for verb in noun.get_subcommands().filter(|verb| verb.get_name() != "help") {
                 let json = verb.get_arguments().any(|argument| argument.get_id() == "json");

@@ -5,24 +5,27 @@ use std::path::{Path, PathBuf};
 
 use chrono::SecondsFormat;
 use clap::Subcommand;
-use event_store::sqlite::{self, BackupError, BackupStep, CheckReport, Until};
-use event_store::{OpenError, Position};
+use event_store::OpenError;
+use event_store::sqlite;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::output::{self, Table, Tone};
-use super::{Exit, Failure};
+use super::{Exit, Failure, store_check, store_copy};
 use crate::config;
 
-/// The log on disk: check, count, back up. Works beside a running server.
+/// The log on disk: check, count, back up, export, import. Works beside a running server.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   backstitch store check
   backstitch store stats --data /srv/shop --json
-  backstitch store backup /backups/shop-$(date +%F).db
+  backstitch store backup /backups/shop-$(date +%F)
+  backstitch store backup /tmp/before --at 2026-11-21T09:55:00Z
+  backstitch store export --to shop.jsonl
+  backstitch store import shop.jsonl --data /srv/copy
 
-To restore a backup: stop the server, put the copy as `events.db` into an empty folder, serve that folder. The read
-models are folded again from it.")]
+To restore a backup: stop the server, serve a copy of the backup's folder, or put its `events.db` in place of the one that
+is lost (and remove `events.mark` beside it). The read models are folded again from it.")]
 pub struct Args {
     /// What to do with it.
     #[command(subcommand)]
@@ -31,40 +34,59 @@ pub struct Args {
 
 /// Which log.
 #[derive(Debug, Clone, clap::Args)]
-struct Folder {
+pub(super) struct Folder {
     /// The data folder [default: /var/lib/backstitch for root, else ~/.local/share/backstitch].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Answer in JSON.
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 impl Folder {
-    fn dir(&self) -> PathBuf {
+    pub(super) fn dir(&self) -> PathBuf {
         self.data.clone().unwrap_or_else(config::default_dir)
     }
 }
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Verifies every event: checksums, the chain, versions without holes, SQLite's own structure. Exit 1 if it finds
-    /// anything.
+    /// Verifies every event (checksums, the chain, versions without holes, the indexes), and that nobody has seen more than
+    /// the log holds: read models, sagas, the mark of the last clean stop. Exit 1 if it finds anything.
     Check {
         #[command(flatten)]
         folder: Folder,
+        /// The read models' Postgres, if it is not the private one of the folder.
+        #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+        postgres: Option<String>,
     },
     /// Events, streams, bytes, and events per category.
     Stats {
         #[command(flatten)]
         folder: Folder,
     },
-    /// Copies the log to a new file and verifies the copy.
+    /// Copies the log, as it is now or as it was, to a new folder that can be served, and verifies the copy.
     Backup {
         #[command(flatten)]
         folder: Folder,
-        /// The new file.
+        #[command(flatten)]
+        until: store_copy::Until,
+        /// The new folder.
         to: PathBuf,
+    },
+    /// Writes the log as text: JSON Lines, each with a checksum that covers the line and the one before it.
+    Export {
+        #[command(flatten)]
+        folder: Folder,
+        #[command(flatten)]
+        what: store_copy::Export,
+    },
+    /// Makes the same log again of an export, in a new folder or one that an interrupted import left.
+    Import {
+        #[command(flatten)]
+        folder: Folder,
+        /// The export; `-`: stdin.
+        file: PathBuf,
     },
 }
 
@@ -75,47 +97,12 @@ impl Args {
     /// A [`Failure`].
     pub async fn run(self) -> anyhow::Result<Exit> {
         match self.verb {
-            Verb::Check { folder } => check(&folder),
+            Verb::Check { folder, postgres } => store_check::run(&folder, postgres.as_deref()).await,
             Verb::Stats { folder } => stats(&folder),
-            Verb::Backup { folder, to } => backup(&folder, &to),
+            Verb::Backup { folder, until, to } => store_copy::backup(&folder, &to, &until),
+            Verb::Export { folder, what } => store_copy::export(&folder, &what),
+            Verb::Import { folder, file } => store_copy::import(&folder, &file),
         }
-    }
-}
-
-fn check(folder: &Folder) -> anyhow::Result<Exit> {
-    let dir = folder.dir();
-    let bar = bar("checking");
-    let found = sqlite::check(&dir, &mut |done, all| show(&bar, done, all));
-    bar.finish_and_clear();
-    let report = found.map_err(|error| no_log(&error, &dir))?;
-    if folder.json {
-        output::json(&report)?;
-    } else {
-        print(&report);
-    }
-    if report.is_whole() {
-        return Ok(Exit::Done);
-    }
-    let (what, dir) = (format!("{} problems in `{}`", report.problem_count, report.path), dir.display());
-    Err(Failure::no(what, format!("cp -a {dir} {dir}-damaged   # keep a copy, then put the last backup in its place")))
-}
-
-fn print(report: &CheckReport) {
-    let CheckReport { path, events, streams, position, .. } = report;
-    output::line(format_args!("{path}: {events} events in {streams} streams, up to position {position}"));
-    if report.is_whole() {
-        output::toned(Tone::Good, "whole: every checksum, chain link and version fits");
-        return;
-    }
-    let mut table = Table::new(&[">position", "problem"]);
-    for problem in &report.problems {
-        let at = if problem.position == Position::START { "-".to_owned() } else { problem.position.to_string() };
-        table.row(Tone::Bad, [at, problem.what.clone()]);
-    }
-    table.print();
-    let unnamed = report.problem_count.saturating_sub(report.problems.len() as u64);
-    if unnamed > 0 {
-        output::line(format_args!("and {unnamed} more"));
     }
 }
 
@@ -148,39 +135,7 @@ fn stats(folder: &Folder) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn backup(folder: &Folder, to: &Path) -> anyhow::Result<Exit> {
-    let dir = folder.dir();
-    let bar = bar("copying");
-    let made = sqlite::backup(&dir, to, Until::Now, &mut |step, done, all| {
-        bar.set_message(match step {
-            BackupStep::Copying => "copying pages",
-            BackupStep::Verifying => "verifying events",
-        });
-        show(&bar, done, all);
-    });
-    bar.finish_and_clear();
-    let report = made.map_err(|error| match &error {
-        BackupError::Source(cause) => no_log(cause, &dir),
-        BackupError::Exists(_) => Failure::no(error, "backstitch store backup NEW-FOLDER"),
-        BackupError::Unwritable { .. } => {
-            Failure::no_answer(error, format!("df -h {}", to.parent().unwrap_or(Path::new(".")).display()))
-        }
-        BackupError::Log(_) | BackupError::Nothing(_) | BackupError::Damaged(_) => {
-            Failure::no(error, format!("backstitch store check --data {}", dir.display()))
-        }
-    })?;
-    if folder.json {
-        output::json(&report)?;
-    } else {
-        output::line(format_args!(
-            "{}: {} events, up to position {}, verified",
-            report.folder, report.report.events, report.report.position
-        ));
-    }
-    Ok(Exit::Done)
-}
-
-fn no_log(error: &OpenError, dir: &Path) -> anyhow::Error {
+pub(super) fn no_log(error: &OpenError, dir: &Path) -> anyhow::Error {
     Failure::no_answer(
         error,
         format!("ls -l {}   # the folder that `serve` names; --data names another", dir.display()),
@@ -188,7 +143,7 @@ fn no_log(error: &OpenError, dir: &Path) -> anyhow::Error {
 }
 
 /// A bar on stderr; none where stderr is no terminal.
-fn bar(what: &'static str) -> ProgressBar {
+pub(super) fn bar(what: &'static str) -> ProgressBar {
     let target =
         if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let style = ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len} {eta}");
@@ -199,7 +154,7 @@ fn bar(what: &'static str) -> ProgressBar {
     }
 }
 
-fn show(bar: &ProgressBar, done: u64, all: u64) {
+pub(super) fn show(bar: &ProgressBar, done: u64, all: u64) {
     bar.set_length(all);
     bar.set_position(done);
 }

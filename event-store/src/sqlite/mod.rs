@@ -67,6 +67,7 @@ pub use self::faults::Faults;
 pub use self::import::{ImportError, Imported, import};
 pub use self::load::LoadError;
 pub use self::log_file::LogFile;
+pub use self::open::{FolderLock, hold};
 use self::queue::{PendingSnapshot, Queue, State};
 use self::reader::Readers;
 use self::subscription::{Follower, Tail};

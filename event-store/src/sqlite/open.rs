@@ -116,6 +116,20 @@ pub(super) fn exit_if_sync_failed(shared: &Shared, error: &rusqlite::Error) {
     }
 }
 
+/// The sign that a folder is used: another process can neither serve nor fill it as long as this lives.
+#[derive(Debug)]
+pub struct FolderLock {
+    _lock: File,
+}
+
+/// Takes a folder for this process.
+///
+/// # Errors
+/// [`OpenError::Locked`]: another process serves or fills it.
+pub fn hold(dir: &Path) -> Result<FolderLock, OpenError> {
+    take_lock(dir).map(|lock| FolderLock { _lock: lock })
+}
+
 fn take_lock(dir: &Path) -> Result<File, OpenError> {
     let path = dir.join(LOCK_FILE);
     let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path);

@@ -9,6 +9,7 @@ mod consistency;
 mod cursor;
 mod dead_letters;
 mod events;
+mod find;
 mod generations;
 mod lineage;
 mod orders;
@@ -74,5 +75,6 @@ fn routes() -> OpenApiRouter<Handle> {
         .routes(routes!(streams::show))
         .routes(routes!(streams::stats))
         .routes(routes!(events::list))
+        .routes(routes!(find::find))
         .routes(routes!(lineage::show))
 }

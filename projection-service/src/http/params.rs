@@ -18,13 +18,7 @@ impl<S: Sync> FromRequestParts<S> for Params {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
             .map_err(|error| Problem::invalid("the query cannot be read").field("query:", error.body_text()))?;
-        let pairs = pairs.0;
-        for (index, (name, _)) in pairs.iter().enumerate() {
-            if pairs[..index].iter().any(|(earlier, _)| earlier == name) {
-                return Err(refuse(name, "it is given more than once"));
-            }
-        }
-        Ok(Self(pairs))
+        Self::of(pairs.0)
     }
 }
 
@@ -33,6 +27,16 @@ fn refuse(name: &str, message: impl Display) -> Problem {
 }
 
 impl Params {
+    /// The parameters of a query, each given once.
+    pub fn of(pairs: Vec<(String, String)>) -> Result<Self, Problem> {
+        for (index, (name, _)) in pairs.iter().enumerate() {
+            if pairs[..index].iter().any(|(earlier, _)| earlier == name) {
+                return Err(refuse(name, "it is given more than once"));
+            }
+        }
+        Ok(Self(pairs))
+    }
+
     /// Refuses what is not among `known`: a filter that is misspelt must not silently give everything.
     pub fn only(&self, known: &[&str]) -> Result<(), Problem> {
         match self.0.iter().find(|(name, _)| !known.contains(&name.as_str())) {

@@ -1,0 +1,166 @@
+//! `GET /v1/events/find`: looks through the log for events, a bounded part of it per request, so that it holds up nobody.
+
+use axum::extract::{FromRequestParts, Query, State};
+use axum::http::request::Parts;
+use event_store::find::{Condition, Find};
+use event_store::{Direction, Filter, Position, RecordedEvent, StreamName};
+use serde::Serialize;
+use service_kit::Problem;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::answer::{Answer, Refusals};
+use super::page::{MOST, USUAL};
+use super::params::Params;
+use super::streams::{EventDocument, category, unreadable};
+use crate::Handle;
+
+/// Events looked at per request: some tens of milliseconds.
+const LOOKED_AT: usize = 8_192;
+/// Events looked at between two pauses: a millisecond or two, so that other requests have their turn.
+const AT_ONCE: usize = 512;
+/// Conditions of one search: more than a person types.
+const CONDITIONS: usize = 16;
+
+/// What was found in a part of the log.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Found {
+    /// The events, oldest first.
+    #[schema(value_type = Vec<EventDocument>)]
+    pub items: Vec<RecordedEvent>,
+    /// Whether a part of the log has not been looked at.
+    pub has_more: bool,
+    /// To be given as `cursor` to look on; not given where all has been looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// How far has been looked: a position, or a version where one stream is searched.
+    pub looked_to: u64,
+    /// The last position of the log, or the last version of the stream.
+    pub head: u64,
+}
+
+/// The query, in which `where` may stand more than once.
+#[derive(Debug)]
+pub struct Search {
+    params: Params,
+    conditions: Vec<Condition>,
+}
+
+impl<S: Sync> FromRequestParts<S> for Search {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
+            .map_err(|error| Problem::invalid("the query cannot be read").field("query:", error.body_text()))?;
+        let (conditions, others): (Vec<_>, Vec<_>) = pairs.0.into_iter().partition(|(name, _)| name == "where");
+        let refused = |message: String| {
+            Problem::invalid("the query parameter `where` is not valid").field("query:where", message)
+        };
+        if conditions.len() > CONDITIONS {
+            return Err(refused(format!("there are at most {CONDITIONS}")));
+        }
+        let conditions =
+            conditions.into_iter().map(|(_, text)| text.parse().map_err(|error| refused(format!("{error}"))));
+        let conditions = conditions.collect::<Result<_, _>>()?;
+        Ok(Self { params: Params::of(others)?, conditions })
+    }
+}
+
+/// Looks for events by type, stream, time, origin and payload. A request looks at a part of the log only: go on with
+/// `next` until `has_more` is false, also where nothing was found.
+#[utoipa::path(get, path = "/v1/events/find", tag = "log", operation_id = "findEvents",
+    params(("type" = Option<String>, Query, description = "Such as `OrderPlaced`; several, separated by commas"),
+        ("stream" = Option<String>, Query, description = "Only this stream"),
+        ("category" = Option<String>, Query, description = "Only streams of this category"),
+        ("where" = Option<Vec<String>>, Query, description = "Conditions that all must hold, such as `data.sku=MUG` or \
+            `data.amount.amount>1000`: a path into `data` or `metadata`, one of = != < <= > >= ~ (contains), a value"),
+        ("since" = Option<String>, Query, description = "Occurred at this moment or later"),
+        ("until" = Option<String>, Query, description = "Occurred at this moment or earlier"),
+        ("correlation" = Option<String>, Query, description = "Of this story"),
+        ("actor" = Option<String>, Query, description = "Asked for by"),
+        ("cursor" = Option<u64>, Query, description = "Where the last answer said to go on"),
+        ("limit" = Option<u32>, Query, description = "1 to 200")),
+    responses((status = 200, body = Found), Refusals))]
+pub async fn find(State(handle): State<Handle>, search: Search) -> Result<Answer<Found>, Problem> {
+    let Search { params, conditions } = search;
+    params.only(&["type", "stream", "category", "since", "until", "correlation", "actor", "cursor", "limit"])?;
+    let limit = params.limit(USUAL, MOST)?;
+    let types = params.text("type", 500)?;
+    let find = Find {
+        types: types.iter().flat_map(|types| types.split(',')).map(|name| name.trim().to_owned()).collect(),
+        stream: params.get::<StreamName>("stream")?,
+        category: category(&params)?,
+        since: params.moment("since")?,
+        until: params.moment("until")?,
+        correlation: params.get::<Uuid>("correlation")?,
+        actor: params.text("actor", 200)?,
+        conditions,
+    };
+    let cursor = params.get::<u64>("cursor")?;
+    let position = *handle.store.head().borrow();
+    let found = match &find.stream {
+        Some(stream) => in_stream(&handle, stream, &find, cursor.unwrap_or(0), limit).await?,
+        None => in_log(&handle, position, &find, cursor.unwrap_or(0), limit).await?,
+    };
+    Ok(Answer::at(position, found))
+}
+
+/// Looks on behind the position `after`.
+async fn in_log(handle: &Handle, head: Position, find: &Find, after: u64, limit: usize) -> Result<Found, Problem> {
+    let (mut items, mut looked_to, mut looked_at) = (Vec::new(), after, 0);
+    while looked_to < head.0 && looked_at < LOOKED_AT && items.len() < limit {
+        let page = handle.store.read_all(Position(looked_to), Direction::Forward, AT_ONCE, &Filter::default()).await;
+        let page = page.map_err(|error| unreadable(&error))?;
+        if page.is_empty() {
+            break;
+        }
+        looked_at += page.len();
+        for event in page {
+            looked_to = event.position.0;
+            if find.matches(&event) {
+                items.push(event);
+                if items.len() == limit {
+                    break;
+                }
+            }
+        }
+    }
+    let has_more = looked_to < head.0;
+    Ok(Found { items, has_more, next: has_more.then(|| looked_to.to_string()), looked_to, head: head.0 })
+}
+
+/// Looks on from the version `from`.
+async fn in_stream(
+    handle: &Handle,
+    stream: &StreamName,
+    find: &Find,
+    from: u64,
+    limit: usize,
+) -> Result<Found, Problem> {
+    let last = handle.store.read_stream(stream, u64::MAX, Direction::Backward, 1).await;
+    let last = last.map_err(|error| unreadable(&error))?;
+    let Some(head) = last.first().map(|event| event.version) else {
+        return Err(Problem::not_found(format_args!("there is no stream `{stream}`")));
+    };
+    let (mut items, mut next, mut looked_at) = (Vec::new(), from, 0);
+    while next <= head && looked_at < LOOKED_AT && items.len() < limit {
+        let page = handle.store.read_stream(stream, next, Direction::Forward, AT_ONCE).await;
+        let page = page.map_err(|error| unreadable(&error))?;
+        if page.is_empty() {
+            break;
+        }
+        looked_at += page.len();
+        for event in page {
+            next = event.version + 1;
+            if find.matches(&event) {
+                items.push(event);
+                if items.len() == limit {
+                    break;
+                }
+            }
+        }
+    }
+    let has_more = next <= head;
+    let looked_to = next.saturating_sub(1);
+    Ok(Found { items, has_more, next: has_more.then(|| next.to_string()), looked_to, head })
+}
