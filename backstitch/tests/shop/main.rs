@@ -11,6 +11,7 @@ mod cancel;
 mod contract;
 mod crash;
 mod demo;
+mod log;
 mod payment;
 mod place_order;
 mod projections;

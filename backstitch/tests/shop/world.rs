@@ -55,6 +55,14 @@ impl World {
         tokio::time::timeout(PATIENCE, waiting).await.is_ok()
     }
 
+    /// Waits until an event of this type is in the log.
+    pub async fn until_in_log_of_any(&self, event: &str) {
+        let waiting = async {
+            while !self.client.text(&format!("/v1/events/find?type={event}")).await.unwrap().contains("\"id\"") {}
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("no `{event}` was ever in the log"));
+    }
+
     /// Asks until the answer is none: the first that is not 200.
     pub async fn until_refused(&self, url: &str) -> Answer {
         let http = reqwest::Client::new();
