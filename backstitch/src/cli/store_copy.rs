@@ -29,6 +29,7 @@ pub(super) struct Until {
 
 /// What to export, and where to.
 #[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
 pub(super) struct Export {
     /// The new file; `-`: stdout.
     #[arg(long, value_name = "FILE")]

@@ -154,9 +154,9 @@ async fn finds(shop: &World, data: &str, log: &[RecordedEvent]) {
             Box::new(|event| event.stream.category() == "payment" && amount(event).is_some_and(|amount| amount > 2000)),
         ),
         (
-            vec!["--where", "data.amount.amount<1500", "--where", "data.amount.currency=EUR"],
+            vec!["--where", "data.amount.amount<5000", "--where", "data.amount.currency=EUR"],
             Box::new(|event| {
-                amount(event).is_some_and(|amount| amount < 1500) && of(event)["amount"]["currency"] == "EUR"
+                amount(event).is_some_and(|amount| amount < 5000) && of(event)["amount"]["currency"] == "EUR"
             }),
         ),
         (
