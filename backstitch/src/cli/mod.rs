@@ -81,7 +81,6 @@ pub enum Command {
     Projection(projection::Args),
     /// Dead letters: streams that a read model cannot follow, because of one event.
     DeadLetter(dead_letter::Args),
-    /// The log on disk: check, count, back up. Works beside a running server.
     /// The log on disk: check, count, back up, export, import. Works beside a running server.
     Store(store::Args),
     /// Demo: some hundred orders that go well and badly, and the proof that everything adds up.
