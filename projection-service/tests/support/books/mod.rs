@@ -2,7 +2,7 @@
 //! without the code that the read models are made of.
 //!
 //! Left out: `applied`, which is the runner's own book-keeping and no answer to anybody. The columns of `saga_view` that
-//! sum up the steps (`step` to `awaits`, `settled`) are those of `domain::saga::View`, which has its own tests.
+//! sum up the steps (`step` to `awaits`, `settled` to `stuck`) are those of `domain::saga::View`, which has its own tests.
 
 mod payments;
 mod timeline;
@@ -245,11 +245,16 @@ impl Books {
         let undo = |(step, undone): (saga::StepRef, Option<LegStatus>)| json!({ "step": step.step, "group": step.group, "status": undone.map_or(json!("to come"), status) });
         let awaits = view.open_legs().filter_map(|leg| leg.awaits.as_ref().map(|awaits| awaits.fact.clone()));
         let saga_id = event.stream.as_str().trim_start_matches("saga_");
+        let called = view.open_legs().find(|leg| leg.attention).and_then(|leg| leg.last_error.clone());
+        let trouble = view.unsupported.clone().or(called).or_else(|| view.last_error().cloned());
+        let stuck = view.unsupported.is_some() || view.open_legs().any(|leg| leg.status == LegStatus::Stuck);
         let row = json!({
             "saga_id": saga_id, "type": view.saga, "definition_version": view.definition_version,
             "order_id": view.order_id, "state": view.state().as_str(), "step": view.step(),
-            "attempts": view.attempts(), "last_error": view.last_error().map(ToString::to_string),
-            "error_kind": view.error_kind(), "deadline": view.deadline().map(time),
+            "attempts": view.attempts(), "last_error": trouble.as_ref().map(ToString::to_string),
+            "error_kind": trouble.as_ref().map(|failure| failure.kind.as_str()),
+            "error_code": trouble.as_ref().map(|failure| failure.code.clone()), "stuck": stuck,
+            "direction": view.current().map(|leg| leg.direction.as_str()), "deadline": view.deadline().map(time),
             "next_attempt": view.next_attempt().map(time),
             "compensations": view.compensations().into_iter().map(undo).collect::<Vec<_>>(),
             "waits_for": view.waits_for(), "awaits": awaits.collect::<Vec<_>>(),
@@ -257,8 +262,14 @@ impl Books {
             "ended_at": view.ended_at.map(time), "reason": view.reason, "handed_over_to": view.handed_over_to,
             "settled": view.settled(),
         });
+        let called = row["state"] == "needs_attention";
         let kept = self.row("saga_view", saga_id);
+        let since = Some(kept["attention_since"].clone()).filter(|since| !since.is_null());
         *kept = row;
+        kept["attention_since"] = match called {
+            true => since.unwrap_or_else(|| time(event.metadata.occurred_at)),
+            false => Value::Null,
+        };
         put(kept, head(event));
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Books, head, put, text, time};
 
 /// A saga's events that an order's timeline tells.
-const TOLD_OF_SAGAS: [&str; 8] = [
+const TOLD_OF_SAGAS: [&str; 9] = [
     "SagaStarted",
     "StepFailed",
     "StepRetryScheduled",
@@ -16,6 +16,7 @@ const TOLD_OF_SAGAS: [&str; 8] = [
     "SagaCompensated",
     "SagaHandedOver",
     "SagaNeedsAttention",
+    "OperatorActed",
 ];
 
 impl Books {
@@ -37,7 +38,7 @@ impl Books {
             "order_id": key, "position": event.position.0, "event_id": event.id, "stream": event.stream,
             "event_type": event.event_type, "version": event.version, "actor": event.metadata.actor,
             "correlation_id": event.metadata.correlation_id, "causation_id": event.metadata.causation_id,
-            "trace_id": trace_id, "summary": summary(data), "occurred_at": at,
+            "command_id": event.metadata.command_id, "trace_id": trace_id, "summary": summary(data), "occurred_at": at,
         });
         put(row, head(event));
     }
@@ -50,6 +51,7 @@ fn summary(data: &Value) -> String {
     let detail = text(&failure["detail"]);
     let code = failure["code"].as_str();
     [
+        word("action"),
         word("step"),
         word("to").map(|to| format!("to {to}")),
         money(&data["totals"]["total"]).or_else(|| money(&data["amount"])),
