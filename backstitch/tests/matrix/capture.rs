@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::order::Status::{Cancelled, Shipped};
 use domain::payment::Status::{Captured, Declined, Voided};
-use domain::saga::SagaState::{Compensated, Waiting};
+use domain::saga::SagaState::{Compensated, Completed, Waiting};
 use domain::shipment::Status::{Cancelled as NotShipped, Dispatched};
 
 use crate::row::{Ends, Row};
@@ -104,6 +104,7 @@ fn provider_gone() -> Row {
             })
         },
         proof: |found| assert_eq!(found.times("PaymentOutcomeUnknown"), 1),
+        ends: captured("", &[Captured]).ends.saga("payment_reconciliation", Completed),
         ..captured("tok_approve", &[Captured])
     }
 }

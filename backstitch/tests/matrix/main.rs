@@ -10,6 +10,7 @@ mod shop;
 
 mod cancel;
 mod capture;
+mod late;
 mod payment;
 mod risk;
 mod shipment;
