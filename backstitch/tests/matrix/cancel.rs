@@ -19,6 +19,7 @@ fn before_the_capture() -> Row {
         stock: &[("MUG", 5)],
         lines: &[("MUG", 2)],
         card: "tok_approve",
+        behind: 0,
         settings: |_| {},
         script: |shop| {
             Box::pin(async move {

@@ -27,6 +27,7 @@ fn captured(card: &'static str, payments: &[domain::payment::Status]) -> Row {
         stock: &[("MUG", 5)],
         lines: &[("MUG", 2)],
         card,
+        behind: 0,
         settings: |_| {},
         script: |shop| {
             Box::pin(async move {

@@ -17,6 +17,7 @@ fn taken_back(card: &'static str, payment: domain::payment::Status, shows: &'sta
         stock: &[("MUG", 5)],
         lines: &[("MUG", 2)],
         card,
+        behind: 36,
         settings: |_| {},
         script: |shop| Box::pin(shop.place()),
         ends: ends.saga("order_fulfilment", Compensated).saga("payment_reconciliation", Completed),

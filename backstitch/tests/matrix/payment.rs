@@ -28,6 +28,7 @@ fn authorised(card: &'static str) -> Row {
         stock: &[("MUG", 5)],
         lines: &[("MUG", 2)],
         card,
+        behind: 0,
         settings: |_| {},
         script: |shop| Box::pin(shop.place()),
         ends: ends.saga("order_fulfilment", Waiting),

@@ -19,6 +19,7 @@ fn refused() -> Row {
         stock: &[("MUG", 5)],
         lines: &[("MUG", 2)],
         card: "tok_approve",
+        behind: 0,
         settings: |config| {
             config.saga.risk.refuse_above.insert("EUR".to_owned(), LIMIT);
         },

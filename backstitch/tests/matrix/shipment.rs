@@ -24,6 +24,7 @@ fn delivered() -> Row {
         stock: &[("MUG", 5), ("TEE", 5)],
         lines: &[("MUG", 2), ("TEE", 1)],
         card: "tok_approve",
+        behind: 0,
         settings: |_| {},
         script: |shop| {
             Box::pin(async move {

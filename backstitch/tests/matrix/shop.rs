@@ -74,7 +74,7 @@ impl Shop {
             config.postgres.url = Some(fresh_database().await.unwrap());
         }
         (row.settings)(&mut config);
-        let clock = Clock::manual(Clock::system().now());
+        let clock = Clock::manual(Clock::system().now() - of(row.behind));
         let client = Client::new(&format!("http://{shop}"), PATIENCE).unwrap();
         let mut shop = Self {
             config,

@@ -20,6 +20,7 @@ fn short_on_one_line() -> Row {
         stock: &[("MUG", 5), ("RARE", 1)],
         lines: &[("MUG", 2), ("RARE", 2)],
         card: "tok_approve",
+        behind: 0,
         settings: |_| {},
         script: |shop| Box::pin(shop.place()),
         ends: ends.saga("order_fulfilment", Compensated),

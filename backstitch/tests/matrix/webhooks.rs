@@ -16,6 +16,7 @@ fn told_three_times() -> Row {
         stock: &[("MUG", 5)],
         lines: &[("MUG", 2)],
         card: "tok_duplicate_webhooks",
+        behind: 0,
         settings: |_| {},
         script: |shop| {
             Box::pin(async move {
