@@ -183,6 +183,14 @@ impl Books {
             E::PaymentRefunded(e) => book.refunded += e.amount.amount,
             E::RefundFailed(e) => book.refund_failed += e.amount.amount,
             E::PaymentVoided(e) => book.order_id = e.order_id,
+            E::PaymentSucceededLate(e) => match e.kind {
+                payment::LateSuccess::Authorized => book.authorized += e.amount.amount,
+                payment::LateSuccess::Captured => {
+                    // Taken at once: held and taken, unless the hold was known.
+                    book.authorized = book.authorized.max(e.amount.amount);
+                    book.captured += e.amount.amount;
+                }
+            },
             E::PaymentActionRequired(_)
             | E::PaymentDeclined(_)
             | E::PaymentOutcomeUnknown(_)
@@ -191,8 +199,7 @@ impl Books {
             | E::VoidRequested(_)
             | E::VoidFailed(_)
             | E::RefundRequested(_)
-            | E::PaymentExpired(_)
-            | E::PaymentSucceededLate(_) => {}
+            | E::PaymentExpired(_) => {}
         }
         if recorded.metadata.actor.starts_with("provider:") {
             book.results += 1;
