@@ -10,6 +10,7 @@ mod bad_luck;
 mod cancel;
 mod contract;
 mod crash;
+mod dead_letters;
 mod demo;
 mod log;
 mod payment;
