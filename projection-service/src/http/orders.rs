@@ -311,13 +311,12 @@ pub async fn show(
         if let Some(settles) = settles.as_mut().as_pin_mut() {
             settles.enable();
         }
-        let order = match id {
-            Some(id) => reader.one(json::<Order>(SHOW).bind(id)).await?,
-            None => None,
+        let (order, stale) = match id {
+            Some(id) => (reader.one(json::<Order>(SHOW).bind(id)).await?, reader.stale(stale::of_order(id))),
+            None => (None, Vec::new()),
         };
         // Where a part of it stands still, it may never settle: that is the answer then.
-        let stale = id.map(|id| reader.stale(stale::of_order(id))).unwrap_or_default();
-        let waits = until_settled && stale.is_empty() && order.as_ref().is_none_or(|order| !order.settled);
+        let waits = until_settled && stale.is_empty() && !order.as_ref().is_some_and(|order| order.settled);
         if let (true, Some(settles)) = (waits, settles.as_pin_mut())
             && timeout_at(deadline, settles).await.is_ok()
         {
@@ -355,8 +354,7 @@ pub async fn timeline(
     }
     let key = |entry: &TimelineEntry| [entry.position.to_string(), entry.event_id.to_string()];
     let page = Page::of(found, limit, |entry| cursor::encode("timeline", &key(entry)));
-    let of_order = stale::of_order(id); // A stock stream says only in its events which orders it is about.
-    let page = page.stale(reader.stale(|name, letter| name.category() == "stock" || of_order(name, letter)));
+    let page = page.stale(reader.stale(stale::of_timeline(id)));
     Ok(Answer::at(reader.position, page).waited(consistency.applied_s()))
 }
 

@@ -34,6 +34,12 @@ pub fn of_order(order: Uuid) -> impl Fn(&StreamName, &Letter) -> bool {
     move |_, letter| letter.partition_key == key
 }
 
+/// Whether a parked stream may lack in an order's timeline: a stock stream says only in its events which orders it is about.
+pub fn of_timeline(order: Uuid) -> impl Fn(&StreamName, &Letter) -> bool {
+    let of = of_order(order);
+    move |stream, letter| stream.category() == "stock" || of(stream, letter)
+}
+
 /// Whether a parked stream belongs to the order that is asked for, if one is.
 pub fn of_order_or_any(order: Option<Uuid>) -> impl Fn(&StreamName, &Letter) -> bool {
     let of = order.map(of_order);
