@@ -228,16 +228,18 @@ impl Edge {
 #[tokio::test]
 async fn what_came_too_early_is_recorded_once_it_fits_and_what_never_fits_is_shown() {
     let edge = edge().await;
-    assert_eq!(edge.tell(&event(1, 1, "evt_early", authorized())).await.0, StatusCode::OK);
-    waiting_payment(&edge).await;
-    // Something new in the inbox: all of it is tried again.
     assert_eq!(edge.tell(&event(99, 1, "evt_stranger", authorized())).await.0, StatusCode::OK);
+    assert_eq!(edge.tell(&event(1, 1, "evt_early", authorized())).await.0, StatusCode::OK);
+    assert_eq!(edge.inbox("evt_early").await.len(), 1, "it fitted nothing");
+    edge.process.send(1, authorize(1, "tok_3ds_approve.manual")).await;
+    // Something new in the inbox: all of it is tried again.
+    assert_eq!(edge.tell(&event(98, 1, "evt_trigger", authorized())).await.0, StatusCode::OK);
     edge.process.until(1, "authorized", is_authorized).await;
     edge.until_recorded("evt_early").await;
     let listed = edge.listed().await;
     assert!(listed.contains("evt_stranger") && listed.contains("no-such-payment"), "{listed}");
-    let types = ["PaymentAuthorizationRequested", "PaymentActionRequired", "PaymentAuthorized"];
-    assert_eq!(edge.process.types(1).await, types);
+    let types = edge.process.types(1).await;
+    assert_eq!(types.iter().filter(|name| *name == "PaymentAuthorized").count(), 1, "{types:?}");
     edge.process.crash().await;
 }
 
