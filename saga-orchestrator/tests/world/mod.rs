@@ -16,7 +16,7 @@ use std::time::Duration;
 use domain::ids::{OrderId, PaymentId, ShipmentId, StockId};
 use domain::order::{self, Order};
 use domain::payment::{Command as P, Payment};
-use domain::saga::{Event, SagaState, Source, View};
+use domain::saga::{Event, Source};
 use domain::shipment::Shipment;
 use domain::stock::StockItem;
 use domain::{Aggregate, Command, Rejected, Timestamp};
@@ -208,24 +208,6 @@ impl World {
         }
     }
 
-    fn order_of(&self, outside: &Outside) -> Option<OrderId> {
-        match outside {
-            Outside::Order(_) => Some(shop::ORDER), // The only one there is.
-            Outside::Payment(id, _) => self.payments[id].0.order_id,
-            Outside::Shipment(id, _) => self.shipments[id].0.order_id,
-        }
-    }
-
-    fn sagas_of(&self, order: OrderId) -> Vec<String> {
-        let fits = |(_, events): &(&String, &Vec<(Event, Timestamp)>)| matches!(&events[0].0, Event::SagaStarted(e) if e.order_id == order);
-        self.sagas.iter().filter(fits).map(|(stream, _)| stream.clone()).collect()
-    }
-
-    /// The sagas of a type, in the order of their streams.
-    pub fn all_of(&self, name: &str) -> Vec<String> {
-        self.sagas.keys().filter(|stream| stream.starts_with(&format!("saga_{name}-"))).cloned().collect()
-    }
-
     fn begin(&mut self, name: &str, start: Begin) {
         let stream = sagas::stream(name, start.id());
         if self.sagas.contains_key(&stream) {
@@ -371,14 +353,6 @@ impl World {
             self.decide(Command::Payment { id, command });
         }
         some
-    }
-
-    pub fn view(&self, stream: &str) -> View {
-        View::of(self.sagas[stream].iter().map(|(event, at)| (event, *at)))
-    }
-
-    pub fn saga_state(&self, name: &str, order: OrderId) -> SagaState {
-        self.view(&sagas::stream(name, order)).state()
     }
 }
 

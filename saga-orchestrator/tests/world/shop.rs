@@ -1,15 +1,17 @@
 //! What people do in the shop of the tests, and how things stand in the end.
 
 use domain::Command;
+use domain::Timestamp;
 use domain::ids::{CustomerId, OrderId, PaymentId, ReservationId, ShipmentId, StockId};
 use domain::money::{Currency, Money};
 use domain::order::{self, HoldReason, OrderLine, PlaceOrder, Totals};
 use domain::payment;
 use domain::quantity::Quantity;
-use domain::saga::SagaState;
+use domain::saga::{Event, SagaState, View};
 use domain::shipment;
 use domain::stock::{self, ReceiveStock};
-use saga_orchestrator::Outcome;
+use saga_orchestrator::engine::Outside;
+use saga_orchestrator::{Outcome, sagas};
 use uuid::Uuid;
 
 use super::World;
@@ -153,5 +155,31 @@ impl World {
             refund: self.sagas.contains_key(&refund).then(|| self.saga_state("order_refund", ORDER)),
             reconciled: self.all_of("payment_reconciliation").iter().map(|saga| self.view(saga).state()).collect(),
         }
+    }
+
+    pub fn order_of(&self, outside: &Outside) -> Option<OrderId> {
+        match outside {
+            Outside::Order(_) => Some(ORDER), // The only one there is.
+            Outside::Payment(id, _) => self.payments[id].0.order_id,
+            Outside::Shipment(id, _) => self.shipments[id].0.order_id,
+        }
+    }
+
+    pub fn sagas_of(&self, order: OrderId) -> Vec<String> {
+        let fits = |(_, events): &(&String, &Vec<(Event, Timestamp)>)| matches!(&events[0].0, Event::SagaStarted(e) if e.order_id == order);
+        self.sagas.iter().filter(fits).map(|(stream, _)| stream.clone()).collect()
+    }
+
+    /// The sagas of a type, in the order of their streams.
+    pub fn all_of(&self, name: &str) -> Vec<String> {
+        self.sagas.keys().filter(|stream| stream.starts_with(&format!("saga_{name}-"))).cloned().collect()
+    }
+
+    pub fn view(&self, stream: &str) -> View {
+        View::of(self.sagas[stream].iter().map(|(event, at)| (event, *at)))
+    }
+
+    pub fn saga_state(&self, name: &str, order: OrderId) -> SagaState {
+        self.view(&sagas::stream(name, order)).state()
     }
 }
