@@ -10,8 +10,8 @@ use std::path::Path;
 use event_store::{OpenError, Position, sqlite};
 use serde::Serialize;
 use service_kit::postgres::{PrivatePostgres, Settings};
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+use sqlx::postgres::{PgConnectOptions, PgRow};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Row as _};
 use uuid::Uuid;
 
 use crate::read_models::DATABASE;
@@ -104,14 +104,14 @@ async fn checkpoints(connection: &mut PgConnection) -> Result<Vec<Checkpoint>, s
     if !there {
         return Ok(Vec::new());
     }
-    let rows: Vec<(String, i32, Option<String>, i64, Option<Uuid>)> =
-        sqlx::query_as(CHECKPOINTS).fetch_all(connection).await?;
-    let checkpoint = |(projection, generation, state, position, log): (_, _, _, i64, _)| Checkpoint {
-        projection,
-        generation,
-        state,
-        position: Position(position.cast_unsigned()),
-        log,
+    let checkpoint = |row: PgRow| {
+        Ok(Checkpoint {
+            projection: row.try_get(0)?,
+            generation: row.try_get(1)?,
+            state: row.try_get(2)?,
+            position: Position(row.try_get::<i64, _>(3)?.cast_unsigned()),
+            log: row.try_get(4)?,
+        })
     };
-    Ok(rows.into_iter().map(checkpoint).collect())
+    sqlx::query(CHECKPOINTS).fetch_all(connection).await?.into_iter().map(checkpoint).collect()
 }

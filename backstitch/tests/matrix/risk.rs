@@ -8,7 +8,7 @@ use domain::shipment::Status::Planned;
 use crate::row::{Ends, Row};
 use crate::run::rows;
 
-rows!(refused, review_lapsed, review_released);
+rows!(refused, review_lapsed, review_refused, review_approved, review_released);
 
 /// The order's total is above this.
 const LIMIT: i64 = 500;
@@ -50,6 +50,39 @@ fn review_lapsed() -> Row {
         },
         proof: |found| assert_eq!((found.times("OrderHeld"), found.times("OrderHoldReleased")), (1, 0)),
         ..refused()
+    }
+}
+
+/// A person looks, and says no.
+fn review_refused() -> Row {
+    Row {
+        script: |shop| {
+            Box::pin(async move {
+                shop.place().await;
+                shop.until("OrderHeld", 1).await;
+                shop.assess("refuse").await;
+            })
+        },
+        proof: |found| {
+            assert_eq!((found.times("OrderHeld"), found.times("OrderRiskAssessed")), (1, 2));
+            assert!(found.bank.entries.is_empty(), "nobody was asked for money");
+        },
+        ..review_lapsed()
+    }
+}
+
+/// A person looks, and says yes.
+fn review_approved() -> Row {
+    Row {
+        script: |shop| {
+            Box::pin(async move {
+                shop.place().await;
+                shop.until("OrderHeld", 1).await;
+                shop.assess("approve").await;
+            })
+        },
+        proof: |found| assert_eq!((found.times("OrderRiskAssessed"), found.times("OrderHoldReleased")), (2, 1)),
+        ..review_released()
     }
 }
 

@@ -206,6 +206,11 @@ impl Shop {
         self.on_order("release", &json!({})).await;
     }
 
+    /// A person has looked at the risk.
+    pub async fn assess(&self, assessment: &str) {
+        self.on_order("assess", &json!({"assessment": assessment, "assessed_by": "alice"})).await;
+    }
+
     pub async fn cancel(&self) {
         self.on_order("cancel", &json!({"reason": "changed my mind"})).await;
     }

@@ -5,8 +5,8 @@ use domain::ids::{CustomerId, Location, OrderId, Sku, StockId};
 use domain::money::{Currency, Money};
 use domain::order::pricing::{self, LineToPrice, PricingError};
 use domain::order::{
-    Command, Event, HoldOrder, HoldReason, MAX_LINES, MAX_PAYMENT_METHOD_CHARS, MAX_TAG_CHARS, MAX_TAGS, OrderLine,
-    OrderPlaced, PlaceOrder, ReleaseOrderHold, RequestOrderCancellation, Totals,
+    AssessOrderRisk, Command, Event, HoldOrder, HoldReason, MAX_LINES, MAX_PAYMENT_METHOD_CHARS, MAX_TAG_CHARS,
+    MAX_TAGS, OrderLine, OrderPlaced, PlaceOrder, ReleaseOrderHold, RequestOrderCancellation, RiskAssessment, Totals,
 };
 use domain::product::Product;
 use domain::quantity::Quantity;
@@ -24,7 +24,12 @@ use super::schema::{MoneySchema, Nothing};
 use crate::bus::{CommandMeta, Reply};
 
 pub(super) fn router() -> OpenApiRouter<HttpState> {
-    OpenApiRouter::new().routes(routes!(place)).routes(routes!(cancel)).routes(routes!(hold)).routes(routes!(release))
+    OpenApiRouter::new()
+        .routes(routes!(place))
+        .routes(routes!(cancel))
+        .routes(routes!(hold))
+        .routes(routes!(release))
+        .routes(routes!(assess))
 }
 
 /// An order to place. Prices are not in it: they are looked up.
@@ -129,6 +134,30 @@ pub struct HoldOrderBody {
     #[schema(value_type = String, example = "INCORRECT_ADDRESS")]
     pub reason: HoldReason,
 }
+
+/// What a person who has looked says of an order's risk.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It may go on.
+    Approve,
+    /// It is rejected, and its stock comes back.
+    Refuse,
+}
+
+/// The end of a risk review.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AssessOrderBody {
+    /// What was found.
+    pub assessment: Verdict,
+    /// Who has looked: 1 to 64 characters.
+    #[schema(min_length = 1, max_length = 64, example = "alice")]
+    pub assessed_by: String,
+}
+
+/// The longest name of somebody who assesses, in characters.
+const ASSESSOR_MAX: usize = 64;
 
 /// Places an order. It is pending then; `GET /v1/orders/{id}?until=settled` waits for its outcome.
 #[utoipa::path(post, path = "/v1/orders", tag = "orders", operation_id = "placeOrder", params(CommandHeaders),
@@ -294,6 +323,29 @@ async fn release(
     body: Body<Nothing>,
 ) -> Result<Answer<CommandReply>, Refusal> {
     let command = Command::ReleaseOrderHold(ReleaseOrderHold {});
+    send(&state, id, command, &about, body.hash).await.map(|reply| Answer::done(id, reply))
+}
+
+/// Ends the risk review of an order: it goes on, or is rejected.
+#[utoipa::path(post, path = "/v1/orders/{id}/assess", tag = "orders", operation_id = "assessOrder",
+    params(("id" = Uuid, Path), CommandHeaders), request_body = AssessOrderBody,
+    responses((status = 200, description = "It is recorded", body = CommandReply), Refusals))]
+async fn assess(
+    State(state): State<HttpState>,
+    Of(id): Of<OrderId>,
+    about: About,
+    body: Body<AssessOrderBody>,
+) -> Result<Answer<CommandReply>, Refusal> {
+    let AssessOrderBody { assessment, assessed_by } = body.value;
+    if !(1..=ASSESSOR_MAX).contains(&assessed_by.chars().count()) {
+        let field = format!("is 1 to {ASSESSOR_MAX} characters");
+        return Err(Problem::invalid("nobody can be named like that").field("assessed_by", field).into());
+    }
+    let assessment = match assessment {
+        Verdict::Approve => RiskAssessment::Approve,
+        Verdict::Refuse => RiskAssessment::Refuse,
+    };
+    let command = Command::AssessOrderRisk(AssessOrderRisk { assessment, assessed_by });
     send(&state, id, command, &about, body.hash).await.map(|reply| Answer::done(id, reply))
 }
 
