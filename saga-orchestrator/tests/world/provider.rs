@@ -117,6 +117,7 @@ impl Provider {
         let authorized =
             Some(ProviderResult::Authorized { amount, capture_before: now + Duration::from_secs(7 * 86_400) });
         let no = |code: &str| code.to_owned();
+        let not_now = Some(ProviderResult::VoidFailed { code: no("not_now") });
         match (request.kind, token) {
             (RequestKind::Authorization, "tok_decline") => {
                 Some(ProviderResult::Declined { code: no("insufficient_funds") })
@@ -152,16 +153,14 @@ impl Provider {
             (RequestKind::Capture, "tok_capture_silent") if asked < 5 => None,
             (RequestKind::Capture, _) => Some(ProviderResult::Captured { amount }),
             (RequestKind::Void, "tok_void_fails" | "tok_3ds_late_void_fails" | "tok_capture_once_void_fails") => {
-                Some(ProviderResult::VoidFailed { code: no("not_now") })
+                not_now
             }
             (RequestKind::Void, "tok_void_fails_once" | "tok_capture_and_void_fail_once")
                 if made(payment, RequestKind::Void) == 1 =>
             {
-                Some(ProviderResult::VoidFailed { code: no("not_now") })
+                not_now
             }
-            (RequestKind::Void, "tok_void_fails_5_times") if made(payment, RequestKind::Void) <= 5 => {
-                Some(ProviderResult::VoidFailed { code: no("not_now") })
-            }
+            (RequestKind::Void, "tok_void_fails_5_times") if made(payment, RequestKind::Void) <= 5 => not_now,
             (RequestKind::Void, "tok_void_silent") => None,
             (RequestKind::Void, _) => Some(ProviderResult::Voided),
             (RequestKind::Refund, "tok_refund_fails_once") if made(payment, RequestKind::Refund) == 1 => {
