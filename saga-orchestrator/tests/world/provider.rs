@@ -122,14 +122,11 @@ impl Provider {
             (RequestKind::Authorization, "tok_decline") => {
                 Some(ProviderResult::Declined { code: no("insufficient_funds") })
             }
-            (RequestKind::Authorization, token)
-                if token.starts_with("tok_3ds_") && asked == 1 && token != "tok_3ds_approve" =>
-            {
+            (RequestKind::Authorization, token) if never_confirms(token) && asked == 1 => {
                 Some(ProviderResult::ActionRequired { action_url: "https://bank.example/confirm".into() })
             }
-            (RequestKind::Authorization, "tok_3ds_abandon") => None,
             // The customer confirms when time has run out for him: the bank tells by itself (`World::bank_tells`).
-            (RequestKind::Authorization, token) if token.starts_with("tok_3ds_late") => None,
+            (RequestKind::Authorization, token) if never_confirms(token) => None,
             (RequestKind::Authorization, "tok_3ds_approve") if asked == 1 => {
                 self.confirms.insert(id, now + Duration::from_secs(60));
                 Some(ProviderResult::ActionRequired { action_url: "https://bank.example/confirm".into() })
@@ -177,4 +174,9 @@ impl Provider {
 
 fn made(payment: &Payment, kind: RequestKind) -> usize {
     payment.requests.values().filter(|request| request.kind == kind).count()
+}
+
+/// Whether the customer does not confirm in time, or never.
+fn never_confirms(token: &str) -> bool {
+    token.starts_with("tok_3ds_") && token != "tok_3ds_approve"
 }
