@@ -242,6 +242,11 @@ impl Shop {
         assert!(matches!(answer.status, 200 | 404), "{}", answer.body);
     }
 
+    /// The bank's own file, for whoever wants to know why a row did not end.
+    pub fn ledger(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("bank/ledger.jsonl")).unwrap()
+    }
+
     pub async fn statement(&self) -> Statement {
         let url = format!("http://{}", self.bank_address);
         statement(&self.client, &Ledger::Provider(url)).await.unwrap()
