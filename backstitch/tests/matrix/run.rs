@@ -81,7 +81,7 @@ async fn ended(shop: &mut Shop, row: &Row) -> Found {
     let books = match followed {
         Ok(books) => books,
         Err(books) => {
-            println!("{:#?}\n{}\n{:#?}", story(&books), shop.ledger(), shop.statement().await);
+            println!("{:#?}\n{}\n{:#?}", story(&books), shop.bank_says(), shop.statement().await);
             assert_eq!(Ends::of(&books, order), row.ends, "at rest: {}", at_rest(&books, order));
             panic!("it never came to rest");
         }

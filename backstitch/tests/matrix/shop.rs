@@ -242,9 +242,11 @@ impl Shop {
         assert!(matches!(answer.status, 200 | 404), "{}", answer.body);
     }
 
-    /// The bank's own file, for whoever wants to know why a row did not end.
-    pub fn ledger(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("bank/ledger.jsonl")).unwrap()
+    /// The bank's own file and its last words, for whoever wants to know why a row did not end.
+    pub fn bank_says(&self) -> String {
+        let ledger = std::fs::read_to_string(self.folder.path().join("bank/ledger.jsonl")).unwrap();
+        let said = self.bank.as_ref().map(Process::said).unwrap_or_default();
+        format!("{ledger}\n{said}")
     }
 
     pub async fn statement(&self) -> Statement {

@@ -106,6 +106,7 @@ impl Simulator {
             return self.paid(webhook.event.event_id, 0);
         }
         let delay = DELAY_FIRST.saturating_mul(1 << (attempts - 1).min(16)).min(DELAY_MAX);
+        tracing::info!(webhook = webhook.event.event_id, attempts, reason, "a webhook is sent again later");
         let mut engine = self.engine();
         let due = self.inner.clock.now() + delay.mul_f64(0.75 + engine.chance() / 2.0);
         engine.owe_again(Webhook { attempts, ..webhook }, due);
