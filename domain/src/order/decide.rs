@@ -192,7 +192,9 @@ pub(super) fn decide(order: &Order, command: &Command, now: Timestamp) -> Decisi
 /// Rule: the risk is assessed once, while the order is pending; only what is under review can be assessed again.
 /// `review` holds the order in the same append, what clears it lets the order go on in the same append.
 fn assess_risk(order: &Order, c: &AssessOrderRisk) -> Decision {
-    if order.risk == Some(c.assessment) {
+    // The rules' word comes again when its answer was lost, also after a person has had his.
+    let said_before = c.assessment == RiskAssessment::Review && order.was_reviewed;
+    if order.risk == Some(c.assessment) || said_before {
         return Ok(vec![]);
     }
     match order.status {

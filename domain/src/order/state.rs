@@ -61,6 +61,9 @@ pub struct Order {
     pub held: Option<HoldReason>,
     /// What the risk check said last.
     pub risk: Option<RiskAssessment>,
+    /// Whether it wanted a person to look, whatever that person said then.
+    #[serde(default)]
+    pub was_reviewed: bool,
     /// Why it was rejected.
     pub rejected: Option<RejectReason>,
     /// Why the customer does not want it any more, or why it was cancelled.
@@ -120,7 +123,10 @@ impl Aggregate for Order {
     fn evolve(&mut self, event: &Event) {
         match event {
             Event::OrderPlaced(e) => self.place(e),
-            Event::OrderRiskAssessed(e) => self.risk = Some(e.assessment),
+            Event::OrderRiskAssessed(e) => {
+                self.risk = Some(e.assessment);
+                self.was_reviewed |= e.assessment == RiskAssessment::Review;
+            }
             Event::OrderConfirmed(_) => self.status = Status::Confirmed,
             Event::OrderRejected(e) => {
                 self.status = Status::Rejected;

@@ -227,7 +227,8 @@ fn who_reviews_lets_the_order_go_on_or_not() {
     let review = || given([placed(), assessed(RiskAssessment::Review), held(HoldReason::HighRiskOfFraud)]);
     let go = [assessed(RiskAssessment::Approve), hold_released()];
     review().when(assess(RiskAssessment::Approve)).then(go).when(assess(RiskAssessment::Approve)).then_nothing();
-    review().when(assess(RiskAssessment::Refuse)).then([assessed(RiskAssessment::Refuse)]);
+    let refused = review().when(assess(RiskAssessment::Refuse)).then([assessed(RiskAssessment::Refuse)]);
+    refused.when(assess(RiskAssessment::Review)).then_nothing();
     // A hold for another reason is not the reviewer's to release.
     let past = [placed(), assessed(RiskAssessment::Review), held(HoldReason::IncorrectAddress)];
     given(past).when(assess(RiskAssessment::Approve)).then([assessed(RiskAssessment::Approve)]);

@@ -39,14 +39,15 @@ fn hears_order(state: &State, event: &order::Event) -> Vec<Heard> {
             let ends = ends.iter().filter(waits).map(|step| Heard::Succeeded(step, state.group_of(step), None));
             std::iter::once(Heard::Noted(Note::HoldReleased, None, None)).chain(ends).collect()
         }
-        // A person has looked, and says no.
-        order::Event::OrderRiskAssessed(e) if e.assessment == RiskAssessment::Refuse => {
-            let review = state.latest("risk_review").filter(|leg| leg.status == LegStatus::Open);
-            let no = || failed("fraud", format!("refused by {}", e.assessed_by));
-            review.map(|leg| Heard::Failed("risk_review", leg.group, no())).into_iter().collect()
+        // A person has looked, and says no; perhaps before the saga knows that he was asked.
+        order::Event::OrderRiskAssessed(e)
+            if e.assessment == RiskAssessment::Refuse && assessment(state) == Some(RiskAssessment::Review) =>
+        {
+            let no = failed("fraud", format!("refused by {}", e.assessed_by));
+            vec![Heard::Failed("risk_review", state.group_of("risk_review"), no)]
         }
+        order::Event::OrderRiskAssessed(_) => Vec::new(),
         order::Event::OrderPlaced(_)
-        | order::Event::OrderRiskAssessed(_)
         | order::Event::OrderConfirmed(_)
         | order::Event::OrderRejected(_)
         | order::Event::OrderCancelled(_)
@@ -142,10 +143,9 @@ pub(super) fn stops(state: &State) -> Option<&'static str> {
     if state.noted_of(Note::NothingLeft, "plan_shipment", state.group_of("plan_shipment")) {
         return Some(SHIPMENT_CANCELLED);
     }
-    let refused = state.succeeded("assess_risk")
-        && state.latest("authorise").is_none()
-        && assessment(state) == Some(RiskAssessment::Refuse);
-    refused.then_some("fraud")
+    let by_rules = state.succeeded("assess_risk") && assessment(state) == Some(RiskAssessment::Refuse);
+    let by_person = state.noted_of(Note::NothingLeft, "risk_review", state.group_of("risk_review"));
+    (state.latest("authorise").is_none() && (by_rules || by_person)).then_some("fraud")
 }
 
 /// What `order_refund` needs to know.
