@@ -10,6 +10,7 @@ pub mod error;
 pub mod export;
 pub mod find;
 pub mod port;
+pub mod source;
 pub mod sqlite;
 pub mod stream;
 
@@ -19,5 +20,6 @@ pub use port::{
     Append, Appended, Delivery, Direction, Epoch, EventStore, Expected, Filter, StoreStats, StreamInfo, StreamSnapshot,
     Subscription, Ticket,
 };
+pub use source::{Source, WholeLog};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use stream::StreamName;
