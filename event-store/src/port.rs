@@ -309,6 +309,12 @@ pub trait EventStore: Send + Sync + 'static {
     /// The epoch, as it moves: at each move drop what was folded from queued events.
     fn epoch(&self) -> watch::Receiver<Epoch>;
 
+    /// Whether other processes append to it as well. Then queued is durable, the epoch never moves, and what was folded
+    /// from a stream is the last word on it only until somebody else has written.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// Numbers about the log.
     ///
     /// # Errors
