@@ -4,6 +4,7 @@
 //! *Invariant:* nothing above the port relies on what KurrentDB cannot give: no append over two streams, no uniqueness
 //! beyond the expected version, no dense positions.
 
+pub mod config;
 pub mod conformance;
 pub mod envelope;
 pub mod error;
@@ -13,7 +14,9 @@ pub mod port;
 pub mod source;
 pub mod sqlite;
 pub mod stream;
+pub mod wire;
 
+pub use config::EventStoreConfig;
 pub use envelope::{Metadata, NewEvent, Position, RecordedEvent};
 pub use error::{AppendError, OpenError, ReadError};
 pub use port::{
