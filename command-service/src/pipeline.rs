@@ -89,8 +89,13 @@ impl<A: Aggregate> Pipeline<A> {
                 Turn::Answer(answer, beneath) => match beneath.durable().await {
                     // Durable from here.
                     Ok(position) => return self.answer(request.meta, answer, position),
-                    Err(AppendError::EpochEnded { .. }) if request.meta.origin == Origin::Machine => break,
-                    Err(AppendError::EpochEnded { .. }) => None, // The log tells whether it was written.
+                    Err(AppendError::EpochEnded { .. } | AppendError::Unknown { .. })
+                        if request.meta.origin == Origin::Machine =>
+                    {
+                        break;
+                    }
+                    // The log tells whether it was written.
+                    Err(AppendError::EpochEnded { .. } | AppendError::Unknown { .. }) => None,
                     Err(error) => return Err(unwritten(&error)),
                 },
                 Turn::Again(version) => version,
@@ -203,7 +208,7 @@ impl<A: Aggregate> Pipeline<A> {
         let ticket = match self.shared.store.append(append).await {
             Ok(ticket) => ticket,
             Err(AppendError::Conflict { actual, .. }) => return Queued::Again(actual),
-            Err(AppendError::EpochEnded { .. }) => return Queued::Ended,
+            Err(AppendError::EpochEnded { .. } | AppendError::Unknown { .. }) => return Queued::Ended,
             Err(error) => return Queued::Not(folded, error),
         };
         let (version, epoch) = (ticket.last_version, ticket.epoch);
@@ -242,7 +247,7 @@ impl<A: Aggregate> Pipeline<A> {
                 Ok(Turn::Answer(Answer::Appended { version }, beneath))
             }
             Ok(_) => Ok(Turn::Again(None)),
-            Err(AppendError::EpochEnded { .. }) => Ok(Turn::Ended),
+            Err(AppendError::EpochEnded { .. } | AppendError::Unknown { .. }) => Ok(Turn::Ended),
             Err(error) => Err(unwritten(&error)),
         }
     }
@@ -301,6 +306,9 @@ fn unwritten(error: &AppendError) -> SendError {
             tracing::error!(%error, "the log does not take a command's events");
             unavailable("the log cannot be written at the moment")
         }
-        AppendError::Conflict { .. } | AppendError::EpochEnded { .. } => unavailable("the log could not write it"),
+        AppendError::Unavailable { .. } => unavailable("the event store cannot be reached at the moment"),
+        AppendError::Conflict { .. } | AppendError::EpochEnded { .. } | AppendError::Unknown { .. } => {
+            unavailable("the log could not write it")
+        }
     }
 }

@@ -42,6 +42,22 @@ pub enum AppendError {
         /// What the system says.
         reason: String,
     },
+    /// The store is away, or did not take the append in time. Nothing was written; try again.
+    #[error("the event store `{store}` cannot be reached: {reason}; see that it runs, then try again")]
+    Unavailable {
+        /// Its address.
+        store: String,
+        /// What was tried.
+        reason: String,
+    },
+    /// The append was sent, and no answer came. Whether it was written must be looked up, or the same ids sent again.
+    #[error("no answer came to the append to `{stream}`: {reason}; look whether its events are there")]
+    Unknown {
+        /// The stream.
+        stream: StreamName,
+        /// What was tried.
+        reason: String,
+    },
 }
 
 /// Why the log could not be read.
