@@ -1,0 +1,226 @@
+//! Many appends over one call: each has a number by which it is answered, and nobody waits for anybody else.
+//!
+//! *Invariant:* every append that was sent hears something: its answer, or that the call has ended without one.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use uuid::Uuid;
+
+use crate::connection::{Link, Links};
+use crate::event::{id_of, wire_id, wire_stream};
+use crate::fault::{Fault, reason_of};
+use crate::proto::streams::batch_append_req::options::{DeadlineOption, ExpectedStreamPosition};
+use crate::proto::streams::batch_append_req::{Options, ProposedMessage};
+use crate::proto::streams::streams_client::StreamsClient;
+use crate::proto::streams::{BatchAppendReq, BatchAppendResp};
+use crate::{Expected, NewEvent};
+
+/// Messages that wait for the connection; who has more waits, within its own deadline.
+const QUEUED_MESSAGES: usize = 256;
+/// What one message carries at most, unless a single event is larger: far below the server's limit of 17 MiB.
+const BYTES_A_MESSAGE: usize = 1 << 20;
+/// The longest answer: an error with its text.
+const LONGEST_ANSWER: usize = 1 << 20;
+
+/// The call that is open.
+pub(crate) struct Session {
+    messages: mpsc::Sender<BatchAppendReq>,
+    waiting: Arc<Waiting>,
+    /// Tells this session's ids from any other's.
+    mark: u64,
+    next: AtomicU64,
+}
+
+/// Who waits for an answer; none once the call has ended. A std mutex: held to look up one.
+#[derive(Default)]
+struct Waiting(Mutex<Option<ByNumber>>);
+
+/// To whom each answer goes: the answer, or why none will come.
+type ByNumber = HashMap<u64, oneshot::Sender<Result<BatchAppendResp, String>>>;
+
+impl Session {
+    /// Opens the call over this connection.
+    pub(crate) fn begin(link: &Link, links: &Arc<Links>) -> Self {
+        let (messages, queued) = mpsc::channel(QUEUED_MESSAGES);
+        let waiting = Arc::new(Waiting(Mutex::new(Some(HashMap::new()))));
+        let request = links.request(ReceiverStream::new(queued), None);
+        let mut client = StreamsClient::new(link.channel.clone()).max_decoding_message_size(LONGEST_ANSWER);
+        let told = waiting.clone();
+        links.spawn(async move {
+            // However it ends, everybody who waits hears of it.
+            let _end = End(told.clone());
+            let reason = match client.batch_append(request).await {
+                Ok(answers) => hand_out(answers.into_inner(), &told).await,
+                Err(status) => reason_of(&status),
+            };
+            told.end(&reason);
+        });
+        Self { messages, waiting, mark: link.number + 1, next: AtomicU64::default() }
+    }
+
+    /// Sends one append and waits for its answer. Dropped while it waits, it may be written or not.
+    pub(crate) async fn append(
+        &self,
+        stream: &str,
+        expected: Expected,
+        events: &[NewEvent],
+        within: Duration,
+    ) -> Result<BatchAppendResp, Fault> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let (answered, answer) = oneshot::channel();
+        let lost = |reason: &str, sent| Fault::Lost { reason: reason.to_owned(), sent };
+        match &mut *self.waiting.lock() {
+            Some(waiting) => waiting.insert(number, answered),
+            None => return Err(lost("the call for appends has ended", false)),
+        };
+        let _forget = Forget { waiting: &self.waiting, number };
+        let id = wire_id(Uuid::from_u64_pair(self.mark, number));
+        for message in messages(&id, stream, expected, events, within) {
+            if self.messages.send(message).await.is_err() {
+                return Err(lost("the call for appends has ended", true));
+            }
+        }
+        match answer.await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(reason)) => Err(lost(&reason, true)),
+            Err(_) => Err(lost("the call for appends has ended", true)),
+        }
+    }
+}
+
+/// One append as messages: the options in the first, the mark in the last.
+fn messages(
+    id: &crate::proto::Uuid,
+    stream: &str,
+    expected: Expected,
+    events: &[NewEvent],
+    within: Duration,
+) -> Vec<BatchAppendReq> {
+    let expected = match expected {
+        Expected::NoStream => ExpectedStreamPosition::NoStream(()),
+        Expected::Exact(revision) => ExpectedStreamPosition::StreamPosition(revision),
+        Expected::StreamExists => ExpectedStreamPosition::StreamExists(()),
+        Expected::Any => ExpectedStreamPosition::Any(()),
+    };
+    let deadline = prost_types::Duration::try_from(within).ok().map(DeadlineOption::Deadline);
+    let options = Options {
+        stream_identifier: Some(wire_stream(stream)),
+        expected_stream_position: Some(expected),
+        deadline_option: deadline,
+    };
+    let message = || BatchAppendReq { correlation_id: Some(id.clone()), ..BatchAppendReq::default() };
+    let mut messages = vec![BatchAppendReq { options: Some(options), ..message() }];
+    let mut bytes = 0;
+    for event in events {
+        let size = event.data.len() + event.metadata.len();
+        if bytes > 0 && bytes + size > BYTES_A_MESSAGE {
+            messages.push(message());
+            bytes = 0;
+        }
+        bytes += size;
+        if let Some(message) = messages.last_mut() {
+            message.proposed_messages.push(proposed(event));
+        }
+    }
+    if let Some(message) = messages.last_mut() {
+        message.is_final = true;
+    }
+    messages
+}
+
+fn proposed(event: &NewEvent) -> ProposedMessage {
+    let described = [("type", &*event.event_type), ("content-type", event.content_type)];
+    ProposedMessage {
+        id: Some(wire_id(event.id)),
+        metadata: described.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        custom_metadata: event.metadata.clone(),
+        data: event.data.clone(),
+    }
+}
+
+/// Gives each answer to whom it is for; the reason why there are no more.
+async fn hand_out(mut answers: tonic::Streaming<BatchAppendResp>, waiting: &Waiting) -> String {
+    loop {
+        match answers.message().await {
+            Ok(Some(answer)) => {
+                let number = id_of(answer.correlation_id.as_ref()).map(|id| id.as_u64_pair().1);
+                let waits = number.and_then(|number| waiting.lock().as_mut()?.remove(&number));
+                match waits {
+                    // Who no longer waits needs no answer.
+                    Some(waits) => _ = waits.send(Ok(answer)),
+                    None => tracing::debug!(?number, "an answer to an append that nobody waits for"),
+                }
+            }
+            Ok(None) => return "the server has ended the call for appends".to_owned(),
+            Err(status) => return reason_of(&status),
+        }
+    }
+}
+
+impl Waiting {
+    fn lock(&self) -> MutexGuard<'_, Option<ByNumber>> {
+        // Each change is whole: a panic elsewhere while it was held leaves nothing half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self, reason: &str) {
+        for (_, waits) in self.lock().take().into_iter().flatten() {
+            let _ = waits.send(Err(reason.to_owned())); // Who no longer waits needs no answer.
+        }
+    }
+}
+
+/// Ends the waiting of everybody when the task does, also when it is aborted.
+struct End(Arc<Waiting>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.end("the client was closed");
+    }
+}
+
+/// Forgets who waits when he no longer does.
+struct Forget<'a> {
+    waiting: &'a Waiting,
+    number: u64,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        if let Some(waiting) = &mut *self.waiting.lock() {
+            waiting.remove(&self.number);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn a_large_append_goes_in_messages_that_a_server_takes() {
+        let event = NewEvent {
+            id: Uuid::from_u128(1),
+            event_type: "Happened".into(),
+            content_type: "application/json",
+            data: Bytes::from(vec![b'x'; 400_000]),
+            metadata: Bytes::new(),
+        };
+        let id = wire_id(Uuid::from_u128(7));
+        let messages = messages(&id, "order-1", Expected::Any, &vec![event; 7], Duration::from_secs(1));
+        let counts: Vec<_> = messages.iter().map(|message| message.proposed_messages.len()).collect();
+        assert_eq!(counts, [2, 2, 2, 1]);
+        let options: Vec<_> = messages.iter().map(|message| message.options.is_some()).collect();
+        assert_eq!(options, [true, false, false, false]);
+        let finals: Vec<_> = messages.iter().map(|message| message.is_final).collect();
+        assert_eq!(finals, [false, false, false, true]);
+        assert!(messages.iter().all(|message| message.correlation_id.as_ref() == Some(&id)));
+    }
+}
