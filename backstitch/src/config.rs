@@ -8,6 +8,8 @@ use serde::Deserialize;
 use service_kit::Limits;
 use service_kit::telemetry::LogConfig;
 
+use crate::gateway::GatewayConfig;
+
 /// Everything that can be set. A key `k` of the section `[s]` is `BACKSTITCH__S__K` in the environment.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -32,6 +34,8 @@ pub struct Config {
     pub log: LogConfig,
     /// `[run]`: which parts run.
     pub run: Run,
+    /// `[gateway]`: the front door of a cluster.
+    pub gateway: GatewayConfig,
 }
 
 /// `[http]`

@@ -5,9 +5,11 @@
 
 pub mod bench;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod demo;
 mod dispatch;
+pub mod gateway;
 pub mod pages;
 mod read_models;
 pub mod system;

@@ -2,9 +2,11 @@
 
 pub mod acting;
 pub mod client;
+pub mod cluster;
 pub mod dead_letter;
 pub mod events;
 pub mod failure;
+pub mod gateway;
 mod incidents;
 pub mod lineage;
 mod lineage_graph;
@@ -65,6 +67,10 @@ pub struct Cli {
 pub enum Command {
     /// Runs everything in one process: log, commands, read models, sagas, one HTTP port.
     Serve(serve::Args),
+    /// The front door of a cluster: one address before the replicas of all services.
+    Gateway(gateway::Args),
+    /// A whole cluster on this machine: Kafka, Postgres, the event store, replicas of each service, a front door.
+    Cluster(cluster::Args),
     /// The simulated payment provider as a process of its own, with its own synced ledger.
     ProviderSim(provider_sim::Args),
     /// Sagas: where each order is on its way, why it waits, how it came there.
@@ -101,6 +107,8 @@ impl Command {
     async fn run(self) -> anyhow::Result<Exit> {
         match self {
             Self::Serve(args) => args.run().await,
+            Self::Gateway(args) => args.run().await,
+            Self::Cluster(args) => args.run().await,
             Self::ProviderSim(args) => args.run().await,
             Self::Saga(args) => args.run().await,
             Self::Order(args) => args.run().await,
@@ -129,7 +137,12 @@ pub fn main() -> ExitCode {
         Err(error) => return failure::usage(&error).into(),
     };
     // The verbs wait for answers; what computes (serve, bench) makes a runtime of its own.
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let serves = matches!(cli.command, Command::Gateway(_));
+    let mut builder = match serves {
+        true => tokio::runtime::Builder::new_multi_thread(),
+        false => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = match builder.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failure::report(&error.into()).into(),
     };

@@ -32,17 +32,19 @@ pub struct Settings {
     pub max_connections: u32,
     /// Whether it survives a power cut (not only a kill). Without, it is for tests.
     pub survives_power_cut: bool,
+    /// Its loopback port; none: any free one, another at each start.
+    pub port: Option<u16>,
 }
 
 impl Settings {
     /// For a server: 128 MB of page cache, 60 connections, whole after a power cut.
     pub fn server() -> Self {
-        Self { shared_buffers_mb: 128, max_connections: 60, survives_power_cut: true }
+        Self { shared_buffers_mb: 128, max_connections: 60, survives_power_cut: true, port: None }
     }
 
     /// For tests: as fast as it can be, and enough connections for many pools at once.
     pub fn testing() -> Self {
-        Self { shared_buffers_mb: 64, max_connections: 200, survives_power_cut: false }
+        Self { shared_buffers_mb: 64, max_connections: 200, survives_power_cut: false, port: None }
     }
 }
 
@@ -107,7 +109,7 @@ fn keep(
     report: oneshot::Sender<Result<u16, PostgresError>>,
 ) {
     let prepared = prepare(home).and_then(|()| {
-        let port = free_port(home)?;
+        let port = settings.port.map_or_else(|| free_port(home), Ok)?;
         Ok((port, launch(home, settings, port)?))
     });
     let (port, mut child) = match prepared {

@@ -1,0 +1,114 @@
+//! The front door of a cluster: one address for clients, operators and the payment provider, as `serve` has one.
+//!
+//! It decides nothing. It knows which service a path belongs to (`routes`), which of its replicas answer (`replicas`),
+//! and that a request which may safely be sent again is sent to the next replica when one does not answer (`forward`).
+
+mod forward;
+mod replicas;
+mod routes;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use serde::Deserialize;
+use service_kit::health::Need;
+use service_kit::{Clock, Health, Limits, Tasks, health, limits, metrics, shutdown};
+use tokio::net::TcpListener;
+use utoipa::openapi::OpenApi;
+
+use self::forward::Gateway;
+use self::replicas::Replicas;
+use crate::pages;
+
+pub use self::routes::Service;
+
+/// How long open requests may go on once the gateway stops: as long as a query may wait, and a little.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The contract, generated and checked in: the services that fulfil it are other processes.
+const OPENAPI: &str = include_str!("../../../schemas/openapi.json");
+
+/// The section `[gateway]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GatewayConfig {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Base URLs of the command-service replicas, separated by commas.
+    pub commands: String,
+    /// Base URLs of the projection-service replicas, separated by commas.
+    pub queries: String,
+    /// Base URLs of the saga-orchestrator replicas, separated by commas.
+    pub sagas: String,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7400)),
+            commands: "http://127.0.0.1:7411".to_owned(),
+            queries: "http://127.0.0.1:7421".to_owned(),
+            sagas: "http://127.0.0.1:7431".to_owned(),
+        }
+    }
+}
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// How each service behind it is.
+    pub health: Health,
+    edge: Tasks,
+}
+
+/// Opens the port and begins to look after the replicas. Returns when requests are taken.
+///
+/// # Errors
+/// A base URL that is none, or a port that is taken.
+pub async fn start(config: &GatewayConfig, edge: Limits, clock: Clock) -> anyhow::Result<Running> {
+    let tasks = Tasks::new();
+    let health = Health::new(clock.clone());
+    let client = forward::client()?;
+    let watched = |service: Service, urls: &str, need: Need| -> anyhow::Result<Replicas> {
+        let replicas = Replicas::parse(urls).with_context(|| format!("`[gateway] {}`", service.name()))?;
+        replicas.watch(client.clone(), health.register(service.name(), need), &tasks);
+        Ok(replicas)
+    };
+    let gateway = Gateway {
+        commands: watched(Service::Commands, &config.commands, Need::Required)?,
+        queries: watched(Service::Queries, &config.queries, Need::Optional)?,
+        sagas: watched(Service::Sagas, &config.sagas, Need::Optional)?,
+        client,
+        body_bytes: edge.body_bytes,
+    };
+    let openapi: OpenApi = serde_json::from_str(OPENAPI).context("the contract that was compiled in")?;
+    let listener = TcpListener::bind(config.listen).await.with_context(|| format!("listening on {}", config.listen))?;
+    let address = listener.local_addr()?;
+    let (own, _) = health::router(health.clone()).split_for_parts();
+    let router = Router::new()
+        .merge(own)
+        .merge(metrics::start(&tasks, &clock))
+        .merge(pages::router(openapi))
+        .merge(forward::router(gateway));
+    let (router, stop) = (limits::edge(router, edge), tasks.stopping());
+    tasks.spawn("http", async move {
+        if let Err(error) = shutdown::serve(listener, router, stop, GRACE).await {
+            tracing::error!(%error, "the HTTP port failed");
+        }
+    });
+    Ok(Running { address, health, edge: tasks })
+}
+
+impl Running {
+    /// Takes no new requests, and gives those that are under way some seconds.
+    pub async fn stop(self) {
+        self.health.stopping();
+        if !self.edge.shut_down(GRACE + Duration::from_millis(200)).await {
+            tracing::warn!("some requests were cut off");
+        }
+    }
+}

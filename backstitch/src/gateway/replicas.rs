@@ -1,0 +1,138 @@
+//! The replicas of a service: who answers is asked in turn; who does not is asked last.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use service_kit::Tasks;
+use service_kit::health::Reporter;
+
+/// How often each replica is asked whether it is ready: one that drains should get nothing new within a moment.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long a replica may take to say so. One that is stopped (SIGSTOP) takes connections and says nothing.
+const LOOK_WITHIN: Duration = Duration::from_secs(1);
+
+/// One process of a service.
+#[derive(Debug)]
+pub(super) struct Replica {
+    /// `http://host:port`
+    pub base: String,
+    ready: AtomicBool,
+}
+
+impl Replica {
+    /// It did not answer: ask the others first until it says that it is ready.
+    pub fn failed(&self) {
+        self.ready.store(false, Ordering::Relaxed);
+    }
+}
+
+/// The replicas of a service. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Replicas {
+    all: Arc<[Replica]>,
+    turn: Arc<AtomicUsize>,
+}
+
+impl Replicas {
+    /// From base URLs, separated by commas. Until they were asked, all count as ready.
+    ///
+    /// # Errors
+    /// None at all, or one that is not `http://host:port`.
+    pub fn parse(urls: &str) -> anyhow::Result<Self> {
+        let mut all = Vec::new();
+        for url in urls.split(',').map(str::trim).filter(|url| !url.is_empty()) {
+            let base = url.trim_end_matches('/');
+            let parsed = reqwest::Url::parse(base).ok().filter(|url| url.scheme() == "http" && url.path() == "/");
+            if parsed.is_none() {
+                anyhow::bail!("`{url}` is not the base URL of a service, such as http://127.0.0.1:7411");
+            }
+            all.push(Replica { base: base.to_owned(), ready: AtomicBool::new(true) });
+        }
+        if all.is_empty() {
+            anyhow::bail!("names no replica; give base URLs such as http://127.0.0.1:7411, separated by commas");
+        }
+        Ok(Self { all: all.into(), turn: Arc::default() })
+    }
+
+    /// All of them, beginning with one that is ready; those that are not come last.
+    pub fn in_turn(&self) -> Vec<&Replica> {
+        let first = self.turn.fetch_add(1, Ordering::Relaxed);
+        let (mut order, mut last) = (Vec::with_capacity(self.all.len()), Vec::new());
+        for index in 0..self.all.len() {
+            let replica = &self.all[(first + index) % self.all.len()];
+            if replica.ready.load(Ordering::Relaxed) { order.push(replica) } else { last.push(replica) }
+        }
+        order.append(&mut last);
+        order
+    }
+
+    /// Asks each replica again and again whether it is ready, and reports how many are, until the gateway stops.
+    pub fn watch(&self, client: reqwest::Client, health: Reporter, tasks: &Tasks) {
+        let (replicas, stopping) = (self.clone(), tasks.stopping());
+        tasks.spawn("replicas", async move {
+            loop {
+                replicas.look(&client).await;
+                replicas.report(&health);
+                tokio::select! {
+                    () = tokio::time::sleep(LOOK_EVERY) => {}
+                    () = stopping.cancelled() => return,
+                }
+            }
+        });
+    }
+
+    async fn look(&self, client: &reqwest::Client) {
+        let one = |replica: &Replica| {
+            let asked = client.get(format!("{}/health/ready", replica.base)).timeout(LOOK_WITHIN).send();
+            async move { asked.await.is_ok_and(|answer| answer.status().is_success()) }
+        };
+        let answers = futures_util::future::join_all(self.all.iter().map(one)).await;
+        for (replica, ready) in self.all.iter().zip(answers) {
+            if replica.ready.swap(ready, Ordering::Relaxed) != ready {
+                tracing::info!(replica = replica.base, ready, "a replica changed");
+            }
+        }
+    }
+
+    fn report(&self, health: &Reporter) {
+        let away: Vec<&str> = self
+            .all
+            .iter()
+            .filter(|replica| !replica.ready.load(Ordering::Relaxed))
+            .map(|replica| &*replica.base)
+            .collect();
+        let (all, ready) = (self.all.len(), self.all.len() - away.len());
+        match (ready, away.is_empty()) {
+            (0, _) => health.down(format_args!("none of {all} is ready: {}", away.join(", "))),
+            (_, true) => health.up_with(format_args!("{all} of {all} ready")),
+            (_, false) => health.up_with(format_args!("{ready} of {all} ready, not {}", away.join(", "))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bases(replicas: &Replicas) -> Vec<&str> {
+        replicas.in_turn().into_iter().map(|replica| &*replica.base).collect()
+    }
+
+    #[test]
+    fn replicas_take_turns_and_one_that_failed_is_asked_last() {
+        let replicas = Replicas::parse("http://a:1, http://b:2/,http://c:3").unwrap();
+        assert_eq!(bases(&replicas), ["http://a:1", "http://b:2", "http://c:3"]);
+        assert_eq!(bases(&replicas), ["http://b:2", "http://c:3", "http://a:1"]);
+        replicas.all[2].failed();
+        assert_eq!(bases(&replicas), ["http://a:1", "http://b:2", "http://c:3"]);
+        assert_eq!(bases(&replicas), ["http://a:1", "http://b:2", "http://c:3"]);
+    }
+
+    #[test]
+    fn a_list_that_names_no_service_is_refused_with_what_is_wrong() {
+        for bad in ["", " , ", "127.0.0.1:7411", "https://a:1", "http://a:1/v1"] {
+            assert!(Replicas::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

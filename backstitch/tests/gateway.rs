@@ -1,0 +1,204 @@
+//! The front door: what is sent again, to whom, and what is never sent twice.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use backstitch::gateway::{self, GatewayConfig, Running};
+use service_kit::{Clock, Limits, Tasks};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+/// A replica of the test's own: what it was asked, and how it answers.
+struct Fake {
+    address: SocketAddr,
+    asked: Arc<Mutex<Vec<(String, HeaderMap, Bytes)>>>,
+    tasks: Tasks,
+}
+
+impl Fake {
+    async fn answering(answer: impl Fn() -> Response + Clone + Send + Sync + 'static) -> Self {
+        let asked: Arc<Mutex<Vec<_>>> = Arc::default();
+        let keep = asked.clone();
+        let any = move |request: Request| {
+            let (keep, answer) = (keep.clone(), answer.clone());
+            async move {
+                let (parts, body) = request.into_parts();
+                let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+                keep.lock().unwrap().push((format!("{} {}", parts.method, parts.uri), parts.headers, body));
+                answer()
+            }
+        };
+        let router = Router::new().route("/health/ready", get(|| async { "" })).fallback(any);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, tasks) = (listener.local_addr().unwrap(), Tasks::new());
+        tasks.spawn("fake", async move { axum::serve(listener, router).await.unwrap() });
+        Self { address, asked, tasks }
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.tasks.stop();
+    }
+}
+
+/// Takes connections, reads what comes, and closes them without a word: a process that dies over a request.
+async fn dying(tasks: &Tasks) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, requests) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+    let count = requests.clone();
+    tasks.spawn("dying", async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut read = [0; 4096];
+            let bytes = stream.read(&mut read).await.unwrap_or(0);
+            if read[..bytes].starts_with(b"POST") {
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    });
+    (address, requests)
+}
+
+async fn nobody() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
+async fn before(replicas: &[SocketAddr]) -> Running {
+    let urls = replicas.iter().map(|address| format!("http://{address}")).collect::<Vec<_>>().join(",");
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let config = GatewayConfig { listen, commands: urls.clone(), queries: urls.clone(), sagas: urls };
+    gateway::start(&config, Limits::default(), Clock::system()).await.unwrap()
+}
+
+fn created() -> Response {
+    (StatusCode::CREATED, [("x-commit-position", "7")], "made").into_response()
+}
+
+/// Asks until the answer has come from the gateway through to a replica, with or without a key.
+async fn post(gateway: &Running, path: &str, key: Option<&str>) -> reqwest::Response {
+    let request = reqwest::Client::new().post(format!("http://{}{path}", gateway.address)).body("{\"a\":1}");
+    let request = key.into_iter().fold(request, |request, key| request.header("idempotency-key", key));
+    request.send().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_command_whose_replica_dies_over_it_is_sent_to_the_next_with_its_key_and_body() {
+    let (tasks, fake) = (Tasks::new(), Fake::answering(created).await);
+    let (dead, requests) = dying(&tasks).await;
+    let gateway = before(&[nobody().await, dead, fake.address]).await;
+    for n in 0..6 {
+        let answer = post(&gateway, "/v1/orders", Some(&format!("key-{n}"))).await;
+        assert_eq!(
+            (answer.status(), &answer.headers()["x-commit-position"]),
+            (StatusCode::CREATED, &"7".parse().unwrap())
+        );
+        assert_eq!(answer.text().await.unwrap(), "made");
+    }
+    assert!(requests.load(Ordering::SeqCst) > 0, "a request died with its replica");
+    assert_eq!(fake.asked(), 6);
+    for (n, (line, headers, body)) in fake.asked.lock().unwrap().iter().enumerate() {
+        assert_eq!((line.as_str(), &**body), ("POST /v1/orders", b"{\"a\":1}".as_slice()));
+        assert_eq!(headers["idempotency-key"], format!("key-{n}"));
+    }
+    gateway.stop().await;
+    tasks.stop();
+}
+
+#[tokio::test]
+async fn what_has_no_key_is_not_sent_again_once_it_may_have_arrived() {
+    let (tasks, fake) = (Tasks::new(), Fake::answering(created).await);
+    let (dead, requests) = dying(&tasks).await;
+    let gateway = before(&[dead, fake.address]).await;
+    let mut refused = 0;
+    for _ in 0..20 {
+        let sent = requests.load(Ordering::SeqCst) + fake.asked();
+        let answer = post(&gateway, "/v1/provider/actions/x/approve", None).await;
+        assert_eq!(requests.load(Ordering::SeqCst) + fake.asked(), sent + 1, "sent exactly once");
+        refused += usize::from(answer.status() == StatusCode::SERVICE_UNAVAILABLE);
+    }
+    assert_eq!(refused, requests.load(Ordering::SeqCst));
+    assert!(refused > 0, "the replica that dies was asked");
+    gateway.stop().await;
+    tasks.stop();
+}
+
+#[tokio::test]
+async fn a_replica_that_says_elsewhere_or_later_is_passed_by() {
+    let misdirected = Fake::answering(|| StatusCode::MISDIRECTED_REQUEST.into_response()).await;
+    let busy = Fake::answering(|| StatusCode::SERVICE_UNAVAILABLE.into_response()).await;
+    let owner = Fake::answering(|| "done".into_response()).await;
+    let gateway = before(&[misdirected.address, busy.address, owner.address]).await;
+    for _ in 0..3 {
+        let answer = post(&gateway, "/v1/sagas/1/retry", Some("k")).await;
+        assert_eq!((answer.status(), answer.text().await.unwrap().as_str()), (StatusCode::OK, "done"));
+    }
+    assert!(misdirected.asked() > 0 && busy.asked() > 0, "both were asked first");
+    assert_eq!(owner.asked(), 3);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn without_any_replica_the_answer_is_a_problem_that_says_when_to_come_back() {
+    let gateway = before(&[nobody().await]).await;
+    let answer = reqwest::get(format!("http://{}/v1/orders", gateway.address)).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        (&answer.headers()["retry-after"], &answer.headers()["content-type"]),
+        (&"1".parse().unwrap(), &"application/problem+json".parse().unwrap())
+    );
+    let health: serde_json::Value =
+        reqwest::get(format!("http://{}/health", gateway.address)).await.unwrap().json().await.unwrap();
+    assert_eq!((&health["ready"], &health["dependencies"]["commands"]["status"]), (&false.into(), &"down".into()));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn server_sent_events_pass_through_as_they_come() {
+    let (told, tell) = mpsc::unbounded_channel::<&'static str>();
+    let tell = Arc::new(Mutex::new(Some(tell)));
+    let live = Fake::answering(move || {
+        let tell = tell.lock().unwrap().take().expect("asked once");
+        let stream = futures_util::stream::unfold(tell, |mut tell| async move {
+            tell.recv().await.map(|text| (Ok::<_, std::io::Error>(Bytes::from(text)), tell))
+        });
+        ([("content-type", "text/event-stream")], Body::from_stream(stream)).into_response()
+    })
+    .await;
+    let gateway = before(&[live.address]).await;
+    let mut answer = reqwest::get(format!("http://{}/v1/events", gateway.address)).await.unwrap();
+    assert_eq!(answer.headers()["content-type"], "text/event-stream");
+    for text in ["one", "two"] {
+        told.send(text).unwrap();
+        // The next is only sent once this one has come through.
+        let chunk = tokio::time::timeout(Duration::from_secs(10), answer.chunk()).await.unwrap().unwrap().unwrap();
+        assert_eq!(chunk, text);
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn the_front_door_shows_the_contract_and_refuses_what_is_too_large_by_itself() {
+    let fake = Fake::answering(created).await;
+    let gateway = before(&[fake.address]).await;
+    let contract = reqwest::get(format!("http://{}/openapi.json", gateway.address)).await.unwrap();
+    assert!(contract.text().await.unwrap().contains("placeOrder"));
+    let large = reqwest::Client::new().post(format!("http://{}/v1/orders", gateway.address)).body("x".repeat(100_000));
+    assert_eq!(large.send().await.unwrap().status(), StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(fake.asked(), 0);
+    gateway.stop().await;
+}
