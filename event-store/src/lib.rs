@@ -10,6 +10,7 @@ pub mod envelope;
 pub mod error;
 pub mod export;
 pub mod find;
+pub mod kurrentdb;
 pub mod port;
 pub mod source;
 pub mod sqlite;
@@ -19,6 +20,7 @@ pub mod wire;
 pub use config::EventStoreConfig;
 pub use envelope::{Metadata, NewEvent, Position, RecordedEvent};
 pub use error::{AppendError, OpenError, ReadError};
+pub use kurrentdb::KurrentStore;
 pub use port::{
     Append, Appended, Delivery, Direction, Epoch, EventStore, Expected, Filter, StoreStats, StreamInfo, StreamSnapshot,
     Subscription, Ticket,

@@ -24,7 +24,7 @@ pub(crate) async fn append(
     events: &[NewEvent],
     deadline: Duration,
 ) -> Result<Written, Error> {
-    let result = settle(links, deadline, async |link: Arc<Link>, within| {
+    let result = settle(links, deadline, move |link: Arc<Link>, within| async move {
         if link.batches {
             let answer = link.session(links).append(stream, expected, events, within).await?;
             of_batch(answer, &links.store, stream, expected)
@@ -163,7 +163,6 @@ fn of_alone(answer: AppendResp, stream: &str, expected: Expected) -> Result<Writ
 
 fn written(stream: &str, revision: Option<u64>, position: Option<LogPosition>) -> Result<Written, Fault> {
     let revision = revision.ok_or_else(|| malformed(stream, "a success without a revision"))?;
-    let position = position.ok_or_else(|| malformed(stream, "a success without a position"))?;
     Ok(Written { revision, position })
 }
 

@@ -31,10 +31,10 @@ pub(crate) enum Ended {
 
 /// Calls until there is an answer or the deadline has passed. `call` makes one try over one connection, within the time it
 /// is given. Dropped while it waits, what was asked may be done or not.
-pub(crate) async fn settle<T>(
+pub(crate) async fn settle<T, F: Future<Output = Result<T, Fault>> + Send>(
     links: &Arc<Links>,
     deadline: Duration,
-    mut call: impl AsyncFnMut(Arc<Link>, Duration) -> Result<T, Fault>,
+    call: impl Fn(Arc<Link>, Duration) -> F,
 ) -> Result<T, Ended> {
     let until = Instant::now() + deadline;
     let mut unanswered = None;

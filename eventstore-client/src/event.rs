@@ -69,8 +69,8 @@ pub struct NewEvent {
 pub struct Written {
     /// The revision of its last event.
     pub revision: u64,
-    /// The position of its last event.
-    pub position: LogPosition,
+    /// The position of its last event; none if the server keeps the stream outside its log.
+    pub position: Option<LogPosition>,
 }
 
 /// An event of the log.

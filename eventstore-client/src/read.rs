@@ -88,10 +88,10 @@ pub(crate) async fn read(
     count: u64,
     deadline: Duration,
 ) -> Result<Option<Vec<RecordedEvent>>, Error> {
-    let result = settle(links, deadline, async |link, within| {
+    let result = settle(links, deadline, move |link, within| async move {
         let message = ReadReq { options: Some(options(what, direction, CountOption::Count(count), 0)) };
         let mut client = StreamsClient::new(link.channel.clone()).max_decoding_message_size(LONGEST_MESSAGE);
-        let of_status = |status| Fault::of(&status, &links.store, what.stream());
+        let of_status = |status: tonic::Status| Fault::of(&status, &links.store, what.stream());
         let answers = client.read(links.request(message, Some(within))).await.map_err(of_status)?;
         let mut answers = answers.into_inner();
         let mut events = Vec::new();

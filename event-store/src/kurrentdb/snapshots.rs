@@ -1,0 +1,71 @@
+//! Snapshots: the last event of the stream `snapshot-<stream>`. KurrentDB is told to keep no other (`$maxCount`); a served
+//! log keeps no other anyway. They are never in the log as the port shows it.
+
+use bytes::Bytes;
+use eventstore_client as client;
+use uuid::Uuid;
+
+use super::event::unread;
+use crate::wire::{CONTENT_TYPE, SNAPSHOT_TYPE, SnapshotBody, snapshot_stream};
+use crate::{ReadError, StreamName, StreamSnapshot};
+
+/// Where KurrentDB keeps what it is told of a stream: in the stream of that name behind this.
+const METADATA_OF: &str = "$$";
+/// What it is told.
+const KEEP_ONE: &[u8] = br#"{"$maxCount":1}"#;
+
+pub(super) async fn load(client: &client::Client, stream: &StreamName) -> Result<Option<StreamSnapshot>, ReadError> {
+    let name = snapshot_stream(stream);
+    let read = client.read_stream(&name, client::StreamFrom::End, client::Direction::Backward, 1).await;
+    let events = read.map_err(|error| unread(client, &error))?.unwrap_or_default();
+    let Some(event) = events.first() else { return Ok(None) };
+    match serde_json::from_slice::<SnapshotBody>(&event.data) {
+        Ok(body) => Ok(Some(body.into())),
+        Err(error) => {
+            // It is only a short cut: without it the stream is read.
+            tracing::warn!(stream = name, %error, "a snapshot is not as it was written, and is passed over");
+            Ok(None)
+        }
+    }
+}
+
+pub(super) async fn save(
+    client: &client::Client,
+    stream: &StreamName,
+    snapshot: StreamSnapshot,
+) -> Result<(), ReadError> {
+    let name = snapshot_stream(stream);
+    let body = SnapshotBody::from(snapshot);
+    let data = serde_json::to_vec(&body).map_err(|error| ReadError::Unavailable {
+        path: client.address().to_owned(),
+        reason: format!("a snapshot of `{stream}` cannot be told in JSON: {error}"),
+    })?;
+    let event = proposed(&name, SNAPSHOT_TYPE, data);
+    let saved = client.append(&name, client::Expected::Any, &[event]).await.map_err(|error| unread(client, &error))?;
+    // A stream that has just begun. (A served log counts otherwise and keeps one event without being told.)
+    if saved.revision == 0 {
+        limit(client, &name).await;
+    }
+    Ok(())
+}
+
+/// Tells the server to keep the last event only. One that refuses keeps them all, which costs space and nothing else.
+async fn limit(client: &client::Client, name: &str) {
+    let of = format!("{METADATA_OF}{name}");
+    let event = proposed(&of, "$metadata", KEEP_ONE.to_vec());
+    if let Err(error) = client.append(&of, client::Expected::Any, &[event]).await {
+        tracing::info!(stream = name, %error, "the event store will keep old snapshots");
+    }
+}
+
+/// An event whose id follows from what it says: sent again it is the same.
+fn proposed(stream: &str, event_type: &str, data: Vec<u8>) -> client::NewEvent {
+    let of = Uuid::new_v5(&Uuid::NAMESPACE_URL, stream.as_bytes());
+    client::NewEvent {
+        id: Uuid::new_v5(&of, &data),
+        event_type: event_type.into(),
+        content_type: CONTENT_TYPE,
+        data: data.into(),
+        metadata: Bytes::from_static(b"{}"),
+    }
+}
