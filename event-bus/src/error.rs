@@ -1,0 +1,95 @@
+//! Why the bus did not do what was asked.
+
+use event_store::{Position, ReadError};
+use rdkafka::error::KafkaError;
+
+/// Why the bus did not do what was asked. Each is one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    /// There are no settings to connect with.
+    #[error("no Kafka is named: set `brokers` in `[bus]`, such as \"127.0.0.1:9092\"")]
+    NoBrokers,
+    /// The settings contradict themselves.
+    #[error("`[bus]` is not valid: {0}")]
+    Settings(String),
+    /// Nobody answers, or refuses us. It is tried again; this is what is told meanwhile.
+    #[error("Kafka at {brokers} does not answer: {reason}; start it, or correct `brokers` in `[bus]`")]
+    Unreachable {
+        /// Where.
+        brokers: String,
+        /// What the client says.
+        reason: String,
+    },
+    /// A topic is not one to which history can be trusted.
+    #[error("the topic `{topic}` {what}; {way_out}")]
+    Topic {
+        /// Which.
+        topic: String,
+        /// What is wrong with it.
+        what: String,
+        /// What to do.
+        way_out: String,
+    },
+    /// The topic and the log are not of one history.
+    #[error(
+        "the topic `{topic}` holds position {seen}, which is not in this log (its end: {head}): the log is another one, or its end is missing; \
+         point `[event_store]` at the right log, or delete the topic so that it is filled anew"
+    )]
+    AnotherLog {
+        /// Which topic.
+        topic: String,
+        /// What it holds.
+        seen: Position,
+        /// Where the log ends.
+        head: Position,
+    },
+    /// Records were not taken.
+    #[error("Kafka did not take a record of `{topic}`: {reason}")]
+    Refused {
+        /// Which topic.
+        topic: String,
+        /// What the broker or the client says.
+        reason: String,
+    },
+    /// The topic does not hold what it must.
+    #[error(
+        "partition {partition} of the topic `{topic}` lacks what follows position {after} (it goes on behind {next}); \
+         fill it with `backstitch bus republish --from {after}`"
+    )]
+    Lacking {
+        /// Which topic.
+        topic: String,
+        /// Which of its partitions.
+        partition: u32,
+        /// What is there without a hole.
+        after: Position,
+        /// Where it goes on.
+        next: Position,
+    },
+    /// The client library refuses.
+    #[error("the Kafka client at {brokers}: {error}")]
+    Client {
+        /// Where.
+        brokers: String,
+        /// What it says.
+        error: KafkaError,
+    },
+    /// The log could not be read.
+    #[error(transparent)]
+    Store(#[from] ReadError),
+}
+
+impl BusError {
+    /// Whether trying again cannot help: a person must change something.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::NoBrokers | Self::Settings(_) | Self::Topic { .. } => true,
+            Self::Unreachable { .. }
+            | Self::AnotherLog { .. }
+            | Self::Refused { .. }
+            | Self::Lacking { .. }
+            | Self::Client { .. }
+            | Self::Store(_) => false,
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! The thread that reads a partition for one follower.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use event_store::{Delivery, Filter, Position, ReadError, RecordedEvent};
+use rdkafka::Message;
+use rdkafka::message::BorrowedMessage;
+use tokio::sync::mpsc::Sender;
+
+use crate::cloudevents;
+use crate::config::BusConfig;
+use crate::coverage::{AtEnd, Coverage, Step, search};
+use crate::error::BusError;
+use crate::records::{Next, Records};
+use crate::source::Read;
+
+/// Events in one delivery: as many as the embedded log gives.
+const EVENTS_PER_DELIVERY: usize = 1_024;
+/// How long the thread waits for records before it looks whether anybody still follows.
+const LOOK_UP: Duration = Duration::from_millis(100);
+/// A broker that restarts is back within 4 s, a cluster elects a leader within some: longer is worth telling.
+const SILENT_FOR: Duration = Duration::from_secs(10);
+/// Between two attempts to find the place while Kafka is away.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Reads one partition for one follower.
+pub(crate) struct Follower {
+    config: Arc<BusConfig>,
+    partition: u32,
+    filter: Filter,
+    coverage: Coverage,
+    /// Behind this offset lies what came after it began to follow; `None`: that was told.
+    catching_up_to: Option<i64>,
+    /// Since when nothing could be read, and whether that was told.
+    away: Option<(Instant, bool)>,
+    /// What was told to be lacking, so that it is told once.
+    lacking: Option<Position>,
+    batch: Batch,
+}
+
+/// What is read and not yet delivered.
+struct Batch {
+    events: Vec<Arc<RecordedEvent>>,
+    /// How far the last delivery went.
+    delivered: Position,
+    next_offset: i64,
+}
+
+/// Why reading on from here ends.
+enum Stop {
+    /// To find a place again, before this offset (`i64::MAX`: anywhere).
+    Find(i64),
+    /// Nobody follows any more.
+    Left,
+}
+
+/// Read on, or not.
+type Flow = ControlFlow<Stop>;
+
+impl Follower {
+    pub fn new(config: Arc<BusConfig>, partition: u32, after: Position, filter: Filter) -> Self {
+        let batch = Batch { events: Vec::new(), delivered: after, next_offset: -1 };
+        let coverage = Coverage::new(after, 0, 0);
+        Self { config, partition, filter, coverage, catching_up_to: Some(i64::MAX), away: None, lacking: None, batch }
+    }
+
+    /// Until nobody follows any more.
+    pub fn run(mut self, to: &Sender<Read>) {
+        let topic = self.config.topic.clone();
+        let records = loop {
+            match Records::new(&self.config, &topic, self.partition) {
+                Ok(records) => break records,
+                Err(error) => {
+                    // The client's settings are wrong, or there are no threads left: told, and tried once the follower asks again.
+                    if self.tell(&error, to).is_break() {
+                        return;
+                    }
+                    std::thread::sleep(PAUSE);
+                }
+            }
+        };
+        let mut before = i64::MAX;
+        while !to.is_closed() {
+            match self.find(&records, before) {
+                Ok(()) => match self.read(&records, to) {
+                    Stop::Left => return,
+                    Stop::Find(offset) => before = offset,
+                },
+                Err(error) => {
+                    if self.is_away(&error, to).is_break() {
+                        return;
+                    }
+                    std::thread::sleep(PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Finds the place from where to read, before an offset.
+    fn find(&mut self, records: &Records, before: i64) -> Result<(), BusError> {
+        let (low, high) = records.ends()?;
+        let high = high.min(before).max(low);
+        let probe =
+            |offset| Ok::<_, BusError>(records.first_claim(offset, high)?.map(|(at, claim)| (at, claim.position)));
+        let from = search(low, high, self.coverage.up_to, probe)?;
+        tracing::debug!(
+            topic = self.config.topic, partition = self.partition, after = %self.coverage.up_to, from, low, high,
+            "reading a partition"
+        );
+        self.coverage.begin(from, low);
+        // Where the partition ended when it was first seen.
+        self.catching_up_to = self.catching_up_to.map(|end| end.min(high));
+        self.batch.next_offset = from;
+        records.seek(from)
+    }
+
+    /// Reads on from where it is.
+    fn read(&mut self, records: &Records, to: &Sender<Read>) -> Stop {
+        loop {
+            if to.is_closed() {
+                return Stop::Left;
+            }
+            if let ControlFlow::Break(stop) = self.read_next(records, to) {
+                return stop;
+            }
+        }
+    }
+
+    fn read_next(&mut self, records: &Records, to: &Sender<Read>) -> Flow {
+        // What can be delivered is not held back to be delivered with more.
+        let pending = self.coverage.up_to != self.batch.delivered;
+        match records.next(if pending { Duration::ZERO } else { LOOK_UP }) {
+            Next::Record(record) => {
+                self.away = None;
+                self.take(&record)?;
+                if self.batch.events.len() < EVENTS_PER_DELIVERY { Flow::Continue(()) } else { self.deliver(to) }
+            }
+            Next::End => {
+                self.away = None;
+                self.deliver(to)?;
+                self.at_end(to)
+            }
+            Next::Nothing if self.away.is_some() => match records.ends() {
+                Ok(_) => {
+                    self.away = None;
+                    Flow::Continue(())
+                }
+                Err(error) => self.is_away(&error, to),
+            },
+            Next::Nothing => {
+                self.deliver(to)?;
+                // The client tells of the end only when a request for more has waited in vain.
+                match self.catching_up_to {
+                    Some(end) if self.batch.next_offset >= end => self.at_end(to),
+                    Some(_) | None => Flow::Continue(()),
+                }
+            }
+            Next::Gone => {
+                tracing::warn!(
+                    topic = self.config.topic, partition = self.partition, after = %self.coverage.up_to,
+                    "the topic is not the one it was; looking for the place again"
+                );
+                Flow::Break(Stop::Find(i64::MAX))
+            }
+            Next::Away(reason) => {
+                let error = BusError::Unreachable { brokers: self.config.place().to_owned(), reason };
+                self.is_away(&error, to)
+            }
+        }
+    }
+
+    fn take(&mut self, record: &BorrowedMessage<'_>) -> Flow {
+        self.batch.next_offset = record.offset() + 1;
+        let (claim, event) = match cloudevents::decode(record) {
+            Ok(read) => (read.claim, read.event),
+            Err(error) => {
+                metrics::counter!("bus_undecodable_total", "partition" => self.partition.to_string()).increment(1);
+                tracing::error!(
+                    topic = self.config.topic, partition = self.partition, offset = record.offset(), %error,
+                    "a record in our topic cannot be read and is passed by"
+                );
+                let Some(claim) = cloudevents::claim(record) else { return Flow::Continue(()) };
+                (claim, None)
+            }
+        };
+        match self.coverage.step(claim) {
+            Step::PassBy => {}
+            Step::LookBefore(offset) => return Flow::Break(Stop::Find(offset)),
+            Step::Take => {
+                let admitted = event.filter(|event| self.filter.admits(&event.stream));
+                self.batch.events.extend(admitted.map(Arc::new));
+            }
+        }
+        Flow::Continue(())
+    }
+
+    fn at_end(&mut self, to: &Sender<Read>) -> Flow {
+        match self.coverage.at_end() {
+            AtEnd::LookAgain => Flow::Break(Stop::Find(i64::MAX)),
+            AtEnd::Lacking(next) => {
+                let after = self.coverage.up_to;
+                if self.lacking.replace(after) == Some(after) {
+                    return Flow::Continue(());
+                }
+                let topic = self.config.topic.clone();
+                self.tell(&BusError::Lacking { topic, partition: self.partition, after, next }, to)
+            }
+            AtEnd::Whole => match self.catching_up_to.take() {
+                Some(_) => self.send(Ok(Delivery::CaughtUp), to),
+                None => Flow::Continue(()),
+            },
+        }
+    }
+
+    /// Hands over what was read, if it moves anything.
+    fn deliver(&mut self, to: &Sender<Read>) -> Flow {
+        let up_to = self.coverage.up_to;
+        if up_to == self.batch.delivered {
+            return Flow::Continue(());
+        }
+        self.batch.delivered = up_to;
+        let events = std::mem::take(&mut self.batch.events);
+        self.send(Ok(Delivery::Events { events, up_to }), to)
+    }
+
+    fn send(&self, delivery: Result<Delivery, ReadError>, to: &Sender<Read>) -> Flow {
+        match to.blocking_send(Read { delivery, next_offset: self.batch.next_offset }) {
+            Ok(()) => Flow::Continue(()),
+            Err(_) => Flow::Break(Stop::Left),
+        }
+    }
+
+    /// Takes note that Kafka is away; tells it when that lasts.
+    fn is_away(&mut self, error: &BusError, to: &Sender<Read>) -> Flow {
+        let (since, told) = *self.away.get_or_insert((Instant::now(), false));
+        if told || since.elapsed() < SILENT_FOR {
+            return Flow::Continue(());
+        }
+        self.away = Some((since, true));
+        self.tell(error, to)
+    }
+
+    fn tell(&self, error: &BusError, to: &Sender<Read>) -> Flow {
+        tracing::warn!(topic = self.config.topic, partition = self.partition, %error, "a partition cannot be followed");
+        let told = ReadError::Unavailable {
+            path: format!("{}/{}", self.config.topic, self.partition),
+            reason: error.to_string(),
+        };
+        self.send(Err(told), to)
+    }
+}
