@@ -7,6 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use domain::{Aggregate, Timestamp};
 use event_store::{AppendError, Appended, Epoch, Position, StreamName};
@@ -107,6 +108,8 @@ pub(crate) struct Folded<A> {
     pub snapshot: Kept,
     /// Whether the log was asked. If not, nothing but an append that expects no stream may be built on it.
     pub read: bool,
+    /// A moment at which this was all there was. Only kept of a log that others write, too.
+    pub seen_at: Option<Instant>,
 }
 
 impl<A: Aggregate> Folded<A> {
@@ -122,7 +125,14 @@ impl<A: Aggregate> Folded<A> {
             window: Window::default(),
             snapshot: Kept::default(),
             read,
+            seen_at: None,
         }
+    }
+
+    /// Whether others may have written between `asked_at` and the moment at which this was all there was: an answer to
+    /// whoever asked then must not be given from it. `None`: nobody else writes.
+    pub fn may_be_old(&self, asked_at: Option<Instant>) -> bool {
+        asked_at.is_some_and(|asked_at| self.seen_at.is_none_or(|seen_at| seen_at < asked_at))
     }
 
     /// Whether it may be decided on. A state folded from events that were lost, or that may be, may not.

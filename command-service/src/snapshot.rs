@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domain::{Aggregate, Timestamp};
 use event_store::{Direction, Epoch, EventStore, RecordedEvent, StreamName, StreamSnapshot};
@@ -73,12 +73,49 @@ impl Snapshots {
     /// [`SendError::Unavailable`] if the log cannot be read, or has an event that this program cannot read.
     pub async fn load<A: Aggregate>(&self, stream: &StreamName, at_least: Option<u64>) -> Result<Folded<A>, SendError> {
         let epoch = *self.epoch.borrow();
-        let mut head = self.store.head();
         let mut folded = self.short_cut(stream, epoch).await?;
+        self.read_up_to(stream, &mut folded, at_least, epoch).await?;
+        Ok(folded)
+    }
+
+    /// The state of a stream that is most likely to begin now, or has only just begun, in a log that others write, too:
+    /// read without looking for a snapshot.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub async fn begin<A: Aggregate>(&self, stream: &StreamName) -> Result<Folded<A>, SendError> {
+        let epoch = *self.epoch.borrow();
+        let mut folded = Folded::empty(epoch, true);
+        self.read_up_to(stream, &mut folded, None, epoch).await?;
+        Ok(folded)
+    }
+
+    /// Reads what has come to the stream since. Waits as [`Self::load`] does.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub async fn catch_up<A: Aggregate>(
+        &self,
+        stream: &StreamName,
+        folded: &mut Folded<A>,
+        at_least: Option<u64>,
+    ) -> Result<(), SendError> {
+        let epoch = *self.epoch.borrow();
+        self.read_up_to(stream, folded, at_least, epoch).await
+    }
+
+    async fn read_up_to<A: Aggregate>(
+        &self,
+        stream: &StreamName,
+        folded: &mut Folded<A>,
+        at_least: Option<u64>,
+        epoch: Epoch,
+    ) -> Result<(), SendError> {
+        let mut head = self.store.head();
         let waiting = async {
             loop {
                 head.borrow_and_update();
-                self.read_on(stream, &mut folded).await?;
+                self.read_on(stream, folded).await?;
                 if folded.version >= at_least || *self.epoch.borrow() != epoch {
                     return Ok(());
                 }
@@ -87,8 +124,12 @@ impl Snapshots {
                 }
             }
         };
-        tokio::time::timeout(QUEUED_WAIT, waiting).await.map_err(|_| unavailable("the log takes long to write"))??;
-        Ok(folded)
+        tokio::time::timeout(QUEUED_WAIT, waiting).await.map_err(|_| unavailable("the log takes long to write"))?
+    }
+
+    /// Now, if others write the log, too: from such a moment on a state may be old.
+    pub fn moment(&self) -> Option<Instant> {
+        self.store.is_shared().then(Instant::now)
     }
 
     async fn short_cut<A: Aggregate>(&self, stream: &StreamName, epoch: Epoch) -> Result<Folded<A>, SendError> {
@@ -112,6 +153,7 @@ impl Snapshots {
                     window: Window::of(content.window, event.position),
                     snapshot: Kept { version: Some(snapshot.version), bytes: Arc::new(AtomicUsize::new(bytes)) },
                     read: true,
+                    seen_at: None,
                 }
             }
             _ => Folded::empty(epoch, true),
@@ -119,6 +161,7 @@ impl Snapshots {
     }
 
     async fn read_on<A: Aggregate>(&self, stream: &StreamName, folded: &mut Folded<A>) -> Result<(), SendError> {
+        folded.seen_at = self.moment();
         loop {
             let from = folded.version.map_or(0, |version| version + 1);
             let page = self.store.read_stream(stream, from, Direction::Forward, PAGE).await.map_err(unreadable)?;

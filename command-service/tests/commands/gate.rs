@@ -1,6 +1,8 @@
-//! A log whose appends are queued at once but durable only when a gate is opened.
+//! A log whose appends are queued at once but durable only when a gate is opened; it counts what is asked of it, and can
+//! say that others write it, too.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use event_store::sqlite::SqliteStore;
@@ -14,11 +16,28 @@ pub struct Gated {
     log: Arc<SqliteStore>,
     open: watch::Sender<bool>,
     appends: watch::Sender<usize>,
+    reads: AtomicUsize,
+    shared: bool,
 }
 
 impl Gated {
     pub fn new(log: Arc<SqliteStore>) -> Arc<Self> {
-        Arc::new(Self { log, open: watch::Sender::new(true), appends: watch::Sender::new(0) })
+        Arc::new(Self::of(log, false))
+    }
+
+    /// A log that says that others write it, too.
+    pub fn shared(log: Arc<SqliteStore>) -> Arc<Self> {
+        Arc::new(Self::of(log, true))
+    }
+
+    fn of(log: Arc<SqliteStore>, shared: bool) -> Self {
+        let (open, appends) = (watch::Sender::new(true), watch::Sender::new(0));
+        Self { log, open, appends, reads: AtomicUsize::new(0), shared }
+    }
+
+    /// Streams and snapshots read so far.
+    pub fn reads(&self) -> usize {
+        self.reads.load(Ordering::SeqCst)
     }
 
     /// From now on nothing becomes known to be durable.
@@ -56,6 +75,7 @@ impl EventStore for Gated {
         direction: Direction,
         limit: usize,
     ) -> Result<Vec<RecordedEvent>, ReadError> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
         self.log.read_stream(stream, from, direction, limit).await
     }
 
@@ -83,6 +103,7 @@ impl EventStore for Gated {
     }
 
     async fn load_snapshot(&self, stream: &StreamName) -> Result<Option<StreamSnapshot>, ReadError> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
         self.log.load_snapshot(stream).await
     }
 
@@ -96,6 +117,10 @@ impl EventStore for Gated {
 
     fn epoch(&self) -> watch::Receiver<Epoch> {
         self.log.epoch()
+    }
+
+    fn is_shared(&self) -> bool {
+        self.shared
     }
 
     async fn stats(&self) -> Result<StoreStats, ReadError> {

@@ -10,4 +10,5 @@ mod idempotency;
 mod load;
 mod orders;
 mod over_tcp;
+mod shared;
 mod world;

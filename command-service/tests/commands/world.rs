@@ -59,11 +59,7 @@ impl World {
         let log = SqliteStore::open(dir.path(), options).unwrap();
         let store: Arc<dyn EventStore> = wrap(log.clone());
         let tasks = Tasks::new();
-        let (wake, _) = command_service::provider::channel();
-        let bus = CommandBus::new(store.clone(), clock.clone(), tasks.clone(), wake);
-        let (routes, _) =
-            command_service::router(HttpState::new(bus.clone(), PricingPolicy::default())).split_for_parts();
-        let router = limits::edge(routes, Limits::default());
+        let (bus, router) = replica(&store, &clock, &tasks);
         Self { store, log, faults, clock, tasks, bus, router, dir }
     }
 
@@ -99,6 +95,14 @@ impl World {
     pub async fn request(&self, request: Request<Body>) -> Got {
         Got::of(self.router.clone().oneshot(request).await.unwrap()).await
     }
+}
+
+/// A command service of its own over a log.
+pub fn replica(store: &Arc<dyn EventStore>, clock: &Clock, tasks: &Tasks) -> (CommandBus, Router) {
+    let (wake, _) = command_service::provider::channel();
+    let bus = CommandBus::new(store.clone(), clock.clone(), tasks.clone(), wake);
+    let (routes, _) = command_service::router(HttpState::new(bus.clone(), PricingPolicy::default())).split_for_parts();
+    (bus, limits::edge(routes, Limits::default()))
 }
 
 /// An answer over HTTP.

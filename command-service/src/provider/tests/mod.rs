@@ -3,6 +3,7 @@
 mod crashes;
 mod intake;
 mod over_http;
+mod replicas;
 mod scripts;
 
 use std::path::Path;

@@ -1,0 +1,142 @@
+//! Two command services over one log drive the same payments: whichever of them is asked, money moves once.
+
+use event_store::{
+    Append, AppendError, Epoch, Filter, Position, ReadError, StoreStats, StreamInfo, StreamName, StreamSnapshot,
+    Subscription, Ticket,
+};
+
+use super::*;
+
+/// A log that says that others write it, too.
+struct SharedLog(Arc<SqliteStore>);
+
+#[async_trait]
+impl EventStore for SharedLog {
+    async fn append(&self, append: Append) -> Result<Ticket, AppendError> {
+        self.0.append(append).await
+    }
+    async fn read_stream(
+        &self,
+        stream: &StreamName,
+        from: u64,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<RecordedEvent>, ReadError> {
+        self.0.read_stream(stream, from, direction, limit).await
+    }
+    async fn read_all(
+        &self,
+        from: Position,
+        direction: Direction,
+        limit: usize,
+        filter: &Filter,
+    ) -> Result<Vec<RecordedEvent>, ReadError> {
+        self.0.read_all(from, direction, limit, filter).await
+    }
+    async fn subscribe(&self, after: Position, filter: Filter) -> Result<Subscription, ReadError> {
+        self.0.subscribe(after, filter).await
+    }
+    async fn list_streams(
+        &self,
+        category: Option<&str>,
+        after: Option<&StreamName>,
+        limit: usize,
+    ) -> Result<Vec<StreamInfo>, ReadError> {
+        self.0.list_streams(category, after, limit).await
+    }
+    async fn load_snapshot(&self, stream: &StreamName) -> Result<Option<StreamSnapshot>, ReadError> {
+        self.0.load_snapshot(stream).await
+    }
+    async fn save_snapshot(&self, stream: &StreamName, snapshot: StreamSnapshot) -> Result<(), ReadError> {
+        self.0.save_snapshot(stream, snapshot).await
+    }
+    fn head(&self) -> watch::Receiver<Position> {
+        self.0.head()
+    }
+    fn epoch(&self) -> watch::Receiver<Epoch> {
+        self.0.epoch()
+    }
+    fn is_shared(&self) -> bool {
+        true
+    }
+    async fn stats(&self) -> Result<StoreStats, ReadError> {
+        self.0.stats().await
+    }
+}
+
+/// Two replicas over the log of this folder; their drivers do not run yet.
+fn two_over(folder: &Path) -> [Process; 2] {
+    let store = SqliteStore::open(&folder.join("log"), SqliteOptions::default()).expect("the log opens");
+    [(); 2].map(|()| {
+        let (clock, tasks) = (Clock::system(), Tasks::new());
+        let (wake, queue) = wake::channel();
+        let bus = CommandBus::new(Arc::new(SharedLog(store.clone())), clock.clone(), tasks.clone(), wake);
+        Process { store: store.clone(), bus, clock, tasks, queue: Some(queue) }
+    })
+}
+
+#[tokio::test]
+async fn payments_that_both_replicas_are_asked_for_take_each_sum_once() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let bank = bank(folder.path());
+    let mut replicas = two_over(folder.path());
+    for replica in &mut replicas {
+        replica.start(Arc::new(bank.clone()), None);
+    }
+    let [one, two] = &replicas;
+    let payments = 1..=30;
+    for payment in payments.clone() {
+        tokio::join!(
+            one.send(payment, authorize(payment, "tok_approve")),
+            two.send(payment, authorize(payment, "tok_approve"))
+        );
+    }
+    for payment in payments.clone() {
+        two.until(payment, "authorized", is_authorized).await;
+        tokio::join!(one.send(payment, capture()), two.send(payment, capture()));
+    }
+    for payment in payments.clone() {
+        one.until(payment, "captured", |payment| payment.status == Status::Captured).await;
+        let types = one.types(payment).await;
+        assert_eq!(
+            types,
+            ["PaymentAuthorizationRequested", "PaymentAuthorized", "CaptureRequested", "PaymentCaptured"]
+        );
+        let entry = entry(&bank, payment).await.expect("seen");
+        assert_eq!((entry.authorized, entry.captured), (1_000, 1_000), "payment {payment}");
+    }
+    assert_eq!(statement(&bank).await.effects, 2 * payments.count() as u64, "an authorization and a capture each");
+}
+
+#[tokio::test]
+async fn a_replica_that_dies_between_append_and_call_is_stood_in_for_by_the_one_that_gets_the_command_again() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let bank = bank(folder.path());
+    let [mut dies, mut lives] = two_over(folder.path());
+    lives.start(Arc::new(bank.clone()), None);
+    let door = Door::new(bank.clone(), At::Before);
+    dies.start(door.clone(), None);
+    dies.send(1, authorize(1, "tok_approve")).await;
+    assert_eq!(lives.types(1).await, ["PaymentAuthorizationRequested"], "appended, and not called");
+    assert!(dies.tasks.shut_down(PATIENCE).await);
+    lives.send(1, authorize(1, "tok_approve")).await; // As the saga does when its command has no outcome.
+    lives.until(1, "authorized", is_authorized).await;
+    assert_eq!(statement(&bank).await.effects, 1);
+}
+
+#[tokio::test]
+async fn a_replica_that_dies_between_call_and_append_is_stood_in_for_without_a_second_effect() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let bank = bank(folder.path());
+    let [mut dies, mut lives] = two_over(folder.path());
+    lives.start(Arc::new(bank.clone()), None);
+    let door = Door::new(bank.clone(), At::After);
+    dies.start(door.clone(), None);
+    dies.send(1, authorize(1, "tok_approve")).await;
+    door.done.subscribe().wait_for(|done| *done == 1).await.expect("the bank did it");
+    assert!(dies.tasks.shut_down(PATIENCE).await);
+    assert_eq!(lives.types(1).await, ["PaymentAuthorizationRequested"], "called, and not appended");
+    lives.send(1, authorize(1, "tok_approve")).await;
+    lives.until(1, "authorized", is_authorized).await;
+    assert_eq!((entry(&bank, 1).await.expect("seen").authorized, statement(&bank).await.effects), (1_000, 1));
+}
