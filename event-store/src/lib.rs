@@ -12,6 +12,7 @@ pub mod export;
 pub mod find;
 pub mod kurrentdb;
 pub mod port;
+pub mod serve;
 pub mod source;
 pub mod sqlite;
 pub mod stream;
