@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::connection::{Link, Links};
 use crate::event::{id_of, wire_id, wire_stream};
-use crate::fault::{Fault, reason_of};
+use crate::fault::Fault;
 use crate::proto::streams::batch_append_req::options::{DeadlineOption, ExpectedStreamPosition};
 use crate::proto::streams::batch_append_req::{Options, ProposedMessage};
 use crate::proto::streams::streams_client::StreamsClient;
@@ -40,8 +40,8 @@ pub(crate) struct Session {
 #[derive(Default)]
 struct Waiting(Mutex<Option<ByNumber>>);
 
-/// To whom each answer goes: the answer, or why none will come.
-type ByNumber = HashMap<u64, oneshot::Sender<Result<BatchAppendResp, String>>>;
+/// To whom each answer goes: the answer, or how the call ended without it.
+type ByNumber = HashMap<u64, oneshot::Sender<Result<BatchAppendResp, Fault>>>;
 
 impl Session {
     /// Opens the call over this connection.
@@ -50,15 +50,16 @@ impl Session {
         let waiting = Arc::new(Waiting(Mutex::new(Some(HashMap::new()))));
         let request = links.request(ReceiverStream::new(queued), None);
         let mut client = StreamsClient::new(link.channel.clone()).max_decoding_message_size(LONGEST_ANSWER);
-        let told = waiting.clone();
+        let (told, store) = (waiting.clone(), links.store.clone());
         links.spawn(async move {
             // However it ends, everybody who waits hears of it.
             let _end = End(told.clone());
-            let reason = match client.batch_append(request).await {
-                Ok(answers) => hand_out(answers.into_inner(), &told).await,
-                Err(status) => reason_of(&status),
+            let fault = match client.batch_append(request).await {
+                Ok(answers) => hand_out(answers.into_inner(), &told, &store).await,
+                // Refused before anything was read.
+                Err(status) => Fault::of(&status, &store, ""),
             };
-            told.end(&reason);
+            told.end(&fault);
         });
         Self { messages, waiting, mark: link.number + 1, next: AtomicU64::default() }
     }
@@ -73,23 +74,20 @@ impl Session {
     ) -> Result<BatchAppendResp, Fault> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (answered, answer) = oneshot::channel();
-        let lost = |reason: &str, sent| Fault::Lost { reason: reason.to_owned(), sent };
+        let ended = |sent| Fault::Lost { reason: "the call for appends has ended".to_owned(), sent };
         match &mut *self.waiting.lock() {
             Some(waiting) => waiting.insert(number, answered),
-            None => return Err(lost("the call for appends has ended", false)),
+            None => return Err(ended(false)),
         };
         let _forget = Forget { waiting: &self.waiting, number };
         let id = wire_id(Uuid::from_u64_pair(self.mark, number));
         for message in messages(&id, stream, expected, events, within) {
+            // If it is not taken, the call has ended, and how is told to all who wait.
             if self.messages.send(message).await.is_err() {
-                return Err(lost("the call for appends has ended", true));
+                break;
             }
         }
-        match answer.await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(reason)) => Err(lost(&reason, true)),
-            Err(_) => Err(lost("the call for appends has ended", true)),
-        }
+        answer.await.unwrap_or_else(|_| Err(ended(true)))
     }
 }
 
@@ -144,7 +142,7 @@ fn proposed(event: &NewEvent) -> ProposedMessage {
 }
 
 /// Gives each answer to whom it is for; the reason why there are no more.
-async fn hand_out(mut answers: tonic::Streaming<BatchAppendResp>, waiting: &Waiting) -> String {
+async fn hand_out(mut answers: tonic::Streaming<BatchAppendResp>, waiting: &Waiting, store: &str) -> Fault {
     loop {
         match answers.message().await {
             Ok(Some(answer)) => {
@@ -156,8 +154,8 @@ async fn hand_out(mut answers: tonic::Streaming<BatchAppendResp>, waiting: &Wait
                     None => tracing::debug!(?number, "an answer to an append that nobody waits for"),
                 }
             }
-            Ok(None) => return "the server has ended the call for appends".to_owned(),
-            Err(status) => return reason_of(&status),
+            Ok(None) => return Fault::lost("the server has ended the call for appends"),
+            Err(status) => return Fault::of_shared_call(&status, store),
         }
     }
 }
@@ -168,9 +166,9 @@ impl Waiting {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn end(&self, reason: &str) {
+    fn end(&self, fault: &Fault) {
         for (_, waits) in self.lock().take().into_iter().flatten() {
-            let _ = waits.send(Err(reason.to_owned())); // Who no longer waits needs no answer.
+            let _ = waits.send(Err(fault.clone())); // Who no longer waits needs no answer.
         }
     }
 }
@@ -180,7 +178,7 @@ struct End(Arc<Waiting>);
 
 impl Drop for End {
     fn drop(&mut self) {
-        self.0.end("the client was closed");
+        self.0.end(&Fault::lost("the client was closed"));
     }
 }
 

@@ -66,20 +66,29 @@ fn judge(links: &Links, number: u64, fault: Fault, unanswered: &mut Option<Strin
     match fault {
         Fault::Final(error) => Err(Ended::Error(error)),
         Fault::Busy(reason) => Ok((Error::Busy { store: links.store.clone(), reason }, false)),
-        Fault::NotLeader(leader) => {
+        Fault::NotLeader { leader, sent } => {
             let reason = not_leader(leader.as_ref());
-            links.lost(number, &reason, leader);
-            Ok((links.unavailable(&reason), true))
+            Ok(go_elsewhere(links, number, reason, leader, sent, unanswered))
         }
-        Fault::Lost { reason, sent } => {
-            links.lost(number, &reason, None);
-            let error = links.unavailable(&reason);
-            if sent {
-                *unanswered = Some(reason);
-            }
-            Ok((error, true))
-        }
+        Fault::Lost { reason, sent } => Ok(go_elsewhere(links, number, reason, None, sent, unanswered)),
     }
+}
+
+/// Gives the connection up. The next try is made at once, if it is the first to fail.
+fn go_elsewhere(
+    links: &Links,
+    number: u64,
+    reason: String,
+    leader: Option<Node>,
+    sent: bool,
+    unanswered: &mut Option<String>,
+) -> (Error, bool) {
+    links.lost(number, &reason, leader);
+    let error = links.unavailable(&reason);
+    if sent {
+        *unanswered = Some(reason);
+    }
+    (error, true)
 }
 
 /// The words for a node that does not lead.

@@ -10,12 +10,12 @@ use crate::{Error, Expected, Node};
 const EXCEPTION: &str = "exception";
 
 /// Why one try failed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Fault {
     /// The connection is of no use any more. `sent`: what was asked may have been done all the same.
     Lost { reason: String, sent: bool },
-    /// This node does not lead; that one does, as far as it knows. Nothing was done.
-    NotLeader(Option<Node>),
+    /// This node does not lead; that one does, as far as it knows. `sent` as above: it may have led until just now.
+    NotLeader { leader: Option<Node>, sent: bool },
     /// The server has too much to do. Nothing was done.
     Busy(String),
     /// Trying again would come to the same.
@@ -28,6 +28,15 @@ impl Fault {
         Self::Lost { reason: reason.into(), sent: true }
     }
 
+    /// What it means for one of many appends that the call which carried them all ended so: not that one was refused, and
+    /// nobody knows what became of it.
+    pub(crate) fn of_shared_call(status: &Status, store: &str) -> Self {
+        match Self::of(status, store, "") {
+            Self::NotLeader { leader, .. } => Self::NotLeader { leader, sent: true },
+            Self::Lost { .. } | Self::Busy(_) | Self::Final(_) => Self::lost(reason_of(status)),
+        }
+    }
+
     /// What a status means for a call about `stream` (empty: about no stream) at the store `store`.
     pub(crate) fn of(status: &Status, store: &str, stream: &str) -> Self {
         let text = |name: &str| status.metadata().get(name).and_then(|value| value.to_str().ok());
@@ -37,7 +46,7 @@ impl Fault {
                 let port = text("leader-endpoint-port").and_then(|port| port.parse().ok());
                 let host = text("leader-endpoint-host").filter(|host| !host.is_empty());
                 let node = host.zip(port).map(|(host, port)| Node { host: host.to_owned(), port });
-                return Self::NotLeader(node);
+                return Self::NotLeader { leader: node, sent: false };
             }
             Some("stream-deleted") => return Self::Final(Error::StreamDeleted { stream: stream.to_owned() }),
             Some("wrong-expected-version") => {
@@ -117,7 +126,7 @@ mod tests {
         let not_leader =
             [("exception", "not-leader"), ("leader-endpoint-host", "node2"), ("leader-endpoint-port", "2114")];
         let moved = Fault::of(&status(Code::NotFound, &not_leader), "store", "order-1");
-        let Fault::NotLeader(node) = moved else { panic!("{moved:?}") };
+        let Fault::NotLeader { leader: node, sent: false } = moved else { panic!("{moved:?}") };
         assert_eq!(node, Some(Node { host: "node2".to_owned(), port: 2114 }));
         let wrong = [("exception", "wrong-expected-version"), ("expected-version", "3"), ("actual-version", "5")];
         let conflict = Fault::of(&status(Code::FailedPrecondition, &wrong), "store", "order-1");

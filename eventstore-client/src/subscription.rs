@@ -222,7 +222,7 @@ impl Subscription {
                 tracing::debug!(reason, "a subscription is begun again");
                 return Ok(());
             }
-            Fault::NotLeader(leader) => (not_leader(leader.as_ref()), leader),
+            Fault::NotLeader { leader, .. } => (not_leader(leader.as_ref()), leader),
             Fault::Lost { reason, .. } => (reason, None),
         };
         tracing::debug!(reason, what = ?self.what, "a subscription goes on over a new connection");
