@@ -15,6 +15,10 @@ use crate::proto::streams::streams_client::StreamsClient;
 use crate::proto::streams::{AppendReq, AppendResp, BatchAppendResp, append_req, append_resp, batch_append_resp};
 use crate::{Error, Expected, LogPosition, NewEvent, Written};
 
+/// The largest event that any server takes. One that is larger ends the call it comes over, and with it the appends of
+/// others, so it is not sent.
+const LARGEST_EVENT: usize = 16 << 20;
+
 /// Appends, and says the first answer when it was written before. The same ids are sent with each try, so that one whose
 /// answer was lost is not written again.
 pub(crate) async fn append(
@@ -24,6 +28,11 @@ pub(crate) async fn append(
     events: &[NewEvent],
     deadline: Duration,
 ) -> Result<Written, Error> {
+    let size = |event: &NewEvent| event.data.len() + event.metadata.len();
+    if let Some(event) = events.iter().find(|event| size(event) > LARGEST_EVENT) {
+        let reason = format!("the event {} has {} bytes, {LARGEST_EVENT} are possible", event.id, size(event));
+        return Err(Error::Refused { reason });
+    }
     let result = settle(links, deadline, move |link: Arc<Link>, within| async move {
         if link.batches {
             let answer = link.session(links).append(stream, expected, events, within).await?;

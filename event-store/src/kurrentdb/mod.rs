@@ -13,6 +13,9 @@
 //!   filters by category, but it is a tool for operators, not for requests. It holds no more than a page in memory.
 //! * `stats` walks the log once and from then on only what is new; `bytes` are those of payloads and metadata, since the
 //!   protocol does not tell the size on disk.
+//! * A KurrentDB's user must be allowed to read `$all` and to write metadata of streams (`$admins` are).
+//! * Appends at any version are repeated safely as far as the server looks back: a served log through the stream's last
+//!   4 096 events, a KurrentDB through what it has in memory. Those at a version, which are all of ours, without limit.
 //! * A store that is away makes calls wait until their deadline (10 s unless the address says otherwise), and later ones
 //!   fail at once while it stays away; subscriptions wait.
 
@@ -28,7 +31,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use eventstore_client::{Client, Settings, SettingsError};
+use eventstore_client::{Client, NodePreference, Settings, SettingsError};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -62,17 +65,23 @@ struct Shared {
 }
 
 impl KurrentStore {
-    /// The log at this address, such as `kurrentdb://user:password@host:2113?tls=false`.
+    /// The log at this address, such as `kurrentdb://user:password@host:2113?tls=false`. Waits up to 5 s for the server, so
+    /// that the head is known; without it the store is there all the same and finds the server when it comes.
     ///
     /// # Errors
-    /// [`SettingsError`] if it is no address. That nobody answers there is none: see [`Self::open`].
+    /// [`SettingsError`] if it is no address, or one that leads to nodes which do not lead: what they say may be old, and
+    /// what is decided here must stand on what is.
     pub async fn connect(url: &str) -> Result<Arc<Self>, SettingsError> {
-        Ok(Self::open(url.parse()?).await)
+        let settings: Settings = url.parse()?;
+        if settings.preference != NodePreference::Leader {
+            let (name, value) = ("nodePreference".to_owned(), format!("{:?}", settings.preference));
+            let wanted = "`leader`: other nodes may answer with what is old";
+            return Err(SettingsError::Value { name, value, wanted });
+        }
+        Ok(Self::open(settings).await)
     }
 
-    /// The log that these settings lead to. Waits up to 5 s for the server, so that the head is known; without it the store
-    /// is there all the same and finds the server when it comes.
-    pub async fn open(settings: Settings) -> Arc<Self> {
+    async fn open(settings: Settings) -> Arc<Self> {
         let client = Client::new(settings);
         let head = Head::default();
         let shared = Shared {

@@ -284,3 +284,9 @@ async fn many_at_once_share_a_call_and_each_hears_its_own_answer() {
     }
     served.stop().await;
 }
+
+#[tokio::test]
+async fn an_address_of_nodes_that_do_not_lead_is_refused() {
+    let error = KurrentStore::connect("kurrentdb://h?nodePreference=follower").await.unwrap_err().to_string();
+    assert!(error.contains("`nodePreference`") && error.contains("`leader`"), "{error}");
+}

@@ -113,6 +113,17 @@ async fn a_server_that_has_too_much_to_do_is_asked_again_and_one_that_says_no_is
 }
 
 #[tokio::test]
+async fn an_event_that_no_server_takes_is_not_sent_and_disturbs_nobody() {
+    let log = Log::default();
+    let node = Node::start(&log, true, None).await;
+    let client = client(&node.address.to_string(), "");
+    let huge = NewEvent { data: Bytes::from(vec![b' '; (16 << 20) + 1]), ..event(1) };
+    let refused = client.append("order-1", Expected::NoStream, &[huge]).await.unwrap_err();
+    assert!(matches!(&refused, Error::Refused { reason } if reason.contains("16777217 bytes")), "{refused:?}");
+    client.append("order-1", Expected::NoStream, &[event(2)]).await.unwrap();
+}
+
+#[tokio::test]
 async fn the_server_hears_who_calls_and_that_only_a_leader_will_do() {
     let log = Log::default();
     let node = Node::start(&log, true, None).await;
