@@ -72,6 +72,7 @@ pub(crate) struct Links {
     wanted: Notify,
     /// Where somebody said that the leader is.
     hint: Mutex<Option<Node>>,
+    /// The same for those outside; changed while the state is held, so that who is told of one finds the other as well.
     health: watch::Sender<Health>,
     numbers: AtomicU64,
     /// Everything that runs for this client; it ends with it. A std mutex: held to add one.
@@ -114,8 +115,10 @@ impl Links {
 
     /// Ends everything; calls under way fail.
     pub(crate) fn close(&self) {
-        self.state.send_replace(State::Closed);
-        self.health.send_replace(Health::Closed);
+        self.state.send_modify(|state| {
+            *state = State::Closed;
+            self.health.send_replace(Health::Closed);
+        });
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
     }
 
@@ -158,6 +161,8 @@ impl Links {
         let was_current = self.state.send_if_modified(|state| match state {
             State::Up(link) if link.number == number => {
                 *state = State::Away { attempts: 0, reason: reason.to_owned() };
+                let since = SystemTime::now();
+                self.health.send_replace(Health::Away { since, attempts: 0, reason: reason.to_owned() });
                 true
             }
             State::Up(_) | State::Away { .. } | State::Closed => false,
@@ -165,8 +170,6 @@ impl Links {
         if was_current {
             tracing::info!(store = self.store, reason, "the connection to the event store is lost");
             *self.hint.lock().unwrap_or_else(PoisonError::into_inner) = leader;
-            let since = SystemTime::now();
-            self.health.send_replace(Health::Away { since, attempts: 0, reason: reason.to_owned() });
             self.wanted.notify_one();
         }
     }
@@ -191,14 +194,14 @@ impl Links {
     fn connected(&self, found: Found) {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         tracing::info!(store = self.store, node = %found.node, version = found.version, "connected to the event store");
-        let since = SystemTime::now();
-        self.health.send_replace(Health::Connected { node: found.node.clone(), since, version: found.version });
         let (node, channel, batches) = (found.node, found.channel, found.batches);
+        let health = Health::Connected { node: node.clone(), since: SystemTime::now(), version: found.version };
         let link = Arc::new(Link { number, node, channel, batches, session: OnceLock::new() });
         self.state.send_if_modified(|state| {
             let open = !matches!(state, State::Closed);
             if open {
                 *state = State::Up(link);
+                self.health.send_replace(health);
             }
             open
         });
@@ -212,6 +215,12 @@ impl Links {
                 *attempts += 1;
                 failed = *attempts;
                 because.clone_into(reason);
+                self.health.send_modify(|health| {
+                    if let Health::Away { attempts, reason, .. } = health {
+                        *attempts = failed;
+                        because.clone_into(reason);
+                    }
+                });
                 true
             }
             State::Up(_) | State::Closed => false,
@@ -219,12 +228,6 @@ impl Links {
         if failed == 1 {
             tracing::warn!(store = self.store, because, "the event store cannot be reached; it is tried again");
         }
-        self.health.send_modify(|health| {
-            if let Health::Away { attempts, reason, .. } = health {
-                *attempts = failed;
-                because.clone_into(reason);
-            }
-        });
         failed
     }
 }

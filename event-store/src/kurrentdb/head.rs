@@ -5,7 +5,7 @@
 //! 200 ms costs the server nothing to speak of, and a look that is not answered is how a frozen server is found.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use eventstore_client as client;
 use tokio::sync::watch;
@@ -22,13 +22,13 @@ const LOOK_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 pub(super) struct Head {
     position: Arc<watch::Sender<Position>>,
-    /// Whether it was looked up at all.
-    known: Arc<watch::Sender<bool>>,
+    /// Whether the server has answered at all.
+    answered: Arc<watch::Sender<bool>>,
 }
 
 impl Default for Head {
     fn default() -> Self {
-        Self { position: Arc::new(watch::Sender::new(Position::START)), known: Arc::new(watch::Sender::new(false)) }
+        Self { position: Arc::new(watch::Sender::new(Position::START)), answered: Arc::new(watch::Sender::new(false)) }
     }
 }
 
@@ -46,29 +46,68 @@ impl Head {
         self.position.subscribe()
     }
 
-    /// Waits until the log's end was looked at once.
-    pub async fn known(&self) {
+    /// Waits until the server has answered a look at the log's end.
+    pub async fn answered(&self) {
         // An error would mean that the sender is gone, but it is ours.
-        let _ = self.known.subscribe().wait_for(|known| *known).await;
+        let _ = self.answered.subscribe().wait_for(|answered| *answered).await;
     }
 }
 
-/// Looks at the log's end for ever.
-pub(super) async fn watch(client: client::Client, head: Head) {
+/// Looks at the log's end for ever, and says how the store is: as its connection, unless that is well and the look is not.
+pub(super) async fn watch(client: client::Client, head: Head, health: watch::Sender<client::Health>) {
     let looking = client.with_deadline(LOOK_WITHIN);
+    let mut of_connection = client.health();
     loop {
         let filter = Some(filter_of(&Filter::default()));
-        match looking.read_log(client::LogFrom::End, client::Direction::Backward, 1, filter).await {
+        let look = looking.read_log(client::LogFrom::End, client::Direction::Backward, 1, filter);
+        let mut look = std::pin::pin!(look);
+        let looked = loop {
+            tokio::select! {
+                looked = &mut look => break looked,
+                Ok(()) = of_connection.changed() => say(&health, of_connection.borrow_and_update().clone()),
+            }
+        };
+        match looked {
             Ok(events) => {
                 if let Some(last) = events.first() {
                     head.moved_to(Position(last.position.commit));
                 }
-                head.known.send_replace(true);
+                head.answered.send_replace(true);
+                say(&health, of_connection.borrow_and_update().clone());
             }
-            Err(client::Error::Closed) => return,
-            // The connection's health tells it; the next look tries again.
-            Err(error) => tracing::debug!(%error, "the log's end cannot be looked at"),
+            Err(client::Error::Closed) => return say(&health, client::Health::Closed),
+            Err(error) => {
+                tracing::debug!(%error, "the log's end cannot be looked at");
+                // A no is an answer, too: nobody need wait for another one.
+                head.answered.send_if_modified(|answered| {
+                    *answered |= !matches!(error, client::Error::Unavailable { .. });
+                    *answered
+                });
+                say(&health, unwell(of_connection.borrow_and_update().clone(), &health, &error));
+            }
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// How the store is when a look at it failed: a connection alone makes no store, if it lets us do nothing.
+fn unwell(
+    of_connection: client::Health,
+    health: &watch::Sender<client::Health>,
+    error: &client::Error,
+) -> client::Health {
+    let client::Health::Connected { .. } = of_connection else { return of_connection };
+    let (since, attempts) = match &*health.borrow() {
+        client::Health::Away { since, attempts, .. } => (*since, attempts + 1),
+        client::Health::Connected { .. } | client::Health::Closed => (SystemTime::now(), 1),
+    };
+    client::Health::Away { since, attempts, reason: error.to_string() }
+}
+
+fn say(health: &watch::Sender<client::Health>, now: client::Health) {
+    health.send_if_modified(|health| {
+        let changed = *health != now;
+        *health = now;
+        changed
+    });
 }

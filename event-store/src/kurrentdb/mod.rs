@@ -57,6 +57,7 @@ pub struct KurrentStore {
 struct Shared {
     client: Client,
     head: Head,
+    health: watch::Sender<Health>,
     epoch: watch::Sender<Epoch>,
     /// What was counted so far; behind a lock that waits, as only one may count at a time.
     counted: tokio::sync::Mutex<Counted>,
@@ -84,22 +85,24 @@ impl KurrentStore {
     async fn open(settings: Settings) -> Arc<Self> {
         let client = Client::new(settings);
         let head = Head::default();
+        let health = watch::Sender::new(client.health().borrow().clone());
         let shared = Shared {
+            health: health.clone(),
             epoch: watch::Sender::new(Epoch(0)),
             counted: tokio::sync::Mutex::default(),
             tasks: Mutex::default(),
             head: head.clone(),
             client: client.clone(),
         };
-        shared.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(head::watch(client, head.clone()));
+        shared.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(head::watch(client, head.clone(), health));
         // It is not there yet: so be it.
-        let _ = tokio::time::timeout(FIRST_ANSWER, head.known()).await;
+        let _ = tokio::time::timeout(FIRST_ANSWER, head.answered()).await;
         Arc::new(Self { shared: Arc::new(shared) })
     }
 
-    /// How the connection is, as it changes.
+    /// How the store is, as it changes: away, too, if it is there and lets us do nothing.
     pub fn health(&self) -> watch::Receiver<Health> {
-        self.shared.client.health()
+        self.shared.health.subscribe()
     }
 
     /// Where the log is, without user and password.
@@ -111,6 +114,7 @@ impl KurrentStore {
     pub fn close(&self) {
         self.shared.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
         self.shared.client.close();
+        self.shared.health.send_replace(Health::Closed);
     }
 }
 

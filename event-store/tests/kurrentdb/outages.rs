@@ -290,3 +290,23 @@ async fn an_address_of_nodes_that_do_not_lead_is_refused() {
     let error = KurrentStore::connect("kurrentdb://h?nodePreference=follower").await.unwrap_err().to_string();
     assert!(error.contains("`nodePreference`") && error.contains("`leader`"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_store_that_lets_us_do_nothing_is_said_to_be_away_with_the_reason() {
+    let dir = TempDir::new().unwrap();
+    let served = Served::start_for(dir.path(), None, Some(("shop", "geheim"))).await;
+    let of = stream("order-1");
+    let right = KurrentStore::connect(&served.url().replace("://", "://shop:geheim@")).await.unwrap();
+    right.append(append(&of, Expected::NoStream, 0, 1)).await.unwrap();
+    assert!(matches!(&*right.health().borrow(), Health::Connected { .. }));
+    let wrong = KurrentStore::connect(&served.url().replace("://", "://shop:falsch@")).await.unwrap();
+    let written = wrong.append(append(&of, Expected::Exact(0), 1, 1)).await;
+    let Err(AppendError::Unavailable { reason, .. }) = written else { panic!("{written:?}") };
+    assert!(reason.contains("password") && !reason.contains("falsch"), "{reason}");
+    let mut health = wrong.health();
+    let away = |health: &Health| matches!(health, Health::Away { reason, .. } if reason.contains("password"));
+    health.wait_for(away).await.unwrap();
+    wrong.close();
+    health.wait_for(|health| *health == Health::Closed).await.unwrap();
+    served.stop().await;
+}

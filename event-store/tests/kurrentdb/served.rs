@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use event_store::serve::{ServeOptions, Server};
 use event_store::sqlite::Faults;
-use event_store::{SqliteOptions, SqliteStore};
+use event_store::{EventStoreConfig, SqliteOptions, SqliteStore};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -26,16 +26,28 @@ pub struct Served {
 impl Served {
     /// Serves the log in the folder; on a free port, or on the one it had.
     pub async fn start(dir: &Path, address: Option<SocketAddr>) -> Self {
+        Self::start_for(dir, address, None).await
+    }
+
+    /// The same for one user with a password.
+    pub async fn start_for(dir: &Path, address: Option<SocketAddr>, user: Option<(&str, &str)>) -> Self {
         let faults = Faults::default();
         let options = SqliteOptions { faults: faults.clone(), ..SqliteOptions::default() };
         let log = SqliteStore::open(dir, options).unwrap();
         let address = address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
+        let config = EventStoreConfig {
+            listen: Some(address),
+            user: user.map(|(user, _)| user.to_owned()),
+            password: user.map(|(_, password)| password.to_owned()),
+            ..EventStoreConfig::default()
+        };
+        let options = ServeOptions::from_config(&config).unwrap().unwrap();
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let (bound, bind) = oneshot::channel();
         let its_log = log.clone();
         let serving = runtime.spawn(async move {
-            let server = Server::bind(its_log, ServeOptions::on(address).unwrap()).await.unwrap();
+            let server = Server::bind(its_log, options).await.unwrap();
             bound.send(server.address).unwrap();
             server.run(async move { drop(stopped.await) }).await.unwrap();
         });
