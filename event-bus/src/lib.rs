@@ -4,8 +4,6 @@
 //! positions of the log, [`PartitionSource`] finds where to go on, and what a record claims (see [`cloudevents`]) proves
 //! that nothing was missed.
 
-#![allow(dead_code, reason = "the relay comes next")]
-
 pub mod cloudevents;
 pub mod config;
 mod connection;
@@ -13,14 +11,21 @@ mod coverage;
 pub mod error;
 mod following;
 pub mod group;
+pub mod health;
 mod membership;
+mod outgoing;
 pub mod partition;
+mod publisher;
 mod records;
+pub mod relay;
+pub mod republish;
 pub mod source;
+mod tails;
 pub mod testing;
 pub mod topics;
 
 pub use config::BusConfig;
 pub use error::BusError;
 pub use group::{Assigned, Group};
+pub use relay::Relay;
 pub use source::PartitionSource;
