@@ -44,6 +44,24 @@ pub(crate) async fn all_ready(config: &BusConfig, tell: impl Fn(&BusError)) -> R
     Ok(())
 }
 
+/// Looks whether somebody's topic is there, and makes the one for its dead letters if that is absent.
+///
+/// # Errors
+/// [`BusError`], also while Kafka or the topic is not there yet: the caller asks again.
+pub(crate) async fn ready_with_letters(config: &BusConfig, topic: &str, letters: &str) -> Result<(), BusError> {
+    if look(config, topic).await?.is_none() {
+        return Err(BusError::Topic {
+            topic: topic.to_owned(),
+            what: "does not exist".to_owned(),
+            way_out: "it is waited for; correct its name, or start who publishes it".to_owned(),
+        });
+    }
+    match look(config, letters).await? {
+        Some(_) => Ok(()), // However many partitions it has: it is read by people.
+        None => ensure(config, letters, 1, Keep::Everything).await,
+    }
+}
+
 /// What a topic is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Keep {
