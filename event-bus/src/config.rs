@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::config::RDKafkaLogLevel;
 use serde::Deserialize;
 
 /// `[bus]`. Without `brokers` there is no bus: everything runs in one process and follows the log itself.
@@ -81,9 +80,7 @@ impl BusConfig {
             .set("socket.keepalive.enable", "true")
             .set("socket.connection.setup.timeout.ms", "5000")
             .set("topic.metadata.refresh.fast.interval.ms", "100")
-            .set("log.connection.close", "false")
-            // What the client says besides its errors goes to our log, where the filter decides.
-            .set_log_level(RDKafkaLogLevel::Notice);
+            .set("log.connection.close", "false");
         for (name, value) in &self.client {
             client.set(name.replace('_', "."), value);
         }

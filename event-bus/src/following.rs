@@ -11,7 +11,6 @@ use tokio::sync::mpsc::Sender;
 
 use crate::cloudevents;
 use crate::config::BusConfig;
-use crate::connection::Asker;
 use crate::coverage::{AtEnd, Coverage, Step, search};
 use crate::error::BusError;
 use crate::records::{Next, Records};
@@ -240,9 +239,7 @@ impl Follower {
             return Flow::Continue(());
         }
         self.away = Some((since, true));
-        // Asked apart: a consumer does not hear why.
-        let asked = Asker::new(&self.config).and_then(|asker| asker.partitions(&self.config.topic));
-        self.tell(asked.as_ref().err().unwrap_or(error), to)
+        self.tell(error, to)
     }
 
     fn tell(&self, error: &BusError, to: &Sender<Read>) -> Flow {

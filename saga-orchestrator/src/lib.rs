@@ -15,4 +15,4 @@ pub mod stream;
 pub use config::SagaConfig;
 pub use http::{Handle, router};
 pub use ports::{CommandPort, Dispatch, Outcome};
-pub use runner::{CHECKPOINT_STREAM, start};
+pub use runner::{CHECKPOINT_STREAM, Sagas, start};

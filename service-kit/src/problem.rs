@@ -85,6 +85,11 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not-found", "There is no such thing").detail(what)
     }
 
+    /// 421: another replica has what this is about; ask that one. Source: RFC 9110, 15.5.20.
+    pub fn misdirected(detail: impl std::fmt::Display) -> Self {
+        Self::new(StatusCode::MISDIRECTED_REQUEST, "misdirected", "Another replica has that").detail(detail)
+    }
+
     /// 503: it cannot be answered now; nothing was lost, try again.
     pub fn unavailable(detail: impl std::fmt::Display, retry_after_s: u32) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available at the moment")

@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use crate::config::SagaConfig;
 use crate::engine::State as SagaState;
-use crate::runner::operator::Ways;
+use crate::runner::ways::Ways;
 use crate::stream::{fold, name_of, read};
 
 /// The way to the sagas, for whoever shows them. Cheap to clone.

@@ -17,6 +17,7 @@ use super::{Handle, Loaded};
 use crate::engine::{self, Act, Effect, Refusal, State as SagaState, fits};
 use crate::runner::Key;
 use crate::runner::operator::{Answer, Request};
+use crate::runner::ways::Asked;
 
 /// The longest reason and the longest name, in characters: a sentence or two, and what a person is called.
 const MAX_REASON_CHARS: usize = 500;
@@ -131,6 +132,7 @@ impl From<engine::Sent> for Sent {
         (status = 412, description = "It is at another version than `If-Match` says", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "The body is not JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 421, description = "Another replica of a cluster has this saga: ask the next one", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The `Idempotency-Key` was used before with another body", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Not now, or sagas do not run here; nothing was done", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn act(
@@ -165,13 +167,16 @@ pub(super) async fn act(
     let ways = handle.ways.as_ref().ok_or_else(|| Problem::unavailable("sagas do not run here", 30))?;
     let request = |reply| Request { key, act: asked.clone(), if_match: expected, hash: body.hash.clone(), reply };
     match ways.ask(order_id, request).await {
-        Some(answer @ (Answer::Done | Answer::Again)) => {
+        Asked::Answered(answer @ (Answer::Done | Answer::Again)) => {
             let loaded = Loaded::of(&handle, Ok(Path(id))).await?;
             done(&handle, &loaded, &asked, &body.hash, matches!(answer, Answer::Again))
         }
-        Some(Answer::Moved(version)) => Err(moved(version)),
-        Some(Answer::Refused(refusal, fits)) => Err(refused(&refusal, &fits)),
-        None => Err(Problem::unavailable("the sagas are being read again; repeat it with the same key", 1)),
+        Asked::Answered(Answer::Moved(version)) => Err(moved(version)),
+        Asked::Answered(Answer::Refused(refusal, fits)) => Err(refused(&refusal, &fits)),
+        Asked::NotNow => Err(Problem::unavailable("the sagas are being read again; repeat it with the same key", 1)),
+        Asked::Elsewhere(partition) => Err(Problem::misdirected(format_args!(
+            "the saga belongs to partition {partition}, which another replica has; nothing was done: ask the next one"
+        ))),
     }
 }
 

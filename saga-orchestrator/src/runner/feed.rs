@@ -1,17 +1,18 @@
-//! The feed: from the store's subscription to the workers, and the checkpoint back.
+//! The feed: from the source's subscription to the workers, and the checkpoint back.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use domain::ids::OrderId;
-use event_store::{Delivery, Filter, Position, RecordedEvent};
+use event_store::{Delivery, Filter, Position, ReadError, RecordedEvent, Source, Subscription};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::checkpoint::{self, Active, Checkpoint};
+use super::checkpoint::{self, Active, Checkpoint, Key};
 use super::operator::Request;
 use super::{Failed, Shared};
-use crate::stream::{Feed, heard};
+use crate::stream::{Feed, heard, name_of};
 
 /// Batches that may wait for a worker: a few of the subscription's own, so that one slow append does not stop the feed.
 pub(super) const WAITING: usize = 16;
@@ -20,13 +21,21 @@ pub(super) const WAITING: usize = 16;
 const SAVE_EVERY: Duration = Duration::from_secs(2);
 /// One more second between two checkpoints for so many active sagas: writing some MB must stay a small share.
 const SAGAS_PER_SECOND: usize = 10_000;
+/// How long what is on its way may take to end, when a partition that others will have is to be given up.
+const LAST_FLIGHTS: Duration = Duration::from_secs(2);
+/// How long to wait before a feed that says why it brings nothing is asked again.
+const SILENCE: Duration = Duration::from_millis(500);
 
 /// What a worker is told.
 pub(super) enum Told {
     /// Of the feed, in order.
     Feed(Vec<(Arc<RecordedEvent>, Feed)>),
+    /// These sagas have events up to these versions; who wrote them is not said.
+    Written(Vec<(Key, u64)>),
     /// All that was told before has been taken in: say which sagas are active.
     Active(oneshot::Sender<Vec<Active>>),
+    /// Nothing more will be told: begin nothing new, and say which sagas are active when nothing is on its way.
+    Last(oneshot::Sender<Vec<Active>>),
     /// A person acts on a saga.
     Act(Box<Request>),
 }
@@ -45,38 +54,56 @@ pub(super) fn worker_of(order_id: OrderId, workers: usize) -> usize {
 pub(super) async fn run(
     shared: &Shared,
     links: &[Link],
-    after: Position,
+    (source, after): (&dyn Source, Position),
     stopping: &CancellationToken,
 ) -> Result<(), Failed> {
-    let sagas = crate::sagas::ALL.iter().map(|definition| format!("saga_{}", definition.name)).collect::<Vec<_>>();
-    let categories = ["order", "payment", "shipment"].into_iter().chain(sagas.iter().map(String::as_str));
-    let mut subscription = shared.store.subscribe(after, Filter::categories(categories)).await?;
+    let partition = source.partition();
+    let mut subscription = tokio::select! {
+        subscription = follow(source, after) => subscription?,
+        () = stopping.cancelled() => return Ok(()),
+    };
+    shared.report.runs(partition);
     let (mut taken_in, mut saved) = (after, after);
     let mut save_every = SAVE_EVERY;
     let mut next_save = tokio::time::Instant::now() + save_every;
+    let mut silent = false;
     loop {
         tokio::select! {
-            delivery = subscription.next() => match delivery {
-                Some(Ok(Delivery::Events { events, up_to })) => {
-                    route(links, &events).await?;
-                    taken_in = up_to;
+            delivery = subscription.next() => {
+                if silent && matches!(delivery, Some(Ok(_))) {
+                    silent = false;
+                    shared.report.runs(partition);
                 }
-                Some(Ok(Delivery::CaughtUp)) => tracing::info!(position = %taken_in, "sagas have caught up"),
-                Some(Err(error)) => return Err(error.into()),
-                None => return Ok(()), // The store has closed: the process is on its way out.
+                match delivery {
+                    Some(Ok(Delivery::Events { events, up_to })) => {
+                        route(shared, links, &events).await?;
+                        taken_in = up_to;
+                    }
+                    Some(Ok(Delivery::CaughtUp)) => {
+                        tracing::info!(partition, position = %taken_in, "sagas have caught up");
+                    }
+                    // The bus is away, not the log: timers and commands go on, and the feed when it comes back.
+                    Some(Err(error @ ReadError::Unavailable { .. })) if shared.store.is_shared() => {
+                        silent = true;
+                        shared.report.pauses(partition, &error);
+                        tokio::time::sleep(SILENCE).await;
+                    }
+                    Some(Err(error)) => return Err(error.into()),
+                    None => return Err(Failed::Closed),
+                }
             },
             () = stopping.cancelled() => {
-                if taken_in > saved {
-                    save(shared, links, taken_in).await?;
-                }
+                last_save(shared, links, (partition, taken_in), taken_in > saved).await;
                 return Ok(());
             }
             // Real time: how much is read again after a crash has nothing to do with the shop's clock.
             () = tokio::time::sleep_until(next_save) => {
                 if taken_in > saved {
-                    let active = save(shared, links, taken_in).await?;
+                    let active = active_of(links, Told::Active).await?;
+                    let count = active.len();
+                    save(shared, (partition, taken_in), active).await;
                     saved = taken_in;
-                    save_every = SAVE_EVERY + Duration::from_secs((active / SAGAS_PER_SECOND) as u64);
+                    save_every = SAVE_EVERY + Duration::from_secs((count / SAGAS_PER_SECOND) as u64);
                 }
                 next_save = tokio::time::Instant::now() + save_every;
             }
@@ -84,10 +111,23 @@ pub(super) async fn run(
     }
 }
 
-async fn route(links: &[Link], events: &[Arc<RecordedEvent>]) -> Result<(), Failed> {
+async fn follow(source: &dyn Source, after: Position) -> Result<Subscription, ReadError> {
+    let sagas = crate::sagas::ALL.iter().map(|definition| format!("saga_{}", definition.name)).collect::<Vec<_>>();
+    let categories = ["order", "payment", "shipment"].into_iter().chain(sagas.iter().map(String::as_str));
+    source.follow(after, Filter::categories(categories)).await
+}
+
+async fn route(shared: &Shared, links: &[Link], events: &[Arc<RecordedEvent>]) -> Result<(), Failed> {
     let mut batches: Vec<Vec<_>> = links.iter().map(|_| Vec::new()).collect();
+    let mut written: Vec<HashMap<Key, u64>> = links.iter().map(|_| HashMap::new()).collect();
+    // Where nobody else writes the log, whatever a saga's stream has is of its worker.
+    let looks = shared.store.is_shared();
     for event in events {
         let Some(order_id) = order_of(event) else { continue };
+        if looks && let Some((id, saga)) = name_of(&event.stream) {
+            let key = Key { saga: saga.into(), id, order_id };
+            written[worker_of(order_id, links.len())].insert(key, event.version); // The last one is the highest.
+        }
         match heard(event, order_id) {
             Ok(feed) => {
                 let batch = &mut batches[worker_of(order_id, links.len())];
@@ -100,9 +140,12 @@ async fn route(links: &[Link], events: &[Arc<RecordedEvent>]) -> Result<(), Fail
             }
         }
     }
-    for (link, batch) in links.iter().zip(batches) {
+    for ((link, batch), written) in links.iter().zip(batches).zip(written) {
         if !batch.is_empty() {
             link.send(Told::Feed(batch)).await.map_err(|_| Failed::Worker)?;
+        }
+        if !written.is_empty() {
+            link.send(Told::Written(written.into_iter().collect())).await.map_err(|_| Failed::Worker)?;
         }
     }
     Ok(())
@@ -116,23 +159,41 @@ pub(super) fn order_of(event: &RecordedEvent) -> Option<OrderId> {
     }
 }
 
-/// Saves how far the feed has been taken in; how many sagas are active.
-async fn save(shared: &Shared, links: &[Link], position: Position) -> Result<usize, Failed> {
+/// The active sagas of all workers, when each has taken in what it was told before.
+async fn active_of(links: &[Link], ask: impl Fn(oneshot::Sender<Vec<Active>>) -> Told) -> Result<Vec<Active>, Failed> {
     let mut answers = Vec::with_capacity(links.len());
     for link in links {
         let (reply, answer) = oneshot::channel();
-        link.send(Told::Active(reply)).await.map_err(|_| Failed::Worker)?;
+        link.send(ask(reply)).await.map_err(|_| Failed::Worker)?;
         answers.push(answer);
     }
     let mut active = Vec::new();
     for answer in answers {
         active.extend(answer.await.map_err(|_| Failed::Worker)?);
     }
-    let count = active.len();
-    metrics::gauge!("sagas_active").set(count as f64);
-    if let Err(error) = checkpoint::save(&*shared.store, &Checkpoint { position, active }).await {
+    Ok(active)
+}
+
+/// Saves how far the feed has been taken in.
+async fn save(shared: &Shared, (partition, position): (u32, Position), active: Vec<Active>) {
+    shared.report.active(partition, active.len());
+    if let Err(error) = checkpoint::save(&*shared.store, partition, Checkpoint { position, active }).await {
         // The one before still holds; only more will be read again.
-        tracing::warn!(%error, "the sagas' checkpoint was not saved");
+        tracing::warn!(partition, %error, "the sagas' checkpoint was not saved");
     }
-    Ok(count)
+}
+
+/// The checkpoint of a generation that ends. Where others will have the partition, what is on its way ends first, so that
+/// they need not send it again.
+async fn last_save(shared: &Shared, links: &[Link], at: (u32, Position), moved: bool) {
+    if shared.store.is_shared() {
+        match tokio::time::timeout(LAST_FLIGHTS, active_of(links, Told::Last)).await {
+            Ok(Ok(active)) => return save(shared, at, active).await,
+            Ok(Err(_)) => return, // A worker has failed; the checkpoint before holds.
+            Err(_) => tracing::info!(partition = at.0, "commands are still on their way; others will send them again"),
+        }
+    }
+    if moved && let Ok(active) = active_of(links, Told::Active).await {
+        save(shared, at, active).await;
+    }
 }

@@ -2,19 +2,25 @@
 //!
 //! *Invariant:* queue first, dispatch after. A command leaves only when the event that issued it is durable.
 //! *Invariant:* one order's inputs meet one worker, in order. *Invariant:* nothing in memory is needed: a new
-//! generation (at start, and after the store's epoch has ended) reads the checkpoint and goes on.
+//! generation (at start, at a take-over, and after the store has failed it) reads the checkpoint and goes on.
+//! *Invariant:* nobody needs to be alone with a partition. Two who act on the same saga meet at its stream's expected
+//! version; what both send has the same ids and bytes; and either one's checkpoint is a good one to begin from.
 
 mod checkpoint;
 mod feed;
+mod generation;
+mod memory;
 pub(crate) mod operator;
+mod report;
 mod send;
 mod timers;
+pub(crate) mod ways;
 mod worker;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use event_store::{EventStore, ReadError};
+use event_store::{EventStore, ReadError, Source, WholeLog};
+use service_kit::health::Reporter;
 use service_kit::{Clock, Tasks};
 use tokio_util::sync::CancellationToken;
 
@@ -26,11 +32,8 @@ use crate::sagas;
 
 pub use checkpoint::CHECKPOINT_STREAM;
 pub(crate) use checkpoint::Key;
-use operator::Ways;
-
-/// How long to wait before a generation is begun anew after the store failed it: long enough not to spin, short enough
-/// not to be noticed.
-const PAUSE: Duration = Duration::from_millis(500);
+use report::Report;
+use ways::{Owned, Ways};
 
 /// What all parts of a runner share.
 pub(crate) struct Shared {
@@ -39,6 +42,7 @@ pub(crate) struct Shared {
     pub clock: Clock,
     pub config: SagaConfig,
     pub ways: Ways,
+    report: Report,
 }
 
 /// Why a generation ended before its time.
@@ -50,6 +54,8 @@ pub(crate) enum Failed {
     Append(#[from] event_store::AppendError),
     #[error("the store's epoch ended")]
     Epoch,
+    #[error("the feed ended")]
+    Closed,
     #[error("a worker of the sagas has ended")]
     Worker,
     #[error("somebody else keeps writing `{0}`")]
@@ -58,7 +64,60 @@ pub(crate) enum Failed {
     Name(String),
 }
 
-/// Starts the sagas.
+/// The sagas of a process: those of the partitions that it runs. Cheap to clone.
+#[derive(Clone)]
+pub struct Sagas {
+    shared: Arc<Shared>,
+    tasks: Tasks,
+}
+
+impl Sagas {
+    /// Sagas of `partitions` partitions, none of which runs yet. `health` shows how they are.
+    ///
+    /// # Errors
+    /// [`DefinitionError`]: a table cannot be followed.
+    pub fn new(
+        store: Arc<dyn EventStore>,
+        commands: Arc<dyn CommandPort>,
+        clock: Clock,
+        tasks: &Tasks,
+        config: SagaConfig,
+        partitions: u32,
+        health: Option<Reporter>,
+    ) -> Result<Self, DefinitionError> {
+        sagas::validate()?;
+        let (ways, report) = (Ways::new(partitions), Report::new(health));
+        let shared = Arc::new(Shared { store, commands, clock, config, ways, report });
+        Ok(Self { shared, tasks: tasks.clone() })
+    }
+
+    /// The way to the sagas, for whoever shows them and lets people act on them.
+    pub fn handle(&self) -> Handle {
+        let Shared { store, clock, config, ways, .. } = &*self.shared;
+        Handle::new(store.clone(), clock.clone(), config.clone()).acting(ways.clone())
+    }
+
+    /// Runs the sagas of a partition until it is taken away or the service stops. When this returns, within some
+    /// seconds of that whatever the store does, nothing of this process acts on them any more. Dropped, it is as if the
+    /// process had died: whoever has the partition next goes on.
+    pub async fn run(&self, source: Arc<dyn Source>, revoked: CancellationToken) {
+        let owned = self.shared.ways.own(source.partition());
+        self.run_owned(source, owned, revoked).await;
+    }
+
+    async fn run_owned(&self, source: Arc<dyn Source>, owned: Owned, revoked: CancellationToken) {
+        let stop = self.tasks.stopping().child_token();
+        let generations = generation::run(&self.shared, &self.tasks, (&*source, &owned), &stop);
+        tokio::pin!(generations);
+        tokio::select! {
+            () = &mut generations => return,
+            () = revoked.cancelled() => stop.cancel(),
+        }
+        generations.await;
+    }
+}
+
+/// Starts the sagas of a log whose only partition is the whole of it.
 ///
 /// # Errors
 /// [`DefinitionError`]: a table cannot be followed; nothing was started.
@@ -69,57 +128,10 @@ pub fn start(
     tasks: &Tasks,
     config: SagaConfig,
 ) -> Result<Handle, DefinitionError> {
-    sagas::validate()?;
-    let ways = Ways::default();
-    let handle = Handle::new(store.clone(), clock.clone(), config.clone()).acting(ways.clone());
-    let shared = Arc::new(Shared { store, commands, clock, config, ways });
-    let stopping = tasks.stopping();
-    let inner = tasks.clone();
-    tasks.spawn("sagas", async move {
-        while !stopping.is_cancelled() {
-            match generation(&shared, &inner, &stopping).await {
-                Ok(()) => return,
-                Err(Failed::Epoch) => tracing::warn!("the store began a new epoch; sagas are read again"),
-                Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "sagas pause and are read again");
-                    // A real pause also where the clock is turned by hand: the store's trouble is real.
-                    tokio::select! { () = tokio::time::sleep(PAUSE) => {}, () = stopping.cancelled() => {} }
-                }
-            }
-        }
-    });
+    let source = Arc::new(WholeLog(store.clone()));
+    let sagas = Sagas::new(store, commands, clock, tasks, config, 1, None)?;
+    let handle = sagas.handle();
+    let owned = sagas.shared.ways.own(source.partition()); // At once: who asks too early is not sent elsewhere.
+    tasks.spawn("sagas", async move { sagas.run_owned(source, owned, CancellationToken::new()).await });
     Ok(handle)
-}
-
-/// Runs until the service stops (`Ok`) or something must be read again.
-async fn generation(shared: &Arc<Shared>, tasks: &Tasks, stopping: &CancellationToken) -> Result<(), Failed> {
-    let mut epoch = shared.store.epoch();
-    let began = *epoch.borrow_and_update();
-    let saved = checkpoint::load(&*shared.store).await?;
-    let (ended, failed) = (CancellationToken::new(), CancellationToken::new());
-    let signals = worker::Signals { epoch: began, ended: ended.clone(), failed: failed.clone() };
-    let _guard = ended.clone().drop_guard();
-    let count = shared.config.workers.max(1);
-    let mut links = Vec::with_capacity(count);
-    let mut joins = Vec::with_capacity(count);
-    for index in 0..count {
-        let active = saved.active.iter().filter(|entry| feed::worker_of(entry.key.order_id, count) == index);
-        let active = active.cloned().collect();
-        let (link, join) = worker::spawn(shared.clone(), tasks, signals.clone(), active);
-        links.push(link);
-        joins.push(join);
-    }
-    shared.ways.open(&links);
-    let result = tokio::select! {
-        result = feed::run(shared, &links, saved.position, stopping) => result,
-        _ = epoch.wait_for(|now| *now != began) => Err(Failed::Epoch),
-        () = failed.cancelled() => Err(Failed::Worker),
-    };
-    shared.ways.close();
-    ended.cancel();
-    for join in joins {
-        // Each ends at its next step; what it was about to send is sent by the next generation.
-        let _ = join.await;
-    }
-    result
 }

@@ -3,17 +3,14 @@
 //! *Invariant:* the answer waits for the append. A worker that ends before it drops whom it would have answered: that is
 //! heard as "no answer", and the same request again is known by its id, whether its append was in time or not.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
-use domain::ids::OrderId;
 use domain::saga::Action;
 use event_store::{Direction, EventStore, StreamName};
 use tokio::sync::oneshot;
 
 use super::Failed;
 use super::checkpoint::Key;
-use super::feed::{Link, Told, worker_of};
-use super::worker::{CONFLICTS, Saga, Worker};
+use super::memory::{Patience, Saga};
+use super::worker::Worker;
 use crate::engine::{Act, Input, Refusal, State, act, fits};
 use crate::stream::{Cause, Feed, Person, heard};
 
@@ -44,46 +41,13 @@ pub(crate) enum Answer {
     Refused(Refusal, Vec<Action>),
 }
 
-/// The ways to the workers of the running generation; none between two of them.
-#[derive(Clone, Default)]
-pub(crate) struct Ways(Arc<Mutex<Vec<Link>>>);
-
-impl Ways {
-    pub(super) fn open(&self, links: &[Link]) {
-        // Held for a copy of a few handles, never across an await.
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = links.to_vec();
-    }
-
-    pub(super) fn close(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-
-    fn to(&self, order_id: OrderId) -> Option<Link> {
-        let links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        links.get(worker_of(order_id, links.len().max(1))).cloned()
-    }
-
-    /// Hands a request to the worker; none where nobody is there, or nobody was when the answer was due.
-    pub async fn ask(
-        &self,
-        order_id: OrderId,
-        request: impl FnOnce(oneshot::Sender<Answer>) -> Request,
-    ) -> Option<Answer> {
-        let link = self.to(order_id)?;
-        let (reply, answer) = oneshot::channel();
-        link.send(Told::Act(Box::new(request(reply)))).await.ok()?;
-        drop(link); // Whoever waits does not keep the worker's channel open.
-        // If this future is dropped here, the act is carried out all the same: the same request again finds it.
-        answer.await.ok()
-    }
-}
-
 impl Worker {
     /// Carries out what a person wants. The saga is read if it is not in memory, whether it is active or not.
     pub(super) async fn act(&mut self, request: Request) -> Result<(), Failed> {
         let Request { key, act: asked, if_match, hash, reply } = request;
         let mut waiting = Some(reply);
-        for _ in 0..CONFLICTS {
+        let mut patience = Patience::default();
+        while patience.lasts().await {
             let mut saga = self.taken(&key).await?;
             let version = saga.state.version.unwrap_or_default();
             let answer = if saga.state.requests.contains(&asked.request_id) {

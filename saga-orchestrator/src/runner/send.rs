@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::Timestamp;
 use futures_util::future::join_all;
 
 use super::Shared;
@@ -12,16 +13,17 @@ use crate::engine::{Answered, Pending, State};
 use crate::ports::{Dispatch, Outcome};
 
 /// After that a participant refuses a command (`architecture.md` §3): far less than the 24 h that ends are remembered.
+/// Counted from the moment at which the saga was seen to be at the state that the command follows from: a process that
+/// is paused in between, for however long, sends nothing that a participant could have forgotten.
 const NOT_AFTER: Duration = Duration::from_secs(15 * 60);
 
-/// Sends the commands of one step and waits for all their answers.
+/// Sends the commands of one step, which follow from `state` as it was at `seen`, and waits for all their answers.
 pub(super) fn send(
     shared: Arc<Shared>,
     saga: &str,
-    state: &State,
+    (state, seen): (&State, Timestamp),
     step: Pending,
 ) -> impl Future<Output = Vec<Answered>> + Send + use<> {
-    let now = shared.clock.now();
     let timeout = shared.config.duration(Time::Command);
     let dispatches: Vec<Dispatch> = step
         .commands
@@ -33,7 +35,7 @@ pub(super) fn send(
             causation_id: step.issued_by,
             traceparent: state.traceparent.clone(),
             actor: format!("saga:{}", saga),
-            not_after: now + NOT_AFTER,
+            not_after: seen + NOT_AFTER,
         })
         .collect();
     async move {

@@ -8,22 +8,31 @@ use domain::ids::OrderId;
 
 use super::checkpoint::{Active, Key};
 
+/// How an active saga stands.
+#[derive(Debug, Clone, Copy)]
+struct Standing {
+    due: Option<Timestamp>,
+    open: bool,
+    /// The version of its last event that this follows from.
+    version: u64,
+}
+
 /// The active sagas of a worker.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    active: HashMap<Key, (Option<Timestamp>, bool)>,
+    active: HashMap<Key, Standing>,
     by_order: HashMap<OrderId, Vec<Key>>,
     due: BTreeSet<(Timestamp, Key)>,
 }
 
 impl Timers {
-    /// A saga is active; it acts by itself at `due`, and has commands open or not.
-    pub fn set(&mut self, key: &Key, due: Option<Timestamp>, open: bool) {
-        let before = self.active.insert(key.clone(), (due, open));
+    /// A saga is active; it acts by itself at `due`, and has commands open or not. So say its events up to `version`.
+    pub fn set(&mut self, key: &Key, due: Option<Timestamp>, open: bool, version: u64) {
+        let before = self.active.insert(key.clone(), Standing { due, open, version });
         if before.is_none() {
             self.by_order.entry(key.order_id).or_default().push(key.clone());
         }
-        self.move_to(key, before.and_then(|(due, _)| due), due);
+        self.move_to(key, before.and_then(|before| before.due), due);
     }
 
     /// A saga has ended.
@@ -35,7 +44,7 @@ impl Timers {
                 self.by_order.remove(&key.order_id);
             }
         }
-        self.move_to(key, before.and_then(|(due, _)| due), None);
+        self.move_to(key, before.and_then(|before| before.due), None);
     }
 
     fn move_to(&mut self, key: &Key, before: Option<Timestamp>, after: Option<Timestamp>) {
@@ -52,6 +61,11 @@ impl Timers {
     /// Whether a saga is active.
     pub fn contains(&self, key: &Key) -> bool {
         self.active.contains_key(key)
+    }
+
+    /// Whether what is known of a saga does not reach to this version: it is active, and somebody else has written it.
+    pub fn is_behind(&self, key: &Key, version: u64) -> bool {
+        self.active.get(key).is_some_and(|standing| standing.version < version)
     }
 
     /// The active sagas of an order, in the order in which they began.
@@ -71,7 +85,7 @@ impl Timers {
 
     /// All active sagas.
     pub fn all(&self) -> impl Iterator<Item = Active> {
-        self.active.iter().map(|(key, (due, open))| Active { key: key.clone(), due: *due, open: *open })
+        self.active.iter().map(|(key, it)| Active { key: key.clone(), due: it.due, open: it.open })
     }
 }
 
@@ -95,11 +109,11 @@ mod tests {
     #[test]
     fn the_earliest_comes_first_and_a_moved_one_only_at_its_new_moment() {
         let mut timers = Timers::default();
-        timers.set(&key(1), Some(at(30)), true);
-        timers.set(&key(2), Some(at(20)), true);
-        timers.set(&key(3), None, false);
+        timers.set(&key(1), Some(at(30)), true, 0);
+        timers.set(&key(2), Some(at(20)), true, 0);
+        timers.set(&key(3), None, false, 0);
         assert_eq!(timers.next(), Some(at(20)));
-        timers.set(&key(2), Some(at(40)), true);
+        timers.set(&key(2), Some(at(40)), true, 0);
         assert_eq!(timers.due(at(39), 10), [key(1)]);
         timers.remove(&key(1));
         assert_eq!((timers.next(), timers.all().count()), (Some(at(40)), 2));
@@ -110,13 +124,22 @@ mod tests {
         let mut timers = Timers::default();
         let late = |id| of("payment_reconciliation", id, 1);
         for key in [key(1), late(7), key(2), late(8)] {
-            timers.set(&key, None, true);
-            timers.set(&key, Some(at(5)), true);
+            timers.set(&key, None, true, 0);
+            timers.set(&key, Some(at(5)), true, 0);
         }
         assert_eq!(timers.of_order(key(1).order_id), [key(1), late(7), late(8)]);
         timers.remove(&late(7));
         assert_eq!(timers.of_order(key(1).order_id), [key(1), late(8)]);
         timers.remove(&key(2));
         assert_eq!(timers.of_order(key(2).order_id), []);
+    }
+
+    #[test]
+    fn an_active_saga_that_somebody_else_has_written_is_behind_and_one_that_ended_never_is() {
+        let mut timers = Timers::default();
+        timers.set(&key(1), None, true, 4);
+        assert_eq!([3, 4, 5].map(|version| timers.is_behind(&key(1), version)), [false, false, true]);
+        timers.remove(&key(1));
+        assert!(!timers.is_behind(&key(1), 9));
     }
 }

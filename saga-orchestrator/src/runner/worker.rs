@@ -6,49 +6,34 @@
 use std::collections::{HashSet, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use event_store::{AppendError, Appended, Epoch, RecordedEvent, StreamName};
+use event_store::{AppendError, Appended, Epoch, Position, RecordedEvent};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use lru::LruCache;
 use service_kit::Tasks;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::checkpoint::{Active, Key};
 use super::feed::{Link, Told, WAITING, order_of};
-use super::operator::Answer;
+use super::memory::{Patience, Saga};
 use super::send::send;
 use super::timers::Timers;
 use super::{Failed, Shared};
 use crate::engine::{Answered, Begin, Input, State, begin, next_timer, pending, react};
-use crate::stream::{Cause, Feed, append, load};
+use crate::stream::{Cause, Feed};
 
-/// How often an input is judged anew because somebody else wrote the saga meanwhile. Only another orchestrator does,
-/// at a take-over; five times in a row it is no take-over.
-pub(super) const CONFLICTS: u32 = 5;
-/// How often an append is tried while the store has too much to write, 5 ms apart: one second.
-const OVERLOADS: u32 = 200;
 /// Timers handled before other inputs have their turn.
 const TIMERS_AT_ONCE: usize = 64;
 
-/// A saga in memory.
-pub(super) struct Saga {
-    pub state: State,
-    /// Appends that are not durable yet. While there are any, nothing is sent.
-    doubt: u32,
-    /// Steps whose commands are on their way.
-    flying: u32,
-    /// What this process has sent: the first command of a step and the attempt.
-    sent: Vec<(Uuid, u32)>,
-}
-
-enum Done {
-    Durable(Key, Result<Appended, AppendError>),
+/// What a worker has waited for.
+pub(super) enum Done {
+    /// An append, and where the log ended before it.
+    Durable(Key, Result<Appended, AppendError>, Position),
+    /// The commands of a step.
     Answered(Key, Vec<Answered>),
 }
 
@@ -56,16 +41,21 @@ type Flight = Pin<Box<dyn Future<Output = Done> + Send>>;
 
 pub(super) struct Worker {
     pub shared: Arc<Shared>,
-    epoch: Epoch,
-    sagas: LruCache<Key, Saga>,
-    cached: usize,
+    pub epoch: Epoch,
+    pub head: watch::Receiver<Position>,
+    pub sagas: LruCache<Key, Saga>,
+    pub cached: usize,
     timers: Timers,
     /// Sagas with something to send, for which there was no room.
     ready: VecDeque<Key>,
     queued: HashSet<Key>,
-    flights: FuturesUnordered<Flight>,
+    pub flights: FuturesUnordered<Flight>,
     steps: usize,
     window: usize,
+    /// Nothing new is begun any more.
+    ending: bool,
+    /// Who wants to know which sagas are active once nothing is on its way.
+    last: Option<oneshot::Sender<Vec<Active>>>,
 }
 
 /// What a worker and its generation tell each other.
@@ -73,10 +63,14 @@ pub(super) struct Worker {
 pub(super) struct Signals {
     /// The epoch that the generation began in.
     pub epoch: Epoch,
+    /// Among how many the process's room for sagas and steps is shared out.
+    pub share: usize,
     /// The generation is over.
     pub ended: CancellationToken,
-    /// The worker cannot go on.
+    /// A worker cannot go on.
     pub failed: CancellationToken,
+    /// Why the first of them could not. Held for a move only.
+    pub why: Arc<Mutex<Option<Failed>>>,
 }
 
 /// Starts a worker with its active sagas.
@@ -87,11 +81,11 @@ pub(super) fn spawn(
     active: Vec<Active>,
 ) -> (Link, JoinHandle<()>) {
     let (link, told) = mpsc::channel(WAITING);
-    let workers = shared.config.workers.max(1);
     let mut worker = Worker {
         sagas: LruCache::unbounded(),
-        cached: (shared.config.cached_sagas / workers).max(1),
-        window: (shared.config.window / workers).max(1),
+        cached: (shared.config.cached_sagas / signals.share).max(1),
+        window: (shared.config.window / signals.share).max(1),
+        head: shared.store.head(),
         shared,
         epoch: signals.epoch,
         timers: Timers::default(),
@@ -99,9 +93,12 @@ pub(super) fn spawn(
         queued: HashSet::new(),
         flights: FuturesUnordered::new(),
         steps: 0,
+        ending: false,
+        last: None,
     };
     for entry in active {
-        worker.timers.set(&entry.key, entry.due, entry.open);
+        // Whatever has been written since the checkpoint is behind this version: the first of it makes one look.
+        worker.timers.set(&entry.key, entry.due, entry.open, 0);
         if entry.open {
             worker.enqueue(entry.key);
         }
@@ -109,24 +106,30 @@ pub(super) fn spawn(
     let join = tasks.spawn("saga worker", async move {
         // However it ends, in a panic too, its generation learns of it.
         let _says_so = signals.failed.drop_guard();
-        match worker.run(told, signals.ended).await {
-            Ok(()) | Err(Failed::Append(AppendError::EpochEnded { .. })) => {}
-            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "a saga worker failed"),
+        // Dropped at any point: a store that does not answer keeps nobody from handing the partition over.
+        let run = async {
+            tokio::select! { result = worker.run(told) => result, () = signals.ended.cancelled() => Ok(()) }
+        };
+        if let Err(error) = run.await {
+            signals.why.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         }
     });
     (link, join)
 }
 
 impl Worker {
-    async fn run(&mut self, mut told: mpsc::Receiver<Told>, ended: CancellationToken) -> Result<(), Failed> {
+    async fn run(&mut self, mut told: mpsc::Receiver<Told>) -> Result<(), Failed> {
         let clock = self.shared.clock.clone();
         loop {
-            self.launch().await?;
-            let next = self.timers.next();
+            if !self.ending {
+                self.launch().await?;
+            } else if self.flights.is_empty() {
+                self.tell_active();
+            }
+            let next = self.timers.next().filter(|_| !self.ending);
             let timer =
                 async { if let Some(at) = next { clock.sleep_until(at).await } else { std::future::pending().await } };
             tokio::select! {
-                () = ended.cancelled() => return Ok(()),
                 Some(done) = self.flights.next(), if !self.flights.is_empty() => self.done(done).await?,
                 message = told.recv() => match message {
                     Some(Told::Feed(batch)) => {
@@ -134,10 +137,16 @@ impl Worker {
                             self.feed(&event, feed).await?;
                         }
                     }
+                    Some(Told::Written(sagas)) => {
+                        for (key, version) in sagas {
+                            self.written(&key, version).await?;
+                        }
+                    }
                     Some(Told::Act(request)) => self.act(*request).await?,
                     Some(Told::Active(reply)) => {
                         let _ = reply.send(self.timers.all().collect()); // Nobody waits any more: nothing to tell.
                     }
+                    Some(Told::Last(reply)) => (self.ending, self.last) = (true, Some(reply)),
                     None => return Ok(()),
                 },
                 () = timer => {
@@ -147,6 +156,22 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Says which sagas are active, to whom waited until nothing is on its way.
+    fn tell_active(&mut self) {
+        if let Some(reply) = self.last.take() {
+            let _ = reply.send(self.timers.all().collect()); // Nobody waits any more: nothing to tell.
+        }
+    }
+
+    /// A saga has events up to this version. If this worker has not written them, somebody else has: then it is read.
+    async fn written(&mut self, key: &Key, version: u64) -> Result<(), Failed> {
+        if !self.timers.is_behind(key, version) {
+            return Ok(()); // Its own, or of a saga that has ended.
+        }
+        self.sagas.pop(key);
+        self.input(key, &Input::Time, None).await
     }
 
     async fn feed(&mut self, event: &RecordedEvent, feed: Feed) -> Result<(), Failed> {
@@ -182,7 +207,7 @@ impl Worker {
         let stream = key.stream();
         let now = self.shared.clock.now();
         let events = begin(definition, &stream, start, now, &self.shared.config);
-        let mut saga = Saga { state: State::new(stream), doubt: 0, flying: 0, sent: Vec::new() };
+        let mut saga = Saga::new(State::new(stream), None);
         if self.append(key, &mut saga, &events, cause, &mut None).await? {
             metrics::counter!("sagas_started_total", "saga" => definition.name).increment(1);
             self.keep(key, saga);
@@ -195,7 +220,8 @@ impl Worker {
 
     /// Takes an input in: judge, append, fold. Judged anew where somebody else wrote meanwhile.
     pub async fn input(&mut self, key: &Key, input: &Input, cause: Option<&Cause>) -> Result<(), Failed> {
-        for _ in 0..CONFLICTS {
+        let mut patience = Patience::default();
+        while patience.lasts().await {
             let mut saga = self.taken(key).await?;
             let events = react(&saga.state, input, self.shared.clock.now(), &self.shared.config);
             let itself = || Cause {
@@ -218,72 +244,6 @@ impl Worker {
         Err(Failed::Contended(key.stream()))
     }
 
-    /// A saga out of memory, else out of the log.
-    pub async fn taken(&mut self, key: &Key) -> Result<Saga, Failed> {
-        if let Some(saga) = self.sagas.pop(key) {
-            return Ok(saga);
-        }
-        let stream: StreamName = key.stream().parse().map_err(|_| Failed::Name(key.stream()))?;
-        let state = load(&*self.shared.store, &stream).await?;
-        Ok(Saga { state, doubt: 0, flying: 0, sent: Vec::new() })
-    }
-
-    /// Queues events, and says so to `waiting` once they are durable; `false` if somebody else wrote first.
-    pub async fn append(
-        &mut self,
-        key: &Key,
-        saga: &mut Saga,
-        events: &[domain::saga::Event],
-        cause: &Cause,
-        waiting: &mut Option<oneshot::Sender<Answer>>,
-    ) -> Result<bool, Failed> {
-        let mut overloads = 0;
-        loop {
-            let now = self.shared.clock.now();
-            match append((&*self.shared.store, self.epoch), &mut saga.state, events, cause, now).await {
-                Ok(ticket) => {
-                    for event in events {
-                        metrics::counter!("saga_events_total", "type" => event.name()).increment(1);
-                    }
-                    saga.doubt += 1;
-                    let (key, waiting) = (key.clone(), waiting.take());
-                    self.flights.push(Box::pin(async move {
-                        let result = ticket.durable().await;
-                        // Durable from here. Dropped before, who waits hears that there is no answer.
-                        if let (Ok(_), Some(waiting)) = (&result, waiting) {
-                            let _ = waiting.send(Answer::Done);
-                        }
-                        Done::Durable(key, result)
-                    }));
-                    return Ok(true);
-                }
-                Err(AppendError::Conflict { .. }) => return Ok(false),
-                Err(AppendError::Overloaded) if overloads < OVERLOADS => {
-                    overloads += 1;
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
-    /// Keeps a saga in memory. One with something on its way is never dropped; there are no more of those than the
-    /// window and the appends in flight.
-    pub fn keep(&mut self, key: &Key, saga: Saga) {
-        self.sagas.push(key.clone(), saga);
-        let mut looked_at = 0;
-        while self.sagas.len() > self.cached && looked_at < 8 {
-            looked_at += 1;
-            match self.sagas.pop_lru() {
-                Some((busy, saga)) if saga.doubt > 0 || saga.flying > 0 => {
-                    self.sagas.push(busy, saga);
-                }
-                Some(_) => {}
-                None => return,
-            }
-        }
-    }
-
     /// A saga may have changed: set its timer, send what is to be sent.
     pub fn touched(&mut self, key: &Key) {
         if self.retimed(key) && self.sagas.peek(key).is_some_and(|saga| saga.doubt == 0) {
@@ -300,7 +260,7 @@ impl Worker {
             return false;
         }
         let open = !pending(&saga.state, now).is_empty();
-        self.timers.set(key, next_timer(&saga.state, now), open);
+        self.timers.set(key, next_timer(&saga.state, now), open, saga.state.version.unwrap_or_default());
         open
     }
 
@@ -315,7 +275,7 @@ impl Worker {
         while self.steps < self.window {
             let Some(key) = self.ready.pop_front() else { return Ok(()) };
             self.queued.remove(&key);
-            let mut saga = self.taken(&key).await?;
+            let mut saga = self.current(&key).await?;
             if saga.doubt == 0 {
                 let now = self.shared.clock.now();
                 for step in pending(&saga.state, now) {
@@ -325,7 +285,8 @@ impl Worker {
                         saga.sent.push(mark);
                         saga.flying += 1;
                         self.steps += 1;
-                        let (key, answers) = (key.clone(), send(self.shared.clone(), &key.saga, &saga.state, step));
+                        let from = (&saga.state, saga.seen);
+                        let (key, answers) = (key.clone(), send(self.shared.clone(), &key.saga, from, step));
                         self.flights.push(Box::pin(async move { Done::Answered(key, answers.await) }));
                     }
                 }
@@ -338,8 +299,13 @@ impl Worker {
 
     async fn done(&mut self, done: Done) -> Result<(), Failed> {
         match done {
-            Done::Durable(key, result) => {
-                result?; // The epoch has ended, or the log cannot be written: all is read again.
+            Done::Durable(key, result, end) => {
+                let appended = result?; // The epoch has ended, or the log cannot be written: all is read again.
+                if appended.position <= end {
+                    // These very events stood there already, and more may: what was folded may be long past.
+                    self.sagas.pop(&key);
+                    return self.input(&key, &Input::Time, None).await;
+                }
                 if let Some(saga) = self.sagas.peek_mut(&key) {
                     saga.doubt = saga.doubt.saturating_sub(1);
                 }

@@ -1,7 +1,7 @@
 //! A command service in small, over a real store: one stream after the other, real rules, a bank that approves at once
 //! (or does as the card's token says).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,6 +24,8 @@ pub struct MiniBus {
     locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// How many commands of sagas were carried out or refused.
     pub dispatched: AtomicUsize,
+    /// What the bank has booked, by request: one request moves money once.
+    pub ledger: Mutex<BTreeMap<Uuid, (RequestKind, i64)>>,
 }
 
 /// What stands around a command.
@@ -42,7 +44,13 @@ impl About {
 
 impl MiniBus {
     pub fn new(store: Arc<dyn EventStore>, clock: Clock) -> Arc<Self> {
-        Arc::new(Self { store, clock, locks: Mutex::default(), dispatched: AtomicUsize::new(0) })
+        Arc::new(Self {
+            store,
+            clock,
+            locks: Mutex::default(),
+            dispatched: AtomicUsize::new(0),
+            ledger: Mutex::default(),
+        })
     }
 
     pub async fn send(&self, command: Command, about: About) -> Outcome {
@@ -79,6 +87,10 @@ impl MiniBus {
 
     fn bank(&self, payment: &Payment, request: &OpenRequest) -> Option<ProviderResult> {
         let amount = request.amount;
+        if payment.payment_method.as_str() != "tok_decline" {
+            let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+            ledger.insert(request.request_id.0, (request.kind, amount.amount));
+        }
         let capture_before = self.clock.now() + Duration::from_secs(7 * 86_400);
         match (request.kind, payment.payment_method.as_str()) {
             (RequestKind::Authorization, "tok_decline") => Some(ProviderResult::Declined { code: "no".into() }),
@@ -157,6 +169,9 @@ impl MiniBus {
 impl CommandPort for MiniBus {
     async fn dispatch(&self, dispatch: Dispatch) -> Outcome {
         self.dispatched.fetch_add(1, Ordering::Relaxed);
+        if self.clock.now() > dispatch.not_after {
+            return Outcome::Unavailable { detail: "too late".to_owned(), retry_after: None };
+        }
         let about = About {
             command_id: dispatch.command_id,
             correlation_id: dispatch.correlation_id,

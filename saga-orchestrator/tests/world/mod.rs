@@ -3,7 +3,9 @@
 
 #![allow(dead_code, clippy::unwrap_used, reason = "tests only; each test file uses its own part of the world")]
 
+pub mod cluster;
 pub mod mini_bus;
+pub mod node;
 pub mod people;
 pub mod provider;
 pub mod running;

@@ -13,7 +13,7 @@ use domain::saga::{Event, View};
 use domain::shipment;
 use domain::stock::{self, ReceiveStock};
 use event_store::sqlite::{Faults, SqliteOptions, SqliteStore};
-use event_store::{Delivery, EventStore, Filter, Position};
+use event_store::{Delivery, EventStore, Filter};
 use saga_orchestrator::{Outcome, SagaConfig, sagas};
 use service_kit::{Clock, Tasks};
 use uuid::Uuid;
@@ -21,13 +21,25 @@ use uuid::Uuid;
 use super::mini_bus::{About, MiniBus};
 use super::shop::item;
 
-/// A shop whose sagas run.
-pub struct Shop {
+/// What people do in a shop, and see of it.
+pub struct Front {
     pub store: Arc<SqliteStore>,
     pub bus: Arc<MiniBus>,
+}
+
+/// A shop whose sagas run.
+pub struct Shop {
+    front: Front,
     pub handle: saga_orchestrator::Handle,
     tasks: Tasks,
     pub faults: Faults,
+}
+
+impl std::ops::Deref for Shop {
+    type Target = Front;
+    fn deref(&self) -> &Front {
+        &self.front
+    }
 }
 
 pub fn start_of_time() -> Clock {
@@ -44,14 +56,16 @@ impl Shop {
         let tasks = Tasks::new();
         let config = SagaConfig::default();
         let handle = saga_orchestrator::start(port, bus.clone(), clock.clone(), &tasks, config).unwrap();
-        Self { store, bus, handle, tasks, faults }
+        Self { front: Front { store, bus }, handle, tasks, faults }
     }
 
     pub async fn close(self) {
         assert!(self.tasks.shut_down(Duration::from_secs(10)).await, "the sagas stop in time");
         self.store.close().await;
     }
+}
 
+impl Front {
     pub async fn send(&self, key: &str, command: Command) -> Outcome {
         self.bus.send(command, About::client(Uuid::new_v5(&Uuid::NAMESPACE_OID, key.as_bytes()))).await
     }
@@ -111,16 +125,19 @@ impl Shop {
 
     /// Waits, event by event, until the saga of an order is as it should be.
     pub async fn until(&self, order_id: OrderId, what: &str, holds: impl Fn(&View) -> bool) -> View {
+        let stream = sagas::stream("order_fulfilment", order_id);
         let waits = async {
-            let mut feed =
-                self.store.subscribe(Position::START, Filter::categories(["saga_order_fulfilment"])).await.unwrap();
+            // What is there already, the view below will say.
+            let end = *self.store.head().borrow();
+            let mut feed = self.store.subscribe(end, Filter::categories(["saga_order_fulfilment"])).await.unwrap();
             loop {
                 let view = self.view(order_id).await;
                 if view.started_at.is_some() && holds(&view) {
                     return view;
                 }
                 while let Some(Ok(delivery)) = feed.next().await {
-                    if matches!(delivery, Delivery::Events { events, .. } if !events.is_empty()) {
+                    let Delivery::Events { events, .. } = delivery else { continue };
+                    if events.iter().any(|event| event.stream.as_str() == stream) {
                         break;
                     }
                 }
