@@ -10,9 +10,10 @@ use service_kit::telemetry::LogConfig;
 
 use crate::gateway::GatewayConfig;
 
-/// Everything that can be set. A key `k` of the section `[s]` is `BACKSTITCH__S__K` in the environment.
+/// Everything that can be set. A key `k` of the section `[s]` is `BACKSTITCH__S__K` in the environment. Sections of other
+/// processes are passed by, unknown ones are refused: see [`service_kit::config`].
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Config {
     /// `[http]`
     pub http: Http,
@@ -102,18 +103,12 @@ pub fn default_dir() -> PathBuf {
     home.map_or_else(|| PathBuf::from("data"), |home| home.join("backstitch"))
 }
 
-/// Reads the settings: `file`, else `backstitch.toml` here if there is one, then the environment.
+/// Reads the settings: `file`, else `backstitch.toml` here if there is one, then the environment (`DATABASE_URL` too).
 ///
 /// # Errors
 /// [`service_kit::config::ConfigError`], naming the key.
 pub fn load(file: Option<&Path>) -> Result<Config, service_kit::config::ConfigError> {
-    let here = Path::new("backstitch.toml");
-    let file = file.or_else(|| here.is_file().then_some(here));
-    let mut config: Config = service_kit::config::load(file)?;
-    if let Some(url) = std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty()) {
-        config.postgres.url = Some(url);
-    }
-    Ok(config)
+    service_kit::config::load(service_kit::config::file(file).as_deref())
 }
 
 #[cfg(test)]
