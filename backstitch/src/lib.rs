@@ -11,6 +11,7 @@ pub mod demo;
 mod dispatch;
 pub mod gateway;
 pub mod pages;
+pub mod processes;
 mod read_models;
 pub mod system;
 mod wiring;

@@ -3,6 +3,7 @@
 pub mod acting;
 pub mod client;
 pub mod cluster;
+pub mod config;
 pub mod dead_letter;
 pub mod events;
 pub mod failure;
@@ -89,6 +90,8 @@ pub enum Command {
     DeadLetter(dead_letter::Args),
     /// The log on disk: check, count, back up, export, import. Works beside a running server.
     Store(store::Args),
+    /// Settings: what every process would run with and who said so; whether a file is sound.
+    Config(config::Args),
     /// Demo: some hundred orders that go well and badly, and the proof that everything adds up.
     Demo(crate::demo::Args),
     /// Bench: how fast this machine is, beside its bare limits.
@@ -118,6 +121,7 @@ impl Command {
             Self::Projection(args) => args.run().await,
             Self::DeadLetter(args) => args.run().await,
             Self::Store(args) => args.run().await,
+            Self::Config(args) => args.run(),
             Self::Demo(args) => args.run().await,
             Self::Bench(args) => args.run().await,
             Self::Completions { shell } => {
@@ -164,7 +168,7 @@ mod tests {
     #[test]
     fn every_reading_verb_offers_json() {
         let cli = Cli::command();
-        for noun in ["saga", "order", "stream", "events", "projection", "dead-letter", "store"] {
+        for noun in ["saga", "order", "stream", "events", "projection", "dead-letter", "store", "config"] {
             let noun = cli.find_subcommand(noun).unwrap();
             for verb in noun.get_subcommands().filter(|verb| verb.get_name() != "help") {
                 let json = verb.get_arguments().any(|argument| argument.get_id() == "json");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use config::{FileFormat, Source as _, Value, ValueKind};
+use config::{FileFormat, Value, ValueKind};
 use serde::de::DeserializeOwned;
 
 use super::{ConfigError, PREFIX, SECTIONS, schema};
@@ -68,14 +68,20 @@ impl Said {
             if !path.is_file() {
                 return Err(ConfigError::Missing(path.to_owned()));
             }
-            let source = config::File::from(path).format(FileFormat::Toml);
-            let table = source.collect().map_err(|error| ConfigError::Invalid { reason: error.to_string() })?;
-            flatten(table, &Origin::File(path.to_owned()), &mut Vec::new(), &mut leaves);
+            leaves = taken_apart(&config::File::from(path).format(FileFormat::Toml), path)?;
         }
         for (name, value) in environment {
             leaves.extend(variable(name, value)?);
         }
         Ok(Self { leaves })
+    }
+
+    /// What a settings file says whose text is at hand; `name` is what it is called.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] where it is no TOML.
+    pub fn text(text: &str, name: &Path) -> Result<Self, ConfigError> {
+        Ok(Self { leaves: taken_apart(&config::File::from_str(text, FileFormat::Toml), name)? })
     }
 
     /// The settings of the shape `T`, whose `Default` (by `#[serde(default)]`) fills what was not said.
@@ -216,6 +222,14 @@ fn put(at: &mut serde_json::Map<String, serde_json::Value>, path: &[String], val
 
 fn json(value: &Value) -> serde_json::Value {
     value.clone().try_deserialize().unwrap_or(serde_json::Value::Null)
+}
+
+/// The values of a file.
+fn taken_apart(source: &impl config::Source, name: &Path) -> Result<Vec<Leaf>, ConfigError> {
+    let table = source.collect().map_err(|error| ConfigError::Invalid { reason: error.to_string() })?;
+    let mut leaves = Vec::new();
+    flatten(table, &Origin::File(name.to_owned()), &mut Vec::new(), &mut leaves);
+    Ok(leaves)
 }
 
 /// Takes a table apart. An empty table says nothing, and a list is one value.

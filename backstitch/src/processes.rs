@@ -1,0 +1,118 @@
+//! The processes of a cluster by name, each with the settings that it reads. All of them read one file, whose keys and
+//! defaults are those of `docs/backstitch.toml`.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use service_kit::Limits;
+use service_kit::config::{self, ConfigError, Origin, Said};
+use service_kit::telemetry::LogConfig;
+
+use crate::config::Config;
+use crate::gateway::GatewayConfig;
+
+/// Every key of every process, with its default or, where there is none, as a comment.
+pub const DOCUMENTED: &str = include_str!("../../docs/backstitch.toml");
+
+/// A process, and what it reads.
+#[derive(Debug, Clone, Copy)]
+pub struct Process {
+    /// As people start it: a binary, or a sub-command of `backstitch`.
+    pub name: &'static str,
+    /// The sections that it reads.
+    pub sections: fn() -> &'static [&'static str],
+    /// The keys that it reads, such as `http.listen`.
+    pub keys: fn() -> Vec<String>,
+    /// What is wrong for it with what was said.
+    pub problems: fn(&Said) -> Vec<String>,
+    /// What was said of a key, and where.
+    pub get: for<'a> fn(&'a Said, &str) -> Option<(serde_json::Value, &'a Origin)>,
+}
+
+/// All of them.
+pub const PROCESSES: &[Process] = &[process::<Config>("serve"), process::<GatewaySettings>("gateway")];
+
+/// What the gateway takes of all settings.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct GatewaySettings {
+    limits: Limits,
+    log: LogConfig,
+    gateway: GatewayConfig,
+}
+
+const fn process<T: DeserializeOwned>(name: &'static str) -> Process {
+    Process {
+        name,
+        sections: config::sections::<T>,
+        keys: config::keys::<T>,
+        problems: Said::problems::<T>,
+        get: Said::get::<T>,
+    }
+}
+
+/// The process of this name.
+pub fn named(name: &str) -> Option<&'static Process> {
+    PROCESSES.iter().find(|process| process.name == name)
+}
+
+/// The defaults, as `docs/backstitch.toml` says them.
+///
+/// # Errors
+/// [`ConfigError`] if that is no TOML, which a test keeps from happening.
+pub fn defaults() -> Result<Said, ConfigError> {
+    Said::text(DOCUMENTED, Path::new("docs/backstitch.toml"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The keys of the document: those with a value, and those that stand in a comment because they have no default.
+    fn documented() -> BTreeSet<String> {
+        let mut section = String::new();
+        let mut found = BTreeSet::new();
+        for line in DOCUMENTED.lines() {
+            if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
+                name.clone_into(&mut section);
+            }
+            let key = line.trim_start_matches("# ").split_once(" = ").map(|(key, _)| key);
+            let is_key = |key: &&str| {
+                !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+            };
+            found.extend(key.filter(is_key).map(|key| format!("{section}.{key}")));
+        }
+        found
+    }
+
+    #[test]
+    fn every_key_of_every_process_is_documented_and_no_other() {
+        let read: BTreeSet<String> = PROCESSES.iter().flat_map(|process| (process.keys)()).collect();
+        let documented = documented();
+        assert!(documented.len() > 30, "keys were found: {documented:?}");
+        let missing: Vec<&String> = read.difference(&documented).collect();
+        assert!(missing.is_empty(), "not in docs/backstitch.toml: {missing:?}");
+        let unknown: Vec<&String> = documented.difference(&read).collect();
+        assert!(unknown.is_empty(), "in docs/backstitch.toml, and read by no process: {unknown:?}");
+    }
+
+    #[test]
+    fn every_section_is_one_that_the_processes_know_of_each_other() {
+        for process in PROCESSES {
+            for section in (process.sections)() {
+                assert!(config::SECTIONS.contains(section), "`{section}` of {} is missing in SECTIONS", process.name);
+            }
+        }
+    }
+
+    #[test]
+    fn the_documented_settings_fit_every_process() {
+        let said = defaults().unwrap();
+        for process in PROCESSES {
+            assert_eq!((process.problems)(&said), Vec::<String>::new(), "{}", process.name);
+        }
+    }
+}
