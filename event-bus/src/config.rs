@@ -82,7 +82,8 @@ impl BusConfig {
             .set("topic.metadata.refresh.fast.interval.ms", "100")
             .set("log.connection.close", "false");
         for (name, value) in &self.client {
-            client.set(name.replace('_', "."), value);
+            // All of librdkafka's names are small; those of the environment often are not.
+            client.set(name.to_lowercase().replace('_', "."), value);
         }
         client
     }
