@@ -108,3 +108,51 @@ fn completions_are_offered_for_the_usual_shells() {
         assert!(script.contains("projection") && script.contains("everything"), "{shell}");
     }
 }
+
+#[test]
+fn health_is_told_by_the_exit_code_and_says_what_is_missing() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime can be made");
+    let health = service_kit::Health::new(service_kit::Clock::system());
+    let store = health.register("event-store", service_kit::health::Need::Required);
+    let router = axum::Router::from(service_kit::health::router(health));
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("loopback has a free port");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    runtime.handle().block_on(async {
+        service_kit::Tasks::new().spawn("health", async move { _ = axum::serve(listener, router).await });
+    });
+    store.up();
+    let output = backstitch(&["health", "--url", &url]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    store.down("the disk is full");
+    let output = backstitch(&["health", "--url", &url]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("the disk is full") && said.contains("event-store"), "{said}");
+    drop(runtime);
+    assert_eq!(backstitch(&["health", "--url", &url]).status.code(), Some(2));
+}
+
+#[test]
+fn a_settings_file_is_checked_and_shown_before_it_is_used() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let file = folder.path().join("backstitch.toml");
+    fs::write(&file, "[http]\nlisten = \"127.0.0.1:7410\"\n[gateway]\nlisten_on = \"x\"\n[gatewya]\nlisten = \"x\"\n")
+        .unwrap();
+    let path = file.to_str().expect("its name is text");
+    let output = backstitch(&["config", "check", path]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(said.lines().count(), 2, "each fault is one line, once: {said}");
+    assert!(said.contains("`gateway.listen_on`") && said.contains("`gatewya`") && said.contains(path), "{said}");
+
+    fs::write(&file, "[http]\nlisten = \"127.0.0.1:7410\"\n[provider]\nwebhook_secret = \"whsec_not_for_you\"\n")
+        .unwrap();
+    assert_eq!(backstitch(&["config", "check", path]).status.code(), Some(0));
+    let output = backstitch(&["config", "show", "--config", path, "--json"]);
+    let settings: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    let of = |key: &str| settings.iter().find(|setting| setting["key"] == key).expect("every key is shown");
+    assert_eq!((&of("http.listen")["value"], &of("http.listen")["from"]), (&"127.0.0.1:7410".into(), &path.into()));
+    assert_eq!(of("limits.body_bytes")["from"], "default");
+    assert_eq!(of("provider.webhook_secret")["value"], "***");
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("not_for_you"));
+}

@@ -8,6 +8,7 @@ pub mod dead_letter;
 pub mod events;
 pub mod failure;
 pub mod gateway;
+pub mod health;
 mod incidents;
 pub mod lineage;
 mod lineage_graph;
@@ -90,6 +91,8 @@ pub enum Command {
     DeadLetter(dead_letter::Args),
     /// The log on disk: check, count, back up, export, import. Works beside a running server.
     Store(store::Args),
+    /// Health: whether a process is ready, and how everything is that it depends on.
+    Health(health::Args),
     /// Settings: what every process would run with and who said so; whether a file is sound.
     Config(config::Args),
     /// Demo: some hundred orders that go well and badly, and the proof that everything adds up.
@@ -121,6 +124,7 @@ impl Command {
             Self::Projection(args) => args.run().await,
             Self::DeadLetter(args) => args.run().await,
             Self::Store(args) => args.run().await,
+            Self::Health(args) => args.run().await,
             Self::Config(args) => args.run(),
             Self::Demo(args) => args.run().await,
             Self::Bench(args) => args.run().await,

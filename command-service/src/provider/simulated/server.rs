@@ -20,7 +20,7 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
-use service_kit::{Clock, Problem, Tasks};
+use service_kit::{Clock, Health, Problem, Tasks, health};
 use tokio::net::TcpListener;
 
 use super::ledger::LedgerError;
@@ -133,9 +133,10 @@ pub fn router(simulator: Simulator) -> Router {
         .route("/v1/requests", get(fetch))
         .route("/actions/{payment}/{action}", post(act))
         .route("/ledger", get(ledger))
-        .route("/health", get(async || Json(serde_json::json!({"status": "ok"}))))
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .with_state(simulator)
+        // It depends on nothing: it is ready once it listens. Asked like every other process.
+        .merge(Router::from(health::router(Health::new(Clock::system()))))
 }
 
 type Body<T> = Result<Json<T>, JsonRejection>;
