@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 use serde::Deserialize;
 
 /// `[bus]`. Without `brokers` there is no bus: everything runs in one process and follows the log itself.
@@ -80,7 +81,9 @@ impl BusConfig {
             .set("socket.keepalive.enable", "true")
             .set("socket.connection.setup.timeout.ms", "5000")
             .set("topic.metadata.refresh.fast.interval.ms", "100")
-            .set("log.connection.close", "false");
+            .set("log.connection.close", "false")
+            // What the client says besides its errors goes to our log, where the filter decides.
+            .set_log_level(RDKafkaLogLevel::Notice);
         for (name, value) in &self.client {
             // All of librdkafka's names are small; those of the environment often are not.
             client.set(name.to_lowercase().replace('_', "."), value);

@@ -1,11 +1,13 @@
 //! A client of Kafka, and what it has to say: its errors are kept, so that a failure can be told with its cause.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
+use rdkafka::producer::{BaseProducer, DeliveryResult, Producer, ProducerContext};
 
 use crate::config::BusConfig;
 use crate::error::BusError;
@@ -44,11 +46,6 @@ impl ClientContext for Told {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 tracing::error!(target: "event_bus::kafka", fac, "{message}");
             }
-            // Connections that fail: clients whose errors nobody polls say so only here.
-            RDKafkaLogLevel::Error if fac == "FAIL" => {
-                tracing::debug!(target: "event_bus::kafka", fac, "{message}");
-                self.keep(message.split_once("]: ").map_or(message, |(_, reason)| reason));
-            }
             // A broker that is away is told again and again; whoever waits for it says so once.
             RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning | RDKafkaLogLevel::Notice => {
                 tracing::debug!(target: "event_bus::kafka", fac, "{message}");
@@ -70,24 +67,41 @@ impl ClientContext for Told {
 
 impl ConsumerContext for Told {}
 
-/// A consumer that asks questions and is never given a partition.
-pub(crate) fn asker(config: &BusConfig, group: Option<&str>) -> Result<BaseConsumer<Told>, BusError> {
-    if config.brokers.is_none() {
-        return Err(BusError::NoBrokers);
-    }
-    let mut client = config.client();
-    if let Some(group) = group {
-        client.set("group.id", group).set("enable.auto.commit", "false");
-    }
-    client.create_with_context(Told::default()).map_err(|error| client_error(config, error))
+impl ProducerContext for Told {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
 }
 
-/// Whether Kafka answers: one round trip to a broker. Blocks, at most for the time-out of a request.
-pub(crate) fn ask(config: &BusConfig, consumer: &BaseConsumer<Told>) -> Result<(), BusError> {
-    let answer = consumer.fetch_metadata(Some(&config.topic), config.request_timeout());
-    // Errors are told on the queue that `poll` reads.
-    drop(consumer.poll(std::time::Duration::ZERO));
-    answer.map(|_| ()).map_err(|error| consumer.context().unreachable(config, &error))
+/// Asks questions, and hears why they are not answered. A producer that produces nothing: of all clients only these hand
+/// over what an error says (rdkafka gives a consumer's user no more than its code).
+pub(crate) struct Asker {
+    config: BusConfig,
+    client: BaseProducer<Told>,
+}
+
+impl Asker {
+    pub fn new(config: &BusConfig) -> Result<Self, BusError> {
+        if config.brokers.is_none() {
+            return Err(BusError::NoBrokers);
+        }
+        let mut client = config.client();
+        client.set("allow.auto.create.topics", "false");
+        let client = client.create_with_context(Told::default()).map_err(|error| client_error(config, error))?;
+        Ok(Self { config: config.clone(), client })
+    }
+
+    /// How many partitions a topic has; `None`: it does not exist. Blocks, at most for the time-out of a request.
+    pub fn partitions(&self, topic: &str) -> Result<Option<u32>, BusError> {
+        let answer = self.client.client().fetch_metadata(Some(topic), self.config.request_timeout());
+        let metadata = answer.map_err(|error| {
+            self.client.poll(Duration::from_millis(100)); // Hands over what has gone wrong.
+            self.client.client().context().unreachable(&self.config, &error)
+        })?;
+        let found = metadata.topics().iter().find(|it| it.name() == topic);
+        let partitions = u32::try_from(found.map_or(0, |it| it.partitions().len()));
+        Ok(partitions.ok().filter(|partitions| *partitions > 0))
+    }
 }
 
 pub(crate) fn client_error(config: &BusConfig, error: KafkaError) -> BusError {

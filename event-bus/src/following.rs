@@ -11,6 +11,7 @@ use tokio::sync::mpsc::Sender;
 
 use crate::cloudevents;
 use crate::config::BusConfig;
+use crate::connection::Asker;
 use crate::coverage::{AtEnd, Coverage, Step, search};
 use crate::error::BusError;
 use crate::records::{Next, Records};
@@ -239,7 +240,9 @@ impl Follower {
             return Flow::Continue(());
         }
         self.away = Some((since, true));
-        self.tell(error, to)
+        // Asked apart: a consumer does not hear why.
+        let asked = Asker::new(&self.config).and_then(|asker| asker.partitions(&self.config.topic));
+        self.tell(asked.as_ref().err().unwrap_or(error), to)
     }
 
     fn tell(&self, error: &BusError, to: &Sender<Read>) -> Flow {

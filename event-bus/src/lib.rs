@@ -4,23 +4,34 @@
 //! positions of the log, [`PartitionSource`] finds where to go on, and what a record claims (see [`cloudevents`]) proves
 //! that nothing was missed.
 
-#![allow(dead_code, reason = "the relay comes next")]
-
 pub mod cloudevents;
 pub mod config;
 mod connection;
+pub mod consumer;
 mod coverage;
+pub mod dead_letter;
 pub mod error;
 mod following;
 pub mod group;
+pub mod health;
 mod membership;
+mod outgoing;
 pub mod partition;
+mod publisher;
 mod records;
+pub mod relay;
+pub mod republish;
+pub mod retry;
 pub mod source;
+mod tails;
 pub mod testing;
 pub mod topics;
 
 pub use config::BusConfig;
+pub use consumer::Consumer;
+pub use dead_letter::DeadLetters;
 pub use error::BusError;
 pub use group::{Assigned, Group};
+pub use relay::Relay;
+pub use retry::{HandlerError, Retry};
 pub use source::PartitionSource;

@@ -111,6 +111,8 @@ impl Membership {
             .set("heartbeat.interval.ms", (session / 6).max(100).to_string())
             // The thread stands still for `handover_ms` at most; this is only there for when it hangs.
             .set("max.poll.interval.ms", (config.handover_ms + 60_000).max(session).to_string())
+            // A topic that was made anew, or partitions that were, are seen within this.
+            .set("topic.metadata.refresh.interval.ms", "10000")
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "latest");

@@ -50,6 +50,11 @@ impl Progress {
     pub fn offset(&self) -> Option<i64> {
         Some(self.0.load(Ordering::Relaxed)).filter(|offset| *offset >= 0)
     }
+
+    /// The next offset is this one.
+    pub fn moved(&self, next_offset: i64) {
+        self.0.store(next_offset, Ordering::Relaxed);
+    }
 }
 
 impl PartitionSource {

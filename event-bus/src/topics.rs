@@ -3,20 +3,19 @@
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
 use crate::config::BusConfig;
-use crate::connection::{Told, asker, blocking, client_error, close_apart};
+use crate::connection::{Asker, Told, blocking, client_error, close_apart};
 use crate::error::BusError;
 
 /// Between two attempts while Kafka is away.
 const PAUSE: Duration = Duration::from_millis(500);
 /// How often, in attempts, it is said that Kafka is away: at first, then every ten seconds.
 const SAY_EVERY: u32 = 20;
-/// The largest record that a topic of ours takes: the log's largest event (1 MiB) and its headers.
-const MAX_RECORD_BYTES: &str = "2097152";
+/// The largest record that a topic of ours takes: the log's largest append (4 MiB), were it one event, and its headers.
+pub(crate) const MAX_RECORD_BYTES: &str = "5242880";
 
 /// Nothing that was published is ever deleted: the topic can be read again from its first record.
 const KEEP_ALL: &[(&str, &str)] = &[("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")];
@@ -26,23 +25,41 @@ const KEEP_ALL: &[(&str, &str)] = &[("cleanup.policy", "delete"), ("retention.ms
 /// # Errors
 /// [`BusError::Topic`] and others that trying again does not help. Kafka's absence is waited for, and said.
 pub async fn ready(config: &BusConfig) -> Result<(), BusError> {
-    patiently(config, || ensure(config, &config.topic, config.partitions, Keep::Everything)).await
+    patiently(config, |_| {}, || ensure(config, &config.topic, config.partitions, Keep::Everything)).await
 }
 
-/// As [`ready`], with the relays' control topic and the public topics.
-pub(crate) async fn all_ready(config: &BusConfig) -> Result<(), BusError> {
-    ready(config).await?;
+/// As [`ready`], with the relays' control topic and the public topics; `tell` hears why it waits.
+pub(crate) async fn all_ready(config: &BusConfig, tell: impl Fn(&BusError)) -> Result<(), BusError> {
     let control = config.control_topic();
-    patiently(config, || ensure(config, &control, 1, Keep::Nothing)).await?;
-    for topic in config.public.values() {
-        if *topic == config.topic || *topic == control {
-            return Err(BusError::Settings(format!(
-                "`{topic}` cannot be a public topic too; name another in `[bus.public]`"
-            )));
-        }
-        patiently(config, || ensure(config, topic, config.partitions, Keep::Everything)).await?;
+    if let Some(topic) = config.public.values().find(|topic| **topic == config.topic || **topic == control) {
+        return Err(BusError::Settings(format!(
+            "`{topic}` cannot be a public topic too; name another in `[bus.public]`"
+        )));
+    }
+    let public = config.public.values().map(|topic| (topic, config.partitions, Keep::Everything));
+    let ours = [(&config.topic, config.partitions, Keep::Everything), (&control, 1, Keep::Nothing)];
+    for (topic, partitions, keep) in ours.into_iter().chain(public) {
+        patiently(config, &tell, || ensure(config, topic, partitions, keep)).await?;
     }
     Ok(())
+}
+
+/// Looks whether somebody's topic is there, and makes the one for its dead letters if that is absent.
+///
+/// # Errors
+/// [`BusError`], also while Kafka or the topic is not there yet: the caller asks again.
+pub(crate) async fn ready_with_letters(config: &BusConfig, topic: &str, letters: &str) -> Result<(), BusError> {
+    if look(config, topic).await?.is_none() {
+        return Err(BusError::Topic {
+            topic: topic.to_owned(),
+            what: "does not exist".to_owned(),
+            way_out: "it is waited for; correct its name, or start who publishes it".to_owned(),
+        });
+    }
+    match look(config, letters).await? {
+        Some(_) => Ok(()), // However many partitions it has: it is read by people.
+        None => ensure(config, letters, 1, Keep::Everything).await,
+    }
 }
 
 /// What a topic is for.
@@ -57,6 +74,7 @@ enum Keep {
 /// Tries until it works or trying does not help.
 async fn patiently<F: Future<Output = Result<(), BusError>>>(
     config: &BusConfig,
+    tell: impl Fn(&BusError),
     attempt: impl Fn() -> F,
 ) -> Result<(), BusError> {
     if config.brokers.is_none() {
@@ -70,6 +88,7 @@ async fn patiently<F: Future<Output = Result<(), BusError>>>(
                 if attempts % SAY_EVERY == 0 {
                     tracing::warn!(%error, "waiting for Kafka");
                 }
+                tell(&error);
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -105,14 +124,10 @@ async fn ensure(config: &BusConfig, topic: &str, partitions: u32, keep: Keep) ->
 async fn look(config: &BusConfig, topic: &str) -> Result<Option<u32>, BusError> {
     let (config, topic) = (config.clone(), topic.to_owned());
     blocking(move || {
-        let asker = asker(&config, None)?;
-        let metadata = asker
-            .fetch_metadata(Some(&topic), config.request_timeout())
-            .map_err(|error| asker.context().unreachable(&config, &error))?;
-        let found = metadata.topics().iter().find(|it| it.name() == topic);
-        let partitions = found.map_or(0, |it| it.partitions().len());
+        let asker = Asker::new(&config)?;
+        let partitions = asker.partitions(&topic);
         close_apart(asker);
-        Ok(u32::try_from(partitions).ok().filter(|partitions| *partitions > 0))
+        partitions
     })
     .await
 }

@@ -122,10 +122,18 @@ impl Links {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
     }
 
-    /// Waits until the client is closed.
-    pub(crate) async fn closed(&self) {
-        // An error would mean that the sender is gone, but it is ours.
-        let _ = self.state.subscribe().wait_for(|state| matches!(state, State::Closed)).await;
+    /// Waits until there is another connection than this one (`None`: whatever there is will do); `false`: none will be, the
+    /// client was closed.
+    pub(crate) async fn replaced(&self, number: Option<u64>) -> bool {
+        let other = |state: &State| match state {
+            State::Up(link) => number.is_some_and(|number| link.number != number),
+            State::Away { .. } => false,
+            State::Closed => true,
+        };
+        match self.state.subscribe().wait_for(other).await {
+            Ok(state) => matches!(*state, State::Up(_)),
+            Err(_) => false,
+        }
     }
 
     pub(crate) fn health(&self) -> watch::Receiver<Health> {

@@ -78,18 +78,26 @@ impl Subscription {
         Self { links, what: What::Log { from, filter }, state: State::Idle, failures: 0 }
     }
 
-    /// The next message. Waits through any failure that can pass; safe to drop while it waits.
+    /// The next message. Waits through any failure that can pass, and goes over to a new connection when the client does;
+    /// safe to drop while it waits.
     ///
     /// # Errors
     /// [`Error::Closed`] once the client is closed; [`Error::AccessDenied`], [`Error::Refused`], [`Error::StreamDeleted`]
     /// and [`Error::Malformed`] as they come: asked again, it tries again.
     pub async fn next(&mut self) -> Result<Message, Error> {
         loop {
-            let closed = self.links.clone();
+            let (links, number) = (self.links.clone(), self.number());
             let taken = tokio::select! {
                 biased;
                 taken = poll_fn(|context| self.poll(context)) => taken,
-                () = closed.closed() => return Err(Error::Closed),
+                replaced = links.replaced(number) => {
+                    if !replaced {
+                        return Err(Error::Closed);
+                    }
+                    // The old connection may be stuck and not know it; from here on it is over the new one.
+                    self.state = State::Idle;
+                    continue;
+                }
             };
             match taken {
                 Ok(Some(message)) => return Ok(message),
@@ -116,6 +124,14 @@ impl Subscription {
             }
         }
         None
+    }
+
+    /// The connection over which messages come.
+    fn number(&self) -> Option<u64> {
+        match &self.state {
+            State::Open(number, _) => Some(*number),
+            State::Idle | State::Opening(_) => None,
+        }
     }
 
     /// One step: the call is open, or a message is there (`None`: one that says nothing to the reader).

@@ -17,11 +17,24 @@ pub type Work<'c, T> = Pin<Box<dyn Future<Output = Result<T, sqlx::Error>> + Sen
 ///
 /// # Errors
 /// What the work or Postgres says; nothing was committed then, unless the commit's own answer was lost.
-#[allow(clippy::disallowed_methods, reason = "the one place that begins a transaction, in a task that nobody drops")]
 pub async fn tx<T, F>(pool: &PgPool, schema: &str, work: F) -> Result<T, sqlx::Error>
 where
     T: Send + 'static,
     F: for<'c> FnOnce(&'c mut PgConnection) -> Work<'c, T> + Send + 'static,
+{
+    tx_or(pool, schema, work).await
+}
+
+/// As [`tx`], for work that may fail otherwise too: any error of it rolls back.
+///
+/// # Errors
+/// What the work says, or Postgres.
+#[allow(clippy::disallowed_methods, reason = "the one place that begins a transaction, in a task that nobody drops")]
+pub async fn tx_or<T, E, F>(pool: &PgPool, schema: &str, work: F) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<sqlx::Error> + Send + 'static,
+    F: for<'c> FnOnce(&'c mut PgConnection) -> Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'c>> + Send + 'static,
 {
     let (pool, schema) = (pool.clone(), schema.to_owned());
     let task = tokio::spawn(async move {

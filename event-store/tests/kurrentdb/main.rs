@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a failed step is a failed test")]
 
+mod direct;
 mod outages;
 mod served;
 mod suite;

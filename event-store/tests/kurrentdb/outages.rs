@@ -194,6 +194,27 @@ async fn a_frozen_server_gives_an_error_within_the_deadline_and_the_outcome_of_a
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_subscription_leaves_a_connection_that_is_stuck_when_another_is_made() {
+    let dir = TempDir::new().unwrap();
+    let served = Served::start(dir.path(), None).await;
+    let wire = Wire::to(served.address).await;
+    let store = store(wire.address, 2_000).await;
+    let mut subscription = store.subscribe(Position::START, Filter::default()).await.unwrap();
+    assert!(matches!(subscription.next().await, Some(Ok(Delivery::CaughtUp))));
+    wire.stick();
+    let begun = Instant::now();
+    let new = append(&stream("order-1"), Expected::NoStream, 0, 1);
+    let written = store.append(new).await.unwrap().durable().await.unwrap();
+    match subscription.next().await {
+        Some(Ok(Delivery::Events { events, up_to })) => assert_eq!((events.len(), up_to), (1, written.position)),
+        other => panic!("{other:?}"),
+    }
+    // Long before a keep-alive would have told (20 s).
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_append_whose_answer_was_lost_is_written_once_and_answered() {
     let dir = TempDir::new().unwrap();
     let served = Served::start(dir.path(), None).await;

@@ -25,6 +25,8 @@ pub struct Wire {
     mode: watch::Sender<Mode>,
     /// Each change ends all connections that there are.
     cuts: watch::Sender<u64>,
+    /// Each change freezes for ever all connections that there are.
+    sticks: watch::Sender<u64>,
     /// Bytes of the server that were swallowed.
     swallowed: watch::Sender<usize>,
     _running: JoinSet<()>,
@@ -35,25 +37,32 @@ impl Wire {
     pub async fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (mode, cuts, swallowed) = (watch::Sender::new(Mode::Whole), watch::Sender::new(0), watch::Sender::new(0));
+        let (mode, cuts) = (watch::Sender::new(Mode::Whole), watch::Sender::new(0));
+        let (sticks, swallowed) = (watch::Sender::new(0), watch::Sender::new(0));
         let mut running = JoinSet::new();
-        let (of_mode, of_cuts, told) = (mode.subscribe(), cuts.subscribe(), swallowed.clone());
+        let (of_mode, of_cuts, of_sticks) = (mode.subscribe(), cuts.subscribe(), sticks.subscribe());
+        let told = swallowed.clone();
         running.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 let (client, _) = listener.accept().await.unwrap();
                 client.set_nodelay(true).unwrap();
-                let (mode, mut cuts, told) = (of_mode.clone(), of_cuts.clone(), told.clone());
+                let (mode, told) = (of_mode.clone(), told.clone());
+                let (mut cuts, mut sticks) = (of_cuts.clone(), of_sticks.clone());
                 cuts.mark_unchanged();
+                sticks.mark_unchanged();
                 connections.spawn(async move {
+                    let mut joined = std::pin::pin!(join(client, server, mode, told));
                     tokio::select! {
                         _ = cuts.changed() => {}
-                        () = join(client, server, mode, told) => {}
+                        // Neither closed nor read from any more.
+                        _ = sticks.changed() => drop(cuts.changed().await),
+                        () = &mut joined => {}
                     }
                 });
             }
         });
-        Self { address, mode, cuts, swallowed, _running: running }
+        Self { address, mode, cuts, sticks, swallowed, _running: running }
     }
 
     pub fn set(&self, mode: Mode) {
@@ -63,6 +72,11 @@ impl Wire {
     /// Ends all connections.
     pub fn cut(&self) {
         self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// Freezes the connections that there are for ever; new ones are well.
+    pub fn stick(&self) {
+        self.sticks.send_modify(|sticks| *sticks += 1);
     }
 
     /// Waits until the server has said something that the client did not hear.

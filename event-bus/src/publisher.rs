@@ -1,0 +1,248 @@
+//! An idempotent producer: acknowledged by all replicas in sync, in order, without a gap, a bounded number under way.
+//!
+//! Nothing is ever given up: a broker that is away is waited for. When the client can no longer promise order (a fatal
+//! error), the publisher has failed for good; whoever uses it makes a new one and begins again from what the topic holds.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use event_store::Position;
+use rdkafka::Message;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+use rdkafka::message::OwnedHeaders;
+use rdkafka::producer::{BaseRecord, DeliveryResult, ProducerContext, ThreadedProducer};
+use rdkafka::types::RDKafkaErrorCode;
+use tokio::sync::Notify;
+
+use crate::config::BusConfig;
+use crate::connection::{Told, client_error, close_apart};
+use crate::error::BusError;
+
+/// Records under way: a tenth of a second at full speed.
+const RECORDS_UNDER_WAY: usize = 10_000;
+/// Bytes under way, so that large events cannot fill the memory.
+const BYTES_UNDER_WAY: usize = 16 << 20;
+/// How long to wait when the client's own queue is full and nothing moves.
+const QUEUE_PAUSE: Duration = Duration::from_millis(50);
+
+/// A producer. Dropped, what is under way is given up.
+pub(crate) struct Publisher {
+    producer: Option<ThreadedProducer<Reports>>,
+    flight: Arc<Flight>,
+}
+
+/// A record to publish.
+pub(crate) struct Outgoing<'a> {
+    pub topic: &'a str,
+    pub partition: u32,
+    /// Which of the publisher's lanes counts it: what was acknowledged is told by lane.
+    pub lane: usize,
+    pub position: Position,
+    pub key: Option<&'a [u8]>,
+    pub value: Option<&'a [u8]>,
+    pub headers: OwnedHeaders,
+    /// Milliseconds since 1970; `None`: now.
+    pub timestamp_ms: Option<i64>,
+}
+
+/// What is under way and what has arrived.
+#[derive(Default)]
+struct Flight {
+    // Held for a few additions, never across an await.
+    state: Mutex<State>,
+    /// Something arrived, or failed.
+    moved: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    records: usize,
+    bytes: usize,
+    lanes: Vec<Lane>,
+    failure: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Lane {
+    under_way: usize,
+    acknowledged: Position,
+    last_offset: Option<i64>,
+}
+
+impl Flight {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is remembered of a record until it is acknowledged.
+struct Sent {
+    lane: usize,
+    position: Position,
+    bytes: usize,
+}
+
+struct Reports {
+    told: Told,
+    flight: Arc<Flight>,
+}
+
+impl Publisher {
+    /// A producer with so many lanes, each acknowledged up to `start` at first.
+    pub fn new(config: &BusConfig, lanes: &[Position]) -> Result<Self, BusError> {
+        let flight = Arc::new(Flight::default());
+        let lane = |start: &Position| Lane { acknowledged: *start, ..Lane::default() };
+        flight.lock().lanes = lanes.iter().map(lane).collect();
+        let mut client = config.client();
+        client
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            // A record that cannot be delivered is a fatal error, not a hole before those behind it.
+            .set("enable.gapless.guarantee", "true")
+            .set("message.timeout.ms", "0")
+            .set("message.max.bytes", crate::topics::MAX_RECORD_BYTES)
+            .set("compression.codec", "lz4")
+            // One millisecond gathers what one commit of the log brought.
+            .set("linger.ms", "1")
+            .set("queue.buffering.max.messages", "100000")
+            .set("retry.backoff.ms", "50")
+            .set("retry.backoff.max.ms", "500");
+        let reports = Reports { told: Told::default(), flight: flight.clone() };
+        let producer = client.create_with_context(reports).map_err(|error| client_error(config, error))?;
+        Ok(Self { producer: Some(producer), flight })
+    }
+
+    /// Hands a record to the client, when there is room. What was handed over is published in this order, lane by lane.
+    ///
+    /// If the future is dropped while it waits, the record was not handed over.
+    pub async fn send(&self, record: Outgoing<'_>) -> Result<(), BusError> {
+        let bytes = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
+        let topic = record.topic.to_owned();
+        let sent = Box::new(Sent { lane: record.lane, position: record.position, bytes });
+        let mut wanted = BaseRecord::with_opaque_to(&topic, sent).headers(record.headers);
+        wanted.partition = i32::try_from(record.partition).ok();
+        (wanted.key, wanted.payload, wanted.timestamp) = (record.key, record.value, record.timestamp_ms);
+        loop {
+            self.wait_for(&topic, |state| state.records < RECORDS_UNDER_WAY && state.bytes < BYTES_UNDER_WAY).await?;
+            let Some(producer) = &self.producer else { return Ok(()) }; // Only while it is being dropped.
+            self.flight.lock().take_off(&wanted.delivery_opaque);
+            match producer.send(wanted) {
+                Ok(()) => return Ok(()),
+                Err((error, back)) => {
+                    self.flight.lock().land(&back.delivery_opaque);
+                    if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
+                        let reason = format!("{error} (position {})", back.delivery_opaque.position);
+                        return Err(BusError::Refused { topic, reason });
+                    }
+                    wanted = back;
+                    tokio::time::sleep(QUEUE_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Waits until all that was handed over on these lanes is acknowledged.
+    pub async fn acknowledged(&self, topic: &str, lanes: std::ops::Range<usize>) -> Result<(), BusError> {
+        self.wait_for(topic, |state| state.lanes[lanes.clone()].iter().all(|lane| lane.under_way == 0)).await
+    }
+
+    /// Waits until the publisher has failed.
+    pub async fn failed(&self, topic: &str) -> BusError {
+        match self.wait_for(topic, |_| false).await {
+            Err(error) => error,
+            Ok(()) => std::future::pending().await,
+        }
+    }
+
+    /// Everything at or below is acknowledged, on all of these lanes.
+    pub fn position(&self, lanes: std::ops::Range<usize>) -> Position {
+        let state = self.flight.lock();
+        let lanes = &state.lanes[lanes];
+        let open = lanes.iter().filter(|lane| lane.under_way > 0).map(|lane| lane.acknowledged).min();
+        open.or_else(|| lanes.iter().map(|lane| lane.acknowledged).max()).unwrap_or_default()
+    }
+
+    /// The offset of the last acknowledged record of a lane.
+    pub fn last_offset(&self, lane: usize) -> Option<i64> {
+        self.flight.lock().lanes[lane].last_offset
+    }
+
+    async fn wait_for(&self, topic: &str, is_so: impl Fn(&State) -> bool) -> Result<(), BusError> {
+        loop {
+            let moved = self.flight.moved.notified();
+            tokio::pin!(moved);
+            moved.as_mut().enable();
+            {
+                let state = self.flight.lock();
+                if let Some(reason) = &state.failure {
+                    return Err(BusError::Refused { topic: topic.to_owned(), reason: reason.clone() });
+                }
+                if is_so(&state) {
+                    return Ok(());
+                }
+            }
+            moved.await;
+        }
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        if let Some(producer) = self.producer.take() {
+            close_apart(producer);
+        }
+    }
+}
+
+impl State {
+    fn take_off(&mut self, sent: &Sent) {
+        self.records += 1;
+        self.bytes += sent.bytes;
+        self.lanes[sent.lane].under_way += 1;
+    }
+
+    fn land(&mut self, sent: &Sent) {
+        self.records -= 1;
+        self.bytes -= sent.bytes;
+        self.lanes[sent.lane].under_way -= 1;
+    }
+}
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
+        self.told.log(level, fac, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
+            tracing::error!(reason, "the Kafka producer can go on no longer; another one will");
+            self.flight.lock().failure.get_or_insert_with(|| reason.to_owned());
+            self.flight.moved.notify_waiters();
+        }
+        self.told.error(error, reason);
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = Box<Sent>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, sent: Box<Sent>) {
+        let mut state = self.flight.lock();
+        state.land(&sent);
+        match result {
+            Ok(record) => {
+                let lane = &mut state.lanes[sent.lane];
+                // Durable from here.
+                lane.acknowledged = lane.acknowledged.max(sent.position);
+                lane.last_offset = Some(record.offset());
+            }
+            Err((error, _)) => {
+                _ = state.failure.get_or_insert_with(|| format!("{error} (position {})", sent.position));
+            }
+        }
+        drop(state);
+        self.flight.moved.notify_waiters();
+    }
+}

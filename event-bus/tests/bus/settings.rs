@@ -1,0 +1,74 @@
+//! What a topic must be like, and what is said when Kafka is not there.
+
+use std::time::Instant;
+
+use event_bus::testing::Kafka;
+use event_bus::{BusConfig, BusError, Group};
+use rdkafka::admin::{AdminOptions, ResourceSpecifier};
+
+use crate::world::{BOUND, World, within};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_would_lose_history_or_has_other_partitions_is_refused_in_one_line() {
+    let kafka = Kafka::shared().await.unwrap();
+    let cases = [
+        ("compacted", 3, ("cleanup.policy", "compact"), "cleanup.policy=compact"),
+        ("both", 3, ("cleanup.policy", "compact,delete"), "cleanup.policy="),
+        ("short", 3, ("retention.ms", "604800000"), "retention.ms=604800000"),
+        ("small", 3, ("retention.bytes", "1000000"), "retention.bytes=1000000"),
+        ("four", 4, ("retention.ms", "-1"), "has 4 partitions, not 3"),
+    ];
+    for (name, partitions, setting, told) in cases {
+        let world = World::on(kafka, &format!("refused-{name}"));
+        kafka.create_topic(&world.config.topic, partitions, &[setting]).await.unwrap();
+        world.write(1).await;
+        let relay = world.relay();
+        let mut outcome = relay.outcome.clone();
+        let refused = within(BOUND, outcome.wait_for(Option::is_some)).await.unwrap().clone().unwrap();
+        assert!(
+            refused.contains(&world.config.topic) && refused.contains(told) && refused.contains("set"),
+            "{refused}"
+        );
+        assert!(!refused.contains('\n'), "{refused}");
+        let joining = within(BOUND, Group::join(&world.config, "refused")).await.unwrap_err();
+        assert_eq!(joining.to_string(), refused, "followers refuse it too");
+        assert!(world.records().await.iter().all(Vec::is_empty), "nothing was published");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_topic_is_made_to_keep_everything() {
+    let world = World::shared("made").await;
+    world.write(1).await;
+    world.relay_all().await;
+    assert_eq!(world.records().await.len(), 3);
+    let admin = Kafka::shared().await.unwrap().admin().unwrap();
+    let of_topic = ResourceSpecifier::Topic(&world.config.topic);
+    let found = admin.describe_configs(&[of_topic], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    for (name, value) in [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")] {
+        assert_eq!(found.get(name).unwrap().value.as_deref(), Some(value), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kafka_that_is_not_there_is_waited_for_and_named() {
+    let world = World::at("127.0.0.1:9", "nowhere");
+    world.write(1).await;
+    let relay = world.relay();
+    relay.until(|status| status.trouble.is_some()).await;
+    let trouble = relay.status.borrow().trouble.clone().unwrap();
+    assert!(
+        trouble.contains("127.0.0.1:9") && trouble.contains("refused") && trouble.contains("`brokers`"),
+        "{trouble}"
+    );
+    assert!(relay.outcome.borrow().is_none(), "it is tried again");
+    let began = Instant::now();
+    relay.stop().await;
+    assert!(began.elapsed().as_secs() < 10, "stopping does not wait for Kafka: {:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn without_brokers_there_is_no_bus() {
+    let error = Group::join(&BusConfig::default(), "g").await.unwrap_err();
+    assert!(matches!(error, BusError::NoBrokers), "{error}");
+}
