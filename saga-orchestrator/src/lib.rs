@@ -10,6 +10,7 @@ pub mod http;
 pub mod ports;
 mod runner;
 pub mod sagas;
+pub mod service;
 pub mod stream;
 
 pub use config::SagaConfig;

@@ -11,6 +11,7 @@ pub mod postgres;
 pub mod problem;
 pub mod request;
 pub mod shutdown;
+pub mod start;
 pub mod tasks;
 pub mod telemetry;
 
@@ -18,4 +19,5 @@ pub use clock::Clock;
 pub use health::Health;
 pub use limits::Limits;
 pub use problem::Problem;
+pub use start::{HttpConfig, StartError};
 pub use tasks::Tasks;

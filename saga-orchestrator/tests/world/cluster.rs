@@ -26,6 +26,8 @@ pub struct Fate {
     stop_at: AtomicUsize,
     /// Whether it stands still the next time it saves a snapshot.
     pub stop_at_save: AtomicBool,
+    /// Whether it stands still the next time it sends a command.
+    pub stop_at_send: AtomicBool,
     /// How often somebody else had written first.
     pub conflicts: AtomicUsize,
     /// Whether the store is away.
@@ -40,6 +42,7 @@ impl Fate {
             moments: AtomicUsize::new(0),
             stop_at: AtomicUsize::new(moment),
             stop_at_save: AtomicBool::new(false),
+            stop_at_send: AtomicBool::new(false),
             conflicts: AtomicUsize::new(0),
             away: AtomicBool::new(false),
         })
@@ -249,6 +252,40 @@ impl Feed for Part {
     }
 }
 
+/// A source, and how many events it has handed over.
+pub struct Counted {
+    pub source: Arc<dyn Source>,
+    pub handed_over: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Source for Counted {
+    fn partition(&self) -> u32 {
+        self.source.partition()
+    }
+
+    async fn follow(&self, after: Position, filter: Filter) -> Result<Subscription, ReadError> {
+        let feed = self.source.follow(after, filter).await?;
+        Ok(Subscription::new(CountedFeed { feed, handed_over: self.handed_over.clone() }))
+    }
+}
+
+struct CountedFeed {
+    feed: Subscription,
+    handed_over: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Feed for CountedFeed {
+    async fn next(&mut self) -> Option<Result<Delivery, ReadError>> {
+        let delivery = self.feed.next().await;
+        if let Some(Ok(Delivery::Events { events, .. })) = &delivery {
+            self.handed_over.fetch_add(events.len(), Ordering::Relaxed);
+        }
+        delivery
+    }
+}
+
 /// One process's way to those who carry commands out.
 pub struct Sender {
     pub bus: Arc<MiniBus>,
@@ -268,6 +305,9 @@ impl Sender {
 #[async_trait]
 impl CommandPort for Sender {
     async fn dispatch(&self, command: Dispatch) -> Outcome {
+        if self.fate.stop_at_send.swap(false, Ordering::Relaxed) {
+            self.fate.stop();
+        }
         self.fate.moment().await;
         if self.bus.clock.now() <= command.not_after {
             self.sent.lock().unwrap().push(command.command_id);

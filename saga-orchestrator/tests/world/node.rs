@@ -14,6 +14,7 @@ use domain::saga::{Event, SagaState, View};
 use domain::shipment::Shipment;
 use domain::stock::StockItem;
 use domain::{Aggregate, order, payment, shipment};
+use event_bus::{BusConfig, Group};
 use event_store::sqlite::{SqliteOptions, SqliteStore};
 use event_store::{Direction, EventStore, Filter, Position, Source};
 use http_body_util::BodyExt;
@@ -25,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use uuid::Uuid;
 
-use super::cluster::{Comes, Fate, Sender, Split, Way};
+use super::cluster::{Comes, Counted, Fate, Sender, Split, Way};
 use super::mini_bus::MiniBus;
 use super::running::Front;
 use super::shop::item;
@@ -71,13 +72,16 @@ impl Town {
         town
     }
 
+    /// The ways of an orchestrator to the log and to those who carry commands out.
+    pub fn ways(&self, fate: &Arc<Fate>) -> (Arc<Way>, Arc<Sender>) {
+        let way = Way { log: self.store.clone(), fate: fate.clone() };
+        let (sent, elsewhere) = (Mutex::default(), Tasks::new());
+        (Arc::new(way), Arc::new(Sender { bus: self.bus.clone(), fate: fate.clone(), sent, elsewhere }))
+    }
+
     /// An orchestrator to which this happens.
     pub fn node(&self, fate: Arc<Fate>) -> Node {
-        let (log, tasks) = (self.store.clone(), Tasks::new());
-        let way = Arc::new(Way { log: log.clone(), fate: fate.clone() });
-        let elsewhere = Tasks::new();
-        let sender = Sender { bus: self.bus.clone(), fate: fate.clone(), sent: Mutex::default(), elsewhere };
-        let sender = Arc::new(sender);
+        let ((way, sender), tasks) = (self.ways(&fate), Tasks::new());
         let health = Health::new(self.clock.clone());
         let reporter = Some(health.register("sagas", Need::Required));
         let (clock, config) = (self.clock.clone(), SagaConfig::default());
@@ -88,7 +92,7 @@ impl Town {
             health,
             handed_over: Arc::default(),
             comes: Comes::Once,
-            log,
+            log: self.store.clone(),
             partitions: self.partitions,
             sagas,
             tasks,
@@ -228,6 +232,27 @@ impl Node {
 
     pub fn assign_all(&self) {
         (0..self.partitions).for_each(|partition| self.assign(partition));
+    }
+
+    /// Becomes a member of the group of orchestrators, and runs what is assigned to it.
+    pub async fn join(&self, config: &BusConfig) {
+        let mut group = Group::join(config, &config.group("sagas")).await.unwrap();
+        let (sagas, tasks, stopping) = (self.sagas.clone(), self.tasks.clone(), self.tasks.stopping());
+        let handed_over = self.handed_over.clone();
+        self.tasks.spawn("group", async move {
+            loop {
+                let assigned = tokio::select! {
+                    assigned = group.next() => assigned.unwrap(),
+                    () = stopping.cancelled() => return group.leave().await,
+                };
+                let source = Counted { source: assigned.source.clone(), handed_over: handed_over.clone() };
+                let sagas = sagas.clone();
+                tasks.spawn("partition", async move {
+                    sagas.run(Arc::new(source), assigned.revoked.clone()).await;
+                    drop(assigned);
+                });
+            }
+        });
     }
 
     /// Takes a partition away, and waits until the work on it has ended.

@@ -1,0 +1,190 @@
+//! The sagas as a process of their own, one of several over a log that they share. Kafka says which partitions each has.
+//!
+//! *Invariant:* a partition is given back only when nothing here acts on it any more, or after a bound: what is on its way
+//! ends, the checkpoint is saved, then the group hears of it. Who dies without that is taken over all the same.
+
+mod config;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use event_bus::{BusConfig, BusError, Group};
+use event_store::EventStore;
+use event_store::kurrentdb::{self, KurrentStore};
+use service_kit::health::{Need, Reporter};
+use service_kit::start::listen_on;
+use service_kit::{Clock, Health, StartError, Tasks, health, limits, metrics, shutdown};
+use tokio::sync::watch;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::ports::CommandPort;
+use crate::runner::Sagas;
+
+pub use config::Config;
+
+/// The consumer group of all saga orchestrators, behind `[bus] group_prefix`.
+const GROUP: &str = "sagas";
+/// How long partitions may take to be given back: `[bus] handover_ms` is 10 s by default, and the group waits 5 s more.
+const WORK_GRACE: Duration = Duration::from_secs(16);
+/// How long requests that were taken may go on: they read some hundred events, or wait for one append.
+const EDGE_GRACE: Duration = Duration::from_secs(2);
+/// How long to wait before the group is joined again that we have left without wanting to.
+const REJOIN: Duration = Duration::from_secs(1);
+
+/// A running saga orchestrator.
+pub struct Service {
+    /// Where HTTP is served.
+    pub address: SocketAddr,
+    /// How everything is.
+    pub health: Health,
+    failed: watch::Receiver<Option<StartError>>,
+    edge: Tasks,
+    work: Tasks,
+}
+
+impl Service {
+    /// Starts over a log. Returns when sagas can be looked at; partitions come when the group has formed. `store` is told
+    /// of in `/health` by whoever opened it.
+    ///
+    /// # Errors
+    /// [`StartError`]: the port cannot be used, no bus is named, or a saga's table cannot be followed.
+    pub async fn start(
+        config: &Config,
+        store: Arc<dyn EventStore>,
+        commands: Arc<dyn CommandPort>,
+        health: Health,
+        clock: Clock,
+    ) -> Result<Self, StartError> {
+        if config.bus.brokers.is_none() {
+            return Err(of_bus(&BusError::NoBrokers));
+        }
+        let listen = config.http.listen;
+        let hint =
+            || format!("set `[http] listen` to \"{}:0\" for any free port; or stop who listens there", listen.ip());
+        let (listener, address) = listen_on(listen, hint).await?;
+        let (edge, work) = (Tasks::new(), Tasks::new());
+        let reporter = health.register("sagas", Need::Optional);
+        let (saga, partitions) = (config.saga.clone(), config.bus.partitions);
+        let sagas = Sagas::new(store, commands, clock.clone(), &work, saga, partitions, Some(reporter));
+        let sagas = sagas.map_err(|error| {
+            let what = format_args!("a saga's definition cannot be followed: {error}");
+            StartError::new(what, "this is a fault of this release: run another one")
+        })?;
+        let api = OpenApiRouter::new().merge(health::router(health.clone())).merge(crate::router(sagas.handle()));
+        let (routes, _) = api.split_for_parts();
+        let router = Router::new().merge(routes).merge(metrics::start(&edge, &clock));
+        let (router, stop) = (limits::edge(router, config.limits.clone()), edge.stopping());
+        edge.spawn("http", async move {
+            if let Err(error) = shutdown::serve(listener, router, stop, EDGE_GRACE).await {
+                tracing::error!(%error, "the HTTP port failed");
+            }
+        });
+        let (fails, failed) = watch::channel(None);
+        let bus = health.register("bus", Need::Optional);
+        bus.starting(format_args!("waits for {}", config.bus.brokers.as_deref().unwrap_or_default()));
+        let follow = follow(config.bus.clone(), sagas, work.clone(), bus);
+        work.spawn("partitions", async move {
+            if let Err(error) = follow.await {
+                fails.send_replace(Some(of_bus(&error)));
+            }
+        });
+        Ok(Self { address, health, failed, edge, work })
+    }
+
+    /// Waits until something happens that trying again does not help, if ever.
+    pub async fn fatal(&self) -> StartError {
+        let mut failed = self.failed.clone();
+        let error = failed.wait_for(Option::is_some).await.ok().and_then(|error| error.clone());
+        match error {
+            Some(error) => error,
+            None => std::future::pending().await, // The task has ended: the service is being stopped.
+        }
+    }
+
+    /// Stops cleanly, in less than 20 s: not ready, then the partitions are given back, which sends whoever asks to the
+    /// next replica, then nothing more is answered.
+    pub async fn stop(self) {
+        self.health.stopping();
+        if !self.work.shut_down(WORK_GRACE).await {
+            tracing::warn!("some tasks did not end in time; another replica goes on where they were");
+        }
+        if !self.edge.shut_down(EDGE_GRACE + Duration::from_millis(200)).await {
+            tracing::warn!("some requests were cut off");
+        }
+    }
+}
+
+/// Runs the partitions that the group gives us, until the service stops.
+async fn follow(config: BusConfig, sagas: Sagas, tasks: Tasks, health: Reporter) -> Result<(), BusError> {
+    let (stopping, name) = (tasks.stopping(), config.group(GROUP));
+    while !stopping.is_cancelled() {
+        let joined = tokio::select! {
+            joined = Group::join(&config, &name) => joined,
+            () = stopping.cancelled() => return Ok(()),
+        };
+        let mut group = joined.inspect_err(|error| health.down(error))?;
+        health.up_with(format_args!("a member of {name}"));
+        loop {
+            let assigned = tokio::select! {
+                assigned = group.next() => assigned,
+                () = stopping.cancelled() => {
+                    group.leave().await;
+                    return Ok(());
+                }
+            };
+            let Some(assigned) = assigned else { break };
+            let sagas = sagas.clone();
+            tasks.spawn("partition", async move {
+                sagas.run(assigned.source.clone(), assigned.revoked.clone()).await;
+                drop(assigned); // Nothing here acts on it any more: it may be handed over.
+            });
+        }
+        health.starting("left the group; joins it again");
+        tokio::select! { () = tokio::time::sleep(REJOIN) => {}, () = stopping.cancelled() => {} }
+    }
+    Ok(())
+}
+
+fn of_bus(error: &BusError) -> StartError {
+    StartError::new(error, "see [bus] in docs/backstitch.toml; `backstitch relay` makes the topic as it must be")
+}
+
+/// Opens the log that `[event_store] url` names, and has `/health` tell how the connection is. That nobody answers is no
+/// error: the log is waited for, and sagas pause meanwhile.
+///
+/// # Errors
+/// [`StartError`]: there is no address, or it is none.
+pub async fn open_log(config: &Config, health: &Health, tasks: &Tasks) -> Result<Arc<KurrentStore>, StartError> {
+    let Some(url) = &config.event_store.url else {
+        return Err(StartError::new(
+            "no event store: `event_store.url` is not set, and a saga orchestrator has no log of its own",
+            "export BACKSTITCH__EVENT_STORE__URL='kurrentdb://127.0.0.1:2113?tls=false'   # backstitch store serve",
+        ));
+    };
+    let reporter = health.register("event-store", Need::Required);
+    let store = KurrentStore::connect(url).await.map_err(|error| {
+        StartError::new(
+            format_args!("`event_store.url` cannot be used: {error}"),
+            "kurrentdb://user:password@host:2113?tls=false",
+        )
+    })?;
+    let (mut connection, stop, address) = (store.health(), tasks.stopping(), store.address().to_owned());
+    tasks.spawn("event-store-health", async move {
+        loop {
+            match &*connection.borrow_and_update() {
+                kurrentdb::Health::Connected { version, .. } => reporter.up_with(format_args!("{address}, {version}")),
+                kurrentdb::Health::Away { attempts, reason, .. } => {
+                    reporter.down(format_args!("{address} is away ({attempts} tries): {reason}"));
+                }
+                kurrentdb::Health::Closed => reporter.down("closed"),
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = connection.changed() => if changed.is_err() { return },
+            }
+        }
+    });
+    Ok(store)
+}
