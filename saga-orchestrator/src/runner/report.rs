@@ -48,15 +48,15 @@ impl Report {
     pub fn ended(&self, partition: u32) {
         let mut partitions = self.lock();
         partitions.remove(&partition);
+        count(&partitions);
         self.show(&partitions);
     }
 
     /// How many sagas of a partition are active.
-    pub fn active(&self, partition: u32, count: usize) {
+    pub fn active(&self, partition: u32, active: usize) {
         let mut partitions = self.lock();
-        partitions.entry(partition).or_default().active = count;
-        let all: usize = partitions.values().map(|partition| partition.active).sum();
-        metrics::gauge!("sagas_active").set(all as f64);
+        partitions.entry(partition).or_default().active = active;
+        count(&partitions);
     }
 
     fn show(&self, partitions: &BTreeMap<u32, Partition>) {
@@ -75,4 +75,9 @@ impl Report {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, Partition>> {
         self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn count(partitions: &BTreeMap<u32, Partition>) {
+    let all: usize = partitions.values().map(|partition| partition.active).sum();
+    metrics::gauge!("sagas_active").set(all as f64);
 }
