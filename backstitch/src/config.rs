@@ -23,6 +23,8 @@ pub struct Config {
     pub pricing: domain::order::pricing::PricingPolicy,
     /// `[data]`
     pub data: Data,
+    /// `[event_store]`: which log, and whether ours is served to other processes.
+    pub event_store: event_store::EventStoreConfig,
     /// `[postgres]`
     pub postgres: Postgres,
     /// `[projections]`: the read side.

@@ -157,6 +157,11 @@ impl System {
         self.parts.postgres_url.borrow().clone()
     }
 
+    /// What clients of the log connect with, if it is served.
+    pub fn served_log(&self) -> Option<&str> {
+        self.parts.served_log.as_deref()
+    }
+
     /// Where the read models' Postgres is or will be, for people.
     pub fn postgres_place(&self) -> &str {
         &self.parts.postgres_place

@@ -9,8 +9,9 @@ use axum::Router;
 use command_service::CommandBus;
 use command_service::provider;
 use command_service::provider::start::StartError as ProviderError;
+use event_store::serve::{ServeError, ServeOptions, Server};
 use event_store::sqlite::{SqliteOptions, SqliteStore};
-use event_store::{EventStore, OpenError};
+use event_store::{EventStore, EventStoreConfig, OpenError};
 use service_kit::health::Need;
 use service_kit::postgres::PrivatePostgres;
 use service_kit::{Clock, Health, Tasks, health, limits, metrics, shutdown};
@@ -18,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::cli::store_serve;
 use crate::config::Config;
 use crate::dispatch::InProcess;
 use crate::pages;
@@ -44,6 +46,8 @@ pub(crate) struct Parts {
     pub postgres_url: watch::Receiver<Option<String>>,
     /// Where it is or will be, for people.
     pub postgres_place: Arc<str>,
+    /// What clients of the log connect with, if it is served.
+    pub served_log: Option<Arc<str>>,
     postgres: Slot,
     edge: Tasks,
     work: Tasks,
@@ -51,6 +55,8 @@ pub(crate) struct Parts {
 
 /// Opens the log and the port, then starts everything else. Returns when commands are taken.
 pub(crate) async fn start(config: Config, clock: Clock, log: SqliteOptions) -> Result<Parts, StartError> {
+    // What is served may be written by others.
+    let log = SqliteOptions { shared: log.shared || config.event_store.listen.is_some(), ..log };
     let store = open_log(&config.data.dir, log).await?;
     match start_on(config, clock, Arc::clone(&store)).await {
         Ok(parts) => Ok(parts),
@@ -61,7 +67,7 @@ pub(crate) async fn start(config: Config, clock: Clock, log: SqliteOptions) -> R
     }
 }
 
-async fn open_log(dir: &Path, options: SqliteOptions) -> Result<Arc<SqliteStore>, StartError> {
+pub(crate) async fn open_log(dir: &Path, options: SqliteOptions) -> Result<Arc<SqliteStore>, StartError> {
     let folder = dir.to_owned();
     let opened = tokio::task::spawn_blocking(move || {
         make_folder(&folder)?;
@@ -88,6 +94,7 @@ fn make_folder(dir: &Path) -> Result<(), OpenError> {
 
 async fn start_on(config: Config, clock: Clock, store: Arc<SqliteStore>) -> Result<Parts, StartError> {
     let (listener, address) = listen_on(config.http.listen).await?;
+    let log_server = log_server(&config.event_store, &store).await?;
     let (edge, work) = (Tasks::new(), Tasks::new());
     let health = Health::new(clock.clone());
     health.register("event-log", Need::Required).up_with(store.path().display());
@@ -112,6 +119,7 @@ async fn start_on(config: Config, clock: Clock, store: Arc<SqliteStore>) -> Resu
     let (routes, openapi) = api.split_for_parts();
     let router = Router::new().merge(routes).merge(metrics::start(&edge, &clock)).merge(pages::router(openapi));
     serve(&edge, listener, limits::edge(router, config.limits));
+    let served_log = log_server.map(|server| serve_log(&edge, server));
     Ok(Parts {
         address,
         store,
@@ -120,6 +128,7 @@ async fn start_on(config: Config, clock: Clock, store: Arc<SqliteStore>) -> Resu
         everything_up: read.up,
         postgres_url: read.url,
         postgres_place: read.place,
+        served_log,
         postgres: read.slot,
         edge,
         work,
@@ -235,6 +244,28 @@ fn ask_read_models(
             () = stopping.cancelled() => {}
         }
     });
+}
+
+/// Takes the port on which the log is served, if it is to be.
+async fn log_server(config: &EventStoreConfig, store: &Arc<SqliteStore>) -> Result<Option<Server>, StartError> {
+    let failed = |error: &ServeError| StartError::new(error, store_serve::hint(error));
+    let Some(options) = ServeOptions::from_config(config).map_err(|error| failed(&error))? else { return Ok(None) };
+    if options.is_in_the_clear() {
+        tracing::warn!("{}", store_serve::IN_THE_CLEAR);
+    }
+    let store: Arc<dyn EventStore> = Arc::clone(store) as Arc<dyn EventStore>;
+    Server::bind(store, options).await.map(Some).map_err(|error| failed(&error))
+}
+
+/// Serves the log until the edge stops. Returns what clients connect with.
+fn serve_log(edge: &Tasks, server: Server) -> Arc<str> {
+    let (stop, connect_with) = (edge.stopping(), server.connection_string());
+    edge.spawn("served-log", async move {
+        if let Err(error) = server.run(stop.cancelled_owned()).await {
+            tracing::error!(%error, "the log is no longer served");
+        }
+    });
+    connect_with.into()
 }
 
 fn serve(edge: &Tasks, listener: TcpListener, router: Router) {

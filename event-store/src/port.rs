@@ -309,8 +309,9 @@ pub trait EventStore: Send + Sync + 'static {
     /// The epoch, as it moves: at each move drop what was folded from queued events.
     fn epoch(&self) -> watch::Receiver<Epoch>;
 
-    /// Whether other processes append to it as well. Then queued is durable, the epoch never moves, and what was folded
-    /// from a stream is the last word on it only until somebody else has written.
+    /// Whether other processes append to it as well. Then what was folded from a stream is the last word on it only until
+    /// somebody else has written. (The log of another process also never has anything queued, and its epoch never moves; an
+    /// embedded one that is served to others has both.)
     fn is_shared(&self) -> bool {
         false
     }

@@ -25,6 +25,7 @@ Examples:
   backstitch serve --data /srv/shop --listen 0.0.0.0:7400
   DATABASE_URL=postgres://user:password@host/shop backstitch serve
   backstitch serve --provider http://127.0.0.1:7401   # beside `backstitch provider-sim`
+  backstitch serve --event-store-listen 127.0.0.1:2113   # the log for other processes, too
   backstitch serve --provider instant --no-projections --no-sagas   # only commands, as `bench commands` does")]
 pub struct Args {
     /// The folder of the log, the private Postgres and the simulated bank [default: /var/lib/backstitch for root, else
@@ -34,6 +35,9 @@ pub struct Args {
     /// Where to listen; port 0 takes a free one [default: 127.0.0.1:7400].
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
+    /// Serves the log to other processes, over KurrentDB's gRPC protocol, at this address [default: not].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    event_store_listen: Option<SocketAddr>,
     /// The settings file [default: backstitch.toml, if it is there].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -97,6 +101,13 @@ impl Args {
         if let Some(listen) = self.listen {
             config.http.listen = listen;
         }
+        config.event_store.listen = self.event_store_listen.or(config.event_store.listen);
+        if let Some(url) = config.event_store.url.as_deref().map(event_store::config::without_password) {
+            return Err(StartError::new(
+                format_args!("`serve` keeps a log of its own, but `url` of `[event_store]` names another: {url}"),
+                "backstitch command-service; backstitch projection-service; …   # the services of a cluster, or take `url` out",
+            ));
+        }
         match self.provider.clone() {
             Some(Provider::Here(mode)) => config.provider.mode = mode,
             Some(Provider::Process(url)) => (config.provider.mode, config.provider.url) = (Mode::Http, url),
@@ -145,6 +156,7 @@ fn banner(system: &System, run: config::Run, provider: &ProviderConfig) {
         ("health", format!("{url}/health")),
         ("data", data.to_string()),
         ("event log", system.store.path().display().to_string()),
+        ("served log", system.served_log().map_or_else(|| "off".to_owned(), str::to_owned)),
         ("read models", system.postgres_place().to_owned()),
         ("payments", paid),
         ("sagas", off(run.sagas, "on".to_owned())),

@@ -1,4 +1,4 @@
-//! `backstitch store`: the log on disk, read beside a running server or without one.
+//! `backstitch store`: the log on disk, read beside a running server or without one; or served to other processes.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use event_store::sqlite;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::output::{self, Table, Tone};
-use super::{Exit, Failure, store_check, store_copy};
+use super::{Exit, Failure, store_check, store_copy, store_serve};
 use crate::config;
 
-/// The log on disk: check, count, back up, export, import. Works beside a running server.
+/// The log on disk: check, count, back up, export, import, serve. Works beside a running server.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -23,6 +23,7 @@ Examples:
   backstitch store backup /tmp/before --at 2026-11-21T09:55:00Z
   backstitch store export --to shop.jsonl
   backstitch store import shop.jsonl --data /srv/copy
+  backstitch store serve --data /srv/log --listen 127.0.0.1:2113
 
 To restore a backup: stop the server, serve a copy of the backup's folder, or put its `events.db` in place of the one that
 is lost (and remove `events.mark` beside it). The read models are folded again from it.")]
@@ -88,6 +89,8 @@ enum Verb {
         /// The export; `-`: stdin.
         file: PathBuf,
     },
+    /// Serves the log, and nothing else, to other processes over KurrentDB's gRPC protocol.
+    Serve(store_serve::Args),
 }
 
 impl Args {
@@ -102,6 +105,7 @@ impl Args {
             Verb::Backup { folder, until, to } => store_copy::backup(&folder, &to, &until),
             Verb::Export { folder, what } => store_copy::export(&folder, &what),
             Verb::Import { folder, file } => store_copy::import(&folder, &file),
+            Verb::Serve(args) => args.run().await,
         }
     }
 }

@@ -87,6 +87,8 @@ pub struct SqliteOptions {
     pub witnesses: Vec<(String, Position)>,
     /// The write-ahead log is copied into the file beyond this size; at four times of it appends wait for that.
     pub wal_bytes: u64,
+    /// Whether others than this process's own services write to it, because it is served.
+    pub shared: bool,
     /// What to do when the disk failed to sync: leave the process at once. Tests put something milder here.
     pub on_failed_sync: Arc<dyn Fn() + Send + Sync>,
     /// Failures on order, for tests.
@@ -101,6 +103,7 @@ impl Default for SqliteOptions {
         Self {
             witnesses: Vec::new(),
             wal_bytes: checkpoint::WAL_BYTES,
+            shared: false,
             on_failed_sync: leave,
             faults: Faults::default(),
         }
@@ -354,6 +357,10 @@ impl EventStore for SqliteStore {
 
     fn head(&self) -> watch::Receiver<Position> {
         self.shared.head.subscribe()
+    }
+
+    fn is_shared(&self) -> bool {
+        self.shared.options.shared
     }
 
     fn epoch(&self) -> watch::Receiver<Epoch> {

@@ -7,6 +7,8 @@ mod access;
 mod appending;
 mod batching;
 mod following;
+mod official_node;
+mod official_python;
 mod official_rust;
 mod reading;
 mod snapshots;
