@@ -83,20 +83,21 @@ fn row_bytes() -> anyhow::Result<usize> {
 }
 
 /// What all appends of the bench have in common.
-struct Template {
+pub(super) struct Template {
     data: Box<RawValue>,
     clock: Clock,
 }
 
 impl Template {
-    fn new() -> anyhow::Result<Self> {
+    /// A template.
+    pub fn new() -> anyhow::Result<Self> {
         let padding = "x".repeat(DATA_BYTES - r#"{"padding":""}"#.len());
         let data = RawValue::from_string(format!(r#"{{"padding":"{padding}"}}"#))?;
         Ok(Self { data, clock: Clock::system() })
     }
 
     /// The append of client `client` to its `stream`-th stream at `version`.
-    fn append(&self, client: usize, stream: u64, version: u64) -> anyhow::Result<Append> {
+    pub fn append(&self, client: usize, stream: u64, version: u64) -> anyhow::Result<Append> {
         let stream: StreamName = format!("bench-{client:04}-{stream:012}").parse()?;
         let command_id = Uuid::from_u128((client as u128) << 64 | u128::from(version));
         let metadata = Metadata {

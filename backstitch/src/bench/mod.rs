@@ -17,6 +17,7 @@ pub mod projection;
 pub mod report;
 pub mod saga;
 pub mod shop;
+pub mod store;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -69,6 +70,8 @@ pub enum What {
     Projection,
     /// Orders with sagas and read models on, and a second start.
     Everything,
+    /// The served log over loopback: appends at once and alone, a subscriber that catches up.
+    Store,
 }
 
 /// How a bench runs.
@@ -133,7 +136,7 @@ impl What {
     /// Seconds and clients, unless told otherwise. Source: the floors are stated for these.
     fn defaults(self) -> (u64, u32) {
         match self {
-            Self::Append | Self::Commands | Self::HotStream | Self::Projection => (10, 64),
+            Self::Append | Self::Commands | Self::HotStream | Self::Projection | Self::Store => (10, 64),
             Self::Saga => (20, 256),
             Self::Everything => (60, 256),
         }
@@ -147,6 +150,7 @@ impl What {
             Self::Saga => saga::run(options).await,
             Self::Projection => projection::run(options).await,
             Self::Everything => everything::run(options).await,
+            Self::Store => store::run(options).await,
         }
     }
 }
