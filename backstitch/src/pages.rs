@@ -43,6 +43,7 @@ pages!(
     "line-count",
     "malformed-json",
     "method-not-allowed",
+    "misdirected",
     "name-length",
     "no-previous-generation",
     "not-found",
