@@ -1,4 +1,5 @@
-//! Orchestrators that are fed by a real Kafka: one that stops is taken over, and the whole feed once more changes nothing.
+//! Orchestrators as in a cluster, over a log that another process serves and fed by a real Kafka: one that stops is taken
+//! over, and the whole feed once more changes nothing.
 
 #![allow(clippy::unwrap_used, reason = "tests only: a panic is the report")]
 
@@ -12,9 +13,11 @@ use domain::ids::OrderId;
 use domain::saga::{SagaState, View};
 use event_bus::testing::Kafka;
 use event_bus::{BusConfig, Relay};
+use event_store::kurrentdb::KurrentStore;
+use event_store::serve::{ServeOptions, Server};
 use event_store::{Direction, EventStore, Filter, Position, StreamSnapshot};
 use futures_util::future::join_all;
-use saga_orchestrator::service::{Config, Service};
+use saga_orchestrator::service::{Config, Service, open_log};
 use service_kit::{Clock, Health, Tasks};
 use world::cluster::Fate;
 use world::node::Town;
@@ -22,11 +25,18 @@ use world::running::order;
 
 const PARTITIONS: u32 = 3;
 
-/// A shop whose log is relayed to a topic of its own.
-async fn relayed(name: &str) -> (Town, BusConfig, Tasks) {
+/// A shop whose log is served, and relayed to a topic of its own.
+struct Relayed {
+    town: Town,
+    bus: BusConfig,
+    log_url: String,
+    tasks: Tasks,
+}
+
+async fn relayed(name: &str) -> Relayed {
     let kafka = Kafka::shared().await.unwrap();
     let town = Town::open(PARTITIONS, Clock::system()).await;
-    let config = BusConfig {
+    let bus = BusConfig {
         brokers: Some(kafka.brokers().to_owned()),
         topic: format!("{name}.events"),
         partitions: PARTITIONS,
@@ -35,18 +45,28 @@ async fn relayed(name: &str) -> (Town, BusConfig, Tasks) {
         watermark_ms: 50,
         ..BusConfig::default()
     };
-    let (relay, tasks) = (Relay::new(config.clone(), town.store.clone()), Tasks::new());
+    let tasks = Tasks::new();
+    let options = ServeOptions::on("127.0.0.1:0".parse().unwrap()).unwrap();
+    let server = Server::bind(town.store.clone(), options).await.unwrap();
+    let (log_url, stop) = (server.connection_string(), tasks.stopping());
+    tasks.spawn("log", async move { server.run(stop.cancelled_owned()).await.unwrap() });
+    let relay = Relay::new(bus.clone(), KurrentStore::connect(&log_url).await.unwrap());
     let stop = tasks.stopping();
     tasks.spawn("relay", async move { relay.run(stop).await.unwrap() });
-    (town, config, tasks)
+    Relayed { town, bus, log_url, tasks }
 }
 
-async fn service(town: &Town, bus: &BusConfig) -> Service {
-    let (log, commands) = town.ways(&Fate::stopping_at(usize::MAX));
-    let mut config = Config { bus: bus.clone(), ..Config::default() };
-    config.http.listen.set_port(0);
-    let health = Health::new(town.clock.clone());
-    Service::start(&config, log, commands, health, town.clock.clone()).await.unwrap()
+impl Relayed {
+    /// A process that runs sagas.
+    async fn service(&self) -> Service {
+        let (_, commands) = self.town.ways(&Fate::stopping_at(usize::MAX));
+        let mut config = Config { bus: self.bus.clone(), ..Config::default() };
+        config.http.listen.set_port(0);
+        config.event_store.url = Some(self.log_url.clone());
+        let health = Health::new(self.town.clock.clone());
+        let log = open_log(&config, &health, &self.tasks).await.unwrap();
+        Service::start(&config, log, commands, health, self.town.clock.clone()).await.unwrap()
+    }
 }
 
 /// Waits until `/health` says this of the sagas.
@@ -70,10 +90,11 @@ fn at_the_warehouse(view: &View) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_service_that_stops_was_doing_another_goes_on_with_within_seconds() {
-    let (town, bus, relay) = relayed("sagas-take-over").await;
-    let one = service(&town, &bus).await;
+    let shop = relayed("sagas-take-over").await;
+    let town = &shop.town;
+    let one = shop.service().await;
     says(&one, |detail| detail == "runs partitions 0, 1, 2").await;
-    let other = service(&town, &bus).await;
+    let other = shop.service().await;
     says(&other, |detail| detail.starts_with("runs partition")).await;
     let orders: Vec<OrderId> = (1..=12).map(order).collect();
     for id in &orders {
@@ -90,12 +111,12 @@ async fn what_a_service_that_stops_was_doing_another_goes_on_with_within_seconds
     assert_eq!(stock, [(988, 0, 0); 2]);
     town.assert_everything_happened_once().await;
     other.stop().await;
-    relay.shut_down(Duration::from_secs(10)).await;
+    shop.tasks.shut_down(Duration::from_secs(10)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_whole_topic_once_more_from_offset_0_changes_nothing() {
-    let (town, bus, relay) = relayed("sagas-again").await;
+    let Relayed { town, bus, tasks, .. } = relayed("sagas-again").await;
     let first = town.healthy();
     first.join(&bus).await;
     let orders: Vec<OrderId> = (1..=12).map(order).collect();
@@ -136,5 +157,5 @@ async fn the_whole_topic_once_more_from_offset_0_changes_nothing() {
     assert!((8..=20).contains(&sent), "only the new order's commands were sent, not {sent}");
     town.assert_everything_happened_once().await;
     second.close().await;
-    relay.shut_down(Duration::from_secs(10)).await;
+    tasks.shut_down(Duration::from_secs(10)).await;
 }
