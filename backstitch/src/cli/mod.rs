@@ -1,6 +1,8 @@
 //! The commands people type: a file per noun, one enum that names them all.
 
 pub mod acting;
+pub mod bus;
+mod bus_dead_letters;
 pub mod client;
 pub mod cluster;
 pub mod config;
@@ -90,6 +92,8 @@ pub enum Command {
     Projection(projection::Args),
     /// Dead letters: streams that a read model cannot follow, because of one event.
     DeadLetter(dead_letter::Args),
+    /// The bus: the log on Kafka, and what its consumers could not handle.
+    Bus(bus::Args),
     /// The log on disk: check, count, back up, export, import, serve. Works beside a running server.
     Store(store::Args),
     /// Health: whether a process is ready, and how everything is that it depends on.
@@ -124,6 +128,7 @@ impl Command {
             Self::Events(args) => args.run().await,
             Self::Projection(args) => args.run().await,
             Self::DeadLetter(args) => args.run().await,
+            Self::Bus(args) => args.run().await,
             Self::Store(args) => args.run().await,
             Self::Health(args) => args.run().await,
             Self::Config(args) => args.run(),
