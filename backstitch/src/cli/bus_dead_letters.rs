@@ -43,6 +43,9 @@ enum Verb {
     List {
         #[command(flatten)]
         place: Place,
+        /// Answer in JSON.
+        #[arg(long)]
+        json: bool,
         /// Only those of this consumer group.
         #[arg(long, value_name = "NAME")]
         group: Option<String>,
@@ -55,6 +58,9 @@ enum Verb {
     Show {
         #[command(flatten)]
         place: Place,
+        /// Answer in JSON.
+        #[arg(long)]
+        json: bool,
         /// Its number, as `list` shows it.
         id: i64,
     },
@@ -90,7 +96,7 @@ Examples:
     },
 }
 
-/// Where the consumer keeps its tables, and how to answer.
+/// Where the consumer keeps its tables.
 #[derive(Debug, Clone, clap::Args)]
 struct Place {
     /// The consumer's Postgres.
@@ -99,9 +105,6 @@ struct Place {
     /// The schema of its tables.
     #[arg(long, value_name = "NAME", default_value = "public")]
     schema: String,
-    /// Answers in JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 impl Place {
@@ -137,8 +140,8 @@ impl Args {
     /// A [`Failure`].
     pub async fn run(self) -> anyhow::Result<Exit> {
         match self.verb {
-            Verb::List { place, group, after } => list(&place, group.as_deref(), after).await,
-            Verb::Show { place, id } => show(&place, id).await,
+            Verb::List { place, json, group, after } => list(&place, json, group.as_deref(), after).await,
+            Verb::Show { place, json, id } => show(&place, json, id).await,
             Verb::Retry { place, id: Some(id), wait, acting, .. } => {
                 retry(&place, id, Duration::from_secs(wait), &acting).await
             }
@@ -148,9 +151,9 @@ impl Args {
     }
 }
 
-async fn list(place: &Place, group: Option<&str>, after: i64) -> anyhow::Result<Exit> {
+async fn list(place: &Place, json: bool, group: Option<&str>, after: i64) -> anyhow::Result<Exit> {
     let letters = place.letters().await?.list(group, after, PAGE).await?;
-    if place.json {
+    if json {
         output::json(&letters)?;
         return Ok(Exit::Done);
     }
@@ -186,9 +189,9 @@ fn record(letter: &Letter) -> String {
     format!("{}/{}@{}", letter.topic, letter.partition, letter.offset)
 }
 
-async fn show(place: &Place, id: i64) -> anyhow::Result<Exit> {
+async fn show(place: &Place, json: bool, id: i64) -> anyhow::Result<Exit> {
     let Some(shown) = place.letters().await?.show(id).await? else { return Err(unknown(id)) };
-    if place.json {
+    if json {
         output::json(&shown)?;
         return Ok(Exit::Done);
     }

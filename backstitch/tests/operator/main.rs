@@ -7,6 +7,7 @@
 #[path = "../shop/world.rs"]
 mod world;
 
+mod bus_dead_letters;
 mod desk;
 mod lineage;
 mod output;

@@ -73,7 +73,7 @@ async fn what_keeps_it_from_starting_is_said_in_one_line() {
     let misspelt =
         BusConfig { brokers: Some(kafka.brokers().to_owned()), topic: "misspelt".to_owned(), ..BusConfig::default() };
     let waiting = Shop { config: misspelt, ..nowhere }.consumer("waits");
-    let pool = database().await;
+    let (pool, _) = database().await;
     let consumer = waiting.start(&pool).await.unwrap();
     let said = eventually("it says what is wrong", async || consumer.trouble()).await;
     assert!(said.contains("the topic `misspelt` does not exist"), "{said}");

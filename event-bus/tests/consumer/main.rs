@@ -5,5 +5,6 @@
 mod away;
 mod dead_letters;
 mod exactly_once;
+mod killed;
 mod rebalance;
 mod shop;

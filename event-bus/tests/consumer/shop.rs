@@ -49,15 +49,17 @@ pub struct Shop {
     pub config: BusConfig,
     pub topic: String,
     pub pool: PgPool,
+    /// Of the database.
+    pub url: String,
     pub producer: FutureProducer,
 }
 
 /// A pool of a new database whose table `handled` has no primary key, so that a double effect shows.
-pub async fn database() -> PgPool {
+pub async fn database() -> (PgPool, String) {
     let url = fresh_database().await.unwrap();
     let pool = PgPoolOptions::new().max_connections(20).connect(&url).await.unwrap();
     make_tables(&pool).await;
-    pool
+    (pool, url)
 }
 
 /// The table of a handler.
@@ -88,7 +90,8 @@ impl Shop {
             .set("linger.ms", "5")
             .create()
             .unwrap();
-        Self { config, topic, pool: database().await, producer }
+        let (pool, url) = database().await;
+        Self { config, topic, pool, url, producer }
     }
 
     /// A consumer with a handler for `OrderPlaced` 1 that writes a row, and fails if the table `refused` names the stream.
@@ -159,6 +162,9 @@ impl Shop {
 
 async fn write(received: Received<OrderPlaced>, connection: &mut sqlx::PgConnection) -> Result<(), HandlerError> {
     let event = &received.event;
+    if event.metadata.traceparent.is_none() {
+        return Err(HandlerError::failed("the trace was lost on the way"));
+    }
     let place = format!("{}/{}/{}", received.from.topic, received.from.partition, received.from.offset);
     sqlx::query("insert into handled (stream, version, position, amount, place) values ($1, $2, $3, $4, $5)")
         .bind(event.stream.as_str())
