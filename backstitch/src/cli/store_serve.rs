@@ -23,7 +23,7 @@ pub(crate) const IN_THE_CLEAR: &str =
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Prints one line to stdout when it answers: what clients connect with. SIGTERM or Ctrl-C ends it when
-what is on its way is answered. A subset of the protocol, one node: README.md says what is left out.
+what is on its way is answered. A subset of the protocol, one node: docs/operating.md says what is left out.
 
 The password comes from the settings only, so that no list of processes shows it: `password` in
 `[event_store]`, or BACKSTITCH__EVENT_STORE__PASSWORD. Without one it listens on loopback addresses only.
