@@ -146,7 +146,7 @@ impl Session {
 
     fn collect(&mut self, correlation: Uuid, request: BatchAppendReq) -> Result<(), Refusal> {
         let bytes: usize = self.unfinished.values().map(Unfinished::bytes).sum();
-        let full = self.unfinished.len() >= UNFINISHED || bytes > UNFINISHED_BYTES;
+        let full = self.unfinished.len() >= UNFINISHED;
         let unfinished = match (self.unfinished.entry(correlation), request.options) {
             (Entry::Occupied(entry), _) => entry.into_mut(),
             (Entry::Vacant(_), None) => {
@@ -159,6 +159,11 @@ impl Session {
                 entry.insert(Unfinished { options, collected: Ok(Collected::default()) })
             }
         };
+        if bytes > UNFINISHED_BYTES && unfinished.collected.is_ok() {
+            // What was kept of it goes with this; its last chunk is answered.
+            let busy = "too many bytes of appends have begun and not ended on this call".to_owned();
+            unfinished.collected = Err(Refusal::Busy(busy));
+        }
         for message in request.proposed_messages {
             let Ok(collected) = &mut unfinished.collected else { break };
             let pushed = collected.push(message.id.as_ref(), &message.metadata, message.custom_metadata, message.data);

@@ -164,6 +164,20 @@ async fn our_envelope_is_kept_and_one_that_is_missing_follows_from_the_event() {
 }
 
 #[tokio::test]
+async fn an_append_whose_commit_failed_is_said_to_be_unsettled_and_the_same_ids_again_settle_it() {
+    let served = Served::start().await;
+    served.append("order-1", 0, 1).await;
+    let mut client = served.client().await;
+    served.faults.fail_commits(1);
+    let failed = append(&mut client, "order-1", Wish::Revision(0), vec![proposed(1)]).await.unwrap_err();
+    assert_eq!(failed.code(), Code::Aborted, "{failed:?}");
+    let again = append(&mut client, "order-1", Wish::Revision(0), vec![proposed(1)]).await.unwrap();
+    assert_eq!(done(again), (1, 2));
+    assert_eq!(served.log().await.len(), 2);
+    served.stop().await;
+}
+
+#[tokio::test]
 async fn an_append_without_events_only_compares() {
     let served = Served::start().await;
     served.append("order-1", 0, 2).await;

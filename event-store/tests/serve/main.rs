@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event_store::serve::{ServeOptions, Server};
+use event_store::sqlite::Faults;
 use event_store::{
     Direction, EventStore, EventStoreConfig, Expected, Filter, Position, RecordedEvent, SqliteOptions, SqliteStore,
     StreamName, conformance,
@@ -45,6 +46,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Served {
     address: SocketAddr,
     store: Arc<SqliteStore>,
+    /// Makes the log fail, on order.
+    faults: Faults,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinSet<()>,
     _dir: TempDir,
@@ -57,7 +60,9 @@ impl Served {
 
     async fn start_with(config: EventStoreConfig) -> Self {
         let dir = TempDir::new().unwrap();
-        let store = SqliteStore::open(dir.path(), SqliteOptions::default()).unwrap();
+        let faults = Faults::default();
+        let log = SqliteOptions { faults: faults.clone(), ..SqliteOptions::default() };
+        let store = SqliteStore::open(dir.path(), log).unwrap();
         let listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
         let options = ServeOptions::from_config(&EventStoreConfig { listen, ..config }).unwrap().unwrap();
         let server = Server::bind(store.clone(), options).await.unwrap();
@@ -66,7 +71,7 @@ impl Served {
         serving.spawn(async move {
             server.run(async move { _ = stopped.await }).await.unwrap();
         });
-        Self { address, store, stop: Some(stop), serving, _dir: dir }
+        Self { address, store, faults, stop: Some(stop), serving, _dir: dir }
     }
 
     async fn client(&self) -> StreamsClient<Channel> {
