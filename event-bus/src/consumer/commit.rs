@@ -10,10 +10,10 @@ use service_kit::pg;
 use sqlx::PgConnection;
 use tracing::Instrument as _;
 
-use super::Shared;
 use super::handlers::{Found, Origin};
 use super::letters::{self, Verdict};
 use super::offsets::{self, Place, Reached};
+use super::shared::Shared;
 use crate::cloudevents;
 use crate::dead_letter::Cause;
 use crate::retry::{HandlerError, chain, is_passing};

@@ -29,11 +29,10 @@ mod letters;
 mod offsets;
 mod reading;
 mod settling;
+mod shared;
 mod worker;
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -44,13 +43,13 @@ use tokio_util::sync::CancellationToken;
 
 pub use handlers::{Handled, Origin, Received};
 pub use letters::DEAD_LETTERS;
+pub use shared::Counts;
 
-use self::commit::{Kind, Passed, Step};
 use self::handlers::Handlers;
 use self::letters::LetterTopic;
 use self::offsets::Place;
+use self::shared::{At, Shared, Stats};
 use crate::config::BusConfig;
-use crate::dead_letter::Cause;
 use crate::error::BusError;
 use crate::membership::Membership;
 use crate::retry::Retry;
@@ -98,56 +97,6 @@ pub struct Consumer {
     tasks: Tasks,
 }
 
-/// How many records went which way since the start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Read from Kafka.
-    pub consumed: u64,
-    /// Handled, their rows committed.
-    pub handled: u64,
-    /// Passed by, because their position in the log was dealt with before.
-    pub repeated: u64,
-    /// Passed by, because there is no handler for their type.
-    pub other_types: u64,
-    /// Made dead letters.
-    pub parked: u64,
-    /// Put behind a dead letter of their key.
-    pub behind: u64,
-    /// Dead letters handled after all.
-    pub settled: u64,
-    /// Attempts of handlers that failed.
-    pub handler_errors: u64,
-}
-
-#[derive(Debug, Default)]
-struct Stats {
-    consumed: AtomicU64,
-    handled: AtomicU64,
-    repeated: AtomicU64,
-    other_types: AtomicU64,
-    parked: AtomicU64,
-    behind: AtomicU64,
-    settled: AtomicU64,
-    handler_errors: AtomicU64,
-}
-
-/// What all workers of a consumer share.
-struct Shared {
-    config: BusConfig,
-    group: String,
-    pool: PgPool,
-    schema: String,
-    handlers: Handlers,
-    retry: Retry,
-    batch: usize,
-    letters: LetterTopic,
-    stats: Stats,
-    health: Option<Reporter>,
-    /// What is wrong, by topic and partition. A std mutex: held for a look or a write.
-    troubles: Mutex<BTreeMap<(String, i32), String>>,
-    stopping: CancellationToken,
-}
-
 impl Consumer {
     /// A consumer of `config.topic`, in the consumer group of this whole name: those of one name share the partitions.
     pub fn builder(config: &BusConfig, group: &str) -> Builder {
@@ -165,18 +114,7 @@ impl Consumer {
 
     /// How many records went which way since the start.
     pub fn counts(&self) -> Counts {
-        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let stats = &self.shared.stats;
-        Counts {
-            consumed: of(&stats.consumed),
-            handled: of(&stats.handled),
-            repeated: of(&stats.repeated),
-            other_types: of(&stats.other_types),
-            parked: of(&stats.parked),
-            behind: of(&stats.behind),
-            settled: of(&stats.settled),
-            handler_errors: of(&stats.handler_errors),
-        }
+        self.shared.stats.counts()
     }
 
     /// What keeps it from going on at this moment, in one line.
@@ -303,14 +241,14 @@ async fn consume(shared: Arc<Shared>, tasks: Tasks, topic: String) {
         };
         match joined {
             Ok(membership) => break membership,
-            Err(error) => shared.trouble(&whole, Some(&error.to_string())),
+            Err(error) => shared.trouble(&whole, At::Reading, Some(&error.to_string())),
         }
         tokio::select! {
             () = shared.stopping.cancelled() => return,
             () = tokio::time::sleep(shared.retry.longest_pause) => {}
         }
     };
-    shared.trouble(&whole, None);
+    shared.trouble(&whole, At::Reading, None);
     shared.say_how_it_is();
     loop {
         let held = tokio::select! {
@@ -322,67 +260,6 @@ async fn consume(shared: Arc<Shared>, tasks: Tasks, topic: String) {
         tasks.spawn("bus-consumer-partition", worker::run(Arc::clone(&shared), topic.clone(), held));
     }
     membership.leave().await;
-}
-
-impl Shared {
-    /// Takes note of what is wrong with a partition, or that nothing is; said once, when it changes.
-    fn trouble(&self, place: &Place, reason: Option<&str>) {
-        let key = (place.topic.clone(), place.partition);
-        {
-            let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-            let changed = match reason {
-                Some(reason) => troubles.insert(key, reason.to_owned()).as_deref() != Some(reason),
-                None => troubles.remove(&key).is_some(),
-            };
-            if !changed {
-                return;
-            }
-        }
-        match reason {
-            Some(reason) => {
-                tracing::warn!(group = self.group, topic = place.topic, partition = place.partition, "{reason}")
-            }
-            None => tracing::info!(group = self.group, topic = place.topic, partition = place.partition, "it goes on"),
-        }
-        self.say_how_it_is();
-    }
-
-    fn say_how_it_is(&self) {
-        let Some(health) = &self.health else { return };
-        match self.first_trouble() {
-            Some(trouble) => health.down(trouble),
-            None => health.up(),
-        }
-    }
-
-    fn first_trouble(&self) -> Option<String> {
-        let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-        troubles.iter().next().map(|((topic, partition), reason)| match partition {
-            -1 => format!("{topic}: {reason}"),
-            _ => format!("{topic}/{partition}: {reason}"),
-        })
-    }
-
-    /// Counts what was done about a record.
-    fn count(&self, place: &Place, step: &Step) {
-        let stats = &self.stats;
-        let (count, name) = match &step.kind {
-            Kind::Handle(_) => (&stats.handled, "bus_consumer_handled_total"),
-            Kind::PassBy(Passed::Watermark) => return,
-            Kind::PassBy(Passed::Repeat) => (&stats.repeated, "bus_consumer_repeated_total"),
-            Kind::PassBy(Passed::OtherType) => (&stats.other_types, "bus_consumer_other_types_total"),
-            Kind::Park(verdict) if verdict.cause == Cause::Behind => (&stats.behind, "bus_consumer_behind_total"),
-            Kind::Park(verdict) => {
-                if verdict.cause == Cause::Undecodable {
-                    metrics::counter!("event_serialization_error", "group" => place.group.clone(), "topic" => place.topic.clone())
-                        .increment(1);
-                }
-                (&stats.parked, "bus_consumer_dead_letters_total")
-            }
-        };
-        count.fetch_add(1, Ordering::Relaxed);
-        metrics::counter!(name, "group" => place.group.clone(), "topic" => place.topic.clone()).increment(1);
-    }
 }
 
 impl std::fmt::Debug for Consumer {

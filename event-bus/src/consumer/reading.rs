@@ -31,6 +31,8 @@ pub(super) enum Read {
     Lost { from: i64, to: i64 },
     /// Kafka cannot be reached. It is tried again by itself.
     Away(String),
+    /// It is there again.
+    Back,
 }
 
 /// What is read, for whom.
@@ -78,7 +80,12 @@ impl Reading {
                 },
             };
             match self.find(reader, from, to) {
-                Ok(Found::Here) => return drop(self.read_on(reader, to)),
+                Ok(Found::Here) => {
+                    if send(to, Read::Back).is_ok() {
+                        drop(self.read_on(reader, to));
+                    }
+                    return;
+                }
                 Ok(Found::NotYet) => {}
                 Ok(Found::Anew(low)) => return drop(send(to, Read::Anew(low))),
                 Err(error) => {
@@ -136,30 +143,36 @@ impl Reading {
     }
 
     fn read_on(&self, records: &Records, to: &Sender<Read>) -> Result<(), Left> {
-        let mut measured = Instant::now();
+        let (mut measured, mut away) = (Instant::now(), false);
         while !to.is_closed() {
             match records.next(LOOK_UP) {
                 Next::Record(record) => send(to, record_of(&record))?,
                 Next::End | Next::Nothing => {}
                 // The worker begins anew, and so finds out what became of the topic.
                 Next::Gone => return Err(Left),
-                Next::Away(reason) => self.away(&reason, to)?,
+                Next::Away(reason) => {
+                    self.away(&reason, to)?;
+                    away = true;
+                }
             }
             if measured.elapsed() >= MEASURE_EVERY {
-                self.measure(records);
+                if self.measure(records) && std::mem::take(&mut away) {
+                    send(to, Read::Back)?;
+                }
                 measured = Instant::now();
             }
         }
         Ok(())
     }
 
-    /// How many records are there that were not dealt with.
-    fn measure(&self, records: &Records) {
-        let (Ok((_, high)), Some(next)) = (records.ends(), self.progress.offset()) else { return };
+    /// How many records are there that were not dealt with; whether Kafka says so.
+    fn measure(&self, records: &Records) -> bool {
+        let (Ok((_, high)), Some(next)) = (records.ends(), self.progress.offset()) else { return false };
         let labels =
             [("group", self.group.clone()), ("topic", self.topic.clone()), ("partition", self.partition.to_string())];
         #[allow(clippy::cast_precision_loss, reason = "a lag of 2^52 records is not seen")]
         metrics::gauge!("bus_consumer_lag_records", &labels).set((high - next).max(0) as f64);
+        true
     }
 
     fn away(&self, reason: &str, to: &Sender<Read>) -> Result<(), Left> {

@@ -7,23 +7,24 @@ use service_kit::pg;
 
 use super::commit::{self, Fault, Kind, judge};
 use super::letters::{self, Asked, Parked, Verdict};
+use super::shared::At;
 use super::worker::{Halt, Worker};
 use crate::dead_letter::Cause;
 
 impl Worker {
-    /// Handles the records of a parked key until none is left, or one fails again.
-    pub(super) async fn settle_key(&mut self, asked: &Asked) -> Result<(), Halt> {
+    /// Handles the records of a parked key until none is left, or one fails again. `false`: it could not be seen to now.
+    pub(super) async fn settle_key(&mut self, asked: &Asked) -> Result<bool, Halt> {
         while !self.stopped() {
             let head = match self.head(asked).await {
                 Ok(Some(head)) => head,
                 Ok(None) => {
-                    // Freed in memory only once it is in the table that nothing is parked.
-                    if self.answer(asked, None).await.is_ok()
-                        && let Some(key) = &asked.key
-                    {
+                    if let Err(fault) = self.answer(asked, None).await {
+                        return self.put_off(&fault);
+                    }
+                    if let Some(key) = &asked.key {
                         self.parked.remove(key);
                     }
-                    return Ok(());
+                    return Ok(true);
                 }
                 Err(fault) => return self.put_off(&fault),
             };
@@ -78,7 +79,7 @@ impl Worker {
     }
 
     /// It still fails: why is written down, and the key waits again.
-    async fn stands(&self, asked: &Asked, head: &Parked, verdict: Verdict) -> Result<(), Halt> {
+    async fn stands(&self, asked: &Asked, head: &Parked, verdict: Verdict) -> Result<bool, Halt> {
         // What waited behind another is a dead letter of its own only now.
         if head.cause == Cause::Behind.as_str() {
             let verdict = Verdict { attempts: head.attempts + 1, ..verdict.clone() };
@@ -87,7 +88,7 @@ impl Worker {
             }
         }
         match self.answer(asked, Some((head.id, verdict))).await {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(true),
             Err(fault) => self.put_off(&fault),
         }
     }
@@ -106,8 +107,13 @@ impl Worker {
     }
 
     /// It stays asked for, and is looked at again soon.
-    fn put_off(&self, fault: &Fault) -> Result<(), Halt> {
-        self.shared.trouble(&self.place, Some(&format!("a dead letter cannot be handled now: {fault:?}")));
-        Ok(())
+    fn put_off(&self, fault: &Fault) -> Result<bool, Halt> {
+        let why = match fault {
+            Fault::At(_, verdict) => &verdict.error,
+            Fault::Rows(reason) | Fault::Away(reason) => reason,
+            Fault::Fenced => "somebody else settles it",
+        };
+        self.shared.trouble(&self.place, At::Working, Some(&format!("a dead letter cannot be seen to now: {why}")));
+        Ok(false)
     }
 }

@@ -13,11 +13,11 @@ use service_kit::pg;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::Shared;
 use super::commit::{self, Fault, Kind, Passed, Step, judge};
 use super::letters::{self, Verdict};
 use super::offsets::{self, Place, Reached};
 use super::reading::{self, Read, Reading};
+use super::shared::{At, Shared};
 use crate::dead_letter::Cause;
 use crate::membership::Held;
 use crate::source::Progress;
@@ -76,7 +76,9 @@ pub(super) async fn run(shared: Arc<Shared>, topic: String, held: Held) {
             break;
         }
     }
-    worker.shared.trouble(&worker.place, None);
+    for at in [At::Reading, At::Working] {
+        worker.shared.trouble(&worker.place, at, None);
+    }
     drop(held);
 }
 
@@ -159,11 +161,12 @@ impl Worker {
         for read in reads {
             match read {
                 Read::Record(record) => {
-                    self.shared.trouble(&self.place, None);
+                    self.shared.trouble(&self.place, At::Reading, None);
                     let step = self.plan(*record, steps.last());
                     steps.push(step);
                 }
-                Read::Away(reason) => self.shared.trouble(&self.place, Some(&reason)),
+                Read::Away(reason) => self.shared.trouble(&self.place, At::Reading, Some(&reason)),
+                Read::Back => self.shared.trouble(&self.place, At::Reading, None),
                 Read::Lost { from, to } => {
                     metrics::counter!("bus_records_lost_total", "topic" => self.place.topic.clone())
                         .increment(u64::try_from(to - from).unwrap_or_default());
@@ -234,7 +237,8 @@ impl Worker {
             match self.commit(&steps[..size_now]).await {
                 Ok(()) => {
                     steps.drain(..size_now);
-                    (failed, size) = (0, steps.len());
+                    // One by one to the end of the batch, once it had to be: better than to try the rest whole again and again.
+                    (failed, size) = (0, if size == 1 { 1 } else { steps.len() });
                 }
                 Err(Fault::Fenced) => return Err(Halt::Again("somebody else has moved its offsets".to_owned())),
                 Err(Fault::Away(reason)) => {
@@ -304,7 +308,7 @@ impl Worker {
             }
             self.shared.count(&self.place, step);
         }
-        self.shared.trouble(&self.place, None);
+        self.shared.trouble(&self.place, At::Working, None);
         Ok(())
     }
 
@@ -349,7 +353,7 @@ impl Worker {
 
     /// Says what is wrong, and waits before the next attempt.
     pub(super) async fn wait(&self, failed: u32, reason: String) -> Result<(), Halt> {
-        self.shared.trouble(&self.place, Some(&reason));
+        self.shared.trouble(&self.place, At::Working, Some(&reason));
         self.pause(self.shared.retry.pause(failed)).await
     }
 
@@ -371,12 +375,16 @@ impl Worker {
         let asked = match asked.await {
             Ok(asked) => asked,
             Err(error) => {
-                self.shared.trouble(&self.place, Some(&format!("Postgres: {error}")));
+                self.shared.trouble(&self.place, At::Working, Some(&format!("Postgres: {error}")));
                 return Ok(()); // The next look, or the next record, tells whether it is back.
             }
         };
+        let mut all_done = true;
         for one in asked {
-            self.settle_key(&one).await?;
+            all_done &= self.settle_key(&one).await?;
+        }
+        if all_done {
+            self.shared.trouble(&self.place, At::Working, None);
         }
         Ok(())
     }

@@ -27,9 +27,11 @@ async fn a_broker_that_hangs_and_one_that_is_killed_and_restarted_lose_and_repea
     sending.await;
     shop.until("select count(*) from handled", 80).await;
     kafka.kill();
+    eventually("it says that Kafka is away", async || consumer.trouble()).await;
     let (sent, restarted) = tokio::join!(shop.publish(0, &events[80..]), kafka.restart());
     let ((), ()) = (sent, restarted.unwrap());
     shop.until("select count(*) from handled", 120).await;
+    eventually("nothing is wrong any more", async || consumer.trouble().is_none().then_some(())).await;
     assert!(consumer.shut_down(BOUND).await);
     shop.assert_each_once(&events).await;
 }

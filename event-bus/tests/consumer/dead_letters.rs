@@ -1,15 +1,18 @@
 //! What cannot be handled is put aside with its cause, holds up its own key and nothing else, and goes on in order.
 
+use std::time::Duration;
+
+use event_bus::consumer::Received;
 use event_bus::dead_letter::Cause;
 use event_bus::testing::Kafka;
-use event_bus::{DeadLetters, cloudevents};
+use event_bus::{DeadLetters, Retry, cloudevents};
 use event_store::{Position, RecordedEvent};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, OwnedHeaders};
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 use serde_json::value::RawValue;
 
-use crate::shop::{BOUND, Shop, orders, placed};
+use crate::shop::{BOUND, OrderPlaced, Shop, orders, placed};
 
 const PARKED: &str = "select count(*) from bus_dead_letters where discarded_at is null";
 
@@ -147,5 +150,35 @@ async fn what_is_foreign_or_of_the_future_is_put_aside_with_its_cause_and_what_n
     }
     let counts = consumer.counts();
     assert_eq!((counts.parked, counts.behind, counts.other_types, counts.handled), (4, 1, 1, 1));
+    assert!(consumer.shut_down(BOUND).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_that_panics_or_hangs_fails_like_any_other_and_leaves_nothing() {
+    let shop = Shop::open(Kafka::shared().await.unwrap(), 1).await;
+    shop.publish(0, &[placed("panics", 0, 1), placed("hangs", 0, 2), placed("fine", 0, 3)]).await;
+    let retry = Retry { attempts: 1, time_limit: Duration::from_millis(300), ..Retry::default() };
+    let consumer =
+        shop.consumer("unruly").retry(retry).on("OrderPlaced", 1, |received: Received<OrderPlaced>, connection| {
+            Box::pin(async move {
+                let stream = received.event.stream.as_str();
+                sqlx::query("insert into handled (stream, version, position, amount, place) values ($1, 0, 0, 0, '')")
+                    .bind(stream)
+                    .execute(connection)
+                    .await?;
+                assert_ne!(stream, "order-panics", "on purpose");
+                if stream == "order-hangs" {
+                    std::future::pending::<()>().await;
+                }
+                Ok(())
+            })
+        });
+    let consumer = consumer.start(&shop.pool).await.unwrap();
+    shop.until("select count(*) from handled", 1).await;
+    let errors: Vec<String> =
+        sqlx::query_scalar("select error from bus_dead_letters order by id").fetch_all(&shop.pool).await.unwrap();
+    assert!(errors[0].contains("panicked") && errors[0].contains("on purpose"), "{errors:?}");
+    assert_eq!(errors[1], "the handler took longer than 300 ms");
+    assert_eq!(shop.handled().await, [("order-fine".to_owned(), 0)]);
     assert!(consumer.shut_down(BOUND).await);
 }

@@ -145,3 +145,18 @@ async fn the_order_of_partitions_among_each_other_changes_nothing() {
     assert!(consumer.shut_down(Duration::from_secs(10)).await);
     shop.assert_each_once(&parts.concat()).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_consumer_may_follow_several_topics_and_each_stands_for_itself() {
+    let kafka = Kafka::shared().await.unwrap();
+    let (one, other) = (Shop::open(kafka, 1).await, Shop::open(kafka, 2).await);
+    let (first, second) = (orders("t", 2, 10, 0), orders("u", 2, 10, 0)); // The same positions, of two logs.
+    one.publish(0, &first).await;
+    other.publish(1, &second).await;
+    let builder = one.consumer("several").topic(&one.topic).topic(&other.topic);
+    let consumer = builder.start(&one.pool).await.unwrap();
+    one.until("select count(*) from handled", 40).await;
+    assert_eq!(consumer.counts().repeated, 0);
+    assert!(consumer.shut_down(BOUND).await);
+    one.assert_each_once(&[first, second].concat()).await;
+}
