@@ -31,7 +31,11 @@ pub struct Process {
 }
 
 /// All of them.
-pub const PROCESSES: &[Process] = &[process::<Config>("serve"), process::<GatewaySettings>("gateway")];
+pub const PROCESSES: &[Process] = &[
+    process::<Config>("serve"),
+    process::<GatewaySettings>("gateway"),
+    process::<crate::cli::provider_sim::Settings>("provider-sim"),
+];
 
 /// What the gateway takes of all settings.
 #[derive(Debug, Default, Deserialize)]

@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use command_service::provider::ProviderConfig;
 use command_service::provider::config::{Secret, SimulatedConfig};
 use command_service::provider::simulated::server::{self, ServeError, ServerConfig};
+use serde::Deserialize;
 use service_kit::telemetry::{self, LogConfig};
 use service_kit::{Clock, Tasks, shutdown};
 
@@ -32,18 +34,31 @@ pub struct Args {
     /// Where its webhooks go.
     #[arg(long, default_value = "http://127.0.0.1:7400/v1/payments/webhooks/simulated", value_name = "URL")]
     webhook_url: String,
-    /// What webhooks are signed with; `serve` needs the same.
-    #[arg(long, env = "BACKSTITCH__PROVIDER__WEBHOOK_SECRET", hide_env_values = true, value_name = "SECRET")]
-    webhook_secret: String,
-    /// Where its chances come from: the same seed and calls give the same delays.
-    #[arg(long, default_value_t = SimulatedConfig::default().seed)]
-    seed: u64,
-    /// How long customers, failing refunds and late successes take, in milliseconds.
-    #[arg(long, default_value_t = SimulatedConfig::default().delay_ms, value_name = "MS")]
-    delay_ms: u64,
-    /// How long an answer is withheld by the time-out scripts, in milliseconds.
-    #[arg(long, default_value_t = SimulatedConfig::default().withheld_ms, value_name = "MS")]
-    withheld_ms: u64,
+    /// What webhooks are signed with; `serve` needs the same [default: `webhook_secret` in `[provider]`].
+    #[arg(long, value_name = "SECRET")]
+    webhook_secret: Option<String>,
+    /// Where its chances come from: the same seed and calls give the same delays [default: as in `[provider.simulated]`].
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How long customers, failing refunds and late successes take, in milliseconds [default: as there].
+    #[arg(long, value_name = "MS")]
+    delay_ms: Option<u64>,
+    /// How long an answer is withheld by the time-out scripts, in milliseconds [default: as there].
+    #[arg(long, value_name = "MS")]
+    withheld_ms: Option<u64>,
+    /// The settings file [default: backstitch.toml, if it is there].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// What it takes of all settings.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// `[provider]`: the secret, and how the simulation behaves.
+    pub provider: ProviderConfig,
+    /// `[log]`
+    pub log: LogConfig,
 }
 
 impl Args {
@@ -52,19 +67,29 @@ impl Args {
     /// # Errors
     /// A [`Failure`] when it cannot start.
     pub async fn run(self) -> anyhow::Result<Exit> {
-        telemetry::start(&LogConfig::default())?;
+        let settings: Settings =
+            service_kit::config::load(service_kit::config::file(self.config.as_deref()).as_deref())
+                .map_err(|error| Failure::no_answer(error, "backstitch config check"))?;
+        telemetry::start(&settings.log)?;
+        let secret = self.webhook_secret.map(Secret::new).or(settings.provider.webhook_secret).ok_or_else(|| {
+            Failure::no_answer(
+                "nothing is known to sign webhooks with",
+                "--webhook-secret, or export BACKSTITCH__PROVIDER__WEBHOOK_SECRET (the same as the server's)",
+            )
+        })?;
+        let simulated = settings.provider.simulated;
         let (clock, tasks) = (Clock::system(), Tasks::new());
         let signal = shutdown::signalled()?;
         let config = ServerConfig {
             listen: self.listen,
             ledger: self.ledger.clone(),
             webhook_url: Some(self.webhook_url.clone()),
-            secret: Secret::new(self.webhook_secret),
+            secret,
             simulated: SimulatedConfig {
-                seed: self.seed,
-                delay_ms: self.delay_ms,
-                withheld_ms: self.withheld_ms,
-                ..SimulatedConfig::default()
+                seed: self.seed.unwrap_or(simulated.seed),
+                delay_ms: self.delay_ms.unwrap_or(simulated.delay_ms),
+                withheld_ms: self.withheld_ms.unwrap_or(simulated.withheld_ms),
+                ..simulated
             },
         };
         let ledger = self.ledger.display();
