@@ -1,12 +1,12 @@
 //! The settings of `serve`: each service says what can be set and what is so by default; here they stand together, as
 //! the sections of `backstitch.toml`.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use projection_service::service::PostgresConfig;
 use serde::Deserialize;
-use service_kit::Limits;
 use service_kit::telemetry::LogConfig;
+use service_kit::{HttpConfig, Limits};
 
 use crate::gateway::GatewayConfig;
 
@@ -16,7 +16,9 @@ use crate::gateway::GatewayConfig;
 #[serde(default)]
 pub struct Config {
     /// `[http]`
-    pub http: Http,
+    pub http: HttpConfig,
+    /// `[grpc]`: commands and followers from other processes.
+    pub grpc: command_service::service::GrpcConfig,
     /// `[limits]`: bounds of the edge.
     pub limits: Limits,
     /// `[pricing]`: tax and shipping.
@@ -26,7 +28,7 @@ pub struct Config {
     /// `[event_store]`: which log, and whether ours is served to other processes.
     pub event_store: event_store::EventStoreConfig,
     /// `[postgres]`
-    pub postgres: Postgres,
+    pub postgres: PostgresConfig,
     /// `[projections]`: the read side.
     pub projections: projection_service::Config,
     /// `[provider]`: which payment provider is called.
@@ -41,20 +43,6 @@ pub struct Config {
     pub gateway: GatewayConfig,
 }
 
-/// `[http]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Http {
-    /// Where to listen; port 0 takes a free one.
-    pub listen: SocketAddr,
-}
-
-impl Default for Http {
-    fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7400)) }
-    }
-}
-
 /// `[data]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -67,14 +55,6 @@ impl Default for Data {
     fn default() -> Self {
         Self { dir: default_dir() }
     }
-}
-
-/// `[postgres]`
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Postgres {
-    /// A running Postgres for the read models; none: a private one is started. `DATABASE_URL` wins.
-    pub url: Option<String>,
 }
 
 /// `[run]`

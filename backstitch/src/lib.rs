@@ -14,6 +14,7 @@ pub mod pages;
 pub mod processes;
 mod read_models;
 pub mod system;
+pub mod torture;
 mod wiring;
 
 pub use config::Config;

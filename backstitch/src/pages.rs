@@ -44,6 +44,7 @@ pages!(
     "malformed-json",
     "method-not-allowed",
     "misdirected",
+    "misdirected",
     "name-length",
     "no-previous-generation",
     "not-found",

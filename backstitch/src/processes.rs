@@ -33,6 +33,7 @@ pub struct Process {
 /// All of them.
 pub const PROCESSES: &[Process] = &[
     process::<Config>("serve"),
+    process::<command_service::service::Config>("command-service"),
     process::<GatewaySettings>("gateway"),
     process::<crate::cli::provider_sim::Settings>("provider-sim"),
 ];

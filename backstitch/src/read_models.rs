@@ -2,21 +2,15 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use projection_service::{Progress, State};
 use service_kit::Tasks;
-use service_kit::health::Reporter;
 use service_kit::postgres::{PostgresError, PrivatePostgres, Settings};
 use tokio::sync::watch;
 
-use crate::system::StartError;
+use crate::system::{self, StartError};
 
 /// The read models' database in the private cluster.
 pub(crate) const DATABASE: &str = "backstitch";
-/// How often the read models are looked at: until they are up, so that the start is told when it is, and after that
-/// for `/health`.
-const LOOK: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 
 /// The private cluster, once it runs; taken out to be stopped.
 pub(crate) type Slot = Arc<Mutex<Option<PrivatePostgres>>>;
@@ -34,10 +28,7 @@ impl Source {
     /// For people; never a password.
     pub(crate) fn place(&self) -> String {
         match self {
-            Self::Given(url) => {
-                let place = url.rsplit_once('@').map_or(url.as_str(), |(_, place)| place);
-                format!("Postgres at {}", place.trim_start_matches("postgres://").trim_start_matches("postgresql://"))
-            }
+            Self::Given(url) => projection_service::service::place(url),
             Self::Private(folder) => format!("Postgres (private), {}", folder.display()),
         }
     }
@@ -70,7 +61,7 @@ pub(crate) async fn open(
 
 async fn private(folder: &std::path::Path, slot: &Slot) -> Result<String, StartError> {
     let begun = tokio::time::Instant::now();
-    let failed = |error: &PostgresError| StartError::of_postgres(error);
+    let failed = |error: &PostgresError| system::of_postgres(error);
     let postgres = PrivatePostgres::start(folder, Settings::server()).await.map_err(|error| failed(&error))?;
     let url = postgres.database(DATABASE).await.map_err(|error| {
         StartError::new(
@@ -83,48 +74,4 @@ async fn private(folder: &std::path::Path, slot: &Slot) -> Result<String, StartE
     *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(postgres);
     tracing::info!(url = %socket, ms, "the private Postgres runs; look in with psql");
     url
-}
-
-/// Tells how the read models are until the service stops; `up` becomes true once all of them follow the log.
-pub(crate) async fn watch_over(progress: Arc<Progress>, health: Reporter, up: watch::Sender<bool>, tasks: Tasks) {
-    let stopping = tasks.stopping();
-    loop {
-        let statuses = progress.statuses();
-        let trouble = statuses.iter().find(|status| match status.state {
-            State::Running => false,
-            State::Starting | State::Stopped | State::Down => true,
-        });
-        match trouble {
-            None => {
-                let behind = statuses.iter().map(|status| status.position).min().unwrap_or_default();
-                health.up_with(format_args!("at position {behind}"));
-                up.send_if_modified(|up| !std::mem::replace(up, true));
-            }
-            Some(status) => {
-                let why = status.last_error.as_deref().unwrap_or("Postgres is being started");
-                let detail = format!("{}: {why}", status.name);
-                match status.state {
-                    State::Starting => health.starting(detail),
-                    State::Running | State::Stopped | State::Down => health.down(detail),
-                }
-            }
-        }
-        let pause = if *up.borrow() { LOOK.1 } else { LOOK.0 };
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = stopping.cancelled() => return,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_password_is_never_shown() {
-        let place = |url: &str| Source::Given(url.to_owned()).place();
-        assert_eq!(place("postgres://user:secret@db.example/shop"), "Postgres at db.example/shop");
-        assert_eq!(place("postgres:///shop?host=/run"), "Postgres at /shop?host=/run");
-    }
 }

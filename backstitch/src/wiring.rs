@@ -6,14 +6,15 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use command_service::CommandBus;
-use command_service::provider;
-use command_service::provider::start::StartError as ProviderError;
+use command_service::contexts::Contexts;
+use command_service::{CommandBus, WriteSide, grpc, write_side};
 use event_store::serve::{ServeError, ServeOptions, Server};
 use event_store::sqlite::{SqliteOptions, SqliteStore};
 use event_store::{EventStore, EventStoreConfig, OpenError};
+use projection_service::standing;
 use service_kit::health::Need;
 use service_kit::postgres::PrivatePostgres;
+use service_kit::start::listen_on;
 use service_kit::{Clock, Health, Tasks, health, limits, metrics, shutdown};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -24,7 +25,7 @@ use crate::config::Config;
 use crate::dispatch::InProcess;
 use crate::pages;
 use crate::read_models::{self, Slot, Source};
-use crate::system::StartError;
+use crate::system::{self, StartError};
 
 /// How long open requests may go on once the system stops. Answers take milliseconds; what waits longer (`Prefer: wait`,
 /// server-sent events) is cut off and asks again.
@@ -74,7 +75,7 @@ pub(crate) async fn open_log(dir: &Path, options: SqliteOptions) -> Result<Arc<S
         SqliteStore::open(&folder, options)
     });
     match opened.await {
-        Ok(opened) => opened.map_err(|error| StartError::of_log(&error, dir)),
+        Ok(opened) => opened.map_err(|error| system::of_log(&error, dir)),
         Err(panic) => {
             Err(StartError::new(panic, "this is a fault of Backstitch's own; keep a copy of the data folder"))
         }
@@ -93,7 +94,9 @@ fn make_folder(dir: &Path) -> Result<(), OpenError> {
 }
 
 async fn start_on(config: Config, clock: Clock, store: Arc<SqliteStore>) -> Result<Parts, StartError> {
-    let (listener, address) = listen_on(config.http.listen).await?;
+    let listen = config.http.listen;
+    let hint = || format!("backstitch serve --listen {}:0   # any free port; or stop who listens there", listen.ip());
+    let (listener, address) = listen_on(listen, hint).await?;
     let log_server = log_server(&config.event_store, &store).await?;
     let (edge, work) = (Tasks::new(), Tasks::new());
     let health = Health::new(clock.clone());
@@ -101,19 +104,31 @@ async fn start_on(config: Config, clock: Clock, store: Arc<SqliteStore>) -> Resu
     let (fatal, failed) = watch::channel(None);
     let log: Arc<dyn EventStore> = Arc::clone(&store) as Arc<dyn EventStore>;
 
-    let opened = provider::open(&config.provider, &config.data.dir, &format!("http://{address}"), &clock);
-    let opened = opened.map_err(|error| of_provider(&error))?;
-    let (wake, queue) = provider::channel();
-    let bus = CommandBus::new(Arc::clone(&log), clock.clone(), work.clone(), wake);
-    let provider = opened.start(queue, bus.clone(), Arc::clone(&log), clock.clone(), &work);
-    let sagas = sagas(&config, &log, &bus, &clock, &work)?;
+    let settings = write_side::Settings {
+        provider: &config.provider,
+        pricing: config.pricing.clone(),
+        contexts: Contexts::default(),
+        data_dir: &config.data.dir,
+        base_url: &format!("http://{address}"),
+    };
+    let write = WriteSide::start(settings, &log, &clock, &work)?;
+    let sagas = sagas(&config, &log, &write.bus, &clock, &work)?;
+    if let Some(listen) = config.grpc.listen {
+        let hint = || format!("set `[grpc] listen` to \"{}:0\", or stop who listens there", listen.ip());
+        let (listener, address) = listen_on(listen, hint).await?;
+        tracing::info!(%address, "commands are taken by gRPC");
+        let (bus, pricing) = (write.bus.clone(), Arc::clone(&write.pricing));
+        let (limits, health) = (config.limits.clone(), health.clone());
+        let served =
+            grpc::Served { bus, store: Arc::clone(&log), pricing, contexts: Contexts::default(), limits, health };
+        grpc::start(listener, served, &edge, HTTP_GRACE);
+    }
     let fatal = Arc::new(fatal);
     let read = read_side(&config, &log, &clock, &work, &health, Arc::clone(&fatal));
     ask_read_models(&read.handle, &store, &config.data.dir, &work, fatal);
     let api = OpenApiRouter::with_openapi(service_kit::api::description())
         .merge(health::router(health.clone()))
-        .merge(command_service::router(command_service::HttpState::new(bus, config.pricing.clone())))
-        .merge(command_service::http::webhooks::router(provider))
+        .merge(write.router())
         .merge(projection_service::http::router(read.handle))
         .merge(saga_orchestrator::router(sagas));
     let (routes, openapi) = api.split_for_parts();
@@ -135,16 +150,6 @@ async fn start_on(config: Config, clock: Clock, store: Arc<SqliteStore>) -> Resu
     })
 }
 
-fn of_provider(error: &ProviderError) -> StartError {
-    let hint = match error {
-        ProviderError::Ledger(_) => "keep a copy of the ledger; `[provider] ledger` names another file",
-        ProviderError::NoSecret => "export BACKSTITCH__PROVIDER__WEBHOOK_SECRET=…   # the same for both processes",
-        ProviderError::Client { .. } => "backstitch serve --provider http://127.0.0.1:7401",
-    };
-    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-    StartError::new(format_args!("the payment provider cannot be used: {error}{cause}"), hint)
-}
-
 /// Starts the sagas, or only the way to look at them.
 fn sagas(
     config: &Config,
@@ -163,16 +168,6 @@ fn sagas(
             "this is a fault of this release: run another one",
         )
     })
-}
-
-async fn listen_on(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let taken = |error: std::io::Error| {
-        let hint = format!("backstitch serve --listen {}:0   # any free port; or stop who listens there", listen.ip());
-        StartError::new(format_args!("cannot listen on {listen}: {error}"), hint)
-    };
-    let listener = TcpListener::bind(listen).await.map_err(taken)?;
-    let address = listener.local_addr().map_err(taken)?;
-    Ok((listener, address))
 }
 
 /// What the read side gives to the rest.
@@ -212,7 +207,7 @@ fn read_side(
         (health.register("read-models", Need::Optional), health.register("start", Need::Required));
     complete.starting("the read models are being opened; commands are taken already");
     tasks.spawn("postgres", read_models::open(source, Arc::clone(&slot), told, fatal, tasks.clone()));
-    tasks.spawn("read-models-health", read_models::watch_over(handle.progress.clone(), reporter, up, tasks.clone()));
+    tasks.spawn("read-models-health", standing::watch_over(handle.progress.clone(), reporter, up, tasks.clone()));
     let mut first = everything_up.clone();
     tasks.spawn("start", async move {
         if first.wait_for(|up| *up).await.is_ok() {
@@ -238,7 +233,7 @@ fn ask_read_models(
         tokio::select! {
             seen = progress.beyond_the_log() => {
                 if let Err(error) = store.ask_witness("a read model", seen) {
-                    fatal.send_replace(Some(StartError::of_log(&error, &dir)));
+                    fatal.send_replace(Some(system::of_log(&error, &dir)));
                 }
             }
             () = stopping.cancelled() => {}

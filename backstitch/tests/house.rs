@@ -61,6 +61,7 @@ const LONG_FUNCTIONS: &[(&str, &str)] = &[];
 const MAY_SLEEP: &[(&str, &str)] = &[
     ("backstitch/tests/house.rs", "names the word it looks for"),
     ("service-kit/tests/postgres.rs", "asks a process outside again until it answers; nothing there tells when"),
+    ("backstitch/tests/replicas/client.rs", "tries again when the client says when, as sagas do"),
     ("saga-orchestrator/tests/runner.rs", "lets a hand-turned clock go on beside the test"),
 ];
 

@@ -6,12 +6,17 @@
 
 pub mod bus;
 mod cache;
+pub mod contexts;
 mod decision;
+pub mod grpc;
 pub mod http;
 mod idempotency;
 mod pipeline;
 pub mod provider;
+pub mod service;
 mod snapshot;
+pub mod write_side;
 
 pub use bus::{CommandBus, CommandMeta, Loaded, Origin, Reply, SendError};
 pub use http::{HttpState, router};
+pub use write_side::WriteSide;

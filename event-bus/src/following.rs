@@ -175,7 +175,12 @@ impl Follower {
     fn take(&mut self, record: &BorrowedMessage<'_>) -> Flow {
         self.batch.next_offset = record.offset() + 1;
         let (claim, event) = match cloudevents::decode(record) {
-            Ok(read) => (read.claim, read.event),
+            Ok(read) => {
+                if read.event.is_some() {
+                    metrics::counter!("bus_records_total", "partition" => self.partition.to_string()).increment(1);
+                }
+                (read.claim, read.event)
+            }
             Err(error) => {
                 metrics::counter!("bus_undecodable_total", "partition" => self.partition.to_string()).increment(1);
                 tracing::error!(

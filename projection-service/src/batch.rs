@@ -26,6 +26,8 @@ pub(crate) struct Batch {
     pub up_to: Position,
     /// All that was there when the session began has been handed over.
     pub caught_up: bool,
+    /// The position is written for every read model, also where no rows are: other replicas read it in Postgres.
+    pub keeps: bool,
 }
 
 impl Batch {
@@ -81,8 +83,8 @@ pub(crate) enum Gathered {
     Batch(Batch),
     /// An operator asks for something.
     Asked(Request),
-    /// A read model that stopped is to be tried again.
-    RetryDue,
+    /// The moment has come at which something else is to be done.
+    Due,
     /// The log has closed.
     Closed,
 }
@@ -91,12 +93,12 @@ pub(crate) enum Gathered {
 pub(crate) async fn gather(
     subscription: &mut Subscription,
     last: Option<LastBatch>,
-    retry_at: Option<Instant>,
+    due_at: Option<Instant>,
     requests: Option<&mut mpsc::Receiver<Request>>,
 ) -> Result<Gathered, ReadError> {
     let mut batch = Batch::default();
     let due = async {
-        match retry_at {
+        match due_at {
             Some(at) => tokio::time::sleep_until(at).await,
             None => std::future::pending().await,
         }
@@ -111,7 +113,7 @@ pub(crate) async fn gather(
     let first = tokio::select! {
         biased;
         Some(request) = asked => return Ok(Gathered::Asked(request)),
-        () = due => return Ok(Gathered::RetryDue),
+        () = due => return Ok(Gathered::Due),
         first = subscription.next() => first,
     };
     let Some(first) = first else { return Ok(Gathered::Closed) };

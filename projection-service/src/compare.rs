@@ -1,7 +1,8 @@
 //! Two generations of a read model, row by row, at one position.
 //!
-//! *Invariant:* both are read in one snapshot in which their checkpoints are the same: the runner writes both in one
-//! transaction a batch, so that a difference is never a matter of when they were looked at.
+//! *Invariant:* both are read in one snapshot in which their checkpoints are the same, partition by partition: whoever
+//! feeds a partition writes both in one transaction a batch, so that a difference is never a matter of when they were
+//! looked at.
 
 use event_store::Position;
 use serde::{Deserialize, Serialize};
@@ -85,10 +86,11 @@ pub(crate) async fn run(
             // Writers look rows up by their keys only; here all of them are read.
             sqlx::query("set local enable_seqscan = on").execute(&mut *sql).await?;
             let known = generations::known(sql).await?;
-            let position =
-                |of: &Generation| known.iter().find(|found| found.slice() == of.slice()).map(|found| found.position);
-            match (position(&live), position(&rebuilt)) {
-                (Some(one), Some(other)) if one == other => compare(sql, &live, &rebuilt, one).await.map(Some),
+            let found = |of: &Generation| known.iter().find(|found| found.slice() == of.slice());
+            match (found(&live), found(&rebuilt)) {
+                (Some(one), Some(other)) if one.positions == other.positions => {
+                    compare(sql, &live, &rebuilt, one.position()).await.map(Some)
+                }
                 (Some(_) | None, Some(_) | None) => Ok(None),
             }
         })

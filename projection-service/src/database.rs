@@ -9,9 +9,11 @@ use tokio::sync::watch;
 
 use crate::views::LIVE;
 
-/// Connections that write: the batch, the next session's look at the checkpoints, a generation that is being folded, one
-/// that is being compared, and what operators ask for.
+/// Connections that write, besides one a partition beyond the first: the batch, the next session's look at the
+/// checkpoints, a generation that is being folded, one that is being compared, and what operators ask for.
 const WRITERS: u32 = 6;
+/// With however many partitions, so that some replicas fit into Postgres's usual 100 connections.
+const MOST_WRITERS: u32 = 12;
 /// Connections that answer queries: few, since each query is one statement of some 100 µs on a machine of few cores.
 const READERS: u32 = 12;
 /// How long a query waits for a connection. Longer, and the client is better told to come again.
@@ -27,6 +29,7 @@ pub struct Database {
     url: watch::Receiver<Option<String>>,
     /// The pools of the URL they were made for. A std mutex: held for a look or a lazy start only.
     pools: Arc<Mutex<Option<(String, Pools)>>>,
+    writers: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -36,9 +39,10 @@ struct Pools {
 }
 
 impl Database {
-    /// The database whose URL the channel gives when it is ready to be asked.
-    pub fn new(url: watch::Receiver<Option<String>>) -> Self {
-        Self { url, pools: Arc::default() }
+    /// The database whose URL the channel gives when it is ready to be asked, for runners of up to so many partitions.
+    pub fn new(url: watch::Receiver<Option<String>>, partitions: u32) -> Self {
+        let writers = (WRITERS + partitions.saturating_sub(1)).min(MOST_WRITERS);
+        Self { url, pools: Arc::default(), writers }
     }
 
     /// The pool that writes, once there is a URL; `None`: there will never be one. Safe to drop while waiting.
@@ -96,7 +100,7 @@ impl Database {
         ]);
         Ok(Pools {
             writer: PgPoolOptions::new()
-                .max_connections(WRITERS)
+                .max_connections(self.writers)
                 .acquire_timeout(WRITER_ACQUIRE_BOUND)
                 .connect_lazy_with(writer),
             reader: PgPoolOptions::new()
@@ -105,4 +109,11 @@ impl Database {
                 .connect_lazy_with(reader),
         })
     }
+}
+
+/// Whether a transaction met another at the same rows and was chosen to give way: nothing of it is there, and it can be
+/// done again at once. (`serialization_failure`, `deadlock_detected`.)
+pub(crate) fn is_contention(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code == "40001" || code == "40P01")
 }

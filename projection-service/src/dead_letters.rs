@@ -145,11 +145,11 @@ pub struct Parked {
 }
 
 impl Parked {
-    /// Reads what is parked, once the epoch is ours.
+    /// Reads what is parked of the partition keys that are ours, once the epoch is.
     ///
     /// # Errors
     /// What Postgres says.
-    pub async fn load(sql: &mut PgConnection, slice: Slice) -> Result<Self, sqlx::Error> {
+    pub async fn load(sql: &mut PgConnection, slice: Slice, ours: impl Fn(&str) -> bool) -> Result<Self, sqlx::Error> {
         let (mut letters, mut discarded) = (HashMap::new(), HashMap::<StreamName, BTreeSet<u64>>::new());
         for row in sqlx::query(LOAD).bind(slice.projection).bind(slice.generation).fetch_all(&mut *sql).await? {
             let Ok(stream) = row.try_get::<&str, _>(0)?.parse() else { continue };
@@ -164,7 +164,9 @@ impl Parked {
                 attempts: u32::try_from(row.try_get::<i32, _>(8)?).unwrap_or(0),
                 occurred_at: row.try_get(9)?,
             };
-            letters.insert(stream, letter);
+            if ours(&letter.partition_key) {
+                letters.insert(stream, letter);
+            }
         }
         for row in sqlx::query(LOAD_DISCARDED).bind(slice.projection).bind(slice.generation).fetch_all(sql).await? {
             let Ok(stream) = row.try_get::<&str, _>(0)?.parse() else { continue };

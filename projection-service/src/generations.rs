@@ -63,13 +63,17 @@ create unique index if not exists generations_rebuilt on backstitch.generations 
     where state in ('building', 'ready', 'differs');
 ";
 
-const BIND: &str = "update backstitch.generations set log = coalesce(log, $1) returning log";
+/// Under the lock, and only where there is something to write: many runners do so at once.
+const BIND: &str = "update backstitch.generations set log = $1 where log is null";
+
+const BOUND: &str = "select log from backstitch.generations where log is not null";
 
 const ALL: &str = "
 select g.projection, g.generation, g.state, g.schema, g.shape, g.tables, g.accept_differences, g.until_position,
-    c.position, g.comparison, g.row_counts, g.last_error, g.request_key
-from backstitch.generations g left join backstitch.projection_checkpoints c using (projection, generation)
-order by g.schema, g.projection, g.generation";
+    (select array_agg(c.position order by c.partition) from backstitch.projection_checkpoints c
+        where c.projection = g.projection and c.generation = g.generation),
+    g.comparison, g.row_counts, g.last_error, g.request_key
+from backstitch.generations g order by g.schema, g.projection, g.generation";
 
 const MAKE: &str = "
 insert into backstitch.generations (projection, generation, state, schema, shape, tables, log, accept_differences,
@@ -149,8 +153,8 @@ pub struct Generation {
     pub accept_differences: bool,
     /// Where a replay ends.
     pub until: Option<Position>,
-    /// Everything at or below is in its rows.
-    pub position: Position,
+    /// How far each partition's events are in its rows.
+    pub positions: Vec<Position>,
     /// What the last comparison with the live one found.
     pub comparison: Option<Comparison>,
     /// How many rows each table of a replay has.
@@ -162,6 +166,11 @@ pub struct Generation {
 }
 
 impl Generation {
+    /// Everything at or below is in its rows.
+    pub fn position(&self) -> Position {
+        self.positions.iter().min().copied().unwrap_or_default()
+    }
+
     /// Under what its checkpoint is kept.
     pub fn slice(&self) -> Slice {
         Slice { projection: self.model.name, generation: self.number }
@@ -179,7 +188,7 @@ struct Stored {
     tables: Vec<String>,
     accept_differences: bool,
     until_position: Option<i64>,
-    position: Option<i64>,
+    positions: Option<Vec<i64>>,
     comparison: Option<Json<Comparison>>,
     row_counts: Option<Json<BTreeMap<String, i64>>>,
     last_error: Option<String>,
@@ -197,7 +206,7 @@ impl FromRow<'_, PgRow> for Stored {
             tables: row.try_get(5)?,
             accept_differences: row.try_get(6)?,
             until_position: row.try_get(7)?,
-            position: row.try_get(8)?,
+            positions: row.try_get(8)?,
             comparison: row.try_get(9)?,
             row_counts: row.try_get(10)?,
             last_error: row.try_get(11)?,
@@ -216,7 +225,7 @@ impl Stored {
             schema: self.schema,
             accept_differences: self.accept_differences,
             until: self.until_position.map(|until| Position(unsigned(until))),
-            position: Position(unsigned(self.position.unwrap_or_default())),
+            positions: self.positions.unwrap_or_default().into_iter().map(|at| Position(unsigned(at))).collect(),
             comparison: self.comparison.map(|Json(comparison)| comparison),
             row_counts: self.row_counts.map(|Json(counts)| counts),
             last_error: self.last_error,
@@ -229,13 +238,13 @@ impl Stored {
     }
 }
 
-/// Makes tables where there are none, or where they have another shape, and the views that readers use. Any number may
-/// do so at once.
+/// Makes tables where there are none, or where they have another shape, and the views that readers use, for a feed of so
+/// many partitions. Any number may do so at once.
 ///
 /// # Errors
 /// What Postgres says.
-pub async fn prepare(pool: &PgPool) -> Result<(), sqlx::Error> {
-    pg::tx(pool, "backstitch", |sql| {
+pub async fn prepare(pool: &PgPool, partitions: u32) -> Result<(), sqlx::Error> {
+    pg::tx(pool, "backstitch", move |sql| {
         Box::pin(async move {
             sqlx::query("select pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *sql).await?;
             sqlx::raw_sql(BASE).execute(&mut *sql).await?;
@@ -258,6 +267,7 @@ pub async fn prepare(pool: &PgPool) -> Result<(), sqlx::Error> {
                     make(sql, &New { number, ..New::live(model) }).await?;
                 }
             }
+            checkpoint::divide(sql, partitions).await?;
             let known = known(sql).await?;
             views::prepare(sql, &known).await
         })
@@ -333,9 +343,9 @@ pub(crate) async fn make(sql: &mut PgConnection, new: &New) -> Result<(), sqlx::
         .bind(new.asked.as_ref().map(|asked| asked.at))
         .bind(new.asked.as_ref().map(|asked| &asked.actor))
         .bind(new.asked.as_ref().and_then(|asked| asked.reason.as_ref()))
-        .execute(sql)
-        .await
-        .map(|_| ())
+        .execute(&mut *sql)
+        .await?;
+    checkpoint::complete(sql).await
 }
 
 /// Drops a generation: tables, checkpoint, row; its schema with the last of it.
@@ -377,7 +387,11 @@ pub(crate) async fn drop_tables(
 /// What Postgres says.
 pub async fn bind_to_log(pool: &PgPool, first_event: Uuid) -> Result<bool, sqlx::Error> {
     let bound: Vec<Uuid> = pg::tx(pool, "backstitch", move |sql| {
-        Box::pin(async move { sqlx::query_scalar(BIND).bind(first_event).fetch_all(sql).await })
+        Box::pin(async move {
+            sqlx::query("select pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *sql).await?;
+            sqlx::query(BIND).bind(first_event).execute(&mut *sql).await?;
+            sqlx::query_scalar(BOUND).fetch_all(sql).await
+        })
     })
     .await?;
     Ok(bound.iter().all(|log| *log == first_event))

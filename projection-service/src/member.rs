@@ -148,7 +148,8 @@ async fn close(
     }
     let from = seat.checkpoint.position;
     seat.checkpoint.position = from.max(batch.up_to);
-    Ok((wrote || (seat.exact && seat.checkpoint.position > from)).then_some((seat.slice, seat.checkpoint)))
+    let moved = (seat.exact || batch.keeps) && seat.checkpoint.position > from;
+    Ok((wrote || moved).then_some((seat.slice, seat.checkpoint)))
 }
 
 /// Why a read model stops whose every other stream is parked.

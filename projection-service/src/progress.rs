@@ -1,4 +1,5 @@
-//! How far the read models are, for those who ask and those who wait. In memory: what it says is committed.
+//! How far the read models are, for those who ask and those who wait. In memory: what it says is committed. In one
+//! process the runner tells it; in a cluster `board.rs` reads it, of all replicas, while somebody waits.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -50,6 +51,19 @@ pub struct Status {
     pub occurred_at: Option<DateTime<Utc>>,
     /// Its streams that stand still, and where.
     pub parked: Letters,
+    /// In a cluster, how far each partition is, of all replicas; empty in one process.
+    pub partitions: Vec<Partition>,
+}
+
+/// How far a read model is with one partition of the events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Partition {
+    /// From 0.
+    pub partition: u32,
+    /// Everything of it at or below is in the rows.
+    pub position: u64,
+    /// Which replica feeds it, or did last; null: none has yet.
+    pub owner: Option<String>,
 }
 
 /// Waiting for more would cost memory for nothing: there are never as many requests at once.
@@ -63,6 +77,25 @@ pub struct Progress {
     beyond: watch::Sender<Option<Position>>,
     /// Who waits for an order to settle. A std mutex: held for a map operation only.
     waiting: Mutex<HashMap<Uuid, Waiting>>,
+    /// How many wait for anything.
+    waits: watch::Sender<usize>,
+}
+
+/// Somebody waits; no more when dropped.
+#[derive(Debug)]
+struct Waits<'p>(&'p watch::Sender<usize>);
+
+impl<'p> Waits<'p> {
+    fn new(waits: &'p watch::Sender<usize>) -> Self {
+        waits.send_modify(|waits| *waits += 1);
+        Self(waits)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|waits| *waits -= 1);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -79,6 +112,7 @@ impl Progress {
             statuses: watch::channel(statuses).0,
             beyond: watch::channel(None).0,
             waiting: Mutex::default(),
+            waits: watch::channel(0).0,
         })
     }
 
@@ -137,6 +171,7 @@ impl Progress {
     /// Waits until these read models have reached a position, at most until `deadline`. `false`: they have not. Safe
     /// to drop while waiting.
     pub async fn reached(&self, of: &[&str], position: Position, deadline: Instant) -> bool {
+        let _waits = Waits::new(&self.waits);
         let mut statuses = self.statuses.subscribe();
         let reached = statuses.wait_for(|statuses| lowest(statuses, of) >= position);
         matches!(tokio::time::timeout_at(deadline, reached).await, Ok(Ok(_)))
@@ -144,6 +179,7 @@ impl Progress {
 
     /// Waits until all read models have started and reached a position; for tests and benches.
     pub async fn all_reached(&self, position: Position, bound: Duration) -> bool {
+        let _waits = Waits::new(&self.waits);
         let mut statuses = self.statuses.subscribe();
         let there = |status: &Status| status.state != State::Starting && status.position >= position;
         let reached = statuses.wait_for(|statuses| statuses.iter().all(there));
@@ -155,6 +191,26 @@ impl Progress {
         self.statuses.send_modify(change);
     }
 
+    /// Whether anybody waits for a position or an order.
+    pub(crate) fn somebody_waits(&self) -> bool {
+        *self.waits.borrow() > 0
+    }
+
+    /// Waits until somebody waits. Safe to drop.
+    pub(crate) async fn until_somebody_waits(&self) {
+        let mut waits = self.waits.subscribe();
+        // The sender lives in `self`: the wait ends only when it has come true.
+        _ = waits.wait_for(|waits| *waits > 0).await;
+    }
+
+    /// Up to so many of the orders that are waited for; others each round, until it was the turn of all.
+    pub(crate) fn waited_orders(&self, most: usize, round: usize) -> Vec<Uuid> {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let (all, before) = (waiting.len(), round.wrapping_mul(most));
+        let turn = waiting.keys().cycle().skip(before.checked_rem(all).unwrap_or(0)).take(most.min(all));
+        turn.copied().collect()
+    }
+
     /// Registers a wait for an order to settle; `None`: too many wait.
     pub(crate) fn watch_order(self: &Arc<Self>, order: Uuid) -> Option<OrderWatch> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -163,6 +219,7 @@ impl Progress {
         }
         let entry = waiting.entry(order).or_default();
         entry.count += 1;
+        self.waits.send_modify(|waits| *waits += 1);
         Some(OrderWatch { progress: Arc::clone(self), order, wake: Arc::clone(&entry.wake) })
     }
 
@@ -188,6 +245,7 @@ pub(crate) struct OrderWatch {
 
 impl Drop for OrderWatch {
     fn drop(&mut self) {
+        self.progress.waits.send_modify(|waits| *waits -= 1);
         let mut waiting = self.progress.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = waiting.get_mut(&self.order) {
             entry.count -= 1;

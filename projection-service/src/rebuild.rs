@@ -18,20 +18,24 @@ use tokio::time::Instant;
 
 use crate::apart::is_refusal;
 use crate::batch::{Batch, Gathered, gather};
-use crate::checkpoint::{self, Slice};
+use crate::checkpoint::{self, Checkpoint, Share, Slice};
 use crate::compare;
 use crate::database::Database;
 use crate::dead_letters::Parked;
 use crate::generations::{self, Generation, LOCK, Stage};
 use crate::member::{Member, Seat, Unwritten, write, write_apart};
 use crate::progress::Progress;
-use crate::runner::Regroup;
+use crate::regroup::Regroup;
+use crate::replica::Replica;
+use crate::session::end_of;
 use crate::views::{self, Switched, is_lock_timeout};
 
 /// So close to the log's end a generation joins the runner: one batch, which delays the others by less than a second.
 const NEAR: u64 = 4_096;
 /// After something did not work; the cause is an outage, or is told in `last_error`.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Between two looks at what other replicas were asked for.
+const ASKED_ELSEWHERE: Duration = Duration::from_millis(500);
 /// Between two looks at generations that are about to meet: some batches.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -79,6 +83,7 @@ enum Failed {
 #[derive(Clone)]
 pub(crate) struct Rebuilds {
     pub store: Arc<dyn EventStore>,
+    pub replica: Replica,
     pub database: Database,
     pub progress: Arc<Progress>,
     pub regroup: Arc<Regroup>,
@@ -92,6 +97,11 @@ impl Rebuilds {
         let (folds, moves, tasks) = (self.clone(), self.clone(), self.tasks);
         tasks.spawn("generations-fold", async move { folds.until_stopped(folds.fold_all()).await });
         tasks.spawn("generations-move", async move { moves.until_stopped(moves.move_all()).await });
+    }
+
+    /// Does both until it is dropped: what is under way goes on from its checkpoint, here or elsewhere.
+    pub async fn work(&self) {
+        tokio::join!(self.fold_all(), self.move_all());
     }
 
     /// Whatever is dropped at the end goes on from its checkpoint at the next start.
@@ -113,13 +123,21 @@ impl Rebuilds {
         }
     }
 
+    /// Waits until there may be something to do. Other replicas, who are asked too, cannot wake us.
+    async fn until_woken(&self, wake: &Notify) {
+        match self.regroup.is_across() {
+            false => wake.notified().await,
+            true => _ = tokio::time::timeout(ASKED_ELSEWHERE, wake.notified()).await,
+        }
+    }
+
     /// Folds what is to be folded, one after the other.
     async fn fold_all(&self) {
         loop {
             let Some(pool) = self.pool().await else { continue };
             match self.fold_next(&pool).await {
                 Ok(true) => {}
-                Ok(false) => self.wake.folds.notified().await,
+                Ok(false) => self.until_woken(&self.wake.folds).await,
                 Err(error) => {
                     tracing::warn!(%error, "a generation cannot be folded; trying again");
                     tokio::time::sleep(PAUSE).await;
@@ -144,7 +162,7 @@ impl Rebuilds {
 
     /// Folds one generation to where it ends.
     async fn fold(&self, pool: &PgPool, generation: &Generation) -> Result<(), Failed> {
-        let found = checkpoint::take_over(pool, vec![generation.slice()]).await?;
+        let found = self.take_over(pool, generation.slice()).await?;
         let Some((slice, checkpoint)) = found.first().copied() else { return Ok(()) };
         let mut member = Member::new(Seat {
             model: generation.model,
@@ -157,11 +175,11 @@ impl Rebuilds {
             stopped: false,
         });
         let mut subscription = self.store.subscribe(checkpoint.position, Filter::default()).await?;
-        while !self.has_come(generation, member.seat.checkpoint.position) {
+        while !self.has_come(generation, member.seat.checkpoint.position).await? {
             let begun = Instant::now();
             let mut batch = match gather(&mut subscription, None, None, None).await? {
                 Gathered::Batch(batch) => batch,
-                Gathered::Asked(_) | Gathered::RetryDue | Gathered::Closed => return Err(Failed::Closed),
+                Gathered::Asked(_) | Gathered::Due | Gathered::Closed => return Err(Failed::Closed),
             };
             if let Some(until) = generation.until {
                 batch.end_at(until);
@@ -170,6 +188,12 @@ impl Rebuilds {
             self.give_way(begun.elapsed()).await;
         }
         self.folded(pool, generation).await
+    }
+
+    /// It is folded from the log itself, so all of its partitions move together.
+    async fn take_over(&self, pool: &PgPool, slice: Slice) -> Result<Vec<(Slice, Checkpoint)>, sqlx::Error> {
+        let share = Share::Whole(self.replica.partitions);
+        checkpoint::take_over(pool, vec![slice], share, &self.replica.name).await
     }
 
     /// Applies a batch to a generation; what cannot be applied is parked, as the runner does it.
@@ -192,10 +216,13 @@ impl Rebuilds {
     }
 
     /// Whether a generation has folded what it is to fold by itself.
-    fn has_come(&self, generation: &Generation, position: Position) -> bool {
+    async fn has_come(&self, generation: &Generation, position: Position) -> Result<bool, Failed> {
+        let near = |end: Position| position.0 + NEAR >= end.0;
         match generation.until {
-            Some(until) => position >= until,
-            None => position.0 + NEAR >= self.store.head().borrow().0,
+            Some(until) => Ok(position >= until),
+            None if !near(*self.store.head().borrow()) => Ok(false),
+            // Of a log that others write too, the head that is known here may be old.
+            None => Ok(!self.store.is_shared() || near(end_of(&*self.store).await?)),
         }
     }
 
@@ -238,7 +265,7 @@ impl Rebuilds {
             let Some(pool) = self.pool().await else { continue };
             match self.move_on(&pool).await {
                 Ok(true) => tokio::time::sleep(LOOK).await,
-                Ok(false) => self.wake.moves.notified().await,
+                Ok(false) => self.until_woken(&self.wake.moves).await,
                 Err(error) => {
                     tracing::warn!(%error, "a generation cannot be moved on; trying again");
                     tokio::time::sleep(PAUSE).await;
@@ -334,7 +361,7 @@ impl Rebuilds {
 
 /// What a generation has parked so far.
 async fn load_parked(pool: &PgPool, slice: Slice) -> Result<Parked, sqlx::Error> {
-    pg::tx(pool, "backstitch", move |sql| Box::pin(async move { Parked::load(sql, slice).await })).await
+    pg::tx(pool, "backstitch", move |sql| Box::pin(async move { Parked::load(sql, slice, |_| true).await })).await
 }
 
 /// Writes down why a generation does not move on.

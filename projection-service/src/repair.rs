@@ -4,7 +4,8 @@
 //! it is in the rows and in `dead_letters` together: when the process dies in the middle, nothing has happened, and the
 //! same request again does it.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use event_store::{Direction, EventStore, StreamName};
 use sqlx::PgConnection;
@@ -82,22 +83,54 @@ pub(crate) struct Request {
     pub reply: oneshot::Sender<Reply>,
 }
 
-/// The way to the runner. Cheap to clone.
-#[derive(Debug, Clone)]
-pub(crate) struct Desk(mpsc::Sender<Request>);
+/// The ways to the runners of this process. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Desk {
+    /// By partition. A std mutex: held for a map operation only.
+    runners: Arc<Mutex<HashMap<u32, mpsc::Sender<Request>>>>,
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// The runner's answer.
+    Answer(Reply),
+    /// The runner has no time now, or stands still.
+    Busy,
+    /// The partition's runner is not in this process.
+    Elsewhere,
+}
 
 impl Desk {
-    /// A way to the runner, and its end there.
-    pub fn new() -> (Self, mpsc::Receiver<Request>) {
+    /// A way to the runner of a partition, and its end there.
+    pub fn open(&self, partition: u32) -> mpsc::Receiver<Request> {
         let (sender, receiver) = mpsc::channel(MOST_REQUESTS);
-        (Self(sender), receiver)
+        self.lock().insert(partition, sender);
+        receiver
     }
 
-    /// Asks the runner; `None`: it has no time now, or stands still. Dropped while waiting, it may still be done.
-    pub async fn ask(&self, slice: Slice, stream: StreamName, verb: Verb) -> Option<Reply> {
+    /// The runner whose end this is works no more.
+    pub fn close(&self, partition: u32, end: mpsc::Receiver<Request>) {
+        drop(end);
+        let mut runners = self.lock();
+        // Its successor may be there already.
+        if runners.get(&partition).is_some_and(mpsc::Sender::is_closed) {
+            runners.remove(&partition);
+        }
+    }
+
+    /// Asks a partition's runner. Dropped while waiting, it may still be done.
+    pub async fn ask(&self, partition: u32, slice: Slice, stream: StreamName, verb: Verb) -> Asked {
+        let Some(runner) = self.lock().get(&partition).cloned() else { return Asked::Elsewhere };
         let (reply, answer) = oneshot::channel();
-        self.0.try_send(Request { slice, stream, verb, reply }).ok()?;
-        answer.await.ok()
+        if runner.try_send(Request { slice, stream, verb, reply }).is_err() {
+            return Asked::Busy;
+        }
+        answer.await.map_or(Asked::Busy, Asked::Answer)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, mpsc::Sender<Request>>> {
+        self.runners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

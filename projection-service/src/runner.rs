@@ -1,4 +1,5 @@
-//! The runner: one feed, all read models, one transaction a batch.
+//! The runner: one partition of the feed, all read models, one transaction a batch. In one process the log itself is the
+//! only partition; in a cluster each has a runner, in whichever replica.
 //!
 //! All read models are fed from one subscription and their rows commit together, so that an answer over several tables
 //! reflects one position, and a batch costs one commit. Each has its own checkpoint all the same: one that stops
@@ -15,182 +16,161 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use event_store::{Direction, EventStore, Filter, Position};
-use service_kit::{Tasks, pg};
+use event_store::{Direction, EventStore, Filter, Position, Source, Subscription};
+use service_kit::pg;
 use sqlx::PgPool;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::apart::is_refusal;
 use crate::batch::{Batch, Gathered, LastBatch, gather};
-use crate::checkpoint::{self, Checkpoint, Slice};
-use crate::database::Database;
+use crate::checkpoint::{self, Checkpoint, Share, Slice};
+use crate::database::{Database, is_contention};
 use crate::dead_letters::Parked;
 use crate::generations::{self, Stage};
-use crate::member::{Member, Outcome, Seat, Unwritten, too_many, write, write_apart, write_repair};
-use crate::progress::{Progress, State, Status};
+use crate::member::{Member, Outcome, Seat, Unwritten, write, write_apart, write_repair};
+use crate::regroup::Regroup;
 use crate::repair::{Refusal, Request, Verb};
+use crate::replica::Replica;
+use crate::report::Reporter;
+use crate::session::{Ended, KEEP, Session, end_of};
 
 /// The first and the longest pause after an outage: Postgres is back within seconds, or not for minutes.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// After this long a read model that stopped is tried again: its cause is in the log or the program, which change slowly.
 const RETRY_STOPPED: Duration = Duration::from_secs(60);
 
+/// How often a batch that met another at the same sums is written again at once. Each time one of both goes on.
+const TRIES: u32 = 8;
 /// So many parked streams of a read model are tried again by themselves when the program starts: some seconds' worth.
 const RETRIED_AT_START: usize = 1_000;
 
-/// Why a session ended.
-#[derive(Debug, thiserror::Error)]
-enum Ended {
-    #[error("the service is stopping")]
-    Stopping,
-    #[error("a read model that had stopped is tried again")]
-    Retry,
-    #[error("other generations are to be fed")]
-    Regroup,
-    #[error("another runner has taken over the read models")]
-    Fenced,
-    #[error("Postgres does not answer: {0}")]
-    Postgres(#[from] sqlx::Error),
-    #[error("the log cannot be followed: {0}")]
-    Log(#[from] event_store::ReadError),
-    #[error(
-        "the read models have seen position {seen}, the log ends at {head}: its end is missing, or it is another log; \
-         restore it, or drop the database of the read models"
-    )]
-    Ahead { seen: Position, head: Position },
-    #[error(
-        "the database holds the read models of another log: give this log a database of its own, or drop the schemas \
-         `backstitch`, `live` and `read_<generation>` there"
-    )]
-    OtherLog,
-}
-
-impl From<Unwritten> for Ended {
-    fn from(why: Unwritten) -> Self {
-        match why {
-            Unwritten::Fenced => Self::Fenced,
-            Unwritten::Postgres(error) => Self::Postgres(error),
-        }
-    }
-}
-
-/// Asks the runner to feed other generations, and tells when it does.
-#[derive(Debug, Default)]
-pub struct Regroup {
-    asked: watch::Sender<u64>,
-    done: watch::Sender<u64>,
-}
-
-impl Regroup {
-    /// Lets the runner read anew which generations are to be fed; answers once it feeds those. Safe to drop.
-    pub async fn ask(&self) {
-        let mut done = self.done.subscribe();
-        self.asked.send_modify(|asked| *asked += 1);
-        let asked = *self.asked.borrow();
-        // The sender lives in `self`: the wait ends only when it has come true.
-        _ = done.wait_for(|done| *done >= asked).await;
-    }
-}
-
-/// Follows the log until the service stops.
+/// Follows one partition of the log until it is told to stop.
 pub(crate) struct Runner {
     pub store: Arc<dyn EventStore>,
+    pub source: Arc<dyn Source>,
+    pub replica: Replica,
     pub database: Database,
-    pub progress: Arc<Progress>,
-    pub tasks: Tasks,
+    pub report: Reporter,
     pub regroup: Arc<Regroup>,
+    /// The service stops, or the partition goes to somebody else.
+    pub stopping: CancellationToken,
     /// Which read models; all, unless a bench measures some.
     pub names: Vec<&'static str>,
 }
 
 impl Runner {
-    /// Goes on until the service stops: each session ends with an outage or a retry, and the next one begins.
-    pub async fn run(self, mut requests: mpsc::Receiver<Request>) {
-        let stopping = self.tasks.stopping();
+    /// Goes on until it is told to stop: each session ends with an outage or a retry, and the next one begins. When this
+    /// returns, the batch in flight has ended.
+    pub async fn run(self, requests: &mut mpsc::Receiver<Request>) {
         let (mut pause, mut retried) = (PAUSES.0, false);
         loop {
             let begun = Instant::now();
-            let ended = tokio::select! {
-                ended = self.session(&mut requests, &mut retried) => ended,
-                () = stopping.cancelled() => Ended::Stopping, // A batch in flight ends by itself: see `pg::tx`.
+            let ended = match self.follow(requests, &mut retried).await {
+                Ok(ended) | Err(ended) => ended,
             };
             match &ended {
-                Ended::Stopping => return self.database.close().await,
+                Ended::Stopping => return self.report.ended(),
                 Ended::Regroup => continue,
                 Ended::Retry => {}
                 Ended::Fenced | Ended::Postgres(_) | Ended::Log(_) | Ended::Ahead { .. } | Ended::OtherLog => {
-                    tracing::warn!(error = %ended, retry_in_ms = pause.as_millis() as u64, "the read models stand still");
-                    self.mark_down(&ended.to_string());
+                    let (partition, retry_in_ms) = (self.source.partition(), pause.as_millis() as u64);
+                    tracing::warn!(error = %ended, partition, retry_in_ms, "the read models stand still");
+                    self.report.down(&ended.to_string());
                 }
             }
             // A session that lasted was not the same outage.
             pause = if begun.elapsed() > PAUSES.1 { PAUSES.0 } else { (pause * 2).min(PAUSES.1) };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = stopping.cancelled() => return self.database.close().await,
+                () = self.stopping.cancelled() => return self.report.ended(),
             }
         }
     }
 
     /// From taking over to the first trouble.
-    async fn session(&self, requests: &mut mpsc::Receiver<Request>, retried: &mut bool) -> Ended {
-        match self.follow(requests, retried).await {
-            Ok(never) => never,
-            Err(ended) => ended,
+    async fn follow(&self, requests: &mut mpsc::Receiver<Request>, retried: &mut bool) -> Result<Ended, Ended> {
+        // What is dropped here ends by itself, or takes nothing over that is not taken over again: see `pg::tx`.
+        let (mut session, mut subscription) = tokio::select! {
+            begun = self.begin(retried) => match begun? {
+                Some(begun) => begun,
+                None => return Ok(Ended::Stopping),
+            },
+            () = self.stopping.cancelled() => return Ok(Ended::Stopping),
+        };
+        let (mut last_batch, mut live) = (None, false);
+        loop {
+            let due_at = self.due_at(&session);
+            let gathered = tokio::select! {
+                gathered = gather(&mut subscription, last_batch, due_at, Some(&mut *requests)) => gathered?,
+                // What was gathered is delivered again to the next session.
+                () = self.regroup.outdated(session.revision) => return session.keep_positions(Ended::Regroup).await,
+                () = self.stopping.cancelled() => return Ok(Ended::Stopping),
+            };
+            // From here to the next look at `stopping` nothing is dropped half-way.
+            match gathered {
+                Gathered::Batch(mut batch) => {
+                    live |= batch.caught_up;
+                    last_batch = Some(LastBatch { begun: Instant::now(), events: batch.events.len(), live });
+                    if !session.bound && !batch.events.is_empty() {
+                        session.bound = self.bind_to_log(&session.pool).await?;
+                    }
+                    batch.keeps = self.is_shared() && session.kept.0.elapsed() >= KEEP;
+                    session.kept = if batch.keeps { (Instant::now(), false) } else { (session.kept.0, true) };
+                    session = self.commit(session, batch).await?;
+                }
+                Gathered::Asked(request) => self.act(&mut session, request).await?,
+                Gathered::Due if session.stopped_since.is_some_and(|since| since.elapsed() >= RETRY_STOPPED) => {
+                    return session.keep_positions(Ended::Retry).await;
+                }
+                Gathered::Due => session.keep().await?,
+                Gathered::Closed => return Ok(Ended::Stopping),
+            }
         }
     }
 
-    async fn follow(&self, requests: &mut mpsc::Receiver<Request>, retried: &mut bool) -> Result<Ended, Ended> {
-        let Some(pool) = self.database.writer().await? else { return Ok(Ended::Stopping) };
-        let mut asked = self.regroup.asked.subscribe();
-        let answered = *asked.borrow_and_update();
-        generations::prepare(&pool).await?;
+    /// Takes over and begins to follow; `None`: no Postgres belongs to this service.
+    async fn begin(&self, retried: &mut bool) -> Result<Option<(Session, Subscription)>, Ended> {
+        let Some(pool) = self.database.writer().await? else { return Ok(None) };
+        generations::prepare(&pool, self.replica.partitions).await?;
+        let revision = self.regroup.begin(&pool).await?;
         let mut members = self.take_over(&pool).await?;
         if !*retried {
             *retried = true; // Once, also if it fails: what cannot be tried must not keep the rest from going on.
             members = self.retry_parked(&pool, members).await?;
         }
-        let after = members.iter().map(|member| member.seat.checkpoint.position).min().unwrap_or_default();
-        self.not_ahead(&members)?;
-        let mut bound = self.bind_to_log(&pool).await?;
-        let mut subscription = self.store.subscribe(after, Filter::default()).await?;
-        self.mark_running(&members);
-        self.regroup.done.send_replace(answered);
-        let (mut last_batch, mut live) = (None, false);
-        let mut stopped_since: Option<Instant> = None;
-        loop {
-            let retry_at = stopped_since.map(|since| since + RETRY_STOPPED);
-            let gathered = tokio::select! {
-                gathered = gather(&mut subscription, last_batch, retry_at, Some(&mut *requests)) => gathered?,
-                // What was gathered is delivered again to the next session.
-                Ok(()) = asked.changed() => return keep_positions(&pool, moves(&members)).await.and(Ok(Ended::Regroup)),
-            };
-            let batch = match gathered {
-                Gathered::Batch(batch) => batch,
-                Gathered::Asked(request) => {
-                    self.act(&pool, &mut members, request).await?;
-                    continue;
-                }
-                Gathered::RetryDue => return keep_positions(&pool, moves(&members)).await.and(Ok(Ended::Retry)),
-                Gathered::Closed => return Ok(Ended::Stopping),
-            };
-            live |= batch.caught_up;
-            last_batch = Some(LastBatch { begun: Instant::now(), events: batch.events.len(), live });
-            if !bound && !batch.events.is_empty() {
-                bound = self.bind_to_log(&pool).await?;
-            }
-            members = self.commit(&pool, members, batch).await?;
-            let stopped = members.iter().any(|member| member.seat.stopped);
-            stopped_since = stopped.then(|| stopped_since.unwrap_or_else(Instant::now));
-        }
+        let positions: Vec<Position> = members.iter().map(|member| member.seat.checkpoint.position).collect();
+        let after = positions.iter().min().copied().unwrap_or_default();
+        let seen = positions.iter().max().copied().unwrap_or_default();
+        self.not_ahead(seen).await?;
+        let bound = self.bind_to_log(&pool).await?;
+        let subscription = self.source.follow(after, Filter::default()).await?;
+        self.report.running(&members);
+        self.regroup.feeds(&pool, (self.source.partition(), &self.replica.name), revision).await?;
+        let kept = (Instant::now(), false);
+        Ok(Some((Session { pool, members, revision, bound, stopped_since: None, kept }, subscription)))
+    }
+
+    /// Whether other replicas read here how far this one is.
+    fn is_shared(&self) -> bool {
+        self.report.board.is_some()
+    }
+
+    /// When something is to be done that no event brings.
+    fn due_at(&self, session: &Session) -> Option<Instant> {
+        let retry = session.stopped_since.map(|since| since + RETRY_STOPPED);
+        let keep = (self.is_shared() && session.kept.1).then(|| session.kept.0 + KEEP);
+        retry.into_iter().chain(keep).min()
     }
 
     /// What is to be fed, those with the same schema beside each other.
     async fn take_over(&self, pool: &PgPool) -> Result<Vec<Member>, Ended> {
         let mut fed = generations::all(pool).await?;
         fed.retain(|generation| generation.stage.is_fed() && self.names.contains(&generation.model.name));
-        let found = checkpoint::take_over(pool, fed.iter().map(generations::Generation::slice).collect()).await?;
+        let (slices, share) =
+            (fed.iter().map(generations::Generation::slice).collect(), Share::Partition(self.source.partition()));
+        let found = checkpoint::take_over(pool, slices, share, &self.replica.name).await?;
         let seat = |generation: &generations::Generation| {
             let (_, checkpoint) = found.iter().find(|(slice, _)| *slice == generation.slice())?;
             let others = fed.iter().filter(|other| other.model.name == generation.model.name).count();
@@ -206,10 +186,12 @@ impl Runner {
             })
         };
         let mut seats: Vec<Seat> = fed.iter().filter_map(seat).collect();
-        let seats = pg::tx(pool, "backstitch", |sql| {
+        let (replica, partition) = (self.replica.clone(), self.source.partition());
+        let seats = pg::tx(pool, "backstitch", move |sql| {
             Box::pin(async move {
+                let ours = |key: &str| replica.partition_of(key) == partition;
                 for seat in &mut seats {
-                    seat.parked = Parked::load(&mut *sql, seat.slice).await?;
+                    seat.parked = Parked::load(&mut *sql, seat.slice, ours).await?;
                     seat.stopped = seat.parked.is_full();
                 }
                 Ok(seats)
@@ -218,16 +200,18 @@ impl Runner {
         Ok(seats.await?.into_iter().map(Member::new).collect())
     }
 
-    /// A checkpoint beyond the log is a witness that the log has lost its end.
-    fn not_ahead(&self, members: &[Member]) -> Result<(), Ended> {
-        let head = *self.store.head().borrow();
-        match members.iter().map(|member| member.seat.checkpoint.position).max() {
-            Some(seen) if seen > head => {
-                self.progress.mark_beyond(seen);
-                Err(Ended::Ahead { seen, head })
-            }
-            Some(_) | None => Ok(()),
+    /// A checkpoint beyond the log is a witness that the log has lost its end. Of a log that others write too, the head
+    /// that is known here may be old.
+    async fn not_ahead(&self, seen: Position) -> Result<(), Ended> {
+        let mut head = *self.store.head().borrow();
+        if seen > head && self.store.is_shared() {
+            head = head.max(end_of(&*self.store).await?);
         }
+        if seen <= head {
+            return Ok(());
+        }
+        self.report.progress.mark_beyond(seen);
+        Err(Ended::Ahead { seen, head })
     }
 
     /// Refuses a database that another log was folded into. `false`: the log is empty, so it has no name yet.
@@ -240,26 +224,60 @@ impl Runner {
         }
     }
 
-    /// Applies a batch to all members in one transaction; where a row is refused, to each in its own and in parts.
-    async fn commit(&self, pool: &PgPool, members: Vec<Member>, batch: Batch) -> Result<Vec<Member>, Ended> {
+    /// Applies a batch to all members in one transaction; where a row is refused, to each in its own and in parts. Where
+    /// it met another partition's batch at the same sums, it is done again.
+    async fn commit(&self, session: Session, batch: Batch) -> Result<Session, Ended> {
+        let Session { pool, mut members, .. } = session;
         let seats: Vec<Seat> = members.iter().map(|member| member.seat.clone()).collect();
-        match write(pool, &self.store, members, batch.clone()).await {
-            Ok((members, outcomes)) => {
-                self.report(&members, &outcomes, &batch);
-                Ok(members)
-            }
-            Err(Unwritten::Postgres(error)) if is_refusal(&error) => {
-                tracing::warn!(%error, "a batch was refused; taking it apart for each read model");
-                let mut members = Vec::with_capacity(seats.len());
-                for seat in seats {
-                    let (member, outcome) = write_apart(pool, &self.store, seat, batch.clone()).await?;
-                    self.report(std::slice::from_ref(&member), &[outcome], &batch);
-                    members.push(member);
+        let mut tries = 1..=TRIES;
+        members = loop {
+            match write(&pool, &self.store, members, batch.clone()).await {
+                Ok((members, outcomes)) => {
+                    self.report.batch(&members, &outcomes, &batch);
+                    self.tell(&pool, stops(&members, &outcomes)).await?;
+                    break members;
                 }
-                Ok(members)
+                Err(Unwritten::Postgres(error)) if is_contention(&error) && tries.next().is_some() => {
+                    tracing::debug!(%error, "a batch met another at the same rows; writing it again");
+                    members = seats.iter().cloned().map(Member::new).collect();
+                }
+                Err(Unwritten::Postgres(error)) if is_refusal(&error) => {
+                    tracing::warn!(%error, "a batch was refused; taking it apart for each read model");
+                    break self.commit_apart(&pool, seats, &batch).await?;
+                }
+                Err(why) => return Err(why.into()),
             }
-            Err(why) => Err(why.into()),
+        };
+        let stopped = members.iter().any(|member| member.seat.stopped);
+        let stopped_since = stopped.then(|| session.stopped_since.unwrap_or_else(Instant::now));
+        Ok(Session { pool, members, stopped_since, ..session })
+    }
+
+    async fn commit_apart(&self, pool: &PgPool, seats: Vec<Seat>, batch: &Batch) -> Result<Vec<Member>, Ended> {
+        let mut members = Vec::with_capacity(seats.len());
+        for seat in seats {
+            let mut tries = 1..=TRIES;
+            let (member, outcome) = loop {
+                match write_apart(pool, &self.store, seat.clone(), batch.clone()).await {
+                    Err(Unwritten::Postgres(error)) if is_contention(&error) && tries.next().is_some() => {}
+                    written => break written?,
+                }
+            };
+            let (one, of) = (std::slice::from_ref(&member), [outcome]);
+            self.report.batch(one, &of, batch);
+            let stops = stops(one, &of);
+            members.push(member);
+            self.tell(pool, stops).await?;
         }
+        Ok(members)
+    }
+
+    /// Who looks from another replica reads in Postgres what stopped.
+    async fn tell(&self, pool: &PgPool, stops: Vec<(Slice, Checkpoint, String)>) -> Result<(), Ended> {
+        for (slice, at, why) in stops.into_iter().filter(|_| self.is_shared()) {
+            checkpoint::tell_stopped(pool, slice, at, why).await?;
+        }
+        Ok(())
     }
 
     /// Lets all that is parked go on, if this program can apply it: it may be another one than that which parked it.
@@ -275,120 +293,36 @@ impl Runner {
     }
 
     /// Does what an operator asks, and says what came of it once that is durable.
-    async fn act(&self, pool: &PgPool, members: &mut [Member], request: Request) -> Result<(), Ended> {
+    async fn act(&self, session: &mut Session, request: Request) -> Result<(), Ended> {
         let Request { slice, stream, verb, reply } = request;
         if reply.is_closed() {
             return Ok(()); // Who asked has been told that nothing was done.
         }
-        let Some(member) = members.iter_mut().find(|member| member.seat.slice == slice) else {
+        let Some(member) = session.members.iter_mut().find(|member| member.seat.slice == slice) else {
             _ = reply.send(Err(Refusal::NotFed(slice.generation))); // Who asked may have gone.
             return Ok(());
         };
         let only_try = matches!(verb, Verb::Try);
-        let (mut seat, repaired) = write_repair(pool, &self.store, member.seat.clone(), (stream, verb)).await?;
+        let (mut seat, repaired) =
+            write_repair(&session.pool, &self.store, member.seat.clone(), (stream, verb)).await?;
         if !only_try {
             // What stopped because of too many parked streams goes on with fewer.
             seat.stopped &= seat.parked.is_full();
             *member = Member::new(seat);
-            self.mark_running(std::slice::from_ref(member));
+            self.report.running(std::slice::from_ref(member));
         }
         if let Ok(repaired) = &repaired {
-            self.progress.wake(&repaired.settled);
+            self.report.progress.wake(&repaired.settled);
         }
         _ = reply.send(repaired); // Who asked may have gone: it is done all the same.
         Ok(())
     }
-
-    fn report(&self, members: &[Member], outcomes: &[Outcome], batch: &Batch) {
-        let occurred_at = batch.events.last().map(|event| event.metadata.occurred_at);
-        self.progress.update(|statuses| {
-            for (member, outcome) in members.iter().zip(outcomes) {
-                let Seat { slice, .. } = &member.seat;
-                if let Some(stop) = &outcome.stop {
-                    tracing::error!(slice.projection, slice.generation, error = stop, "a read model stopped");
-                }
-                for (stream, letter) in &outcome.parked {
-                    let (version, error) = (letter.version, &letter.error);
-                    tracing::error!(slice.projection, slice.generation, %stream, version, error, "a stream is parked");
-                }
-                let Some(status) = find(statuses, &member.seat) else { continue };
-                status.position = member.seat.checkpoint.position;
-                status.folded += outcome.applied.folded;
-                status.skipped += outcome.applied.skipped;
-                if outcome.applied.folded > 0 {
-                    status.occurred_at = occurred_at;
-                }
-                status.parked = Arc::clone(member.seat.parked.letters());
-                if let Some(stop) = &outcome.stop {
-                    (status.state, status.last_error) = (State::Stopped, Some(stop.clone()));
-                }
-            }
-        });
-        for (member, outcome) in members.iter().zip(outcomes).filter(|(member, _)| member.seat.live) {
-            metrics::counter!("projection_events_total", "projection" => member.seat.model.name)
-                .increment(outcome.applied.folded);
-            self.progress.wake(&outcome.settled);
-            // Who waits for a parked order to settle waits for nothing.
-            let stale = outcome.parked.iter().filter_map(|(_, letter)| letter.partition_key.parse().ok());
-            self.progress.wake(&stale.collect::<Vec<_>>());
-            count_parked(&member.seat, outcome.parked.len());
-        }
-    }
-
-    fn mark_running(&self, members: &[Member]) {
-        self.progress.update(|statuses| {
-            for member in members {
-                if let Some(status) = find(statuses, &member.seat) {
-                    status.generation = member.seat.slice.generation;
-                    status.position = member.seat.checkpoint.position;
-                    status.parked = Arc::clone(member.seat.parked.letters());
-                    (status.state, status.last_error) = match member.seat.stopped {
-                        true => (State::Stopped, status.last_error.take().or_else(|| Some(too_many()))),
-                        false => (State::Running, None),
-                    };
-                    count_parked(&member.seat, 0);
-                }
-            }
-        });
-    }
-
-    fn mark_down(&self, error: &str) {
-        self.progress.update(|statuses| {
-            for status in statuses.iter_mut() {
-                // One that has not started stays so: its tables may not be there.
-                if status.state != State::Starting {
-                    status.state = State::Down;
-                }
-                status.last_error = Some(error.to_owned());
-            }
-        });
-    }
 }
 
-/// The status that a member's state is told in: that of its read model, if answers come from it.
-fn find<'s>(statuses: &'s mut [Status], seat: &Seat) -> Option<&'s mut Status> {
-    statuses.iter_mut().find(|status| seat.live && status.name == seat.model.name)
-}
-
-#[allow(clippy::cast_precision_loss, reason = "a gauge is a float, and there are never 2⁵³ parked streams")]
-fn count_parked(seat: &Seat, lately: usize) {
-    if seat.live {
-        let name = seat.model.name;
-        metrics::gauge!("projection_parked_streams", "projection" => name).set(seat.parked.letters().len() as f64);
-        metrics::counter!("projection_parked_total", "projection" => name).increment(lately as u64);
-    }
-}
-
-/// Where the members stand.
-fn moves(members: &[Member]) -> Vec<(Slice, Checkpoint)> {
-    members.iter().map(|member| (member.seat.slice, member.seat.checkpoint)).collect()
-}
-
-/// Writes where the members stand, before they are made anew: positions that were told do not go backwards.
-async fn keep_positions(pool: &PgPool, moves: Vec<(Slice, Checkpoint)>) -> Result<(), Ended> {
-    let ours = pg::tx(pool, "backstitch", |sql| Box::pin(async move { checkpoint::advance(sql, &moves).await }));
-    match ours.await? {
-        true => Ok(()),
-        false => Err(Ended::Fenced),
-    }
+/// What stopped with a batch, where, and why.
+fn stops(members: &[Member], outcomes: &[Outcome]) -> Vec<(Slice, Checkpoint, String)> {
+    let stop = |(member, outcome): (&Member, &Outcome)| {
+        Some((member.seat.slice, member.seat.checkpoint, outcome.stop.clone()?))
+    };
+    members.iter().zip(outcomes).filter_map(stop).collect()
 }

@@ -104,7 +104,7 @@ pub(crate) async fn switch(pool: &PgPool, to: &Generation, asked: Option<Asked>)
             let live = known.iter().find(|found| found.model.name == model.name && found.stage == Stage::Live);
             let to = known.iter().find(|found| found.slice() == slice && found.stage.is_fed());
             let (Some(live), Some(to)) = (live, to) else { return Ok(Switched::Behind) };
-            if live.position != to.position {
+            if live.positions != to.positions {
                 return Ok(Switched::Behind);
             }
             let rebuilt = to.stage == Stage::Ready;

@@ -144,7 +144,7 @@ async fn what_cannot_be_asked_is_refused_by_name() {
 async fn folded_to(shop: &Shop, until: Position) -> BTreeMap<&'static str, Vec<Value>> {
     let url = fresh_database().await.unwrap();
     let pool = PgPool::connect(&url).await.unwrap();
-    generations::prepare(&pool).await.unwrap();
+    generations::prepare(&pool, 1).await.unwrap();
     let events = shop.log.store.read_all(Position::START, Direction::Forward, 10_000, &Filter::default()).await;
     let events = events.unwrap().into_iter().filter(|event| event.position <= until).map(Arc::new);
     let (events, store): (Vec<Arc<RecordedEvent>>, _) = (events.collect(), shop.log.store.clone());

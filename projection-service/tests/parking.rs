@@ -42,7 +42,7 @@ async fn place(log: &Log, number: u64) {
 async fn plain_fold(log: &Log, takes: fn(&str, &RecordedEvent) -> bool) -> BTreeMap<&'static str, Vec<Value>> {
     let (url, events) = (fresh_database().await.unwrap(), all_events(log).await);
     let pool = PgPool::connect(&url).await.unwrap();
-    generations::prepare(&pool).await.unwrap();
+    generations::prepare(&pool, 1).await.unwrap();
     let store = log.store.clone();
     pg::tx(&pool, "read_1", move |sql| {
         Box::pin(async move {
@@ -192,7 +192,7 @@ async fn what_a_newer_program_can_read_ends_in_the_rows_of_one_that_always_could
     }
     let url = fresh_database().await.unwrap();
     let pool = PgPool::connect(&url).await.unwrap();
-    generations::prepare(&pool).await.unwrap();
+    generations::prepare(&pool, 1).await.unwrap();
     let slice = Slice { projection: "orders", generation: 1 };
     let events: Vec<_> =
         all_events(&log).await.into_iter().filter(|event| event.stream.category() == "order").collect();
@@ -217,7 +217,7 @@ async fn what_a_newer_program_can_read_ends_in_the_rows_of_one_that_always_could
     let store = log.store.clone();
     pg::tx(&pool, "read_1", move |sql| {
         Box::pin(async move {
-            let mut parked = Parked::load(sql, slice).await?;
+            let mut parked = Parked::load(sql, slice, |_| true).await?;
             let streams: Vec<_> = parked.letters().keys().cloned().collect();
             assert_eq!(streams.len(), confirmed);
             for stream in streams {
@@ -228,7 +228,7 @@ async fn what_a_newer_program_can_read_ends_in_the_rows_of_one_that_always_could
                 assert!(stands.is_none() && applied > 0);
             }
             parked.write(sql, slice).await?;
-            assert!(Parked::load(sql, slice).await?.letters().is_empty());
+            assert!(Parked::load(sql, slice, |_| true).await?.letters().is_empty());
             Ok(())
         })
     })

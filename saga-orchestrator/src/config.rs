@@ -35,6 +35,10 @@ pub struct SagaConfig {
     pub workers: usize,
     /// Saga states kept in memory, each some KB. Default 4 096 in all.
     pub cached_sagas: usize,
+    /// Where the command service's replicas take commands by gRPC, with commas between, such as
+    /// `http://127.0.0.1:7405,http://127.0.0.1:7406`; one that serves only some contexts is
+    /// `order+stock=http://127.0.0.1:7407`. None: in this process.
+    pub commands_url: Option<String>,
     /// The rules of the risk check.
     pub risk: RiskRules,
 }
@@ -55,6 +59,7 @@ impl Default for SagaConfig {
             window: 512,
             workers: 2,
             cached_sagas: 4096,
+            commands_url: None,
             risk: RiskRules::default(),
         }
     }

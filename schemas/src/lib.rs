@@ -6,6 +6,7 @@ pub mod catalogue;
 pub mod compat;
 pub mod golden_log;
 pub mod openapi;
+pub mod proto_compat;
 pub mod released;
 
 use std::collections::BTreeMap;
@@ -29,13 +30,14 @@ pub fn as_file(value: &Value) -> String {
 }
 
 /// What is wrong below `folder`: files that are not what the code generates, and changes that what a release has
-/// written cannot follow.
+/// written, or what was built from it, cannot follow.
 ///
 /// # Errors
-/// A file that cannot be read, other than for being absent.
+/// A file that cannot be read, other than for being absent; one below `proto/` that is no protobuf.
 pub fn check(folder: &Path) -> Result<Vec<String>> {
     let generated = generated();
     let mut faults = released::breaks(folder, &generated)?;
+    faults.extend(released::proto_breaks(folder)?);
     for (path, value) in generated {
         match fs::read_to_string(folder.join(&path)) {
             Ok(text) if text == as_file(&value) => {}

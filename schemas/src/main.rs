@@ -11,8 +11,8 @@ const USAGE: &str = "\
 usage: schemas <verb> [--folder FOLDER]
 
   write             brings schemas/ up to date; refuses what old events cannot follow
-  check             says where schemas/ differs from the code, and what no release's data could follow
-  freeze <version>  keeps the schemas as those of a release; refuses to overwrite
+  check             says where schemas/ differs from the code, and what no release's data or clients could follow
+  freeze <version>  keeps the schemas and protos as those of a release; refuses to overwrite
   golden-log <version> --from EXPORT
                     keeps an export as the log of a release, with what it folds to; refuses to overwrite
 

@@ -11,7 +11,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::{as_file, compat};
+use crate::{as_file, compat, proto_compat};
 
 /// What data of a release is made of: events, and the commands that sagas have stored to send them again.
 const FROZEN: [&str; 2] = ["events/", "commands/"];
@@ -37,7 +37,22 @@ pub fn breaks(folder: &Path, generated: &BTreeMap<String, Value>) -> Result<Vec<
     Ok(faults)
 }
 
-/// Keeps what is in `generated` as the release `version`; the number of files.
+/// The changes from any release to what is below `folder`'s `proto/` that a program built from that release cannot follow.
+///
+/// # Errors
+/// A file that cannot be read or is not protobuf.
+pub fn proto_breaks(folder: &Path) -> Result<Vec<String>> {
+    let now = proto_compat::read(folder)?;
+    let mut faults = Vec::new();
+    for version in versions(folder)? {
+        let then = proto_compat::read(&folder.join("released").join(&version))?;
+        let broken = proto_compat::breaks(&then, &now).into_iter();
+        faults.extend(broken.map(|what| format!("schemas/proto: {what}; {version} has it, add beside it instead")));
+    }
+    Ok(faults)
+}
+
+/// Keeps what is in `generated`, and the files below `proto/`, as the release `version`; the number of files.
 ///
 /// # Errors
 /// A release of that version is there already; a version that is not a folder's name; a file that cannot be written.
@@ -52,6 +67,12 @@ pub fn freeze(folder: &Path, version: &str, generated: &BTreeMap<String, Value>)
         let file = draft.join(path);
         fs::create_dir_all(file.parent().unwrap_or(&draft)).with_context(|| format!("cannot write {path}"))?;
         fs::write(&file, as_file(value)).with_context(|| format!("cannot write {}", file.display()))?;
+        count += 1;
+    }
+    for path in proto_compat::files(folder)? {
+        let (from, to) = (folder.join(proto_compat::FOLDER).join(&path), draft.join(proto_compat::FOLDER).join(&path));
+        fs::create_dir_all(to.parent().unwrap_or(&draft)).with_context(|| format!("cannot write {path}"))?;
+        fs::copy(&from, &to).with_context(|| format!("cannot write {}", to.display()))?;
         count += 1;
     }
     fs::rename(&draft, &target).with_context(|| format!("cannot make {}", target.display()))?;

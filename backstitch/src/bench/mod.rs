@@ -5,6 +5,7 @@
 
 pub mod append;
 pub mod clients;
+pub mod cluster;
 pub mod commands;
 pub mod everything;
 pub mod hot_stream;
@@ -72,6 +73,8 @@ pub enum What {
     Everything,
     /// The served log over loopback: appends at once and alone, a subscriber that catches up.
     Store,
+    /// The same customers before one process and before clusters of processes.
+    Cluster,
 }
 
 /// How a bench runs.
@@ -138,6 +141,7 @@ impl What {
         match self {
             Self::Append | Self::Commands | Self::HotStream | Self::Projection | Self::Store => (10, 64),
             Self::Saga => (20, 256),
+            Self::Cluster => (20, 64),
             Self::Everything => (60, 256),
         }
     }
@@ -151,6 +155,7 @@ impl What {
             Self::Projection => projection::run(options).await,
             Self::Everything => everything::run(options).await,
             Self::Store => store::run(options).await,
+            Self::Cluster => cluster::run(options).await,
         }
     }
 }

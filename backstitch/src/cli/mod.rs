@@ -34,6 +34,7 @@ mod store_postgres;
 pub(crate) mod store_serve;
 pub mod stream;
 mod tail;
+pub mod torture;
 
 use std::process::ExitCode;
 
@@ -76,8 +77,12 @@ pub enum Command {
     Gateway(gateway::Args),
     /// A whole cluster on this machine: Kafka, Postgres, the event store, replicas of each service, a front door.
     Cluster(cluster::Args),
+    /// Runs the write side as one of several processes over a shared log: commands by HTTP and gRPC, the payment provider.
+    CommandService(command_service::service::Args),
     /// The simulated payment provider as a process of its own, with its own synced ledger.
     ProviderSim(provider_sim::Args),
+    /// Runs the read side as one of several replicas: partitions of the bus into one Postgres, queries over HTTP.
+    ProjectionService(projection_service::service::Args),
     /// Sagas: where each order is on its way, why it waits, how it came there.
     Saga(saga::Args),
     /// Orders: what happened to one, over all of its streams.
@@ -102,6 +107,8 @@ pub enum Command {
     Config(config::Args),
     /// Demo: some hundred orders that go well and badly, and the proof that everything adds up.
     Demo(crate::demo::Args),
+    /// Torture: a cluster that is killed, paused and restarted under load, and the proof that everything adds up.
+    Torture(torture::Args),
     /// Bench: how fast this machine is, beside its bare limits.
     Bench(crate::bench::Args),
     /// Writes the completions of a shell to stdout.
@@ -120,7 +127,15 @@ impl Command {
             Self::Serve(args) => args.run().await,
             Self::Gateway(args) => args.run().await,
             Self::Cluster(args) => args.run().await,
+            Self::CommandService(args) => {
+                let ended = args.run().await;
+                ended.map(|()| Exit::Done).map_err(|error| Failure::no_answer(error.what, error.hint))
+            }
             Self::ProviderSim(args) => args.run().await,
+            Self::ProjectionService(args) => {
+                args.run().await.map_err(|error| Failure::no_answer(error.what, error.hint))?;
+                Ok(Exit::Done)
+            }
             Self::Saga(args) => args.run().await,
             Self::Order(args) => args.run().await,
             Self::Lineage(args) => args.run().await,
@@ -133,6 +148,7 @@ impl Command {
             Self::Health(args) => args.run().await,
             Self::Config(args) => args.run(),
             Self::Demo(args) => args.run().await,
+            Self::Torture(args) => args.run().await,
             Self::Bench(args) => args.run().await,
             Self::Completions { shell } => {
                 let mut script = Vec::new();

@@ -1,5 +1,7 @@
 //! `backstitch projection`: how far the read models are behind the log; rebuild, roll back, retire, replay.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use clap::Subcommand;
 use serde::Deserialize;
@@ -118,6 +120,17 @@ struct Line {
     lag_s: f64,
     state: String,
     last_error: Option<String>,
+    /// Only of a cluster.
+    #[serde(default)]
+    partitions: Vec<Partition>,
+}
+
+/// How far a read model is with a partition, and which replica feeds it.
+#[derive(Debug, Deserialize)]
+struct Partition {
+    partition: u32,
+    position: u64,
+    owner: Option<String>,
 }
 
 impl Args {
@@ -180,6 +193,7 @@ async fn list(target: &Target) -> anyhow::Result<Exit> {
         output::json(&answer)?;
         return Ok(Exit::Done);
     }
+    let feeders = feeders(all.iter().map(|(line, _)| line));
     let headings = ["projection", ">generation", ">position", ">lag events", ">lag s", "state", "last error"];
     let mut table = Table::new(&headings);
     for (line, generations) in all {
@@ -201,7 +215,26 @@ async fn list(target: &Target) -> anyhow::Result<Exit> {
         }
     }
     table.print();
+    if !feeders.is_empty() {
+        let mut table = Table::new(&[">partition", ">position", "fed by"]);
+        for (partition, (position, owner)) in feeders {
+            table.row(Tone::Plain, [partition.to_string(), position.to_string(), owner]);
+        }
+        output::line("");
+        table.print();
+    }
     Ok(Exit::Done)
+}
+
+/// In a cluster, each partition: how far the read model is that is furthest behind with it, and which replica feeds it.
+fn feeders<'l>(lines: impl Iterator<Item = &'l Line>) -> BTreeMap<u32, (u64, String)> {
+    let mut all = BTreeMap::new();
+    for part in lines.flat_map(|line| &line.partitions) {
+        let owner = || part.owner.clone().unwrap_or_else(|| "nobody yet".to_owned());
+        let feeder = all.entry(part.partition).or_insert_with(|| (part.position, owner()));
+        feeder.0 = part.position.min(feeder.0);
+    }
+    all
 }
 
 fn is_no_answer(error: &anyhow::Error) -> bool {

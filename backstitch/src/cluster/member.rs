@@ -37,6 +37,16 @@ pub enum Probe {
     Tcp(String),
 }
 
+impl Probe {
+    /// The base URL or address that is asked.
+    pub fn base(&self) -> &str {
+        match self {
+            Self::Http(url) => url.trim_end_matches("/health/ready"),
+            Self::Tcp(address) => address,
+        }
+    }
+}
+
 /// A process: what runs it, and how it is told to be ready.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Member {

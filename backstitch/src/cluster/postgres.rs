@@ -6,7 +6,7 @@ use service_kit::postgres::{PostgresError, PrivatePostgres, Settings};
 use service_kit::shutdown;
 
 use crate::cli::Failure;
-use crate::system::StartError;
+use crate::system;
 
 /// The database of the read models.
 const DATABASE: &str = "backstitch";
@@ -18,7 +18,7 @@ const DATABASE: &str = "backstitch";
 pub async fn keep(folder: &Path, port: u16) -> anyhow::Result<()> {
     let signal = shutdown::signalled()?;
     let failed = |error: PostgresError| {
-        let error = StartError::of_postgres(&error);
+        let error = system::of_postgres(&error);
         Failure::no_answer(error.what, error.hint)
     };
     let settings = Settings { port: Some(port), max_connections: 120, ..Settings::server() };

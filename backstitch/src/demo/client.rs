@@ -1,6 +1,8 @@
 //! A customer who does not give up: every command is sent under its key until it is answered, so that a server that is
 //! killed and started again in between is no more than a delay.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -64,12 +66,52 @@ impl Answer {
     }
 }
 
+/// What a client and its clones have seen: what was acknowledged, and what was not answered at once.
+#[derive(Debug, Default)]
+pub struct Tally {
+    acknowledged: AtomicU64,
+    later: AtomicU64,
+    unanswered: AtomicU64,
+    /// The positions of commands that were acknowledged. Held for a push or a copy: a std mutex is enough.
+    positions: Mutex<Vec<u64>>,
+}
+
+impl Tally {
+    /// Commands that were acknowledged.
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// Requests that were answered with "later" (503, or `Retry-After`), and sent again.
+    pub fn later(&self) -> u64 {
+        self.later.load(Ordering::Relaxed)
+    }
+
+    /// Requests that got no answer at all, and were sent again.
+    pub fn unanswered(&self) -> u64 {
+        self.unanswered.load(Ordering::Relaxed)
+    }
+
+    /// The positions that acknowledged commands were told.
+    pub fn positions(&self) -> Vec<u64> {
+        self.positions.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn acknowledge(&self, answer: &Answer) {
+        if (200..300).contains(&answer.status) {
+            self.acknowledged.fetch_add(1, Ordering::Relaxed);
+            self.positions.lock().unwrap_or_else(PoisonError::into_inner).extend(answer.position());
+        }
+    }
+}
+
 /// A customer, or the warehouse, of one shop. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Client {
     base: String,
     http: reqwest::Client,
     patience: Duration,
+    tally: Arc<Tally>,
 }
 
 impl Client {
@@ -79,7 +121,12 @@ impl Client {
     /// If no HTTP client can be made.
     pub fn new(url: &str, patience: Duration) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder().timeout(ANSWER_WITHIN).build()?;
-        Ok(Self { base: url.trim_end_matches('/').to_owned(), http, patience })
+        Ok(Self { base: url.trim_end_matches('/').to_owned(), http, patience, tally: Arc::default() })
+    }
+
+    /// What this client and its clones have seen.
+    pub fn tally(&self) -> &Arc<Tally> {
+        &self.tally
     }
 
     /// Sends a command under `key` until it is answered.
@@ -88,7 +135,9 @@ impl Client {
     /// If there is no answer within the client's patience.
     pub async fn post(&self, path: &str, key: &str, body: &Value) -> anyhow::Result<Answer> {
         let request = || self.http.post(format!("{}{path}", self.base)).header("idempotency-key", key).json(body);
-        self.answered(path, request).await
+        let answer = self.answered(path, request).await?;
+        self.tally.acknowledge(&answer);
+        Ok(answer)
     }
 
     /// Asks until there is an answer.
@@ -178,8 +227,14 @@ impl Client {
         loop {
             let why = match once(request()).await {
                 Ok(answer) if !answer.is_for_later() => return Ok(answer),
-                Ok(answer) => format!("{} {}", answer.status, answer.body),
-                Err(error) => format!("{error:#}"),
+                Ok(answer) => {
+                    self.tally.later.fetch_add(1, Ordering::Relaxed);
+                    format!("{} {}", answer.status, answer.body)
+                }
+                Err(error) => {
+                    self.tally.unanswered.fetch_add(1, Ordering::Relaxed);
+                    format!("{error:#}")
+                }
             };
             self.pause(begin, path, &why).await?;
         }

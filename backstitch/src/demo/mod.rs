@@ -29,7 +29,7 @@ use self::server::Processes;
 use crate::cli::{Exit, Failure};
 
 /// Customers at a time: enough to keep a shop busy, few enough to watch.
-const CUSTOMERS: usize = 24;
+pub const CUSTOMERS: usize = 24;
 
 /// Runs a shop through some hundred orders that go well and badly, then proves from its log that everything adds up.
 #[derive(Debug, Clone, clap::Args)]
@@ -118,7 +118,7 @@ pub enum Ledger {
 }
 
 /// A name that no other run on the same server has: the moment and the process.
-fn name_of_run() -> anyhow::Result<String> {
+pub fn name_of_run() -> anyhow::Result<String> {
     let now = service_kit::Clock::system().now().timestamp_millis();
     let drawn = domain::ids::derive(&["demo-run", &now.to_string(), &std::process::id().to_string()]);
     Ok(format!("DEMO-{}", &drawn.simple().to_string()[..10]))
@@ -134,12 +134,21 @@ pub async fn live(url: &str, ledger: &Ledger, run: &str, orders: usize) -> anyho
     // Every piece of every order comes from stock, however the orders fall: 6 pieces an order at most.
     shop.stock_up(i64::try_from(orders)? * 6 + 100).await?;
     let ends = place_all(&shop, orders).await?;
-    let scope = scope(&shop, &ends)?;
-    let books = Books::read(&client).await?;
+    prove(&shop, ledger, ends).await
+}
+
+/// Proves what a run has left, once all of its orders have ended.
+///
+/// # Errors
+/// If the server gives no answer.
+pub async fn prove(shop: &Shop, ledger: &Ledger, ends: Vec<End>) -> anyhow::Result<Outcome> {
+    let client = &shop.client;
+    let scope = scope(shop, &ends)?;
+    let books = Books::read(client).await?;
     let mut checks = proof::of_the_log(&books, &scope);
-    let statement = statement(&client, ledger).await?;
+    let statement = statement(client, ledger).await?;
     checks.extend(proof::of_the_provider(&books, &scope, &statement));
-    checks.extend(compare::read_models(&client, &books, &scope).await?);
+    checks.extend(compare::read_models(client, &books, &scope).await?);
     checks.push(endings(&ends));
     Ok(Outcome { ends, checks, books })
 }

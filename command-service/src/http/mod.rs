@@ -10,11 +10,15 @@ pub mod shipments;
 pub mod stock;
 pub mod webhooks;
 
+use axum::extract::Request;
+use axum::middleware::{self, Next};
 use domain::order::pricing::PricingPolicy;
+use service_kit::Problem;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::CommandBus;
+use crate::contexts::{Context, Contexts};
 
 /// What the handlers need. Cheap to clone.
 #[derive(Clone)]
@@ -34,7 +38,30 @@ impl HttpState {
 
 /// All routes of the write side.
 pub fn router(state: HttpState) -> OpenApiRouter {
-    routes().with_state(state)
+    router_of(state, &Contexts::default())
+}
+
+/// The routes of the write side; those of contexts that are not served here answer 421.
+pub fn router_of(state: HttpState, served: &Contexts) -> OpenApiRouter {
+    by_context()
+        .into_iter()
+        .map(|(context, routes)| if served.has(context) { routes } else { closed(routes, context, served) })
+        .fold(OpenApiRouter::new(), OpenApiRouter::merge)
+        .with_state(state)
+}
+
+/// The same routes, with nothing behind them.
+fn closed(routes: OpenApiRouter<HttpState>, context: Context, served: &Contexts) -> OpenApiRouter<HttpState> {
+    let detail = elsewhere(context, served);
+    routes.layer(middleware::from_fn(move |_: Request, _: Next| {
+        let problem = Problem::misdirected(&detail);
+        async move { problem }
+    }))
+}
+
+/// Where else to ask.
+pub(crate) fn elsewhere(context: Context, served: &Contexts) -> String {
+    format!("`{}` is not served here, only {served}; ask a process that does; nothing was done", context.name())
 }
 
 /// What the routes here and the provider's are, for the contract.
@@ -45,9 +72,14 @@ pub fn openapi() -> OpenApi {
 }
 
 fn routes() -> OpenApiRouter<HttpState> {
-    OpenApiRouter::new()
-        .merge(products::router())
-        .merge(stock::router())
-        .merge(orders::router())
-        .merge(shipments::router())
+    by_context().into_iter().fold(OpenApiRouter::new(), |all, (_, routes)| all.merge(routes))
+}
+
+fn by_context() -> [(Context, OpenApiRouter<HttpState>); 4] {
+    [
+        (Context::Product, products::router()),
+        (Context::Stock, stock::router()),
+        (Context::Order, orders::router()),
+        (Context::Shipment, shipments::router()),
+    ]
 }

@@ -258,6 +258,24 @@ async fn price(state: &HttpState, body: &PlaceOrderBody) -> Result<(Vec<OrderLin
     })
 }
 
+/// Whether an order has the prices and totals that it would have if it were placed now.
+///
+/// # Errors
+/// What keeps it from being placed.
+pub(crate) async fn priced(state: &HttpState, order: &PlaceOrder) -> Result<bool, Problem> {
+    let PlaceOrder { customer_id, payment_method, tags, expected_total, .. } = order.clone();
+    let line = |line: &OrderLine| PlaceOrderLine {
+        sku: line.item.sku.clone(),
+        quantity: line.quantity,
+        location: line.item.location.clone(),
+    };
+    let (lines, currency) = (order.lines.iter().map(line).collect(), Some(order.totals.total.currency));
+    let body = PlaceOrderBody { customer_id, lines, payment_method, currency, tags, expected_total };
+    check(&body)?;
+    let (lines, totals) = price(state, &body).await.map_err(Refusal::into_problem)?;
+    Ok(lines == order.lines && totals == order.totals)
+}
+
 /// The first answer again, if this request was answered before.
 async fn replay(
     state: &HttpState,

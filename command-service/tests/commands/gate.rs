@@ -35,6 +35,11 @@ impl Gated {
         Self { log, open, appends, reads: AtomicUsize::new(0), shared }
     }
 
+    /// Appends so far, as they come.
+    pub fn watch_appends(&self) -> watch::Receiver<usize> {
+        self.appends.subscribe()
+    }
+
     /// Streams and snapshots read so far.
     pub fn reads(&self) -> usize {
         self.reads.load(Ordering::SeqCst)

@@ -4,7 +4,9 @@
 mod bad_input;
 mod durability;
 mod epochs;
+mod followers;
 mod gate;
+mod grpc;
 mod http;
 mod idempotency;
 mod load;

@@ -112,6 +112,20 @@ impl utoipa::IntoResponses for RefusalsOfOne {
     }
 }
 
+/// What only one replica of a cluster can do, for the OpenAPI document.
+pub struct Elsewhere;
+
+impl utoipa::IntoResponses for Elsewhere {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+        let elsewhere = ResponseBuilder::new()
+            .description("`misdirected`: in a cluster, another replica has that; ask the others, as the gateway does")
+            .content("application/problem+json", content)
+            .build();
+        [("421".to_owned(), RefOr::T(elsewhere))].into()
+    }
+}
+
 /// Logs why Postgres did not answer, and says what a client needs to know.
 pub fn no_answer(error: &sqlx::Error) -> Problem {
     tracing::warn!(%error, "a query was not answered");

@@ -108,7 +108,7 @@ impl Consistency {
                 return Err(Problem::unavailable(detail, 1));
             }
         }
-        Reader::new(handle, of)
+        Reader::new(handle, of).await
     }
 
     /// The seconds waited where a position was asked for.
@@ -141,7 +141,10 @@ where
 impl Reader {
     /// # Errors
     /// 503: Postgres, or its tables, are not there yet.
-    pub fn new(handle: &Handle, of: &[&str]) -> Result<Self, Problem> {
+    pub async fn new(handle: &Handle, of: &[&str]) -> Result<Self, Problem> {
+        if handle.progress.is_ready() {
+            handle.look().await.map_err(|error| no_answer(&error))?;
+        }
         let pool = handle.database.reader().map_err(|error| no_answer(&error))?;
         match pool.filter(|_| handle.progress.is_ready()) {
             Some(pool) => {

@@ -15,7 +15,7 @@ use service_kit::request::{Body, CommandHeaders, PRINCIPAL, TENANT, idempotency_
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::answer::{Answer, Refusals, RefusalsOfOne};
+use super::answer::{Answer, Elsewhere, Refusals, RefusalsOfOne};
 use super::consistency::{Reader, json};
 use super::cursor;
 use super::page::{MOST, Page, USUAL, look_up};
@@ -25,7 +25,7 @@ use crate::Handle;
 use crate::checkpoint::Slice;
 use crate::dead_letters::{Discarding, Letter};
 use crate::projections;
-use crate::repair::{Refusal, Repaired, Verb};
+use crate::repair::{Asked, Refusal, Repaired, Verb};
 
 /// How long the runner may take: a stream of 100 000 events is read and applied again in less.
 const ANSWER_WITHIN: Duration = Duration::from_secs(25);
@@ -178,7 +178,7 @@ pub async fn list(State(handle): State<Handle>, params: Params) -> Result<Answer
         .bind(stream.unwrap_or_default())
         .bind(params.one_of("projection", &names)?)
         .bind(look_up(limit));
-    let reader = Reader::new(&handle, &names)?;
+    let reader = Reader::new(&handle, &names).await?;
     let found = reader.list(query).await?;
     let key = |letter: &DeadLetter| [letter.projection.clone(), format!("{} {}", letter.stream, letter.generation)];
     Ok(Answer::at(reader.position, Page::of(found, limit, |letter| cursor::encode("dead-letters", &key(letter)))))
@@ -197,7 +197,7 @@ pub async fn show(
 ) -> Result<Answer<DeadLetterShown>, Problem> {
     params.only(&["generation"])?;
     let (slice, stream) = key(&handle, &names, &params)?;
-    let reader = Reader::new(&handle, &[slice.projection])?;
+    let reader = Reader::new(&handle, &[slice.projection]).await?;
     let query = json::<DeadLetter>(SHOW).bind(slice.projection).bind(slice.generation).bind(stream.as_str());
     let letter = reader.one(query).await?.ok_or_else(|| {
         let what = format_args!("`{}` has not parked `{stream}`: it follows it as it comes", slice.projection);
@@ -220,7 +220,7 @@ pub async fn show(
     operation_id = "tryDeadLetter",
     params(("projection" = String, Path), ("stream" = String, Path), CommandHeaders,
         ("generation" = Option<i32>, Query, description = "Of its tables; else that which answers come from")),
-    request_body = NoBody, responses((status = 200, body = DeadLetterOutcome), RefusalsOfOne))]
+    request_body = NoBody, responses((status = 200, body = DeadLetterOutcome), Elsewhere, RefusalsOfOne))]
 pub async fn try_it(
     State(handle): State<Handle>,
     names: Names,
@@ -237,7 +237,7 @@ pub async fn try_it(
     operation_id = "retryDeadLetter",
     params(("projection" = String, Path), ("stream" = String, Path), CommandHeaders,
         ("generation" = Option<i32>, Query, description = "Of its tables; else that which answers come from")),
-    request_body = NoBody, responses((status = 200, body = DeadLetterOutcome), RefusalsOfOne))]
+    request_body = NoBody, responses((status = 200, body = DeadLetterOutcome), Elsewhere, RefusalsOfOne))]
 pub async fn retry(
     State(handle): State<Handle>,
     names: Names,
@@ -255,7 +255,7 @@ pub async fn retry(
     params(("projection" = String, Path), ("stream" = String, Path), CommandHeaders,
         ("generation" = Option<i32>, Query, description = "Of its tables; else that which answers come from")),
     request_body = DiscardBody,
-    responses((status = 200, body = DeadLetterOutcome), RefusalsOfOne,
+    responses((status = 200, body = DeadLetterOutcome), Elsewhere, RefusalsOfOne,
         (status = 409, description = "`dead-letter-refused`: it would do harm, and why",
             content_type = "application/problem+json", body = Problem)))]
 pub async fn discard(
@@ -288,9 +288,20 @@ async fn act(
 ) -> Result<Response, Problem> {
     params.only(&["generation"])?;
     let (slice, stream) = key(handle, names, params)?;
-    let asked = handle.desk.ask(slice, stream.clone(), verb);
-    let Ok(Some(reply)) = tokio::time::timeout(ANSWER_WITHIN, asked).await else {
-        return Err(Problem::unavailable("the read models stand still at the moment; ask again, it is done once", 1));
+    let partition = partition_of(handle, &stream).await?;
+    let asked = handle.desk.ask(partition, slice, stream.clone(), verb);
+    let reply = match tokio::time::timeout(ANSWER_WITHIN, asked).await {
+        Ok(Asked::Answer(reply)) => reply,
+        Ok(Asked::Elsewhere) => {
+            let what = format_args!(
+                "another replica feeds partition {partition}, to which `{stream}` belongs; `GET /v1/projections` says which"
+            );
+            return Err(Problem::misdirected(what));
+        }
+        Ok(Asked::Busy) | Err(_) => {
+            let what = "the read models stand still at the moment; ask again, it is done once";
+            return Err(Problem::unavailable(what, 1));
+        }
     };
     let Repaired { applied, discarded, replayed, parked, .. } = reply.map_err(|refusal| refused(&refusal))?;
     let standing = |letter: Letter| Standing {
@@ -314,6 +325,16 @@ async fn act(
         response.headers_mut().insert("idempotent-replayed", axum::http::HeaderValue::from_static("true"));
     }
     Ok(response)
+}
+
+/// The partition whose runner can act on a stream: that of all of its events.
+async fn partition_of(handle: &Handle, stream: &StreamName) -> Result<u32, Problem> {
+    if handle.replica.partitions == 1 {
+        return Ok(0);
+    }
+    let first = handle.store.read_stream(stream, 0, Direction::Forward, 1).await.map_err(|error| unreadable(&error))?;
+    let first = first.first().ok_or_else(|| Problem::not_found(format_args!("there is no stream `{stream}`")))?;
+    Ok(handle.replica.partition_of(&first.metadata.partition_key))
 }
 
 /// The key that a path names, in the generation that is asked for or answers come from.

@@ -33,7 +33,7 @@ pub async fn list(State(handle): State<Handle>, params: Params, headers: HeaderM
     }
     params.only(&["after", "category", "limit"])?;
     let limit = params.limit(USUAL, MOST)?;
-    let position = *handle.store.head().borrow();
+    let position = handle.head().await.map_err(|error| unreadable(&error))?;
     let after = after.unwrap_or(Position::START);
     let found = handle.store.read_all(after, Direction::Forward, limit + 1, &filter).await;
     let found = found.map_err(|error| unreadable(&error))?;

@@ -97,7 +97,7 @@ pub async fn find(State(handle): State<Handle>, search: Search) -> Result<Answer
         conditions,
     };
     let cursor = params.get::<u64>("cursor")?;
-    let position = *handle.store.head().borrow();
+    let position = handle.head().await.map_err(|error| unreadable(&error))?;
     let found = match &find.stream {
         Some(stream) => in_stream(&handle, stream, &find, cursor.unwrap_or(0), limit).await?,
         None => in_log(&handle, position, &find, cursor.unwrap_or(0), limit).await?,

@@ -16,7 +16,8 @@ use utoipa::ToSchema;
 
 use super::answer::{Answer, RefusalsOfOne, no_answer};
 use super::params::{Names, Params};
-use super::projections::{Projection, stand};
+use super::projections::{Projection, look, stand};
+use super::streams::unreadable;
 use crate::Handle;
 use crate::compare::Comparison;
 use crate::generations::{self, Generation as Kept, Stage};
@@ -190,7 +191,7 @@ pub async fn replay(
 ) -> Result<Response, Problem> {
     let (model, body) = (model(&names)?, body.value);
     let asked = asked(&handle, &headers, body.actor, body.reason)?;
-    let head = *handle.store.head().borrow();
+    let head = handle.head().await.map_err(|error| unreadable(&error))?;
     let until = match (body.to_position, body.at) {
         (Some(position), None) if position <= head.0 => Position(position),
         (Some(_), None) => {
@@ -273,7 +274,9 @@ fn refused(why: Refused) -> Problem {
 
 /// How the read model stands now, with its generations.
 async fn one(handle: &Handle, model: &'static ReadModel) -> Result<Answer<OneProjection>, Problem> {
-    let (head, status) = (*handle.store.head().borrow(), handle.progress.statuses());
+    look(handle).await;
+    let head = handle.head().await.map_err(|error| unreadable(&error))?;
+    let status = handle.progress.statuses();
     let status = status.into_iter().find(|status| status.name == model.name);
     let status = status.ok_or_else(|| Problem::not_found("this server does not follow this projection"))?;
     let found = generations::all(&pool(handle).await?).await.map_err(|error| no_answer(&error))?;
@@ -283,8 +286,8 @@ async fn one(handle: &Handle, model: &'static ReadModel) -> Result<Answer<OnePro
     let shown = |found: Kept| Generation {
         generation: found.number,
         state: found.stage,
+        position: if found.stage == Stage::Live { position.0 } else { found.position().0 },
         schema: found.schema,
-        position: if found.stage == Stage::Live { position.0 } else { found.position.0 },
         target: found.until.unwrap_or(head).0,
         accept_differences: found.accept_differences,
         comparison: found.comparison,

@@ -251,7 +251,7 @@ pub async fn of_customer(
     params.only(&["limit", "cursor"])?;
     let customer: Uuid = names.get("id")?;
     let page = page_of_orders(&params, Some(customer), consistency.reader(&handle, LISTED)).await?;
-    let lifetime = Reader::new(&handle, LISTED)?.list(json(LIFETIME).bind(customer)).await?;
+    let lifetime = Reader::new(&handle, LISTED).await?.list(json(LIFETIME).bind(customer)).await?;
     let Answer { body: page, position, .. } = page;
     Ok(Answer::at(position, CustomerOrders { page, lifetime }).waited(consistency.applied_s()))
 }
@@ -320,7 +320,7 @@ pub async fn show(
         if let (true, Some(settles)) = (waits, settles.as_pin_mut())
             && timeout_at(deadline, settles).await.is_ok()
         {
-            reader = Reader::new(&handle, PARTS)?;
+            reader = Reader::new(&handle, PARTS).await?;
             continue;
         }
         let waited_s = if until_settled { consistency.waited_s() } else { consistency.applied_s() };

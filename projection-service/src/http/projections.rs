@@ -1,4 +1,4 @@
-//! `GET /v1/projections`: how far the read models are. Answered from memory, also while Postgres is away.
+//! `GET /v1/projections`: how far the read models are. Answered also while Postgres is away.
 
 use axum::extract::State;
 use event_store::Position;
@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::answer::{Answer, Refusals};
 use super::params::Params;
-use crate::{Handle, State as Doing, Status};
+use crate::{Handle, Partition, State as Doing, Status};
 
 /// How a read model stands.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -35,6 +35,9 @@ pub struct Projection {
     pub skipped: u64,
     /// Streams that stand still: `GET /v1/dead-letters` says why.
     pub parked_streams: u64,
+    /// In a cluster, how far each partition is, and which replica feeds it; not given in one process.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub partitions: Vec<Partition>,
 }
 
 /// All read models.
@@ -51,11 +54,24 @@ pub struct Projections {
     responses((status = 200, body = Projections), Refusals))]
 pub async fn list(State(handle): State<Handle>, params: Params) -> Result<Answer<Projections>, Problem> {
     params.only(&[])?;
-    let head = *handle.store.head().borrow();
+    look(&handle).await;
+    let head = known_head(&handle).await;
     let statuses = handle.progress.statuses();
     let position = statuses.iter().map(|status| status.position).min().unwrap_or_default();
     let items = statuses.into_iter().map(|status| stand(&handle, head, status)).collect();
     Ok(Answer::at(position, Projections { items, has_more: false }))
+}
+
+/// In a cluster, reads how far all replicas are; while Postgres is away what was read last is shown.
+pub(super) async fn look(handle: &Handle) {
+    if let Err(error) = handle.look().await {
+        tracing::debug!(%error, "how far the read models are is shown as it was last seen");
+    }
+}
+
+/// The end of the log; while it cannot be asked, what was last known.
+async fn known_head(handle: &Handle) -> Position {
+    handle.head().await.unwrap_or_else(|_| *handle.store.head().borrow())
 }
 
 /// How a read model stands, for people.
@@ -74,5 +90,6 @@ pub(super) fn stand(handle: &Handle, head: Position, status: Status) -> Projecti
         folded: status.folded,
         skipped: status.skipped,
         parked_streams: status.parked.len() as u64,
+        partitions: status.partitions,
     }
 }

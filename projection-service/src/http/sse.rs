@@ -52,7 +52,7 @@ impl Drop for Counted {
 /// comes back with `Last-Event-ID`.
 pub async fn stream(handle: &Handle, after: Option<Position>, filter: Filter) -> Result<Response, Problem> {
     let counted = Counted::new().ok_or_else(|| Problem::unavailable("too many live connections; try again", 5))?;
-    let head = *handle.store.head().borrow();
+    let head = handle.head().await.map_err(|error| unreadable(&error))?;
     let after = after.unwrap_or(head);
     let subscription = handle.store.subscribe(after, filter).await.map_err(|error| unreadable(&error))?;
     let live = Live { subscription, ready: VecDeque::new(), stopping: handle.tasks.stopping(), _counted: counted };

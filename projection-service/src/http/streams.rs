@@ -85,7 +85,7 @@ pub async fn list(State(handle): State<Handle>, params: Params) -> Result<Answer
     params.only(&["category", "after", "limit"])?;
     let limit = params.limit(USUAL, MOST)?;
     let (category, after) = (category(&params)?, params.get::<StreamName>("after")?);
-    let position = *handle.store.head().borrow();
+    let position = handle.head().await.map_err(|error| unreadable(&error))?;
     let found = handle.store.list_streams(category.as_deref(), after.as_ref(), limit + 1).await;
     let found = found.map_err(|error| unreadable(&error))?;
     Ok(Answer::at(position, Page::of(found, limit, |info| info.stream.to_string())))
@@ -109,7 +109,7 @@ pub async fn show(
     let backward = params.one_of("direction", &["forward", "backward"])?.as_deref() == Some("backward");
     let (direction, start) = if backward { (Direction::Backward, u64::MAX) } else { (Direction::Forward, 0) };
     let from = params.get::<u64>("from")?;
-    let position = *handle.store.head().borrow();
+    let position = handle.head().await.map_err(|error| unreadable(&error))?;
     let found = handle.store.read_stream(&stream, from.unwrap_or(start), direction, limit + 1).await;
     let found = found.map_err(|error| unreadable(&error))?;
     if found.is_empty() && from.is_none() {

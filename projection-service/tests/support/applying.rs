@@ -77,7 +77,7 @@ pub async fn all_rows(url: &str) -> BTreeMap<&'static str, Vec<serde_json::Value
 pub async fn apply_in_pieces(log: &Log, dice: &mut Dice, deliveries: &[Arc<RecordedEvent>]) -> String {
     let url = fresh_database().await.unwrap();
     let pool = PgPool::connect(&url).await.unwrap();
-    generations::prepare(&pool).await.unwrap();
+    generations::prepare(&pool, 1).await.unwrap();
     let mut members = projections::all();
     let mut rest = deliveries;
     while !rest.is_empty() {

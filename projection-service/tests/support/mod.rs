@@ -5,6 +5,7 @@ pub mod applying;
 pub mod books;
 pub mod lives;
 pub mod shopkeeper;
+pub mod split;
 pub mod stories;
 
 use std::sync::Arc;
@@ -36,16 +37,17 @@ pub fn at(seconds: i64) -> Timestamp {
 }
 
 /// A log in a folder of its own.
+#[derive(Clone)]
 pub struct Log {
     pub store: Arc<SqliteStore>,
-    _folder: TempDir,
+    _folder: Arc<TempDir>,
 }
 
 impl Log {
     pub fn new() -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let store = SqliteStore::open(folder.path(), SqliteOptions::default()).expect("a new log");
-        Self { store, _folder: folder }
+        Self { store, _folder: Arc::new(folder) }
     }
 
     pub async fn append(&self, stream: &str, events: Vec<EncodedEvent>, seconds: i64) -> Position {

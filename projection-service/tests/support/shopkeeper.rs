@@ -153,7 +153,12 @@ const HELD: i64 = 77;
 impl Hold {
     /// `when` is about `new` or `old`, of an `operation` on a table of the schema `backstitch`.
     pub async fn on(shop: &Shop, operation: &str, table: &'static str, when: &str) -> Self {
-        let mut connection = PgConnection::connect(&shop.url).await.expect("Postgres answers");
+        Self::at(&shop.url, operation, table, when).await
+    }
+
+    /// The same in the database at this URL.
+    pub async fn at(url: &str, operation: &str, table: &'static str, when: &str) -> Self {
+        let mut connection = PgConnection::connect(url).await.expect("Postgres answers");
         let trigger = format!(
             "select pg_advisory_lock({HELD});
              create or replace function public.hold() returns trigger language plpgsql as $$

@@ -1,0 +1,146 @@
+//! `Events`: the log to whoever follows it, in messages of a bounded size, each with how far it has come.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use event_store::{Delivery, EventStore, Filter, Position, RecordedEvent, Subscription};
+use futures_util::{Stream, stream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use super::proto::events_server::Events;
+use super::proto::{Event, FollowReply, FollowRequest};
+use super::status;
+
+/// Followers at once: each holds a subscription and at most one message.
+const FOLLOWERS_MAX: usize = 256;
+
+/// Categories that may be asked for: a few times what there are.
+const CATEGORIES_MAX: usize = 32;
+
+/// A message ends with the event that makes it larger: below the 4 MB that gRPC clients take unless told otherwise, as
+/// an event has at most 1 MB.
+const MESSAGE_BYTES: usize = 1 << 20;
+
+/// What stands around an event's payload in a message, roughly.
+const EVENT_BYTES: usize = 400;
+
+/// Hands the log to followers.
+pub(super) struct EventsService {
+    store: Arc<dyn EventStore>,
+    stop: CancellationToken,
+    free: Arc<Semaphore>,
+}
+
+impl EventsService {
+    /// Followers are let go when `stop` fires.
+    pub fn new(store: Arc<dyn EventStore>, stop: CancellationToken) -> Self {
+        Self { store, stop, free: Arc::new(Semaphore::new(FOLLOWERS_MAX)) }
+    }
+}
+
+#[tonic::async_trait]
+impl Events for EventsService {
+    type FollowStream = Pin<Box<dyn Stream<Item = Result<FollowReply, Status>> + Send>>;
+
+    async fn follow(&self, request: Request<FollowRequest>) -> Result<Response<Self::FollowStream>, Status> {
+        let FollowRequest { after, categories } = request.into_inner();
+        let is_category =
+            |name: &String| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        if categories.len() > CATEGORIES_MAX || !categories.iter().all(is_category) {
+            return Err(status::invalid("categories", "are at most 32 names such as `order`, in lower case with `_`"));
+        }
+        let place = self.free.clone().try_acquire_owned().map_err(|_| status::busy("too many follow the log here"))?;
+        let subscribed = self.store.subscribe(Position(after), Filter { categories }).await;
+        let subscription = subscribed.map_err(status::unavailable)?;
+        let (after, stop, ready) = (Position(after), self.stop.clone(), Vec::new());
+        let following = Following { subscription, after, ready, stop, _place: place };
+        Ok(Response::new(Box::pin(stream::unfold(Some(following), next))))
+    }
+}
+
+struct Following {
+    subscription: Subscription,
+    after: Position,
+    /// The rest of a delivery, the first message last.
+    ready: Vec<FollowReply>,
+    stop: CancellationToken,
+    _place: OwnedSemaphorePermit,
+}
+
+/// The next message; after an error the stream ends.
+async fn next(following: Option<Following>) -> Option<(Result<FollowReply, Status>, Option<Following>)> {
+    let mut following = following?;
+    loop {
+        if let Some(message) = following.ready.pop() {
+            return Some((Ok(message), Some(following)));
+        }
+        let delivery = tokio::select! {
+            () = following.stop.cancelled() => {
+                return Some((Err(status::unavailable("this process is being stopped; follow another one")), None));
+            }
+            delivery = following.subscription.next() => delivery,
+        };
+        match delivery {
+            Some(Ok(Delivery::Events { events, up_to })) => {
+                following.ready = messages(&events, up_to);
+                following.after = up_to;
+            }
+            Some(Ok(Delivery::CaughtUp)) => {
+                let up_to = following.after.0;
+                return Some((Ok(FollowReply { events: vec![], up_to, caught_up: true }), Some(following)));
+            }
+            Some(Err(error)) => return Some((Err(status::unavailable(error)), None)),
+            None => return Some((Err(status::unavailable("the log is being closed")), None)),
+        }
+    }
+}
+
+/// A delivery in messages, the first last. Only the last one has all that the delivery covers.
+fn messages(events: &[Arc<RecordedEvent>], up_to: Position) -> Vec<FollowReply> {
+    let (mut messages, mut bytes) = (vec![FollowReply::default()], 0);
+    for event in events {
+        if bytes >= MESSAGE_BYTES {
+            messages.push(FollowReply::default());
+            bytes = 0;
+        }
+        if let Some(message) = messages.last_mut() {
+            bytes += event.data.get().len() + EVENT_BYTES;
+            message.up_to = event.position.0;
+            message.events.push(sent(event));
+        }
+    }
+    if let Some(last) = messages.last_mut() {
+        last.up_to = up_to.0;
+    }
+    messages.reverse();
+    messages
+}
+
+fn sent(event: &RecordedEvent) -> Event {
+    let metadata = &event.metadata;
+    Event {
+        id: event.id.to_string(),
+        position: event.position.0,
+        stream: event.stream.to_string(),
+        version: event.version,
+        r#type: event.event_type.to_string(),
+        schema_version: event.schema_version.into(),
+        data: Bytes::copy_from_slice(event.data.get().as_bytes()),
+        partition_key: metadata.partition_key.clone(),
+        correlation_id: metadata.correlation_id.to_string(),
+        causation_id: metadata.causation_id.to_string(),
+        command_id: metadata.command_id.to_string(),
+        traceparent: metadata.traceparent.clone().unwrap_or_default(),
+        actor: metadata.actor.clone(),
+        occurred_at: Some(moment(metadata.occurred_at)),
+        recorded_at: Some(moment(event.recorded_at)),
+    }
+}
+
+fn moment(at: event_store::envelope::Timestamp) -> prost_types::Timestamp {
+    let nanos = i32::try_from(at.timestamp_subsec_nanos()).unwrap_or_default(); // Below 10⁹.
+    prost_types::Timestamp { seconds: at.timestamp(), nanos }
+}

@@ -1,0 +1,68 @@
+//! The one table from what is no answer to gRPC statuses. `commands.proto` tells it to callers.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::SendError;
+use crate::contexts::{Context, Contexts};
+
+/// Names the reasons in `google.rpc.ErrorInfo`.
+pub const DOMAIN: &str = "backstitch";
+
+/// How long to wait where too much is under way: queues hold some milliseconds of work.
+const AFTER_BUSY: Duration = Duration::from_millis(100);
+
+/// How long to wait where the log is away: it is looked for as often.
+const AFTER_UNAVAILABLE: Duration = Duration::from_millis(500);
+
+/// A field has no value that could be.
+pub(super) fn invalid(field: &str, what: impl std::fmt::Display) -> Status {
+    let text = what.to_string();
+    let details = ErrorDetails::with_bad_request_violation(field, text.clone());
+    Status::with_error_details(Code::InvalidArgument, format!("{field}: {text}"), details)
+}
+
+/// Too much is under way; nothing was done.
+pub(super) fn busy(what: impl std::fmt::Display) -> Status {
+    later(Code::ResourceExhausted, what, AFTER_BUSY)
+}
+
+/// Another process serves the command's context.
+pub(super) fn misdirected(context: Context, served: &Contexts) -> Status {
+    let what = format!("`{}` is not served here, only {served}; send it to a process that does", context.name());
+    because(Code::FailedPrecondition, "misdirected", what)
+}
+
+/// What clients may not send.
+pub(super) fn denied(name: &str) -> Status {
+    because(Code::PermissionDenied, "not-for-clients", format!("`{name}` is not a command that clients send here"))
+}
+
+/// Why there is no answer. A rejection is one: `None`.
+pub(super) fn of(error: &SendError) -> Option<Status> {
+    Some(match error {
+        SendError::Rejected { .. } => return None,
+        SendError::PreconditionFailed { .. } => because(Code::Aborted, "version-mismatch", error.to_string()),
+        SendError::KeyReused => because(Code::AlreadyExists, "idempotency-key-reused", error.to_string()),
+        SendError::TooLate { .. } => because(Code::FailedPrecondition, "too-late", error.to_string()),
+        SendError::InFlight => later(Code::Unavailable, error, AFTER_BUSY),
+        SendError::Busy { .. } => busy(error),
+        SendError::Unavailable { .. } => unavailable(error),
+    })
+}
+
+/// The log does not answer.
+pub(super) fn unavailable(what: impl std::fmt::Display) -> Status {
+    later(Code::Unavailable, what, AFTER_UNAVAILABLE)
+}
+
+fn later(code: Code, what: impl std::fmt::Display, after: Duration) -> Status {
+    Status::with_error_details(code, what.to_string(), ErrorDetails::with_retry_info(Some(after)))
+}
+
+fn because(code: Code, reason: &str, what: String) -> Status {
+    Status::with_error_details(code, what, ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new()))
+}

@@ -1,0 +1,168 @@
+//! The write side as a process of its own, one of several over a log that they share.
+//!
+//! *Invariant:* a process that is told to stop answers what it has taken, within a bound: first it says that it is not
+//! ready, then it takes nothing more, then what is under way ends, then the log is let go.
+
+mod args;
+mod config;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use event_store::EventStore;
+use event_store::kurrentdb::{self, KurrentStore};
+use service_kit::health::{Need, Reporter};
+use service_kit::start::listen_on;
+use service_kit::{Clock, Health, StartError, Tasks, health, limits, metrics, shutdown};
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::contexts::Context;
+use crate::grpc;
+use crate::provider::Mode;
+use crate::write_side::{self, WriteSide};
+
+pub use args::Args;
+pub use config::{CommandConfig, Config, GrpcConfig};
+
+/// How long the process goes on taking requests after it has said that it is not ready: twice as long as the gateway takes
+/// to ask again.
+const NOTICE: Duration = Duration::from_secs(1);
+/// How long requests that were taken may go on: a command waits for the log, whose calls have 10 s.
+const EDGE_GRACE: Duration = Duration::from_secs(11);
+/// How long the provider's driver may take to end.
+const WORK_GRACE: Duration = Duration::from_secs(2);
+
+/// A running command service.
+pub struct Service {
+    /// Where HTTP is served.
+    pub address: SocketAddr,
+    /// Where gRPC is served, if it is.
+    pub grpc: Option<SocketAddr>,
+    /// How everything is.
+    pub health: Health,
+    edge: Tasks,
+    work: Tasks,
+}
+
+impl Service {
+    /// Starts over a log. Returns when commands are taken. `store` is told of in `/health` by whoever opened it.
+    ///
+    /// # Errors
+    /// [`StartError`]: a port or the provider cannot be used.
+    pub async fn start(
+        config: &Config,
+        store: Arc<dyn EventStore>,
+        health: Health,
+        clock: Clock,
+    ) -> Result<Self, StartError> {
+        let contexts = config.command.contexts.clone();
+        if store.is_shared() && contexts.has(Context::Payment) && config.provider.mode != Mode::Http {
+            return Err(StartError::new(
+                format_args!(
+                    "`provider.mode` is `{}`, but several processes drive the same payments: the provider must be one of its own",
+                    config.provider.mode
+                ),
+                "backstitch provider-sim …   # then [provider] mode = \"http\", url, webhook_secret",
+            ));
+        }
+        let (listener, address) = bind(config.http.listen, "[http] listen").await?;
+        let commands = match config.grpc.listen {
+            Some(listen) => Some(bind(listen, "[grpc] listen").await?),
+            None => None,
+        };
+        let (edge, work) = (Tasks::new(), Tasks::new());
+        let settings = write_side::Settings {
+            provider: &config.provider,
+            pricing: config.pricing.clone(),
+            contexts: contexts.clone(),
+            data_dir: Path::new("."),
+            base_url: &format!("http://{address}"),
+        };
+        let write = WriteSide::start(settings, &store, &clock, &work)?;
+        let api = OpenApiRouter::new().merge(health::router(health.clone())).merge(write.router());
+        let (routes, _) = api.split_for_parts();
+        let router = Router::new().merge(routes).merge(metrics::start(&edge, &clock));
+        let (router, stop) = (limits::edge(router, config.limits.clone()), edge.stopping());
+        edge.spawn("http", async move {
+            if let Err(error) = shutdown::serve(listener, router, stop, EDGE_GRACE).await {
+                tracing::error!(%error, "the HTTP port failed");
+            }
+        });
+        let grpc = commands.map(|(listener, address)| {
+            let WriteSide { bus, pricing, .. } = write;
+            let (limits, health) = (config.limits.clone(), health.clone());
+            let served = grpc::Served { bus, store, pricing, contexts, limits, health };
+            grpc::start(listener, served, &edge, EDGE_GRACE);
+            address
+        });
+        Ok(Self { address, grpc, health, edge, work })
+    }
+
+    /// Stops cleanly, in less than 15 s: not ready, then nothing new, then what is under way, then the driver.
+    pub async fn stop(self) {
+        self.health.stopping();
+        tokio::time::sleep(NOTICE).await;
+        if !self.edge.shut_down(EDGE_GRACE + Duration::from_millis(200)).await {
+            tracing::warn!("some requests were cut off");
+        }
+        if !self.work.shut_down(WORK_GRACE).await {
+            tracing::warn!("some tasks did not end in time; another replica goes on where they were");
+        }
+    }
+
+    /// Drops everything where it stands: no answers, no goodbyes. For tests of what a `kill -9` leaves.
+    pub async fn kill(self) {
+        self.work.stop();
+        self.edge.shut_down(Duration::ZERO).await;
+    }
+}
+
+async fn bind(listen: SocketAddr, key: &str) -> Result<(tokio::net::TcpListener, SocketAddr), StartError> {
+    listen_on(listen, || format!("set `{key}` to \"{}:0\" for any free port; or stop who listens there", listen.ip()))
+        .await
+}
+
+/// Opens the log that `[event_store] url` names, and has `/health` tell how the connection is. That nobody answers is no
+/// error: the log is waited for, and commands get 503 meanwhile.
+///
+/// # Errors
+/// [`StartError`]: there is no address, or it is none.
+pub async fn open_log(config: &Config, health: &Health, tasks: &Tasks) -> Result<Arc<KurrentStore>, StartError> {
+    let Some(url) = &config.event_store.url else {
+        return Err(StartError::new(
+            "no event store: `event_store.url` is not set, and a command service has no log of its own",
+            "export BACKSTITCH__EVENT_STORE__URL='kurrentdb://127.0.0.1:2113?tls=false'   # backstitch store serve",
+        ));
+    };
+    let reporter = health.register("event-store", Need::Required);
+    let store = KurrentStore::connect(url).await.map_err(|error| {
+        StartError::new(
+            format_args!("`event_store.url` cannot be used: {error}"),
+            "kurrentdb://user:password@host:2113?tls=false",
+        )
+    })?;
+    let (mut connection, stop, address) = (store.health(), tasks.stopping(), store.address().to_owned());
+    tasks.spawn("event-store-health", async move {
+        loop {
+            tell(&reporter, &connection.borrow_and_update(), &address);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = connection.changed() => if changed.is_err() { return },
+            }
+        }
+    });
+    Ok(store)
+}
+
+fn tell(reporter: &Reporter, connection: &kurrentdb::Health, address: &str) {
+    match connection {
+        kurrentdb::Health::Connected { version, .. } => reporter.up_with(format_args!("{address}, {version}")),
+        kurrentdb::Health::Away { attempts, reason, .. } => {
+            reporter.down(format_args!("{address} is away ({attempts} tries): {reason}"));
+        }
+        kurrentdb::Health::Closed => reporter.down("closed"),
+    }
+}

@@ -1,0 +1,95 @@
+//! A runner's session: from taking a partition over to the first trouble, or to the next question what to feed.
+
+use std::time::Duration;
+
+use event_store::{Direction, EventStore, Filter, Position};
+use service_kit::pg;
+use sqlx::PgPool;
+use tokio::time::Instant;
+
+use crate::checkpoint::{self, Checkpoint, Slice};
+use crate::member::{Member, Unwritten};
+
+/// In a cluster a position without new rows is written so often: watermarks come every 100 ms, and who waits elsewhere
+/// reads it there.
+pub(crate) const KEEP: Duration = Duration::from_millis(100);
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Ended {
+    #[error("the service is stopping")]
+    Stopping,
+    #[error("a read model that had stopped is tried again")]
+    Retry,
+    #[error("other generations are to be fed")]
+    Regroup,
+    #[error("another runner has taken over the read models")]
+    Fenced,
+    #[error("Postgres does not answer: {0}")]
+    Postgres(#[from] sqlx::Error),
+    #[error("the log cannot be followed: {0}")]
+    Log(#[from] event_store::ReadError),
+    #[error(
+        "the read models have seen position {seen}, the log ends at {head}: its end is missing, or it is another log; \
+         restore it, or drop the database of the read models"
+    )]
+    Ahead { seen: Position, head: Position },
+    #[error(
+        "the database holds the read models of another log: give this log a database of its own, or drop the schemas \
+         `backstitch`, `live` and `read_<generation>` there"
+    )]
+    OtherLog,
+}
+
+impl From<Unwritten> for Ended {
+    fn from(why: Unwritten) -> Self {
+        match why {
+            Unwritten::Fenced => Self::Fenced,
+            Unwritten::Postgres(error) => Self::Postgres(error),
+        }
+    }
+}
+
+/// A session that stands: what it feeds, and how.
+pub(crate) struct Session {
+    pub pool: PgPool,
+    pub members: Vec<Member>,
+    /// The number of the generations that it feeds.
+    pub revision: i64,
+    /// Whether the database is known to belong to this log.
+    pub bound: bool,
+    /// Since when a member has stopped.
+    pub stopped_since: Option<Instant>,
+    /// When positions without rows were last written, and whether any has moved since.
+    pub kept: (Instant, bool),
+}
+
+impl Session {
+    /// Writes where the members stand. `Ended::Fenced`: another runner has taken over.
+    pub async fn keep(&mut self) -> Result<(), Ended> {
+        let moves: Vec<(Slice, Checkpoint)> =
+            self.members.iter().map(|member| (member.seat.slice, member.seat.checkpoint)).collect();
+        let ours =
+            pg::tx(&self.pool, "backstitch", |sql| Box::pin(async move { checkpoint::advance(sql, &moves).await }));
+        self.kept = (Instant::now(), false);
+        match ours.await? {
+            true => Ok(()),
+            false => Err(Ended::Fenced),
+        }
+    }
+
+    /// The same before the members are made anew, here or elsewhere: positions that were told do not go backwards.
+    pub async fn keep_positions(mut self, ended: Ended) -> Result<Ended, Ended> {
+        self.keep().await?;
+        Ok(ended)
+    }
+}
+
+/// The last position of a log, asked of the log itself.
+///
+/// # Errors
+/// [`event_store::ReadError`].
+pub(crate) async fn end_of(store: &dyn EventStore) -> Result<Position, event_store::ReadError> {
+    let last = store.read_all(Position(u64::MAX), Direction::Backward, 1, &Filter::default()).await?;
+    Ok(last.first().map_or(Position::START, |event| event.position))
+}

@@ -1,0 +1,62 @@
+//! One replica at a time works on generations: the one that holds a lock of Postgres, for as long as its connection lives.
+//!
+//! Two that work at once would do no harm (`rebuild.rs`), only everything twice. So the lock need not be exact; it must be
+//! free soon after its holder has died, and Postgres sees to that when the connection ends.
+
+use std::time::Duration;
+
+use sqlx::{Connection as _, PgConnection};
+
+use crate::database::Database;
+use crate::rebuild::Rebuilds;
+
+/// The advisory lock of whoever works on generations.
+const TURN: i64 = 0x6261_636b_7374_6765;
+/// Between two tries to get it, and two looks at whether it is still held.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Works on generations whenever it is this replica's turn, until the service stops.
+pub(crate) async fn take_turns(database: Database, rebuilds: Rebuilds) {
+    let stopping = rebuilds.tasks.stopping();
+    let turns = async {
+        loop {
+            match turn(&database, &rebuilds).await {
+                Ok(()) => {}
+                Err(error) => tracing::debug!(%error, "it cannot be seen whose turn it is to work on generations"),
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    tokio::select! {
+        () = turns => {}
+        () = stopping.cancelled() => {}
+    }
+}
+
+/// One try, and the work for as long as the lock is held.
+async fn turn(database: &Database, rebuilds: &Rebuilds) -> Result<(), sqlx::Error> {
+    rebuilds.progress.started().await;
+    let Some(pool) = database.writer().await? else { return std::future::pending().await };
+    // Taken out of the pool: the lock goes with the connection, and must not go back into the pool with it.
+    let mut connection = pool.acquire().await?.detach();
+    let ours: bool =
+        sqlx::query_scalar("select pg_try_advisory_lock($1)").bind(TURN).fetch_one(&mut connection).await?;
+    if !ours {
+        return connection.close().await;
+    }
+    tracing::info!("this replica works on generations from now on");
+    tokio::select! {
+        () = rebuilds.work() => Ok(()),
+        error = lost(&mut connection) => Err(error),
+    }
+}
+
+/// Waits until the connection has ended, and says why.
+async fn lost(connection: &mut PgConnection) -> sqlx::Error {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        if let Err(error) = connection.ping().await {
+            return error;
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Makes the Rust client of `schemas/proto`'s `Commands` without `protoc`.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=../schemas/proto");
+    let set = protox::compile(["backstitch/v1/commands.proto"], ["../schemas/proto"])?;
+    tonic_prost_build::configure().bytes(".").build_server(false).compile_fds(set)?;
+    Ok(())
+}
