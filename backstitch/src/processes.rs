@@ -36,6 +36,7 @@ pub const PROCESSES: &[Process] = &[
     process::<command_service::service::Config>("command-service"),
     process::<GatewaySettings>("gateway"),
     process::<crate::cli::provider_sim::Settings>("provider-sim"),
+    process::<crate::cli::relay::Settings>("relay"),
 ];
 
 /// What the gateway takes of all settings.

@@ -1,6 +1,7 @@
 //! `[bus]`: where Kafka is, what our topic is called, how patient we are.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -8,7 +9,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use serde::Deserialize;
 
 /// `[bus]`. Without `brokers` there is no bus: everything runs in one process and follows the log itself.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BusConfig {
     /// Kafka's addresses, `host:port`, comma separated; none: no bus.
@@ -55,6 +56,26 @@ impl Default for BusConfig {
             public: BTreeMap::new(),
             client: BTreeMap::new(),
         }
+    }
+}
+
+/// What settings look like where they are shown: nobody's password is in them.
+impl fmt::Debug for BusConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BusConfig")
+            .field("brokers", &self.brokers)
+            .field("topic", &self.topic)
+            .field("partitions", &self.partitions)
+            .field("replication", &self.replication)
+            .field("source", &self.source)
+            .field("group_prefix", &self.group_prefix)
+            .field("session_timeout_ms", &self.session_timeout_ms)
+            .field("handover_ms", &self.handover_ms)
+            .field("watermark_ms", &self.watermark_ms)
+            .field("request_timeout_ms", &self.request_timeout_ms)
+            .field("public", &self.public)
+            .field("client", &self.client.keys())
+            .finish()
     }
 }
 

@@ -7,10 +7,12 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
+use rdkafka::groups::GroupInfo;
 use rdkafka::producer::{BaseProducer, DeliveryResult, Producer, ProducerContext};
 
 use crate::config::BusConfig;
 use crate::error::BusError;
+use crate::status::Group;
 
 /// Keeps the last error that a client told of, and passes its log on.
 #[derive(Debug, Clone, Default)]
@@ -101,6 +103,19 @@ impl Asker {
         let found = metadata.topics().iter().find(|it| it.name() == topic);
         let partitions = u32::try_from(found.map_or(0, |it| it.partitions().len()));
         Ok(partitions.ok().filter(|partitions| *partitions > 0))
+    }
+
+    /// All consumer groups, without their lag.
+    pub fn groups(&self) -> Result<Vec<Group>, BusError> {
+        let answer = self.client.client().fetch_group_list(None, self.config.request_timeout());
+        let list = answer.map_err(|error| self.client.client().context().unreachable(&self.config, &error))?;
+        let group = |group: &GroupInfo| Group {
+            name: group.name().to_owned(),
+            state: group.state().to_owned(),
+            members: group.members().len(),
+            lag_records: Vec::new(),
+        };
+        Ok(list.groups().iter().map(group).collect())
     }
 }
 

@@ -23,6 +23,7 @@ pub mod relay;
 pub mod republish;
 pub mod retry;
 pub mod source;
+pub mod status;
 mod tails;
 pub mod testing;
 pub mod topics;

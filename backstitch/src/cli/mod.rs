@@ -19,6 +19,7 @@ pub mod output;
 pub mod projection;
 mod projection_work;
 pub mod provider_sim;
+pub mod relay;
 mod replay;
 pub mod saga;
 mod saga_act;
@@ -79,6 +80,10 @@ pub enum Command {
     Cluster(cluster::Args),
     /// Runs the write side as one of several processes over a shared log: commands by HTTP and gRPC, the payment provider.
     CommandService(command_service::service::Args),
+    /// Publishes the log of an event store to Kafka, in commit order; of several relays one is active.
+    Relay(relay::Args),
+    /// The bus: how far Kafka and its readers are, the log published again, what consumers could not handle.
+    Bus(bus::Args),
     /// The simulated payment provider as a process of its own, with its own synced ledger.
     ProviderSim(provider_sim::Args),
     /// Runs the read side as one of several replicas: partitions of the bus into one Postgres, queries over HTTP.
@@ -97,8 +102,6 @@ pub enum Command {
     Projection(projection::Args),
     /// Dead letters: streams that a read model cannot follow, because of one event.
     DeadLetter(dead_letter::Args),
-    /// The bus: the log on Kafka, and what its consumers could not handle.
-    Bus(bus::Args),
     /// The log on disk: check, count, back up, export, import, serve. Works beside a running server.
     Store(store::Args),
     /// Health: whether a process is ready, and how everything is that it depends on.
@@ -131,6 +134,8 @@ impl Command {
                 let ended = args.run().await;
                 ended.map(|()| Exit::Done).map_err(|error| Failure::no_answer(error.what, error.hint))
             }
+            Self::Relay(args) => args.run().await,
+            Self::Bus(args) => args.run().await,
             Self::ProviderSim(args) => args.run().await,
             Self::ProjectionService(args) => {
                 args.run().await.map_err(|error| Failure::no_answer(error.what, error.hint))?;
@@ -143,7 +148,6 @@ impl Command {
             Self::Events(args) => args.run().await,
             Self::Projection(args) => args.run().await,
             Self::DeadLetter(args) => args.run().await,
-            Self::Bus(args) => args.run().await,
             Self::Store(args) => args.run().await,
             Self::Health(args) => args.run().await,
             Self::Config(args) => args.run(),
@@ -194,10 +198,11 @@ mod tests {
     #[test]
     fn every_reading_verb_offers_json() {
         let cli = Cli::command();
-        for noun in ["saga", "order", "stream", "events", "projection", "dead-letter", "store", "config"] {
+        for noun in ["saga", "order", "stream", "events", "projection", "dead-letter", "store", "config", "bus"] {
             let noun = cli.find_subcommand(noun).unwrap();
             // `store serve` reads nothing: it runs.
-            for verb in noun.get_subcommands().filter(|verb| !["help", "serve"].contains(&verb.get_name())) {
+            let verbs = noun.get_subcommands().filter(|verb| !["help", "serve"].contains(&verb.get_name()));
+            for verb in verbs.filter(|verb| !verb.has_subcommands()) {
                 let json = verb.get_arguments().any(|argument| argument.get_id() == "json");
                 assert!(json, "`backstitch {} {}` has no --json", noun.get_name(), verb.get_name());
             }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use event_bus::status::status;
 use event_bus::{Assigned, Group};
 use event_store::{Filter, Position};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -150,6 +151,13 @@ async fn kafkas_own_tools_see_how_far_a_group_is() {
         }
     });
     within(BOUND, committed).await.unwrap();
+    world.write(60).await;
+    world.relay_all().await; // Nobody has dealt with these.
+    let status = status(&world.config).await.unwrap();
+    assert_eq!((status.position, status.relays), (world.head(), 0));
+    let ours: Vec<_> = status.groups.iter().filter(|group| group.name == world.config.group("seen")).collect();
+    let lag: i64 = ours[0].lag_records.iter().map(|lag| lag.unwrap()).sum();
+    assert!(ours[0].members == 1 && lag >= 180, "{status:?}");
     drop(working);
     group.leave().await;
 }

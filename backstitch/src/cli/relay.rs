@@ -1,0 +1,192 @@
+//! `backstitch relay`: publishes the log of an event store to Kafka, one active relay of several.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use event_bus::relay::Status;
+use event_bus::{BusConfig, Relay};
+use event_store::{EventStore, EventStoreConfig, KurrentStore};
+use serde::Deserialize;
+use service_kit::health::{Need, Reporter};
+use service_kit::start::HttpConfig;
+use service_kit::telemetry::LogConfig;
+use service_kit::{Clock, Health, Tasks, health, metrics, shutdown, telemetry};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
+
+use super::{Exit, Failure, output};
+
+/// How long what is under way may take at the end: the relay's own bound, and leaving its group.
+const DRAIN: Duration = Duration::from_secs(15);
+/// How long an open request for health or metrics may take at the end.
+const HTTP_GRACE: Duration = Duration::from_secs(1);
+
+/// Publishes the log of an event store to Kafka, in commit order. Of several relays one is active; when it ends, another
+/// takes over within seconds.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Settings: `[event_store] url`, `[bus]`, `[http] listen` (health and metrics), `[log]`.
+SIGTERM drains: what is under way is acknowledged, then another relay takes over at once.
+
+Examples:
+  BACKSTITCH__EVENT_STORE__URL='kurrentdb://127.0.0.1:2113?tls=false' \\
+    BACKSTITCH__BUS__BROKERS=127.0.0.1:9092 backstitch relay
+  backstitch relay --config cluster.toml --listen 127.0.0.1:7402")]
+pub struct Args {
+    /// The settings file [default: backstitch.toml, if it is there].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where health and metrics are served; port 0 takes a free one [default: [http] listen, 127.0.0.1:7400].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+}
+
+/// What the relay and `backstitch bus` take of all settings.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// `[http]`
+    pub http: HttpConfig,
+    /// `[event_store]`: whose log is published.
+    pub event_store: EventStoreConfig,
+    /// `[bus]`: where to.
+    pub bus: BusConfig,
+    /// `[log]`
+    pub log: LogConfig,
+}
+
+impl Args {
+    /// Runs until a signal comes.
+    ///
+    /// # Errors
+    /// A [`Failure`] when it cannot start, or a topic is refused.
+    pub async fn run(self) -> anyhow::Result<Exit> {
+        let settings = settings(self.config.as_deref())?;
+        let Settings { http, event_store, bus, log } = settings;
+        telemetry::start(&log).map_err(|error| Failure::no_answer(error, "RUST_LOG=info backstitch relay"))?;
+        let signal = shutdown::signalled()?; // Before anything runs: an early SIGTERM stops cleanly too.
+        let (clock, tasks) = (Clock::system(), Tasks::new());
+        let health = Health::new(clock.clone());
+        let listen = self.listen.unwrap_or(http.listen);
+        let address = serve(listen, &health, &clock, &tasks).await?;
+        let store = open(&event_store).await?;
+        watch_store(&store, health.register("event-store", Need::Required), &tasks);
+        let kafka = health.register("kafka", Need::Required);
+        tasks.spawn("kafka-health", event_bus::health::watch(bus.clone(), kafka, tasks.stopping()));
+        let relay = Arc::new(Relay::new(bus.clone(), store.clone()));
+        tasks.spawn("relay-health", tell(relay.status(), health.register("relay", Need::Required), tasks.stopping()));
+        output::line(format_args!(
+            "Backstitch {} relays {} to `{}` at {}   (health: http://{address}/health)",
+            env!("CARGO_PKG_VERSION"),
+            store.address(),
+            bus.topic,
+            bus.brokers.as_deref().unwrap_or("(no brokers)")
+        ));
+        let stop = CancellationToken::new();
+        let mut running = std::pin::pin!(relay.run(stop.clone()));
+        let outcome = tokio::select! {
+            name = signal => {
+                tracing::info!(signal = name, "stopping");
+                health.stopping();
+                stop.cancel();
+                tokio::time::timeout(DRAIN, &mut running).await.unwrap_or(Ok(()))
+            }
+            outcome = &mut running => outcome,
+        };
+        tasks.shut_down(HTTP_GRACE * 2).await;
+        store.close();
+        tracing::info!("stopped");
+        outcome.map(|()| Exit::Done).map_err(|error| Failure::no_answer(error, "backstitch bus status"))
+    }
+}
+
+/// The settings of `file`, else of `backstitch.toml` here if there is one, then the environment.
+pub(super) fn settings(file: Option<&Path>) -> anyhow::Result<Settings> {
+    let file = service_kit::config::file(file);
+    service_kit::config::load(file.as_deref()).map_err(|error| Failure::no_answer(error, "backstitch config show"))
+}
+
+/// The log that is published: always that of another process.
+pub(super) async fn open(config: &EventStoreConfig) -> anyhow::Result<Arc<KurrentStore>> {
+    let Some(url) = &config.url else {
+        return Err(Failure::no_answer(
+            "no event store is named: a relay publishes the log of another process, and `url` in `[event_store]` is not set",
+            "export BACKSTITCH__EVENT_STORE__URL='kurrentdb://127.0.0.1:2113?tls=false'   # backstitch store serve",
+        ));
+    };
+    KurrentStore::connect(url).await.map_err(|error| {
+        Failure::no_answer(
+            format_args!("`url` in `[event_store]` cannot be used: {error}"),
+            "kurrentdb://user:password@host:2113?tls=false",
+        )
+    })
+}
+
+async fn serve(listen: SocketAddr, health: &Health, clock: &Clock, tasks: &Tasks) -> anyhow::Result<SocketAddr> {
+    let bound = TcpListener::bind(listen).await;
+    let listener = bound.map_err(|error| {
+        let hint = format!("backstitch relay --listen {}:0   # any free port", listen.ip());
+        Failure::no_answer(format_args!("cannot listen on {listen}: {error}"), hint)
+    })?;
+    let address = listener.local_addr()?;
+    let (routes, _) = OpenApiRouter::new().merge(health::router(health.clone())).split_for_parts();
+    let router = Router::new().merge(routes).merge(metrics::start(tasks, clock));
+    let stop = tasks.stopping();
+    tasks.spawn("http", async move {
+        if let Err(error) = shutdown::serve(listener, router, stop, HTTP_GRACE).await {
+            tracing::error!(%error, "the HTTP port failed");
+        }
+    });
+    Ok(address)
+}
+
+fn watch_store(store: &Arc<KurrentStore>, reporter: Reporter, tasks: &Tasks) {
+    let (mut connection, stop, address) = (store.health(), tasks.stopping(), store.address().to_owned());
+    tasks.spawn("event-store-health", async move {
+        loop {
+            match &*connection.borrow_and_update() {
+                event_store::kurrentdb::Health::Connected { version, .. } => {
+                    reporter.up_with(format_args!("{address}, {version}"));
+                }
+                event_store::kurrentdb::Health::Away { attempts, reason, .. } => {
+                    reporter.down(format_args!("{address} is away ({attempts} tries): {reason}"));
+                }
+                event_store::kurrentdb::Health::Closed => reporter.down("closed"),
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = connection.changed() => if changed.is_err() { return },
+            }
+        }
+    });
+}
+
+/// Tells in `/health` how the relay is: one that stands by is as it should be.
+async fn tell(mut status: watch::Receiver<Status>, reporter: Reporter, stop: CancellationToken) {
+    loop {
+        {
+            let status = status.borrow_and_update();
+            match (&status.trouble, status.active) {
+                (Some(trouble), _) => reporter.down(trouble),
+                (None, true) => {
+                    reporter.up_with(format_args!("active; position {} of {}", status.position, status.head));
+                }
+                (None, false) => reporter.up_with("stands by"),
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = status.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// Where the log ends.
+pub(super) fn head(store: &KurrentStore) -> event_store::Position {
+    *store.head().borrow()
+}
