@@ -34,6 +34,7 @@ pub struct Process {
 pub const PROCESSES: &[Process] = &[
     process::<Config>("serve"),
     process::<command_service::service::Config>("command-service"),
+    process::<saga_orchestrator::service::Config>("saga-orchestrator"),
     process::<GatewaySettings>("gateway"),
     process::<crate::cli::provider_sim::Settings>("provider-sim"),
     process::<crate::cli::relay::Settings>("relay"),

@@ -88,6 +88,8 @@ pub enum Command {
     ProviderSim(provider_sim::Args),
     /// Runs the read side as one of several replicas: partitions of the bus into one Postgres, queries over HTTP.
     ProjectionService(projection_service::service::Args),
+    /// Runs the sagas as one of several processes over a shared log: fed by Kafka, commands by gRPC.
+    SagaOrchestrator(saga_orchestrator::service::Args),
     /// Sagas: where each order is on its way, why it waits, how it came there.
     Saga(saga::Args),
     /// Orders: what happened to one, over all of its streams.
@@ -137,6 +139,10 @@ impl Command {
             Self::Relay(args) => args.run().await,
             Self::Bus(args) => args.run().await,
             Self::ProviderSim(args) => args.run().await,
+            Self::SagaOrchestrator(args) => {
+                let ended = args.run().await;
+                ended.map(|()| Exit::Done).map_err(|error| Failure::no_answer(error.what, error.hint))
+            }
             Self::ProjectionService(args) => {
                 args.run().await.map_err(|error| Failure::no_answer(error.what, error.hint))?;
                 Ok(Exit::Done)

@@ -3,6 +3,7 @@
 //! *Invariant:* a partition is given back only when nothing here acts on it any more, or after a bound: what is on its way
 //! ends, the checkpoint is saved, then the group hears of it. Who dies without that is taken over all the same.
 
+mod args;
 mod config;
 
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::ports::CommandPort;
 use crate::runner::Sagas;
 
+pub use args::Args;
 pub use config::Config;
 
 /// The consumer group of all saga orchestrators, behind `[bus] group_prefix`.
