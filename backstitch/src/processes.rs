@@ -35,6 +35,7 @@ pub const PROCESSES: &[Process] = &[
     process::<Config>("serve"),
     process::<command_service::service::Config>("command-service"),
     process::<saga_orchestrator::service::Config>("saga-orchestrator"),
+    process::<projection_service::service::Config>("projection-service"),
     process::<GatewaySettings>("gateway"),
     process::<crate::cli::provider_sim::Settings>("provider-sim"),
     process::<crate::cli::relay::Settings>("relay"),
