@@ -251,8 +251,18 @@ fn evict_orphan(home: &Home) -> Result<(), PostgresError> {
     }
     if Path::new("/proc/self").exists() && !lives() {
         let _ = fs::remove_file(&path); // A clean stop has removed it already.
+        forget_sockets(home);
     }
     Ok(())
+}
+
+/// Removes what a killed postmaster has left in the folder of its socket, which is its own alone. Postgres itself would
+/// take the number in there for a living one's, where nobody has waited for the dead one or somebody else has it now.
+fn forget_sockets(home: &Home) {
+    let left = fs::read_dir(home.socket()).into_iter().flatten().flatten();
+    for entry in left.filter(|entry| entry.file_name().to_string_lossy().starts_with(".s.PGSQL.")) {
+        let _ = fs::remove_file(entry.path()); // Gone already: all the better.
+    }
 }
 
 /// Ends the postmaster: fast, then at once, then by force.
