@@ -44,7 +44,6 @@ pages!(
     "malformed-json",
     "method-not-allowed",
     "misdirected",
-    "misdirected",
     "name-length",
     "no-previous-generation",
     "not-found",

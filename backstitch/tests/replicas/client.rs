@@ -12,7 +12,7 @@ use saga_orchestrator::Outcome;
 use saga_orchestrator::commands_client::breaker::State;
 use uuid::Uuid;
 
-use crate::world::{PATIENCE, World, client, send};
+use crate::world::{PATIENCE, World, client, free_port, send};
 
 /// Longer than a command takes on a machine that does many other things.
 const PATIENT: Duration = Duration::from_secs(5);
@@ -37,14 +37,14 @@ fn reserve(number: u128) -> domain::Command {
     domain::Command::Stock { id: item(), command: stock::Command::ReserveStock(command) }
 }
 
-fn authorize(number: u128) -> domain::Command {
+fn authorize(number: u128, token: &str) -> domain::Command {
     let (id, request_id) = (PaymentId(Uuid::from_u128(number)), RequestId(Uuid::from_u128(1)));
     let command = RequestPaymentAuthorization {
         payment_id: id,
         order_id: OrderId(Uuid::from_u128(number)),
         request_id,
         amount: Money::new(1_000, Currency::EUR),
-        payment_method: "tok_approve".to_owned(),
+        payment_method: token.to_owned(),
         attempt_group: 0,
         tags: vec![],
         placed_on: domain::Timestamp::UNIX_EPOCH.date_naive(),
@@ -144,12 +144,12 @@ async fn a_payment_whose_replica_dies_is_carried_on_by_the_one_that_gets_the_com
     let only_one = client(&[one.ports[1]], PATIENT);
     let (payments, stream) = (1_000..1_010, |n: u128| format!("payment-{}", Uuid::from_u128(n)));
     for payment in payments.clone() {
-        assert_eq!(send(&only_one, payment, &authorize(payment)).await, Outcome::Done);
+        assert_eq!(send(&only_one, payment, &authorize(payment, "tok_approve")).await, Outcome::Done);
     }
     one.kill().await; // Some are appended, some called, some answered.
     let client = client(&[two.ports[1]], PATIENT);
     for payment in payments.clone() {
-        assert_eq!(send(&client, payment, &authorize(payment)).await, Outcome::Done);
+        assert_eq!(send(&client, payment, &authorize(payment, "tok_approve")).await, Outcome::Done);
     }
     for payment in payments.clone() {
         world.until(&stream(payment), "PaymentAuthorized").await;
@@ -158,4 +158,19 @@ async fn a_payment_whose_replica_dies_is_carried_on_by_the_one_that_gets_the_com
         assert_eq!(types, ["PaymentAuthorizationRequested", "PaymentAuthorized"]);
     }
     assert_eq!(world.effects().await, payments.count() as u64, "each sum is held once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_bank_tells_one_replica_ends_the_payment_that_another_began() {
+    let told = [free_port(), free_port()];
+    let world = World::told_at(Some(told[0])).await;
+    let (began, _told) = (world.replica(&[]).await, world.replica_at(told, &[]).await);
+    let client = client(&[began.ports[1]], PATIENT);
+    assert_eq!(send(&client, 7, &authorize(7, "tok_3ds_approve")).await, Outcome::Done);
+    let stream = format!("payment-{}", Uuid::from_u128(7));
+    world.until(&stream, "PaymentAuthorized").await;
+    let events = world.events(&stream).await;
+    let types: Vec<&str> = events.iter().map(|event| &*event.event_type).collect();
+    assert_eq!(types, ["PaymentAuthorizationRequested", "PaymentActionRequired", "PaymentAuthorized"]);
+    assert_eq!(world.effects().await, 1);
 }

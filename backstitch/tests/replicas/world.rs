@@ -33,6 +33,11 @@ pub struct World {
 
 impl World {
     pub async fn start() -> Self {
+        Self::told_at(None).await
+    }
+
+    /// The same, with a bank that tells what happens at this HTTP port.
+    pub async fn told_at(port: Option<u16>) -> Self {
         let (dir, tasks) = (tempfile::tempdir().unwrap(), Tasks::new());
         let log = SqliteStore::open(&dir.path().join("log"), SqliteOptions::default()).unwrap();
         let options = ServeOptions::on(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
@@ -42,7 +47,7 @@ impl World {
         let config = ServerConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             ledger: dir.path().join("bank.jsonl"),
-            webhook_url: None,
+            webhook_url: port.map(|port| format!("http://127.0.0.1:{port}/v1/payments/webhooks/simulated")),
             secret: Secret::new(SECRET),
             simulated: SimulatedConfig { delay_ms: 20, webhook_delay_ms: 2, ..SimulatedConfig::default() },
         };
@@ -185,7 +190,7 @@ pub async fn send(client: &CommandsClient, number: u128, command: &domain::Comma
 }
 
 /// Below the ports that the system gives to outgoing connections, so that nobody is there when a replica comes back.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     use std::sync::atomic::{AtomicU16, Ordering};
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let base = 14_000 + u16::try_from(std::process::id() % 7_000).unwrap();

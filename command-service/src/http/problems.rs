@@ -210,6 +210,7 @@ impl utoipa::IntoResponses for Refusals {
             ("412", "It is at another version than `If-Match` says"),
             ("413", "The body is too large"),
             ("415", "The body is not JSON"),
+            ("421", "Only in a cluster: this process does not serve it, another one does; nothing was done"),
             ("422", "The `Idempotency-Key` was used before with another body"),
             ("503", "Not now; nothing was lost, repeat it with the same key (`Retry-After`)"),
         ]

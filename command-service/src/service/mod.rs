@@ -112,12 +112,6 @@ impl Service {
             tracing::warn!("some tasks did not end in time; another replica goes on where they were");
         }
     }
-
-    /// Drops everything where it stands: no answers, no goodbyes. For tests of what a `kill -9` leaves.
-    pub async fn kill(self) {
-        self.work.stop();
-        self.edge.shut_down(Duration::ZERO).await;
-    }
 }
 
 async fn bind(listen: SocketAddr, key: &str) -> Result<(tokio::net::TcpListener, SocketAddr), StartError> {
