@@ -39,6 +39,7 @@ pub const PROCESSES: &[Process] = &[
     process::<GatewaySettings>("gateway"),
     process::<crate::cli::provider_sim::Settings>("provider-sim"),
     process::<crate::cli::relay::Settings>("relay"),
+    process::<crate::cli::projection_prepare::Settings>("prepare"),
 ];
 
 /// What the gateway takes of all settings.

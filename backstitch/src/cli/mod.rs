@@ -17,6 +17,7 @@ mod lineage_graph;
 pub mod order;
 pub mod output;
 pub mod projection;
+pub mod projection_prepare;
 mod projection_work;
 pub mod provider_sim;
 pub mod relay;

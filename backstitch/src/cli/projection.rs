@@ -1,6 +1,7 @@
 //! `backstitch projection`: how far the read models are behind the log; rebuild, roll back, retire, replay.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use clap::Subcommand;
@@ -10,6 +11,7 @@ use serde_json::Value;
 use super::acting::Acting;
 use super::client::{Client, Target};
 use super::output::{self, Table, Tone};
+use super::projection_prepare::prepare;
 use super::projection_work as work;
 use super::stream::Page;
 use super::{Exit, Failure};
@@ -82,6 +84,21 @@ Examples:
         #[command(flatten)]
         acting: Acting,
     },
+    /// Makes the tables of this release in the Postgres of `[postgres] url`, where they are missing, and lists what is there.
+    ///
+    /// Services do so too when they start: this shows before a rollout whether Postgres lets them. A read model whose
+    /// shape this release changes is folded again from then on.
+    #[command(after_help = "\
+Example:
+  DATABASE_URL=postgres://user:password@host/shop backstitch projection prepare")]
+    Prepare {
+        /// The settings file [default: backstitch.toml, if it is there].
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Answer in JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Folds a projection up to a position or moment, into tables of their own, to see it as it was.
     #[command(after_help = "\
 Examples:
@@ -141,6 +158,7 @@ impl Args {
     pub async fn run(self) -> anyhow::Result<Exit> {
         match self.verb {
             Verb::List { target } => list(&target).await,
+            Verb::Prepare { config, json } => prepare(config.as_deref(), json).await,
             Verb::Rebuild { target, name, accept_differences, acting } => {
                 let what = format!(
                     "`{name}` is folded again from the beginning of the log, beside the live one, which goes on. \

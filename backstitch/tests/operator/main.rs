@@ -11,4 +11,5 @@ mod bus_dead_letters;
 mod desk;
 mod lineage;
 mod output;
+mod prepare;
 mod repair;
