@@ -102,6 +102,8 @@ impl BusConfig {
             .set("socket.keepalive.enable", "true")
             .set("socket.connection.setup.timeout.ms", "5000")
             .set("topic.metadata.refresh.fast.interval.ms", "100")
+            // A topic is looked for before it is used; one that is unknown then was deleted (the default waits 30 s).
+            .set("topic.metadata.propagation.max.ms", "3000")
             .set("log.connection.close", "false")
             // What the client says besides its errors goes to our log, where the filter decides.
             .set_log_level(RDKafkaLogLevel::Notice);

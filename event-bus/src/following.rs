@@ -53,6 +53,8 @@ struct Batch {
 enum Stop {
     /// To find a place again, before this offset (`i64::MAX`: anywhere).
     Find(i64),
+    /// The offset is not there any more.
+    Gone,
     /// Nobody follows any more.
     Left,
 }
@@ -69,25 +71,19 @@ impl Follower {
 
     /// Until nobody follows any more.
     pub fn run(mut self, to: &Sender<Read>) {
-        let topic = self.config.topic.clone();
-        let records = loop {
-            match Records::new(&self.config, &topic, self.partition) {
-                Ok(records) => break records,
-                Err(error) => {
-                    // The client's settings are wrong, or there are no threads left: told, and tried once the follower asks again.
-                    if self.tell(&error, to).is_break() {
-                        return;
-                    }
-                    std::thread::sleep(PAUSE);
-                }
-            }
-        };
-        let mut before = i64::MAX;
+        let (mut reader, mut before) = (None, i64::MAX);
         while !to.is_closed() {
-            match self.find(&records, before) {
-                Ok(()) => match self.read(&records, to) {
+            let found = match reader.take() {
+                Some(records) => Ok(records),
+                None => Records::new(&self.config, &self.config.topic, self.partition),
+            };
+            let found = found.and_then(|records| self.find(&records, before).map(|()| records));
+            match found {
+                Ok(records) => match self.read(&records, to) {
                     Stop::Left => return,
-                    Stop::Find(offset) => before = offset,
+                    Stop::Find(offset) => (reader, before) = (Some(records), offset),
+                    // A reader of the topic that was is no good for the one that is.
+                    Stop::Gone => (reader, before) = (None, i64::MAX),
                 },
                 Err(error) => {
                     if self.is_away(&error, to).is_break() {
@@ -163,7 +159,7 @@ impl Follower {
                     topic = self.config.topic, partition = self.partition, after = %self.coverage.up_to,
                     "the topic is not the one it was; looking for the place again"
                 );
-                Flow::Break(Stop::Find(i64::MAX))
+                Flow::Break(Stop::Gone)
             }
             Next::Away(reason) => {
                 let error = BusError::Unreachable { brokers: self.config.place().to_owned(), reason };

@@ -24,6 +24,9 @@ use crate::error::BusError;
 const RECORDS_UNDER_WAY: usize = 10_000;
 /// Bytes under way, so that large events cannot fill the memory.
 const BYTES_UNDER_WAY: usize = 16 << 20;
+/// After this long without any acknowledgement the publisher counts as failed: a broker that is away comes back to another
+/// one, and a client that hangs (it must never, and has) is not waited for. A cluster elects a leader in less.
+const STALLED: Duration = Duration::from_secs(10);
 /// How long to wait when the client's own queue is full and nothing moves.
 const QUEUE_PAUSE: Duration = Duration::from_millis(50);
 
@@ -183,7 +186,10 @@ impl Publisher {
                     return Ok(());
                 }
             }
-            moved.await;
+            if tokio::time::timeout(STALLED, moved).await.is_err() && self.flight.lock().records > 0 {
+                let reason = format!("nothing was acknowledged for {} s", STALLED.as_secs());
+                return Err(BusError::Refused { topic: topic.to_owned(), reason });
+            }
         }
     }
 }

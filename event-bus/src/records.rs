@@ -1,5 +1,6 @@
 //! The records of one partition, read at will. Blocks: for threads of our own.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use event_store::Position;
@@ -14,12 +15,16 @@ use crate::config::BusConfig;
 use crate::connection::{Told, client_error};
 use crate::error::BusError;
 
+/// Between two attempts to seek in a partition that is not being read yet.
+const SEEK_PAUSE: Duration = Duration::from_millis(10);
+
 /// A reader of one partition.
 pub(crate) struct Records {
     config: BusConfig,
     topic: String,
     partition: i32,
     consumer: BaseConsumer<Told>,
+    assigned: Cell<bool>,
 }
 
 /// What comes next.
@@ -45,7 +50,7 @@ impl Records {
         let partition = i32::try_from(partition).map_err(|_| BusError::Settings(format!("partition {partition}")))?;
         let made = config.reader().create_with_context(Told::default());
         let consumer = made.map_err(|error| client_error(config, error))?;
-        Ok(Self { config: config.clone(), topic: topic.to_owned(), partition, consumer })
+        Ok(Self { config: config.clone(), topic: topic.to_owned(), partition, consumer, assigned: Cell::new(false) })
     }
 
     /// The first offset, and the one behind the last.
@@ -55,12 +60,27 @@ impl Records {
     }
 
     /// The next record is the one at `offset`, or the first behind it.
+    ///
+    /// The partition is assigned once and sought in from then on: assigned again before the assignment of before has ended,
+    /// it makes librdkafka 2.12 stop its fetcher twice and abort the process (librdkafka #5573).
     pub fn seek(&self, offset: i64) -> Result<(), BusError> {
-        let mut place = TopicPartitionList::with_capacity(1);
-        let assigned = place
-            .add_partition_offset(&self.topic, self.partition, Offset::Offset(offset))
-            .and_then(|()| self.consumer.assign(&place));
-        assigned.map_err(|error| client_error(&self.config, error))
+        if !self.assigned.replace(true) {
+            let mut place = TopicPartitionList::with_capacity(1);
+            let assigned = place
+                .add_partition_offset(&self.topic, self.partition, Offset::Offset(offset))
+                .and_then(|()| self.consumer.assign(&place));
+            return assigned.map_err(|error| client_error(&self.config, error));
+        }
+        let deadline = Instant::now() + self.config.request_timeout();
+        loop {
+            let timeout = self.config.request_timeout();
+            match self.consumer.seek(&self.topic, self.partition, Offset::Offset(offset), timeout) {
+                Ok(()) => return Ok(()),
+                // The first assignment has not begun yet; it does when the partition's broker is known.
+                Err(_) if Instant::now() < deadline => std::thread::sleep(SEEK_PAUSE),
+                Err(error) => return Err(self.consumer.context().unreachable(&self.config, &error)),
+            }
+        }
     }
 
     /// What comes next, within a time.

@@ -169,7 +169,7 @@ impl Relay {
             () = over => Ok(()),
         };
         if outcome.is_ok() {
-            match tokio::time::timeout(DRAIN, session.run.acknowledged()).await {
+            match tokio::time::timeout(DRAIN, session.drain()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::warn!(%error, "not everything was acknowledged; the next relay repeats it"),
                 Err(_) => tracing::warn!("not everything was acknowledged in time; the next relay repeats it"),
@@ -260,6 +260,15 @@ impl Session<'_> {
                 self.look().await?;
             }
         }
+    }
+
+    /// Says how far the log is, where that is still to be said, and waits until everything is acknowledged.
+    async fn drain(&mut self) -> Result<(), BusError> {
+        if self.watermark.is_some() {
+            let all: Vec<u32> = (0..self.relay.config.partitions).collect();
+            self.run.watermark(self.published, &all, false).await?;
+        }
+        self.run.acknowledged().await
     }
 
     /// Where somebody else's record is the last one, says again how far the log is.

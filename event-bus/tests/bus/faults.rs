@@ -25,7 +25,10 @@ async fn a_broker_killed_under_load_and_started_again_costs_nothing() {
     let (load, stop) = (world.clone(), CancellationToken::new());
     let stopped = stop.clone();
     let writer = world.tasks.spawn("writer", async move {
+        // 3 000 events a second at most, so that reading it all back does not take longer than the faults.
+        let mut beat = tokio::time::interval(Duration::from_millis(20));
         while !stopped.is_cancelled() {
+            beat.tick().await;
             load.write(20).await;
             count.send_modify(|count| *count += 20);
         }

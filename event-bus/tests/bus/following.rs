@@ -67,7 +67,7 @@ async fn from_any_position_a_follower_gets_exactly_the_log_after_it_whatever_was
     world.relay_all().await;
     let log = world.log().await;
     from_anywhere_exactly(&world, &log).await;
-    // A republish from the midst that ended early, one of a category, a relay's end, a zombie's records at several places.
+    // A republish from the midst that ended early, one of a category, a zombie's records at several places.
     let range = |from, to, only: &[&str]| Range {
         from: Position(from),
         to: Some(Position(to)),
@@ -84,7 +84,7 @@ async fn from_any_position_a_follower_gets_exactly_the_log_after_it_whatever_was
     }
     world.write(100).await;
     relay.acknowledged(world.head()).await;
-    relay.kill().await;
+    relay.stop().await;
     let log = world.log().await;
     the_log_is_in(&world.records().await, &log);
     from_anywhere_exactly(&world, &log).await;

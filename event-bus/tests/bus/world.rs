@@ -150,8 +150,11 @@ impl Running {
 
     pub async fn until(&self, is_so: impl FnMut(&Status) -> bool) {
         let mut status = self.status.clone();
-        let found = within(BOUND, status.wait_for(is_so)).await.map(|status| status.clone());
-        found.unwrap_or_else(|_| panic!("the relay ended: {:?}", *self.outcome.borrow()));
+        match tokio::time::timeout(BOUND, status.wait_for(is_so)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) => panic!("the relay ended: {:?}", *self.outcome.borrow()),
+            Err(_) => panic!("the relay did not get there: {:?}", *self.status.borrow()),
+        }
     }
 
     pub async fn stop(self) {
