@@ -301,7 +301,9 @@ impl Worker {
         match done {
             Done::Durable(key, result, end) => {
                 let appended = result?; // The epoch has ended, or the log cannot be written: all is read again.
-                if appended.position <= end {
+                // Read while this append was on its way, the saga in memory has not got it.
+                let is_behind = |saga: &Saga| saga.state.version < Some(appended.version);
+                if appended.position <= end || self.sagas.peek(&key).is_none_or(is_behind) {
                     // These very events stood there already, and more may: what was folded may be long past.
                     self.sagas.pop(&key);
                     return self.input(&key, &Input::Time, None).await;
