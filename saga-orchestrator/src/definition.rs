@@ -36,6 +36,16 @@ pub struct Awaited {
     pub from: Party,
     /// Whether this time nothing is awaited.
     pub unless: fn(&Ctx) -> bool,
+    /// Whether silence ends it after a while: only where the step after it asks for the fact itself, and is refused
+    /// without it. Everywhere else what has not been heard may be on its way, however long that takes.
+    pub silence_ends: bool,
+}
+
+impl Awaited {
+    /// One that only its fact ends.
+    pub const fn heard(fact: &'static str, from: Party, unless: fn(&Ctx) -> bool) -> Self {
+        Self { fact, from, unless, silence_ends: false }
+    }
 }
 
 /// The way back of a step.

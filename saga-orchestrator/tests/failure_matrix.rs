@@ -5,7 +5,7 @@ mod world;
 
 use std::time::Duration;
 
-use domain::order::Status as OrderStatus;
+use domain::order::{self, AssessOrderRisk, RiskAssessment, Status as OrderStatus};
 use domain::payment::Status::{Authorized, Captured, Declined, Expired, Refunded, Voided};
 use domain::saga::SagaState::{self, Compensated, Completed, HandedOver, NeedsAttention, Waiting};
 use domain::shipment::Status as ShipmentStatus;
@@ -203,6 +203,70 @@ fn a_risk_review_waits_for_a_person_and_refuses_what_nobody_looks_at() {
         world.pass(MINUTES(24 * 60));
     };
     always_ends(lapsed, &ends(OrderStatus::Rejected, "fraud", &[], Compensated));
+}
+
+/// An order above the limit of the review; nobody answers the risk check for now, and the feed is silent.
+fn silent_before_the_review(world: &mut World) {
+    world.config.risk.review_above.insert("EUR".into(), 300);
+    world.unavailable.insert("AssessOrderRisk", u32::MAX);
+    world.place("tok_approve");
+    world.settle();
+    world.silent_feed = true;
+}
+
+#[track_caller]
+fn waits_for_the_review(world: &World) {
+    assert!(world.commands_sent.iter().any(|sent| sent.starts_with("AssessOrderRisk")));
+    assert_eq!((world.ends().fulfilment, world.ends().payments.len()), (Waiting, 0), "{:#?}", names(world));
+}
+
+#[test]
+fn a_review_is_not_over_because_nothing_is_heard_of_the_order() {
+    let story = |world: &mut World| {
+        silent_before_the_review(world);
+        world.unavailable.clear();
+        world.pass(MINUTES(60));
+        assert_eq!(world.ends().payments.len(), 0, "{:#?}", names(world));
+        world.silent_feed = false;
+        world.pass(MINUTES(60));
+        waits_for_the_review(world);
+        assert_eq!(world.release_hold(), Outcome::Done);
+        world.settle();
+    };
+    let stock = [(10, 0, 3), (5, 0, 1)];
+    let expected = ends(OrderStatus::Confirmed, "", &[Authorized], Waiting);
+    always_ends(story, &Ends { shipment: ShipmentStatus::Planned, stock, ..expected });
+}
+
+#[test]
+fn a_release_before_the_review_is_not_its_release() {
+    let story = |world: &mut World| {
+        silent_before_the_review(world);
+        assert_eq!((world.hold(), world.release_hold()), (Outcome::Done, Outcome::Done));
+        world.unavailable.clear();
+        world.pass(MINUTES(1)); // The review begins meanwhile.
+        world.silent_feed = false;
+        world.pass(MINUTES(60));
+        waits_for_the_review(world);
+        world.pass(MINUTES(24 * 60));
+    };
+    always_ends(story, &ends(OrderStatus::Rejected, "fraud", &[], Compensated));
+}
+
+#[test]
+fn a_release_that_is_heard_before_the_saga_knows_of_the_review_counts() {
+    let story = |world: &mut World| {
+        silent_before_the_review(world);
+        let assess = AssessOrderRisk { assessment: RiskAssessment::Review, assessed_by: "rules".into() };
+        // It was carried out, and the answer did not come.
+        assert_eq!(world.order(order::Command::AssessOrderRisk(assess)), Outcome::Done);
+        assert_eq!(world.release_hold(), Outcome::Done);
+        (world.silent_feed, world.unavailable) = (false, std::collections::BTreeMap::new());
+        world.pass(MINUTES(1));
+    };
+    let stock = [(10, 0, 3), (5, 0, 1)];
+    let expected = ends(OrderStatus::Confirmed, "", &[Authorized], Waiting);
+    always_ends(story, &Ends { shipment: ShipmentStatus::Planned, stock, ..expected });
 }
 
 #[test]

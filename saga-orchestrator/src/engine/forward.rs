@@ -110,8 +110,8 @@ impl Draft<'_> {
         let commands = self.issue(step, group, Direction::Do.as_str(), commands);
         let awaits = awaits.map(|awaits| Awaits { fact: awaits.fact.to_owned(), from: awaits.from });
         let provider = awaits.as_ref().is_some_and(|awaits| awaits.from == domain::saga::Party::Provider);
-        // A step that sends nothing waits for a release; if it may have come already, look again soon.
-        let look_again = commands.is_empty() && !self.state.noted(Note::Held);
+        // What it waits for may have come already, unless it is known to be still to come: look again soon.
+        let look_again = step.awaits.is_some_and(|awaits| awaits.silence_ends) && !self.state.noted(Note::Held);
         let check_at = match (provider, look_again) {
             (true, _) => Some(self.now + self.config.duration(step.within)),
             (false, true) => Some(self.now + self.config.duration(Time::Command)),

@@ -8,6 +8,7 @@ use crate::definition::{Definition, DefinitionError};
 
 /// All definitions, every version that may still be followed.
 pub const ALL: &[&Definition] = &[
+    &order_fulfilment::ORDER_FULFILMENT_V1,
     &order_fulfilment::ORDER_FULFILMENT,
     &order_refund::ORDER_REFUND,
     &payment_reconciliation::PAYMENT_RECONCILIATION,

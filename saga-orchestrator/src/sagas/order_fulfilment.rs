@@ -31,19 +31,20 @@ const TRIES: u32 = 5;
 /// A new attempt after each release of a hold; a bound only because every retry has one.
 const RELEASES: u32 = 1_000;
 
-const RISK_CLEARED: Awaited = Awaited { fact: "OrderHoldReleased", from: Party::Person, unless: no_review };
-const AUTHORISED: Awaited = Awaited { fact: "PaymentAuthorized", from: Party::Provider, unless: always };
-const VOIDED: Awaited = Awaited { fact: "PaymentVoided", from: Party::Provider, unless: always };
-const READY: Awaited = Awaited { fact: "ShipmentReady", from: Party::Warehouse, unless: always };
-const CAPTURED: Awaited = Awaited { fact: "PaymentCaptured", from: Party::Provider, unless: always };
-const RELEASED: Awaited = Awaited { fact: "OrderHoldReleased", from: Party::Person, unless: |_| true };
-const DELIVERED: Awaited = Awaited { fact: "ShipmentDelivered", from: Party::Warehouse, unless: always };
+const RISK_CLEARED: Awaited = Awaited::heard("OrderHoldReleased", Party::Person, no_review);
+const AUTHORISED: Awaited = Awaited::heard("PaymentAuthorized", Party::Provider, always);
+const VOIDED: Awaited = Awaited::heard("PaymentVoided", Party::Provider, always);
+const READY: Awaited = Awaited::heard("ShipmentReady", Party::Warehouse, always);
+const CAPTURED: Awaited = Awaited::heard("PaymentCaptured", Party::Provider, always);
+const RELEASED: Awaited =
+    Awaited { silence_ends: true, ..Awaited::heard("OrderHoldReleased", Party::Person, |_| true) };
+const DELIVERED: Awaited = Awaited::heard("ShipmentDelivered", Party::Warehouse, always);
 const RENEWAL: Keep = Keep { every: Time::Renewal, sends: renew_items, until: "commit" };
 
 /// The table. `domain.md` §2 has it in words.
 #[rustfmt::skip] // One step a row: what is sent, what ends it, what undoes it.
 pub const ORDER_FULFILMENT: Definition = Definition {
-    name: "order_fulfilment", version: 1, starts_on: &["OrderPlaced"], hears, stops, hands_over: Some(hand_over), people: PEOPLE,
+    name: "order_fulfilment", version: 2, starts_on: &["OrderPlaced"], hears, stops, hands_over: Some(hand_over), people: PEOPLE,
     steps: &[
         // A step ends on the answers to its commands, one a target; `awaits` names a fact from outside that must follow.
         //  name              kind           after                sends           awaits              undo                                         within               limit                                          tries
@@ -65,6 +66,9 @@ pub const ORDER_FULFILMENT: Definition = Definition {
         step("complete",       Retriable,     &["record_shipped"], complete,       None,               None,                                        Time::Command,       Limit::Never,                                  TRIES, None,                        |_| Meaning::Attention),
     ],
 };
+
+/// Up to 0.2.0. The same table, but any release counted as that of the review: it did not note which hold was the review's.
+pub const ORDER_FULFILMENT_V1: Definition = Definition { version: 1, hears: outside::hears_v1, ..ORDER_FULFILMENT };
 
 /// Why the customer's wish ends it.
 const CUSTOMER_REQUEST: &str = "customer_request";

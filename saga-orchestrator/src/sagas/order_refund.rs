@@ -19,7 +19,7 @@ use crate::engine::{Leg, Outside, State};
 /// Tries without an answer after which a person is called; it goes on trying.
 const TRIES: u32 = 5;
 
-const REFUNDED: Awaited = Awaited { fact: "PaymentRefunded", from: Party::Provider, unless: always };
+const REFUNDED: Awaited = Awaited::heard("PaymentRefunded", Party::Provider, always);
 
 /// The table.
 #[rustfmt::skip] // One step a row.

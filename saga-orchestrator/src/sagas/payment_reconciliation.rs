@@ -19,10 +19,9 @@ const TRIES: u32 = 5;
 /// The refund's reason, for people.
 const SUCCEEDED_LATE: &str = "succeeded_late";
 
-const KNOWN: Awaited = Awaited { fact: "the request's outcome", from: Party::Provider, unless: |ctx| !is_unknown(ctx) };
-const VOIDED: Awaited = Awaited { fact: "PaymentVoided", from: Party::Provider, unless: |ctx| !is_held(ctx) };
-const REFUNDED: Awaited =
-    Awaited { fact: "PaymentRefunded", from: Party::Provider, unless: |ctx| taken(ctx).is_none() };
+const KNOWN: Awaited = Awaited::heard("the request's outcome", Party::Provider, |ctx| !is_unknown(ctx));
+const VOIDED: Awaited = Awaited::heard("PaymentVoided", Party::Provider, |ctx| !is_held(ctx));
+const REFUNDED: Awaited = Awaited::heard("PaymentRefunded", Party::Provider, |ctx| taken(ctx).is_none());
 
 /// The table. Of its rows only those have something to do that fit what it started on.
 #[rustfmt::skip] // One step a row.

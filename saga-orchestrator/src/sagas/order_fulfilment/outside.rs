@@ -27,6 +27,29 @@ pub(super) fn hears(state: &State, outside: &Outside) -> Vec<Heard> {
     }
 }
 
+/// As `hears`, where nothing was noted about whose hold it is: the release ends whatever waits for one.
+pub(super) fn hears_v1(state: &State, outside: &Outside) -> Vec<Heard> {
+    match outside {
+        Outside::Order(order::Event::OrderHoldReleased(_)) => {
+            let early = state.latest("risk_review").is_none() && assessment(state) == Some(RiskAssessment::Review);
+            released(state, early || open(state, "risk_review"))
+        }
+        _ => hears(state, outside),
+    }
+}
+
+fn open(state: &State, step: &str) -> bool {
+    state.latest(step).is_some_and(|leg| leg.status == LegStatus::Open)
+}
+
+/// The order is held no more: what that ends, the review or only what waits for any release.
+fn released(state: &State, is_reviews: bool) -> Vec<Heard> {
+    let review = is_reviews.then_some("risk_review");
+    let ends = review.into_iter().chain(open(state, "hold_released").then_some("hold_released"));
+    let ends = ends.map(|step| Heard::Succeeded(step, state.group_of(step), None));
+    std::iter::once(Heard::Noted(Note::HoldReleased, None, None)).chain(ends).collect()
+}
+
 fn hears_order(state: &State, event: &order::Event) -> Vec<Heard> {
     match event {
         order::Event::OrderCancellationRequested(e) => {
@@ -34,10 +57,12 @@ fn hears_order(state: &State, event: &order::Event) -> Vec<Heard> {
         }
         order::Event::OrderHeld(_) => vec![Heard::Noted(Note::Held, None, None)],
         order::Event::OrderHoldReleased(_) => {
-            let waits = |step: &&&'static str| state.latest(step).is_some_and(|leg| leg.status == LegStatus::Open);
-            let ends = ["risk_review", "hold_released"];
-            let ends = ends.iter().filter(waits).map(|step| Heard::Succeeded(step, state.group_of(step), None));
-            std::iter::once(Heard::Noted(Note::HoldReleased, None, None)).chain(ends).collect()
+            let review = state.noted_of(Note::Held, "risk_review", state.group_of("risk_review"));
+            released(state, review)
+        }
+        // It holds the order in the same append. A release before it is not the review's, however late it is heard.
+        order::Event::OrderRiskAssessed(e) if e.assessment == RiskAssessment::Review => {
+            vec![Heard::Noted(Note::Held, Some(("risk_review", state.group_of("risk_review"))), None)]
         }
         // A person has looked, and says no; perhaps before the saga knows that he was asked.
         order::Event::OrderRiskAssessed(e)
