@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use saga_orchestrator::service::Args;
+use service_kit::process;
 
 /// The sagas of Backstitch as a process of their own.
 #[derive(Parser)]
@@ -14,19 +15,5 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("error: no threads can be started: {error}");
-            return ExitCode::from(2);
-        }
-    };
-    match runtime.block_on(cli.args.run()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}\n\nhint: {}", error.hint);
-            ExitCode::from(2)
-        }
-    }
+    process::main(Cli::parse().args.run())
 }

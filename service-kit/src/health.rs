@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use utoipa::ToSchema;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -15,6 +16,7 @@ use utoipa_axum::routes;
 
 use crate::clock::{Clock, Timestamp};
 use crate::problem::Problem;
+use crate::tasks::Tasks;
 
 /// How a dependency is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -94,6 +96,31 @@ impl Health {
         let entry = Dependency { status: Status::Starting, required, detail: None, since: self.clock.now() };
         self.lock().dependencies.insert(name.to_owned(), entry);
         Reporter { name: name.to_owned(), health: self.clone() }
+    }
+
+    /// Adds a dependency that is as `seen` shows, with each change, until the tasks are to end. `says` tells what it
+    /// means: that it works, or why not.
+    pub fn follow<T: Send + Sync + 'static>(
+        &self,
+        (name, need): (&'static str, Need),
+        mut seen: watch::Receiver<T>,
+        says: impl Fn(&T) -> Result<String, String> + Send + 'static,
+        tasks: &Tasks,
+    ) {
+        let (reporter, stop) = (self.register(name, need), tasks.stopping());
+        tasks.spawn("health", async move {
+            loop {
+                let said = says(&seen.borrow_and_update());
+                match said {
+                    Ok(detail) => reporter.up_with(detail),
+                    Err(why) => reporter.down(why),
+                }
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    changed = seen.changed() => if changed.is_err() { return },
+                }
+            }
+        });
     }
 
     /// From now on the process is not ready: it is being stopped, and no new requests should come.

@@ -9,6 +9,7 @@ pub mod metrics;
 pub mod pg;
 pub mod postgres;
 pub mod problem;
+pub mod process;
 pub mod request;
 pub mod shutdown;
 pub mod start;

@@ -10,12 +10,11 @@ use event_bus::relay::Status;
 use event_bus::{BusConfig, Relay};
 use event_store::{EventStore, EventStoreConfig, KurrentStore};
 use serde::Deserialize;
-use service_kit::health::{Need, Reporter};
+use service_kit::health::Need;
 use service_kit::start::HttpConfig;
 use service_kit::telemetry::LogConfig;
 use service_kit::{Clock, Health, Tasks, health, metrics, shutdown, telemetry};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -75,11 +74,11 @@ impl Args {
         let listen = self.listen.unwrap_or(http.listen);
         let address = serve(listen, &health, &clock, &tasks).await?;
         let store = open(&event_store).await?;
-        watch_store(&store, health.register("event-store", Need::Required), &tasks);
+        health.follow(("event-store", Need::Required), store.health(), store.describes(), &tasks);
         let kafka = health.register("kafka", Need::Required);
         tasks.spawn("kafka-health", event_bus::health::watch(bus.clone(), kafka, tasks.stopping()));
         let relay = Arc::new(Relay::new(bus.clone(), store.clone()));
-        tasks.spawn("relay-health", tell(relay.status(), health.register("relay", Need::Required), tasks.stopping()));
+        health.follow(("relay", Need::Required), relay.status(), says, &tasks);
         output::line(format_args!(
             "Backstitch {} relays {} to `{}` at {}   (health: http://{address}/health)",
             env!("CARGO_PKG_VERSION"),
@@ -113,18 +112,8 @@ pub(super) fn settings(file: Option<&Path>) -> anyhow::Result<Settings> {
 
 /// The log that is published: always that of another process.
 pub(super) async fn open(config: &EventStoreConfig) -> anyhow::Result<Arc<KurrentStore>> {
-    let Some(url) = &config.url else {
-        return Err(Failure::no_answer(
-            "no event store is named: a relay publishes the log of another process, and `url` in `[event_store]` is not set",
-            "export BACKSTITCH__EVENT_STORE__URL='kurrentdb://127.0.0.1:2113?tls=false'   # backstitch store serve",
-        ));
-    };
-    KurrentStore::connect(url).await.map_err(|error| {
-        Failure::no_answer(
-            format_args!("`url` in `[event_store]` cannot be used: {error}"),
-            "kurrentdb://user:password@host:2113?tls=false",
-        )
-    })
+    let store = KurrentStore::named(config, "a relay").await;
+    store.map_err(|error| Failure::no_answer(&error, error.hint()))
 }
 
 async fn serve(listen: SocketAddr, health: &Health, clock: &Clock, tasks: &Tasks) -> anyhow::Result<SocketAddr> {
@@ -145,44 +134,12 @@ async fn serve(listen: SocketAddr, health: &Health, clock: &Clock, tasks: &Tasks
     Ok(address)
 }
 
-fn watch_store(store: &Arc<KurrentStore>, reporter: Reporter, tasks: &Tasks) {
-    let (mut connection, stop, address) = (store.health(), tasks.stopping(), store.address().to_owned());
-    tasks.spawn("event-store-health", async move {
-        loop {
-            match &*connection.borrow_and_update() {
-                event_store::kurrentdb::Health::Connected { version, .. } => {
-                    reporter.up_with(format_args!("{address}, {version}"));
-                }
-                event_store::kurrentdb::Health::Away { attempts, reason, .. } => {
-                    reporter.down(format_args!("{address} is away ({attempts} tries): {reason}"));
-                }
-                event_store::kurrentdb::Health::Closed => reporter.down("closed"),
-            }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                changed = connection.changed() => if changed.is_err() { return },
-            }
-        }
-    });
-}
-
-/// Tells in `/health` how the relay is: one that stands by is as it should be.
-async fn tell(mut status: watch::Receiver<Status>, reporter: Reporter, stop: CancellationToken) {
-    loop {
-        {
-            let status = status.borrow_and_update();
-            match (&status.trouble, status.active) {
-                (Some(trouble), _) => reporter.down(trouble),
-                (None, true) => {
-                    reporter.up_with(format_args!("active; position {} of {}", status.position, status.head));
-                }
-                (None, false) => reporter.up_with("stands by"),
-            }
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            changed = status.changed() => if changed.is_err() { return },
-        }
+/// What `/health` tells of the relay: one that stands by is as it should be.
+fn says(status: &Status) -> Result<String, String> {
+    match (&status.trouble, status.active) {
+        (Some(trouble), _) => Err(trouble.to_string()),
+        (None, true) => Ok(format!("active; position {} of {}", status.position, status.head)),
+        (None, false) => Ok("stands by".to_owned()),
     }
 }
 

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event_store::EventStore;
-use service_kit::config;
-use service_kit::{Clock, Health, StartError, Tasks, shutdown, telemetry};
+use service_kit::{Clock, Health, StartError, Tasks, process, telemetry};
 
 use super::{Config, Service, open_log};
 use crate::contexts::Contexts;
@@ -47,19 +46,11 @@ impl Args {
     /// # Errors
     /// [`StartError`] when it cannot start.
     pub async fn run(self) -> Result<(), StartError> {
-        let config = self.config()?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("command-service").build();
-        let runtime =
-            runtime.map_err(|error| StartError::new(format!("no threads can be started: {error}"), "ulimit -u"))?;
-        let served = runtime.spawn(serve(config)).await;
-        runtime.shutdown_background(); // All that it had to do has ended in `serve`.
-        served.unwrap_or_else(|error| Err(StartError::new(error, "this is a fault of Backstitch's own")))
+        process::on_all_processors("command-service", serve(self.config()?)).await
     }
 
     fn config(&self) -> Result<Config, StartError> {
-        let settings = config::load(config::file(self.config.as_deref()).as_deref());
-        let mut config: Config =
-            settings.map_err(|error| StartError::new(error, "backstitch config show   # every key with its value"))?;
+        let mut config: Config = process::settings(self.config.as_deref())?;
         if let Some(listen) = self.listen {
             config.http.listen = listen;
         }
@@ -74,8 +65,7 @@ impl Args {
 async fn serve(config: Config) -> Result<(), StartError> {
     telemetry::start(&config.log)
         .map_err(|error| StartError::new(error, "RUST_LOG=info backstitch command-service"))?;
-    let no_signals = |error| StartError::new(format_args!("signals cannot be waited for: {error}"), "ulimit -a");
-    let signal = shutdown::signalled().map_err(no_signals)?; // Before anything runs: an early Ctrl-C stops cleanly too.
+    let signal = process::signal()?;
     let (clock, watch) = (Clock::system(), Tasks::new());
     let health = Health::new(clock.clone());
     let store = open_log(&config, &health, &watch).await?;
@@ -86,13 +76,10 @@ async fn serve(config: Config) -> Result<(), StartError> {
     tracing::info!(%http, grpc, %contexts, event_store = store.address(), "the command service takes commands");
     let signal = signal.await;
     tracing::info!(signal, "stopping");
-    let second = shutdown::signalled().map_err(no_signals)?;
-    tokio::select! {
-        () = service.stop() => {}
-        _ = second => return Err(StartError::new("stopped at once by a second signal", "what was open is sent again")),
-    }
-    store.close();
-    watch.shut_down(WATCH_GRACE).await;
-    tracing::info!("stopped");
-    Ok(())
+    let stops = async {
+        service.stop().await;
+        store.close();
+        watch.shut_down(WATCH_GRACE).await;
+    };
+    process::stop(stops, "what was open is sent again").await
 }

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use axum::Router;
 use event_store::EventStore;
-use event_store::kurrentdb::{self, KurrentStore};
-use service_kit::health::{Need, Reporter};
+use event_store::KurrentStore;
+use service_kit::health::Need;
 use service_kit::start::listen_on;
 use service_kit::{Clock, Health, StartError, Tasks, health, limits, metrics, shutdown};
 use utoipa_axum::router::OpenApiRouter;
@@ -125,38 +125,8 @@ async fn bind(listen: SocketAddr, key: &str) -> Result<(tokio::net::TcpListener,
 /// # Errors
 /// [`StartError`]: there is no address, or it is none.
 pub async fn open_log(config: &Config, health: &Health, tasks: &Tasks) -> Result<Arc<KurrentStore>, StartError> {
-    let Some(url) = &config.event_store.url else {
-        return Err(StartError::new(
-            "no event store: `event_store.url` is not set, and a command service has no log of its own",
-            "export BACKSTITCH__EVENT_STORE__URL='kurrentdb://127.0.0.1:2113?tls=false'   # backstitch store serve",
-        ));
-    };
-    let reporter = health.register("event-store", Need::Required);
-    let store = KurrentStore::connect(url).await.map_err(|error| {
-        StartError::new(
-            format_args!("`event_store.url` cannot be used: {error}"),
-            "kurrentdb://user:password@host:2113?tls=false",
-        )
-    })?;
-    let (mut connection, stop, address) = (store.health(), tasks.stopping(), store.address().to_owned());
-    tasks.spawn("event-store-health", async move {
-        loop {
-            tell(&reporter, &connection.borrow_and_update(), &address);
-            tokio::select! {
-                () = stop.cancelled() => return,
-                changed = connection.changed() => if changed.is_err() { return },
-            }
-        }
-    });
+    let store = KurrentStore::named(&config.event_store, "a command service").await;
+    let store = store.map_err(|error| StartError::new(&error, error.hint()))?;
+    health.follow(("event-store", Need::Required), store.health(), store.describes(), tasks);
     Ok(store)
-}
-
-fn tell(reporter: &Reporter, connection: &kurrentdb::Health, address: &str) {
-    match connection {
-        kurrentdb::Health::Connected { version, .. } => reporter.up_with(format_args!("{address}, {version}")),
-        kurrentdb::Health::Away { attempts, reason, .. } => {
-            reporter.down(format_args!("{address} is away ({attempts} tries): {reason}"));
-        }
-        kurrentdb::Health::Closed => reporter.down("closed"),
-    }
 }

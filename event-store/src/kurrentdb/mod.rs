@@ -24,6 +24,7 @@ mod event;
 mod following;
 mod head;
 mod listing;
+mod named;
 mod reading;
 mod snapshots;
 
@@ -43,6 +44,7 @@ use crate::{
 };
 
 pub use eventstore_client::Health;
+pub use named::NotNamed;
 
 /// How long opening waits for a server that does not answer yet: long enough for one that starts beside us.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use service_kit::{Clock, StartError, config, shutdown, telemetry};
+use service_kit::{Clock, StartError, process, telemetry};
 
 use super::{Config, Service};
 
@@ -33,19 +33,11 @@ impl Args {
     /// # Errors
     /// [`StartError`] when it cannot start or go on.
     pub async fn run(self) -> Result<(), StartError> {
-        let config = self.config()?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("projections").build();
-        let runtime =
-            runtime.map_err(|error| StartError::new(format!("no threads can be started: {error}"), "ulimit -u"))?;
-        let served = runtime.spawn(serve(config)).await;
-        runtime.shutdown_background(); // All that it had to do has ended in `serve`.
-        served.unwrap_or_else(|error| Err(StartError::new(error, "this is a fault of Backstitch's own")))
+        process::on_all_processors("projections", serve(self.config()?)).await
     }
 
     fn config(&self) -> Result<Config, StartError> {
-        let settings = config::load(config::file(self.config.as_deref()).as_deref());
-        let mut config: Config = settings
-            .map_err(|error| StartError::new(error, "projection-service --help; docs/backstitch.toml has every key"))?;
+        let mut config: Config = process::settings(self.config.as_deref())?;
         if let Some(listen) = self.listen {
             config.http.listen = listen;
         }
@@ -56,8 +48,7 @@ impl Args {
 async fn serve(config: Config) -> Result<(), StartError> {
     telemetry::start(&config.log)
         .map_err(|error| StartError::new(error, "RUST_LOG=info backstitch projection-service"))?;
-    let no_signals = |error| StartError::new(format_args!("signals cannot be waited for: {error}"), "ulimit -a");
-    let signal = shutdown::signalled().map_err(no_signals)?; // Before anything runs: an early Ctrl-C stops cleanly too.
+    let signal = process::signal()?;
     let service = Service::start(&config, Clock::system()).await?;
     tracing::info!(http = %service.address, postgres = service.postgres_place, "the projection service answers queries");
     let outcome = tokio::select! {
@@ -67,11 +58,5 @@ async fn serve(config: Config) -> Result<(), StartError> {
         }
         error = service.fatal() => Err(error),
     };
-    let second = shutdown::signalled().map_err(no_signals)?;
-    tokio::select! {
-        () = service.stop() => {}
-        _ = second => return Err(StartError::new("stopped at once by a second signal", "backstitch projection-service   # goes on where it was")),
-    }
-    tracing::info!("stopped");
-    outcome
+    process::stop(service.stop(), "another replica goes on where it was").await.and(outcome)
 }

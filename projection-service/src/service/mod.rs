@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use axum::Router;
 use event_bus::{BusError, Group, partition};
-use event_store::{EventStore, KurrentStore, kurrentdb};
+use event_store::{EventStore, KurrentStore};
 use service_kit::health::{Need, Reporter};
 use service_kit::start::listen_on;
 use service_kit::{Clock, Health, StartError, Tasks, health, limits, metrics, shutdown};
@@ -153,39 +153,11 @@ fn postgres(config: &Config) -> Result<String, StartError> {
 /// Opens the log that `[event_store] url` names, and has `/health` tell how the connection is. That nobody answers is no
 /// error: it is waited for.
 async fn open_log(config: &Config, health: &Health, tasks: &Tasks) -> Result<Arc<KurrentStore>, StartError> {
-    let Some(url) = &config.event_store.url else {
-        return Err(StartError::new(
-            "no event store: `event_store.url` is not set, and a projection service has no log of its own",
-            "export BACKSTITCH__EVENT_STORE__URL='kurrentdb://127.0.0.1:2113?tls=false'   # backstitch store serve",
-        ));
-    };
+    let store = KurrentStore::named(&config.event_store, "a projection service").await;
+    let store = store.map_err(|error| StartError::new(&error, error.hint()))?;
     // Queries do not need it, but what reads the log and what fills holes does.
-    let reporter = health.register("event-store", Need::Optional);
-    let store = KurrentStore::connect(url).await.map_err(|error| {
-        let what = format_args!("`event_store.url` cannot be used: {error}");
-        StartError::new(what, "kurrentdb://user:password@host:2113?tls=false")
-    })?;
-    let (mut connection, stop, address) = (store.health(), tasks.stopping(), store.address().to_owned());
-    tasks.spawn("event-store-health", async move {
-        loop {
-            tell(&reporter, &connection.borrow_and_update(), &address);
-            tokio::select! {
-                () = stop.cancelled() => return,
-                changed = connection.changed() => if changed.is_err() { return },
-            }
-        }
-    });
+    health.follow(("event-store", Need::Optional), store.health(), store.describes(), tasks);
     Ok(store)
-}
-
-fn tell(reporter: &Reporter, connection: &kurrentdb::Health, address: &str) {
-    match connection {
-        kurrentdb::Health::Connected { version, .. } => reporter.up_with(format_args!("{address}, {version}")),
-        kurrentdb::Health::Away { attempts, reason, .. } => {
-            reporter.down(format_args!("{address} is away ({attempts} tries): {reason}"));
-        }
-        kurrentdb::Health::Closed => reporter.down("closed"),
-    }
 }
 
 /// Joins the group and feeds what it assigns, until the service stops; then leaves, when the batches have ended.

@@ -1,12 +1,11 @@
 //! `saga-orchestrator` on the command line, the same in its own binary and as a verb of `backstitch`.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use service_kit::config;
-use service_kit::{Clock, Health, StartError, Tasks, shutdown, telemetry};
+use service_kit::{Clock, Health, StartError, Tasks, process, telemetry};
 
 use super::{Config, Service, open_log};
 use crate::CommandsClient;
@@ -40,21 +39,11 @@ impl Args {
     /// # Errors
     /// [`StartError`] when it cannot start, or not go on.
     pub async fn run(self) -> Result<(), StartError> {
-        let config = self.config()?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("saga-orchestrator").build();
-        let runtime =
-            runtime.map_err(|error| StartError::new(format!("no threads can be started: {error}"), "ulimit -u"))?;
-        let served = runtime.spawn(serve(config)).await;
-        runtime.shutdown_background(); // All that it had to do has ended in `serve`.
-        served.unwrap_or_else(|error| Err(StartError::new(error, "this is a fault of Backstitch's own")))
+        process::on_all_processors("saga-orchestrator", serve(self.config()?)).await
     }
 
     fn config(&self) -> Result<Config, StartError> {
-        let here = Path::new("backstitch.toml");
-        let file = self.config.as_deref().or_else(|| here.is_file().then_some(here));
-        let settings = config::load(file);
-        let mut config: Config = settings
-            .map_err(|error| StartError::new(error, "saga-orchestrator --help; docs/backstitch.toml has every key"))?;
+        let mut config: Config = process::settings(self.config.as_deref())?;
         if let Some(listen) = self.listen {
             config.http.listen = listen;
         }
@@ -65,8 +54,7 @@ impl Args {
 async fn serve(config: Config) -> Result<(), StartError> {
     telemetry::start(&config.log)
         .map_err(|error| StartError::new(error, "RUST_LOG=info backstitch saga-orchestrator"))?;
-    let no_signals = |error| StartError::new(format_args!("signals cannot be waited for: {error}"), "ulimit -a");
-    let signal = shutdown::signalled().map_err(no_signals)?; // Before anything runs: an early Ctrl-C stops cleanly too.
+    let signal = process::signal()?;
     let commands = Arc::new(commands(&config)?);
     let (clock, watch) = (Clock::system(), Tasks::new());
     let health = Health::new(clock.clone());
@@ -81,15 +69,12 @@ async fn serve(config: Config) -> Result<(), StartError> {
         }
         error = service.fatal() => Err(error),
     };
-    let second = shutdown::signalled().map_err(no_signals)?;
-    tokio::select! {
-        () = service.stop() => {}
-        _ = second => return Err(StartError::new("stopped at once by a second signal", "another replica goes on")),
-    }
-    store.close();
-    watch.shut_down(WATCH_GRACE).await;
-    tracing::info!("stopped");
-    outcome
+    let stops = async {
+        service.stop().await;
+        store.close();
+        watch.shut_down(WATCH_GRACE).await;
+    };
+    process::stop(stops, "another replica goes on where it was").await.and(outcome)
 }
 
 /// The way to those who carry commands out.

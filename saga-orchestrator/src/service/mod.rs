@@ -13,7 +13,7 @@ use std::time::Duration;
 use axum::Router;
 use event_bus::{BusConfig, BusError, Group};
 use event_store::EventStore;
-use event_store::kurrentdb::{self, KurrentStore};
+use event_store::KurrentStore;
 use service_kit::health::{Need, Reporter};
 use service_kit::start::listen_on;
 use service_kit::{Clock, Health, StartError, Tasks, health, limits, metrics, shutdown};
@@ -159,34 +159,8 @@ fn of_bus(error: &BusError) -> StartError {
 /// # Errors
 /// [`StartError`]: there is no address, or it is none.
 pub async fn open_log(config: &Config, health: &Health, tasks: &Tasks) -> Result<Arc<KurrentStore>, StartError> {
-    let Some(url) = &config.event_store.url else {
-        return Err(StartError::new(
-            "no event store: `event_store.url` is not set, and a saga orchestrator has no log of its own",
-            "export BACKSTITCH__EVENT_STORE__URL='kurrentdb://127.0.0.1:2113?tls=false'   # backstitch store serve",
-        ));
-    };
-    let reporter = health.register("event-store", Need::Required);
-    let store = KurrentStore::connect(url).await.map_err(|error| {
-        StartError::new(
-            format_args!("`event_store.url` cannot be used: {error}"),
-            "kurrentdb://user:password@host:2113?tls=false",
-        )
-    })?;
-    let (mut connection, stop, address) = (store.health(), tasks.stopping(), store.address().to_owned());
-    tasks.spawn("event-store-health", async move {
-        loop {
-            match &*connection.borrow_and_update() {
-                kurrentdb::Health::Connected { version, .. } => reporter.up_with(format_args!("{address}, {version}")),
-                kurrentdb::Health::Away { attempts, reason, .. } => {
-                    reporter.down(format_args!("{address} is away ({attempts} tries): {reason}"));
-                }
-                kurrentdb::Health::Closed => reporter.down("closed"),
-            }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                changed = connection.changed() => if changed.is_err() { return },
-            }
-        }
-    });
+    let store = KurrentStore::named(&config.event_store, "a saga orchestrator").await;
+    let store = store.map_err(|error| StartError::new(&error, error.hint()))?;
+    health.follow(("event-store", Need::Required), store.health(), store.describes(), tasks);
     Ok(store)
 }

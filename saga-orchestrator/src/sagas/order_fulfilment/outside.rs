@@ -34,7 +34,7 @@ pub(super) fn hears_v1(state: &State, outside: &Outside) -> Vec<Heard> {
             let early = state.latest("risk_review").is_none() && assessment(state) == Some(RiskAssessment::Review);
             released(state, early || open(state, "risk_review"))
         }
-        _ => hears(state, outside),
+        Outside::Order(_) | Outside::Payment(..) | Outside::Shipment(..) => hears(state, outside),
     }
 }
 

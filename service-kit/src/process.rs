@@ -1,0 +1,78 @@
+//! The frame of a process of its own: settings, a runtime, signals, an exit code.
+
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde::de::DeserializeOwned;
+use tokio::runtime;
+
+use crate::{StartError, config, shutdown};
+
+/// What a process answers that could not start or go on.
+const FAILED: u8 = 2;
+
+/// Runs a program to its exit code. Why it failed goes to stderr, with what to type: exit code 2.
+pub fn main(program: impl Future<Output = Result<(), StartError>>) -> ExitCode {
+    // It waits only: what serves makes a runtime of its own.
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    match runtime.map_err(no_threads).and_then(|runtime| runtime.block_on(program)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}\n\nhint: {}", error.hint);
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// The settings of `file`, else of `backstitch.toml` here if there is one, then the environment.
+///
+/// # Errors
+/// [`StartError`]: what cannot be read, or is none of the settings, and where it stands.
+pub fn settings<T: DeserializeOwned>(file: Option<&Path>) -> Result<T, StartError> {
+    let settings = config::load(config::file(file).as_deref());
+    settings.map_err(|error| StartError::new(error, "backstitch config show   # every key with its value"))
+}
+
+/// Runs what serves on threads of its own, one for each processor, with this name.
+///
+/// # Errors
+/// [`StartError`]: its own, or that there are no threads.
+pub async fn on_all_processors<F>(name: &'static str, serves: F) -> Result<(), StartError>
+where
+    F: Future<Output = Result<(), StartError>> + Send + 'static,
+{
+    let runtime = runtime::Builder::new_multi_thread().enable_all().thread_name(name).build().map_err(no_threads)?;
+    let served = runtime.spawn(serves).await;
+    runtime.shutdown_background(); // All that it had to do has ended in `serves`.
+    served.unwrap_or_else(|error| Err(StartError::new(error, "this is a fault of Backstitch's own")))
+}
+
+/// The first signal from now on that says to stop. Ask for it before anything runs: then an early Ctrl-C stops cleanly too.
+///
+/// # Errors
+/// [`StartError`]: the system does not let us wait for signals.
+pub fn signal() -> Result<impl Future<Output = &'static str>, StartError> {
+    let no_signals = |error| StartError::new(format_args!("signals cannot be waited for: {error}"), "ulimit -a");
+    shutdown::signalled().map_err(no_signals)
+}
+
+/// Stops, cleanly unless a second signal comes.
+///
+/// # Errors
+/// [`StartError`]: it came. `then` says what becomes of what was open.
+pub async fn stop(stops: impl Future<Output = ()>, then: &str) -> Result<(), StartError> {
+    let second = signal()?;
+    tokio::select! {
+        () = stops => {
+            tracing::info!("stopped");
+            Ok(())
+        }
+        _ = second => Err(StartError::new("stopped at once by a second signal", then)),
+    }
+}
+
+fn no_threads(error: io::Error) -> StartError {
+    StartError::new(format_args!("no threads can be started: {error}"), "ulimit -u")
+}
