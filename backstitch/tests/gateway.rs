@@ -153,6 +153,41 @@ async fn a_replica_that_says_elsewhere_or_later_is_passed_by() {
 }
 
 #[tokio::test]
+async fn what_waits_at_a_replica_that_falls_silent_goes_to_the_next() {
+    let (silent, tasks) = (Arc::new(AtomicUsize::new(0)), Tasks::new());
+    let paused = {
+        // From its first request on it says nothing, not even that it is ready.
+        let (asked, ready) = (silent.clone(), silent.clone());
+        let any = move || async move {
+            asked.fetch_add(1, Ordering::SeqCst);
+            std::future::pending::<()>().await;
+        };
+        let ready = move || async move {
+            if ready.load(Ordering::SeqCst) > 0 {
+                std::future::pending::<()>().await;
+            }
+        };
+        let router = Router::new().route("/health/ready", get(ready)).fallback(any);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tasks.spawn("paused", async move { axum::serve(listener, router).await.unwrap() });
+        address
+    };
+    let other = Fake::answering(|| "read".into_response()).await;
+    let gateway = before(&[paused, other.address]).await;
+    for _ in 0..2 {
+        // A read may wait for 30 s by itself (`Prefer: wait`); nothing but the silence tells that this one waits in vain.
+        let read = reqwest::get(format!("http://{}/v1/orders", gateway.address));
+        let answer = tokio::time::timeout(Duration::from_secs(20), read).await.expect("not as long as a read may take");
+        assert_eq!(answer.unwrap().text().await.unwrap(), "read");
+    }
+    assert_eq!(silent.load(Ordering::SeqCst), 1, "one read came to the silent replica");
+    assert_eq!(other.asked(), 2);
+    gateway.stop().await;
+    tasks.stop();
+}
+
+#[tokio::test]
 async fn without_any_replica_the_answer_is_a_problem_that_says_when_to_come_back() {
     let gateway = before(&[nobody().await]).await;
     let answer = reqwest::get(format!("http://{}/v1/orders", gateway.address)).await.unwrap();

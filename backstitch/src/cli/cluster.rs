@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::Serialize;
+use service_kit::shutdown;
 use service_kit::telemetry::{self, LogConfig};
 
 use super::output::{self, Table, Tone};
@@ -141,26 +142,33 @@ impl Args {
                 let cluster = Cluster::open(&folder.dir).map_err(failed)?;
                 for name in names {
                     cluster.member(&name).map_err(failed)?.kill(&cluster.dir);
+                    eprintln!("killed   {name}");
                 }
             }
             Verb::Pause { folder, name, seconds } => {
                 let cluster = Cluster::open(&folder.dir).map_err(failed)?;
                 let member = cluster.member(&name).map_err(failed)?;
                 member.pause(&cluster.dir);
-                tokio::time::sleep(Duration::from_secs(seconds)).await;
+                eprintln!("paused   {name}, for {seconds} s");
+                // Interrupted, it would stand still for ever.
+                let interrupted = shutdown::signalled().map_err(|error| failed(error.into()))?;
+                _ = tokio::time::timeout(Duration::from_secs(seconds), interrupted).await;
                 member.resume(&cluster.dir);
+                eprintln!("resumed  {name}");
             }
             Verb::Start { folder, names } => {
                 let cluster = Cluster::open(&folder.dir).map_err(failed)?;
                 for name in names {
                     cluster.start(&name).await.map_err(failed)?;
+                    eprintln!("ready    {name}");
                 }
             }
             Verb::Stop { folder, names } => {
                 let cluster = Cluster::open(&folder.dir).map_err(failed)?;
                 for name in names {
-                    if !cluster.stop(&name).await.map_err(failed)? {
-                        eprintln!("{name} did not stop in time and was killed");
+                    match cluster.stop(&name).await.map_err(failed)? {
+                        true => eprintln!("stopped  {name}"),
+                        false => eprintln!("killed   {name}: it did not stop in time"),
                     }
                 }
             }
@@ -183,7 +191,7 @@ impl Args {
 async fn up(folder: &Folder, shape: Shape) -> anyhow::Result<()> {
     let program = std::env::current_exe().context("where this program lies")?;
     let cluster = Cluster::plan(&folder.dir, &program, shape)?;
-    cluster.up(|member| eprintln!("ready  {}", member.name)).await?;
+    cluster.up(|member| eprintln!("ready    {}", member.name)).await?;
     let plan = &cluster.plan;
     output::line(format_args!("The cluster's front door is {}", plan.url));
     output::line(format_args!("  event store  {}", plan.event_store));
@@ -192,6 +200,7 @@ async fn up(folder: &Folder, shape: Shape) -> anyhow::Result<()> {
     output::line(format_args!("  provider     {}/ledger", plan.provider));
     output::line(format_args!("  logs, data   {}", cluster.dir.display()));
     output::line(format_args!("\nexport BACKSTITCH_URL={}   # for every verb of the command line", plan.url));
+    output::line(format_args!("export BACKSTITCH__BUS__BROKERS={}   # for `backstitch bus`", plan.brokers));
     Ok(())
 }
 

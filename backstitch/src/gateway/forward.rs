@@ -153,7 +153,13 @@ impl Gateway {
     async fn send(&self, replica: &Replica, request: &Forwarded) -> Sent {
         let url = format!("{}{}", replica.base, request.path_and_query);
         let asked = self.client.request(request.method.clone(), url).headers(request.headers.clone());
-        match tokio::time::timeout(request.within, asked.body(request.body.clone()).send()).await {
+        let silence = replica.falls_silent();
+        let answer = tokio::select! {
+            answer = tokio::time::timeout(request.within, asked.body(request.body.clone()).send()) => answer,
+            // One that was paused or has lost its network; a read would wait for it far longer than for a command.
+            () = silence, if request.repeatable => return Sent::Unanswered("it says nothing any more".to_owned()),
+        };
+        match answer {
             Ok(Ok(answer)) => match answer.status() {
                 StatusCode::SERVICE_UNAVAILABLE | StatusCode::MISDIRECTED_REQUEST => Sent::Elsewhere(answer),
                 _ => Sent::Answer(answer),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use service_kit::Tasks;
 use service_kit::health::Reporter;
+use tokio::sync::watch;
 
 /// How often each replica is asked whether it is ready: one that drains should get nothing new within a moment.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -18,9 +19,44 @@ pub(super) struct Replica {
     /// `http://host:port`
     pub base: String,
     ready: AtomicBool,
+    /// It takes connections, or does not, and says nothing.
+    silent: watch::Sender<bool>,
+}
+
+/// What a replica says when it is asked whether it is ready.
+enum Said {
+    Ready,
+    /// That it is not: it starts or drains, and answers what it has taken.
+    NotReady,
+    Nothing,
 }
 
 impl Replica {
+    fn new(base: &str) -> Self {
+        Self { base: base.to_owned(), ready: AtomicBool::new(true), silent: watch::Sender::new(false) }
+    }
+
+    async fn asked(&self, client: &reqwest::Client) -> Said {
+        match client.get(format!("{}/health/ready", self.base)).timeout(LOOK_WITHIN).send().await {
+            Ok(answer) if answer.status().is_success() => Said::Ready,
+            Ok(_) => Said::NotReady,
+            Err(_) => Said::Nothing,
+        }
+    }
+
+    /// Waits until it says nothing any more; for one that says nothing already, until it does so again.
+    pub fn falls_silent(&self) -> impl Future<Output = ()> + use<> {
+        let mut silent = self.silent.subscribe();
+        async move {
+            while silent.changed().await.is_ok() {
+                if *silent.borrow_and_update() {
+                    return;
+                }
+            }
+            std::future::pending().await // The gateway ends.
+        }
+    }
+
     /// It did not answer: ask the others first until it says that it is ready.
     pub fn failed(&self) {
         self.ready.store(false, Ordering::Relaxed);
@@ -47,7 +83,7 @@ impl Replicas {
             if parsed.is_none() {
                 anyhow::bail!("`{url}` is not the base URL of a service, such as http://127.0.0.1:7411");
             }
-            all.push(Replica { base: base.to_owned(), ready: AtomicBool::new(true) });
+            all.push(Replica::new(base));
         }
         if all.is_empty() {
             anyhow::bail!("names no replica; give base URLs such as http://127.0.0.1:7411, separated by commas");
@@ -83,15 +119,13 @@ impl Replicas {
     }
 
     async fn look(&self, client: &reqwest::Client) {
-        let one = |replica: &Replica| {
-            let asked = client.get(format!("{}/health/ready", replica.base)).timeout(LOOK_WITHIN).send();
-            async move { asked.await.is_ok_and(|answer| answer.status().is_success()) }
-        };
-        let answers = futures_util::future::join_all(self.all.iter().map(one)).await;
-        for (replica, ready) in self.all.iter().zip(answers) {
+        let said = futures_util::future::join_all(self.all.iter().map(|replica| replica.asked(client))).await;
+        for (replica, said) in self.all.iter().zip(said) {
+            let (ready, silent) = (matches!(said, Said::Ready), matches!(said, Said::Nothing));
             if replica.ready.swap(ready, Ordering::Relaxed) != ready {
                 tracing::info!(replica = replica.base, ready, "a replica changed");
             }
+            replica.silent.send_if_modified(|was| std::mem::replace(was, silent) != silent);
         }
     }
 
