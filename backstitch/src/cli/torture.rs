@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use service_kit::shutdown;
 
 use super::{Exit, Failure};
 use crate::cluster::{Cluster, Shape};
@@ -49,7 +50,7 @@ impl Args {
     /// Runs it.
     ///
     /// # Errors
-    /// A [`Failure`] (exit 2): a member does not come back, or a customer gets no answer.
+    /// A [`Failure`] (exit 2): a member does not come back, a customer gets no answer, or it was interrupted.
     pub async fn run(self) -> anyhow::Result<Exit> {
         let failed = |error: anyhow::Error| {
             Failure::no_answer(format!("{error:#}"), format!("script/cluster status --dir {}", self.dir.display()))
@@ -59,9 +60,29 @@ impl Args {
         let program = std::env::current_exe().context("where this program lies")?;
         let shape = Shape { replicas: self.replicas.into(), ..Shape::default() };
         let cluster = Cluster::plan(&self.dir, &program, shape).map_err(failed)?;
-        cluster.up(|member| eprintln!("ready  {}", member.name)).await.map_err(failed)?;
+        let interrupted = shutdown::signalled()?;
+        let holds = tokio::select! {
+            holds = self.rounds(&cluster, seed) => holds.map_err(failed)?,
+            _ = interrupted => {
+                cluster.kill_all(); // One of them may stand still.
+                self.remove()?;
+                return Err(Failure::no_answer("interrupted", format!("script/torture --seed {seed}   # the same again")));
+            }
+        };
+        if holds {
+            cluster.down().await;
+            self.remove()?;
+        } else {
+            eprintln!("the cluster is left as it is, in {}", self.dir.display());
+        }
+        Ok(if holds { Exit::Done } else { Exit::No })
+    }
+
+    /// One round after the other, until the time is over or one does not add up.
+    async fn rounds(&self, cluster: &Cluster, seed: u64) -> anyhow::Result<bool> {
+        cluster.up(|member| eprintln!("ready  {}", member.name)).await?;
         let (begun, bound) = (Instant::now(), Duration::from_secs(self.minutes * 60));
-        let (targets, pause) = (faults::targets(&cluster), Duration::from_secs(self.pause));
+        let (targets, pause) = (faults::targets(cluster), Duration::from_secs(self.pause));
         let mut holds = true;
         for round in 0.. {
             let seed = seed.wrapping_add(round);
@@ -75,19 +96,17 @@ impl Args {
                 eprintln!("{}", report::line(number.get(), count, hurt));
             };
             let options = Options { steps, acknowledged_min: self.acknowledged };
-            let done = torture::run(&cluster, &options, told).await.map_err(failed)?;
+            let done = torture::run(cluster, &options, told).await?;
             report::print(&done, seed, self.json)?;
             holds &= done.holds();
             if !holds || begun.elapsed() > bound {
                 break;
             }
         }
-        if holds {
-            cluster.down().await;
-            std::fs::remove_dir_all(&self.dir).context("removing the cluster's folder")?;
-        } else {
-            eprintln!("the cluster is left as it is, in {}", self.dir.display());
-        }
-        Ok(if holds { Exit::Done } else { Exit::No })
+        Ok(holds)
+    }
+
+    fn remove(&self) -> anyhow::Result<()> {
+        std::fs::remove_dir_all(&self.dir).context("removing the cluster's folder")
     }
 }

@@ -95,6 +95,8 @@ pub struct Books {
     shipped: BTreeMap<OrderId, i64>,
     /// How often each event happened, by category and name.
     pub names: BTreeMap<(String, String), usize>,
+    /// What stands at each position: a stream's id, and the version there.
+    pub places: BTreeMap<u64, (String, u64)>,
     /// Events folded.
     pub events: u64,
     /// Bytes of their payloads.
@@ -144,6 +146,7 @@ impl Books {
         let at = || format!("event {} ({}) of {}", event.position, event.event_type, event.stream);
         anyhow::ensure!(event.position.0 > self.position, "{} comes after position {}", at(), self.position);
         self.position = event.position.0;
+        self.places.insert(self.position, (event.stream.id().to_owned(), event.version));
         self.events += 1;
         self.bytes += event.data.get().len() as u64;
         *self.names.entry((event.stream.category().to_owned(), event.event_type.to_string())).or_default() += 1;

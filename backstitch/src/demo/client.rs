@@ -42,6 +42,12 @@ impl Answer {
         self.header("x-commit-position")?.parse().ok()
     }
 
+    /// Where the command left what it was about.
+    fn place(&self) -> Option<Place> {
+        let version = self.body["version"].as_u64()?;
+        Some(Place { position: self.position()?, id: self.text("id").to_owned(), version })
+    }
+
     /// The last part of the problem's type.
     pub fn problem(&self) -> Option<&str> {
         self.body["type"].as_str()?.rsplit('/').next()
@@ -72,8 +78,19 @@ pub struct Tally {
     acknowledged: AtomicU64,
     later: AtomicU64,
     unanswered: AtomicU64,
-    /// The positions of commands that were acknowledged. Held for a push or a copy: a std mutex is enough.
-    positions: Mutex<Vec<u64>>,
+    /// Held for a push or a copy: a std mutex is enough.
+    places: Mutex<Vec<Place>>,
+}
+
+/// Where an acknowledged command left what it was about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The position that the client was told.
+    pub position: u64,
+    /// The id of what it was about.
+    pub id: String,
+    /// The version of its stream that the client was told.
+    pub version: u64,
 }
 
 impl Tally {
@@ -92,15 +109,15 @@ impl Tally {
         self.unanswered.load(Ordering::Relaxed)
     }
 
-    /// The positions that acknowledged commands were told.
-    pub fn positions(&self) -> Vec<u64> {
-        self.positions.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Where acknowledged commands left what they were about.
+    pub fn places(&self) -> Vec<Place> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn acknowledge(&self, answer: &Answer) {
         if (200..300).contains(&answer.status) {
             self.acknowledged.fetch_add(1, Ordering::Relaxed);
-            self.positions.lock().unwrap_or_else(PoisonError::into_inner).extend(answer.position());
+            self.places.lock().unwrap_or_else(PoisonError::into_inner).extend(answer.place());
         }
     }
 }
