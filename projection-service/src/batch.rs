@@ -67,12 +67,14 @@ pub(crate) struct LastBatch {
     pub events: usize,
     /// Whether events come as they happen. Before that there is nothing to wait for: they are all there.
     pub live: bool,
+    /// For how long at least after its beginning the next one waits.
+    pub rests: Duration,
 }
 
 impl LastBatch {
     fn linger(&self) -> Duration {
         let events = u32::try_from(self.events).unwrap_or(u32::MAX);
-        LINGER_PER_EVENT.saturating_mul(events).clamp(LINGER.0, LINGER.1)
+        LINGER_PER_EVENT.saturating_mul(events).clamp(LINGER.0, LINGER.1).max(self.rests)
     }
 }
 

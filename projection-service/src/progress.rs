@@ -66,6 +66,19 @@ pub struct Partition {
     pub owner: Option<String>,
 }
 
+impl Status {
+    /// How far it is with one partition of the events; `None`: with all of them. In one process there are none.
+    fn at(&self, partition: Option<u32>) -> Position {
+        match partition.filter(|_| !self.partitions.is_empty()) {
+            Some(number) => {
+                let found = self.partitions.iter().find(|partition| partition.partition == number);
+                found.map_or(Position::START, |partition| Position(partition.position))
+            }
+            None => self.position,
+        }
+    }
+}
+
 /// Waiting for more would cost memory for nothing: there are never as many requests at once.
 const MOST_WAITERS: usize = 16_384;
 
@@ -139,15 +152,15 @@ impl Progress {
 
     /// The position that rows of these read models reflect at least: the lowest of theirs.
     pub fn position(&self, of: &[&str]) -> Position {
-        lowest(&self.statuses.borrow(), of)
+        lowest(&self.statuses.borrow(), of, None)
     }
 
-    /// That position, and their streams that stood still then.
-    pub fn position_and_parked(&self, of: &[&str]) -> (Position, Vec<(&'static str, Letters)>) {
+    /// That position, of one partition of the events or of all, and their streams that stood still then.
+    pub fn position_and_parked(&self, of: &[&str], partition: Option<u32>) -> (Position, Vec<(&'static str, Letters)>) {
         let statuses = self.statuses.borrow();
         let some = |status: &&Status| !status.parked.is_empty() && of.contains(&status.name);
         let parked = statuses.iter().filter(some).map(|status| (status.name, Arc::clone(&status.parked)));
-        (lowest(&statuses, of), parked.collect())
+        (lowest(&statuses, of, partition), parked.collect())
     }
 
     /// The generation of a read model that answers come from; `None`: there is no such read model, or not yet.
@@ -168,12 +181,12 @@ impl Progress {
         _ = statuses.wait_for(|statuses| statuses.iter().all(|status| status.state != State::Starting)).await;
     }
 
-    /// Waits until these read models have reached a position, at most until `deadline`. `false`: they have not. Safe
-    /// to drop while waiting.
-    pub async fn reached(&self, of: &[&str], position: Position, deadline: Instant) -> bool {
+    /// Waits until these read models have reached a position with one partition of the events or with all, at most until
+    /// `deadline`. `false`: they have not. Safe to drop while waiting.
+    pub async fn reached(&self, of: &[&str], partition: Option<u32>, position: Position, deadline: Instant) -> bool {
         let _waits = Waits::new(&self.waits);
         let mut statuses = self.statuses.subscribe();
-        let reached = statuses.wait_for(|statuses| lowest(statuses, of) >= position);
+        let reached = statuses.wait_for(|statuses| lowest(statuses, of, partition) >= position);
         matches!(tokio::time::timeout_at(deadline, reached).await, Ok(Ok(_)))
     }
 
@@ -230,8 +243,9 @@ impl Progress {
     }
 }
 
-fn lowest(statuses: &[Status], of: &[&str]) -> Position {
-    statuses.iter().filter(|status| of.contains(&status.name)).map(|status| status.position).min().unwrap_or_default()
+fn lowest(statuses: &[Status], of: &[&str], partition: Option<u32>) -> Position {
+    let positions = statuses.iter().filter(|status| of.contains(&status.name)).map(|status| status.at(partition));
+    positions.min().unwrap_or_default()
 }
 
 /// A registered wait for an order; ends when dropped.
@@ -266,6 +280,18 @@ mod tests {
         progress.update(|statuses| statuses[0].position = Position(7));
         assert_eq!(progress.position(&["orders", "payments"]), Position(0));
         assert_eq!(progress.position(&["orders"]), Position(7));
+    }
+
+    #[test]
+    fn what_lies_in_one_partition_waits_for_no_other() {
+        let progress = Progress::new(["orders"]);
+        let at = |partition, position| Partition { partition, position, owner: None };
+        progress.update(|statuses| {
+            (statuses[0].position, statuses[0].partitions) = (Position(3), vec![at(0, 3), at(1, 9)]);
+        });
+        let of = |partition| progress.position_and_parked(&["orders"], partition).0;
+        assert_eq!((of(None), of(Some(0)), of(Some(1))), (Position(3), Position(3), Position(9)));
+        assert_eq!(of(Some(2)), Position::START, "nobody has begun with it");
     }
 
     #[tokio::test]

@@ -41,6 +41,8 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 /// After this long a read model that stopped is tried again: its cause is in the log or the program, which change slowly.
 const RETRY_STOPPED: Duration = Duration::from_secs(60);
 
+/// The longest pause between the beginnings of two batches where partitions share a Postgres.
+const LONGEST_REST: Duration = Duration::from_millis(200);
 /// How often a batch that met another at the same sums is written again at once. Each time one of both goes on.
 const TRIES: u32 = 8;
 /// So many parked streams of a read model are tried again by themselves when the program starts: some seconds' worth.
@@ -112,13 +114,17 @@ impl Runner {
             match gathered {
                 Gathered::Batch(mut batch) => {
                     live |= batch.caught_up;
-                    last_batch = Some(LastBatch { begun: Instant::now(), events: batch.events.len(), live });
+                    let (begun, events) = (Instant::now(), batch.events.len());
                     if !session.bound && !batch.events.is_empty() {
                         session.bound = self.bind_to_log(&session.pool).await?;
                     }
                     batch.keeps = self.is_shared() && session.kept.0.elapsed() >= KEEP;
                     session.kept = if batch.keeps { (Instant::now(), false) } else { (session.kept.0, true) };
                     session = self.commit(session, batch).await?;
+                    // Where several share a Postgres, each leaves it to the others for as long as it has had it: the busier
+                    // it is, the more is written at once.
+                    let rests = if self.is_shared() { (begun.elapsed() * 2).min(LONGEST_REST) } else { Duration::ZERO };
+                    last_batch = Some(LastBatch { begun, events, live, rests });
                 }
                 Gathered::Asked(request) => self.act(&mut session, request).await?,
                 Gathered::Due if session.stopped_since.is_some_and(|since| since.elapsed() >= RETRY_STOPPED) => {

@@ -307,7 +307,7 @@ async fn a_read_model_whose_table_is_gone_stops_and_parks_nothing() {
     }
     let head = *shop.log.store.head().borrow();
     let others = ["orders", "payments", "stock", "products", "saga_view", "order_timeline", "sales_by_day"];
-    assert!(shop.handle.progress.reached(&others, head, tokio::time::Instant::now() + BOUND).await);
+    assert!(shop.handle.progress.reached(&others, None, head, tokio::time::Instant::now() + BOUND).await);
     let statuses = shop.handle.progress.statuses();
     let shipments = statuses.iter().find(|status| status.name == "shipments").unwrap();
     assert_eq!(shipments.state, projection_service::State::Stopped);

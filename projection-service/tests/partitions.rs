@@ -11,7 +11,7 @@ use service_kit::postgres::testing::fresh_database;
 use sqlx::{Connection as _, PgConnection};
 use support::applying::{all_events, all_rows, tell};
 use support::books::{Books, in_order};
-use support::split::{Fed, Manner, Member, open};
+use support::split::{Fed, Manner, Member, open, partition_of};
 use support::stories::{Dice, order_id, placed};
 use support::{BOUND, Log, Shop, lives};
 use tokio::sync::watch;
@@ -189,6 +189,30 @@ async fn a_read_waits_for_partitions_that_other_replicas_feed() {
     drop((most, late));
     a.stop().await;
     b.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_is_as_new_as_its_own_partition_whatever_stands_still_beside_it() {
+    let (log, url) = (Log::new(), fresh_database().await.unwrap());
+    let a = Member::start(&log, &url, "a", 2);
+    let (_shut, gate) = watch::channel(Position(0));
+    let fed = [a.feed(0, Manner::plain()), a.feed(1, Manner::behind(gate))];
+    let one_in = |part| (1..).find(|number| partition_of(&order_id(*number).to_string(), 2) == part).unwrap();
+    let (moving, still) = (one_in(0), one_in(1));
+    let shop = a.shop(log.clone(), &url);
+    place(&log, still, 0).await;
+    let position = place(&log, moving, 0).await.to_string();
+    let read = async |path: &str, wait: &str| {
+        shop.get_with(path, &[("X-Min-Position", position.as_str()), ("Prefer", wait)]).await
+    };
+    let shown = read(&format!("/v1/orders/{}", order_id(moving)), "wait=30").await;
+    assert_eq!(shown.headers["x-position"].to_str().unwrap(), position);
+    assert_eq!(shown.ok()["position"], position);
+    for path in [format!("/v1/orders/{}", order_id(still)), "/v1/orders".to_owned()] {
+        assert_eq!(read(&path, "wait=0").await.status, 503, "{path} lies in what stands still, too");
+    }
+    drop(fed);
+    a.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

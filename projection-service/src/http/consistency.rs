@@ -100,15 +100,28 @@ impl Consistency {
     /// # Errors
     /// 503 with `Retry-After`: not there in time, or Postgres is not there.
     pub async fn reader(&self, handle: &Handle, of: &'static [&'static str]) -> Result<Reader, Problem> {
+        self.reader_of(handle, of, None).await
+    }
+
+    /// The same for what lies in one partition of the events: it is as new as that one is, whatever the others wait for.
+    ///
+    /// # Errors
+    /// As [`Self::reader`].
+    pub async fn reader_of(
+        &self,
+        handle: &Handle,
+        of: &'static [&'static str],
+        partition: Option<u32>,
+    ) -> Result<Reader, Problem> {
         if let Some(position) = self.min_position {
             let deadline = Instant::now() + self.wait.unwrap_or(USUAL_WAIT);
-            if !handle.progress.reached(of, position, deadline).await {
-                let now = handle.progress.position(of);
+            if !handle.progress.reached(of, partition, position, deadline).await {
+                let (now, _) = handle.progress.position_and_parked(of, partition);
                 let detail = format!("the read models are at position {now}, not yet at {position}");
                 return Err(Problem::unavailable(detail, 1));
             }
         }
-        Reader::new(handle, of).await
+        Reader::new(handle, of, partition).await
     }
 
     /// The seconds waited where a position was asked for.
@@ -139,16 +152,18 @@ where
 }
 
 impl Reader {
+    /// What answers from these read models as they are now, with one partition of the events or with all.
+    ///
     /// # Errors
     /// 503: Postgres, or its tables, are not there yet.
-    pub async fn new(handle: &Handle, of: &[&str]) -> Result<Self, Problem> {
+    pub async fn new(handle: &Handle, of: &[&str], partition: Option<u32>) -> Result<Self, Problem> {
         if handle.progress.is_ready() {
             handle.look().await.map_err(|error| no_answer(&error))?;
         }
         let pool = handle.database.reader().map_err(|error| no_answer(&error))?;
         match pool.filter(|_| handle.progress.is_ready()) {
             Some(pool) => {
-                let (position, parked) = handle.progress.position_and_parked(of);
+                let (position, parked) = handle.progress.position_and_parked(of, partition);
                 Ok(Self { pool, position, parked })
             }
             None => {

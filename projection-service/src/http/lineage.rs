@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use super::answer::{Answer, RefusalsOfOne};
 use super::consistency::{Consistency, ConsistencyHeaders, Reader, json};
-use super::orders::BY_NUMBER;
 use super::params::{Names, Params};
 use super::streams::unreadable;
+use super::wanted::BY_NUMBER;
 use crate::Handle;
 use crate::lineage::{Graph, Happened, Node};
 use crate::projections::{order_timeline, orders};

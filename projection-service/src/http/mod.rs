@@ -1,7 +1,7 @@
 //! The read side's edge: a file per resource, `params` for what a request says, `consistency` for how new an answer
 //! must be, `page` and `cursor` for lists.
 //!
-//! *Invariant:* an answer says the position that it reflects (`X-Position`): what is at or below is in it.
+//! *Invariant:* an answer says the position that it reflects (`X-Position`): what is at or below, and concerns it, is in it.
 //! *Invariant:* Postgres away means 503 with `Retry-After`, never a wrong or an empty answer.
 
 mod answer;
@@ -25,6 +25,7 @@ mod sse;
 mod stale;
 mod stock;
 mod streams;
+mod wanted;
 
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;

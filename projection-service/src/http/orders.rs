@@ -14,6 +14,7 @@ use super::cursor;
 use super::page::{MOST, Page, USUAL, look_up};
 use super::params::{Names, Params};
 use super::stale::{self, Stale};
+use super::wanted::Wanted;
 use crate::Handle;
 use crate::projections::{order_timeline, orders, payments, saga_view, shipments};
 
@@ -46,9 +47,6 @@ select row_to_json(t) from (
     d.failure_code as payment_failure, d.action_url, d.shipment_id, d.saga_id as saga, d.saga_state, d.settled,
     d.stream_version as version, d.updated_at
   from order_details d where d.id = $1) t";
-
-/// An order's id by its number.
-pub const BY_NUMBER: &str = "select to_json(id) from orders where number = $1 and placed_at is not null";
 
 const LIST: &str = "
 select row_to_json(t) from (
@@ -251,7 +249,7 @@ pub async fn of_customer(
     params.only(&["limit", "cursor"])?;
     let customer: Uuid = names.get("id")?;
     let page = page_of_orders(&params, Some(customer), consistency.reader(&handle, LISTED)).await?;
-    let lifetime = Reader::new(&handle, LISTED).await?.list(json(LIFETIME).bind(customer)).await?;
+    let lifetime = Reader::new(&handle, LISTED, None).await?.list(json(LIFETIME).bind(customer)).await?;
     let Answer { body: page, position, .. } = page;
     Ok(Answer::at(position, CustomerOrders { page, lifetime }).waited(consistency.applied_s()))
 }
@@ -297,7 +295,9 @@ pub async fn show(
     params.only(&["until"])?;
     let until_settled = params.one_of("until", &["settled"])?.is_some();
     let wanted = Wanted::parse(&names)?;
-    let mut reader = consistency.reader(&handle, PARTS).await?;
+    // All of its parts have the order as their partition key.
+    let partition = wanted.known().map(|id| handle.replica.partition_of(&id.to_string()));
+    let mut reader = consistency.reader_of(&handle, PARTS, partition).await?;
     let deadline = consistency.deadline();
     let id = wanted.id(&reader).await?;
     // Registered before the first look: what settles after it wakes us.
@@ -320,7 +320,7 @@ pub async fn show(
         if let (true, Some(settles)) = (waits, settles.as_pin_mut())
             && timeout_at(deadline, settles).await.is_ok()
         {
-            reader = Reader::new(&handle, PARTS).await?;
+            reader = Reader::new(&handle, PARTS, partition).await?;
             continue;
         }
         let waited_s = if until_settled { consistency.waited_s() } else { consistency.applied_s() };
@@ -356,44 +356,4 @@ pub async fn timeline(
     let page = Page::of(found, limit, |entry| cursor::encode("timeline", &key(entry)));
     let page = page.stale(reader.stale(stale::of_timeline(id)));
     Ok(Answer::at(reader.position, page).waited(consistency.applied_s()))
-}
-
-/// The order that a path names.
-enum Wanted {
-    Id(Uuid),
-    Number(String),
-}
-
-impl Wanted {
-    /// A UUID, or 12 characters of Crockford's base 32, read as people write them: I and L as 1, O as 0.
-    fn parse(names: &Names) -> Result<Self, Problem> {
-        let text = names.raw("id");
-        if let Ok(id) = Uuid::try_parse(text) {
-            return Ok(Self::Id(id));
-        }
-        let number: String = text.to_ascii_uppercase().replace(['I', 'L'], "1").replace('O', "0");
-        if number.len() == 12 && number.chars().all(|c| c.is_ascii_alphanumeric() && c != 'U') {
-            return Ok(Self::Number(number));
-        }
-        Err(Problem::invalid("the path names no order")
-            .field("path:id", "give the order's id (a UUID) or its number (12 characters)"))
-    }
-
-    async fn id(&self, reader: &Reader) -> Result<Option<Uuid>, Problem> {
-        match self {
-            Self::Id(id) => Ok(Some(*id)),
-            Self::Number(number) => reader.one(json::<Uuid>(BY_NUMBER).bind(number)).await,
-        }
-    }
-
-    fn missing(&self, reader: &Reader) -> Problem {
-        let name = match self {
-            Self::Id(id) => id.to_string(),
-            Self::Number(number) => number.clone(),
-        };
-        Problem::not_found(format_args!(
-            "there is no order `{name}` at position {}; if it was just placed, give `X-Min-Position`",
-            reader.position
-        ))
-    }
 }
