@@ -15,6 +15,7 @@ use crate::connection::Asker;
 use crate::coverage::{AtEnd, Coverage, Step, search};
 use crate::error::BusError;
 use crate::records::{Next, Records};
+use crate::silence::Silence;
 use crate::source::Read;
 
 /// Events in one delivery: as many as the embedded log gives.
@@ -38,6 +39,7 @@ pub(crate) struct Follower {
     away: Option<(Instant, bool)>,
     /// What was told to be lacking, so that it is told once.
     lacking: Option<Position>,
+    silence: Silence,
     batch: Batch,
 }
 
@@ -65,8 +67,9 @@ type Flow = ControlFlow<Stop>;
 impl Follower {
     pub fn new(config: Arc<BusConfig>, partition: u32, after: Position, filter: Filter) -> Self {
         let batch = Batch { events: Vec::new(), delivered: after, next_offset: -1 };
-        let coverage = Coverage::new(after, 0, 0);
-        Self { config, partition, filter, coverage, catching_up_to: Some(i64::MAX), away: None, lacking: None, batch }
+        let (coverage, silence) = (Coverage::new(after, 0, 0), Silence::new());
+        let (catching_up_to, away, lacking) = (Some(i64::MAX), None, None);
+        Self { config, partition, filter, coverage, catching_up_to, away, lacking, silence, batch }
     }
 
     /// Until nobody follows any more.
@@ -131,11 +134,13 @@ impl Follower {
         match records.next(if pending { Duration::ZERO } else { LOOK_UP }) {
             Next::Record(record) => {
                 self.away = None;
+                self.silence.ends();
                 self.take(&record)?;
                 if self.batch.events.len() < EVENTS_PER_DELIVERY { Flow::Continue(()) } else { self.deliver(to) }
             }
             Next::End => {
                 self.away = None;
+                self.silence.ends();
                 self.deliver(to)?;
                 self.at_end(to)
             }
@@ -146,6 +151,7 @@ impl Follower {
                 }
                 Err(error) => self.is_away(&error, to),
             },
+            Next::Nothing if self.silence.is_long() => self.look(records, to),
             Next::Nothing => {
                 self.deliver(to)?;
                 // The client tells of the end only when a request for more has waited in vain.
@@ -165,6 +171,25 @@ impl Follower {
                 let error = BusError::Unreachable { brokers: self.config.place().to_owned(), reason };
                 self.is_away(&error, to)
             }
+        }
+    }
+
+    /// Whether there is really nothing to be read.
+    fn look(&mut self, records: &Records, to: &Sender<Read>) -> Flow {
+        match records.ends() {
+            Ok((_, end)) if self.silence.is_a_hang(self.batch.next_offset, end) => {
+                tracing::warn!(
+                    topic = self.config.topic,
+                    partition = self.partition,
+                    offset = self.batch.next_offset,
+                    end,
+                    "records are there and do not come; reading them with another client"
+                );
+                metrics::counter!("bus_readers_replaced_total", "partition" => self.partition.to_string()).increment(1);
+                Flow::Break(Stop::Gone)
+            }
+            Ok(_) => Flow::Continue(()),
+            Err(error) => self.is_away(&error, to),
         }
     }
 

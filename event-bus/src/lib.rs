@@ -22,6 +22,7 @@ mod records;
 pub mod relay;
 pub mod republish;
 pub mod retry;
+mod silence;
 pub mod source;
 pub mod status;
 mod tails;

@@ -205,14 +205,18 @@ async fn a_topic_that_was_deleted_is_filled_anew_and_followers_go_on() {
     world.write(200).await;
     let (head, log) = (world.head(), world.log().await);
     for (partition, feed) in &mut feeds {
-        let (mut found, mut seen) = (Vec::new(), Position::START);
+        let (mut found, mut seen, mut told) = (Vec::new(), Position::START, Vec::new());
         while seen < head {
-            match within(BOUND, feed.next()).await.unwrap() {
+            let next = tokio::time::timeout(BOUND, feed.next()).await;
+            let relay = (relay.status.borrow(), relay.outcome.borrow());
+            let next = next.unwrap_or_else(|_| panic!("partition {partition} at {seen}, told {told:?}; {relay:?}"));
+            match next.unwrap() {
                 Ok(Delivery::Events { events, up_to }) => {
                     found.extend(events.iter().map(|event| event.position));
                     seen = up_to;
                 }
-                Ok(Delivery::CaughtUp) | Err(_) => {}
+                Ok(Delivery::CaughtUp) => {}
+                Err(error) => told.push(error.to_string()),
             }
         }
         let of_partition = log.iter().filter(|event| partition_of(event) == *partition as usize);
