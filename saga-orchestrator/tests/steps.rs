@@ -222,3 +222,24 @@ fn a_saga_of_an_unknown_definition_needs_a_person_by_name() {
     assert_eq!((view.state(), world.sagas[&stream()].len()), (SagaState::NeedsAttention, 4), "it is said once");
     assert!(view.last_error().unwrap().detail.contains("version 99 of the saga `order_fulfilment`"));
 }
+
+/// Up to 0.2.0 no hold was noted as that of the review.
+#[test]
+fn a_review_that_began_with_the_table_of_0_2_0_ends_by_its_release() {
+    let mut world = World::with_stock(10, 5);
+    world.config.risk.review_above.insert("EUR".into(), 300);
+    world.place("tok_approve");
+    world.settle();
+    let mut events = world.sagas[&stream()].clone();
+    events.retain(|(event, _)| !matches!(event, Event::SagaInputRecorded(noted) if noted.about.is_some()));
+    if let Event::SagaStarted(started) = &mut events[0].0 {
+        started.definition_version = 1;
+    }
+    world.sagas.insert(stream(), events);
+    world.forget();
+    world.pass(MINUTES(60));
+    assert_eq!((world.saga_state("order_fulfilment", ORDER), world.ends().payments.len()), (SagaState::Waiting, 0));
+    assert_eq!(world.release_hold(), Outcome::Done);
+    world.settle();
+    assert_eq!(world.ends().order, domain::order::Status::Confirmed, "{:#?}", names(&world));
+}
