@@ -204,6 +204,7 @@ impl<'a> Draft<'a> {
                 let held = self.state.noted(Note::Held);
                 let known = match note {
                     Note::HoldReleased => !held,
+                    Note::Held if about.is_none() => held, // Also if it is the review's: then that was noted before.
                     Note::CancellationRequested
                     | Note::Held
                     | Note::CustomerMustAct
