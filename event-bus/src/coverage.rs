@@ -6,6 +6,10 @@
 //! has everything up to u takes the record whose claim begins at or before u, passes by what ends at or before u, and
 //! anything else shows that the guess was wrong: then it looks further ahead of there, in the end from the first record.
 //!
+//! Nothing tells a follower that the topic was deleted and made anew, if the new one has grown past its offset before it
+//! asks again: it goes on in the midst of the new one, and what lies there before its offset looks like a hole. So a hole is
+//! believed only when the partition was read from its first record once more and still has it.
+//!
 //! *Invariant:* what a follower takes is, in order and without a hole, what the log has in this partition.
 
 use event_store::Position;
@@ -31,7 +35,7 @@ pub(crate) enum Step {
 pub(crate) enum AtEnd {
     /// All is had.
     Whole,
-    /// What lay beyond a hole may fit by now: look for it again, anywhere.
+    /// What lay beyond a hole may fit by now, or the hole may be none: look again, anywhere.
     LookAgain,
     /// The partition lacks something; it goes on behind this position.
     Lacking(Position),
@@ -47,12 +51,14 @@ pub(crate) struct Coverage {
     low: i64,
     /// The lowest claim seen beyond a hole, while reading from the partition's first record.
     beyond: Option<Position>,
+    /// Behind this position there was a hole, and it is looked whether there is one indeed.
+    doubted: Option<Position>,
 }
 
 impl Coverage {
     /// Everything up to `up_to` is had; reading begins at the offset `from` of a partition that begins at `low`.
     pub fn new(up_to: Position, from: i64, low: i64) -> Self {
-        Self { up_to, from, low, beyond: None }
+        Self { up_to, from, low, beyond: None, doubted: None }
     }
 
     /// Reading begins anew.
@@ -82,10 +88,11 @@ impl Coverage {
     }
 
     /// What to do when the last record was read.
-    pub fn at_end(&self) -> AtEnd {
+    pub fn at_end(&mut self) -> AtEnd {
         match self.beyond {
             None => AtEnd::Whole,
             Some(beyond) if beyond <= self.up_to => AtEnd::LookAgain,
+            Some(_) if self.doubted.replace(self.up_to) != Some(self.up_to) => AtEnd::LookAgain,
             Some(beyond) => AtEnd::Lacking(beyond),
         }
     }

@@ -98,25 +98,29 @@ impl Topic {
 
 /// What a follower does, without Kafka: the events that it takes, and how it ends.
 fn follow(records: &[(Claim, bool)], low: usize, after: u64) -> (Vec<u64>, AtEnd) {
-    let (low, high) = (low as i64, records.len() as i64);
+    follow_on(records, None, low, after)
+}
+
+/// As [`follow`]; where it has come to the end the first time, the topic is `anew`, and nobody tells it.
+fn follow_on(
+    records: &[(Claim, bool)],
+    mut anew: Option<&[(Claim, bool)]>,
+    low: usize,
+    after: u64,
+) -> (Vec<u64>, AtEnd) {
+    let (mut records, mut low) = (records, low as i64);
     let mut coverage = Coverage::new(Position(after), 0, 0);
     let (mut taken, mut before) = (Vec::new(), i64::MAX);
     for _ in 0..1_000 {
-        let end = high.min(before).max(low);
+        let end = (records.len() as i64).min(before).max(low);
         let probe = |offset: i64| Ok::<_, ()>((offset < end).then(|| (offset, records[offset as usize].0.position)));
-        let from = narrow(low, end, coverage.up_to, probe);
+        let mut from = narrow(low, end, coverage.up_to, probe);
         coverage.begin(from, low);
         before = i64::MAX;
-        for (claim, event) in &records[from as usize..] {
-            match coverage.step(*claim) {
-                Step::PassBy => {}
-                Step::Take if *event => taken.push(claim.position.0),
-                Step::Take => {}
-                Step::LookBefore(offset) => {
-                    before = offset;
-                    break;
-                }
-            }
+        loop {
+            before = read(&mut coverage, records.get(from as usize..).unwrap_or_default(), &mut taken);
+            let Some(next) = anew.take_if(|_| before == i64::MAX) else { break };
+            (from, records, low) = (records.len() as i64, next, 0);
         }
         if before == i64::MAX {
             match coverage.at_end() {
@@ -126,6 +130,19 @@ fn follow(records: &[(Claim, bool)], low: usize, after: u64) -> (Vec<u64>, AtEnd
         }
     }
     panic!("a follower looks for its place for ever");
+}
+
+/// Takes what fits; the offset before which to look, or `i64::MAX` at the end.
+fn read(coverage: &mut Coverage, records: &[(Claim, bool)], taken: &mut Vec<u64>) -> i64 {
+    for (claim, event) in records {
+        match coverage.step(*claim) {
+            Step::PassBy => {}
+            Step::Take if *event => taken.push(claim.position.0),
+            Step::Take => {}
+            Step::LookBefore(offset) => return offset,
+        }
+    }
+    i64::MAX
 }
 
 /// The search with nothing near: topics of some hundred records are searched to the last.
@@ -159,6 +176,26 @@ proptest! {
             let expected: Vec<u64> = (after + 1..=end).filter(|position| is_ours(*position)).collect();
             prop_assert_eq!(taken, expected, "after {}", after);
             prop_assert_eq!(at_end, AtEnd::Whole);
+        }
+    }
+
+    #[test]
+    fn a_topic_that_was_made_anew_under_a_follower_has_no_hole(before in acts(), since in acts()) {
+        let mut topic = Topic::default();
+        before.iter().for_each(|act| topic.act(act));
+        topic.settle();
+        let seen = topic.relayed;
+        // Filled from the same log, and grown past the offset at which the follower is. While it is shorter the broker
+        // says that the offset is not there; where it ends just there, the next record tells.
+        let mut anew = Topic::default();
+        since.iter().for_each(|act| anew.act(act));
+        anew.act(&Act::Relay(LOG_END));
+        anew.settle();
+        prop_assume!(anew.records.len() > topic.records.len());
+        for after in 0..=seen {
+            let (taken, at_end) = follow_on(&topic.records, Some(&anew.records), 0, after);
+            let expected: Vec<u64> = (after + 1..=LOG_END).filter(|position| is_ours(*position)).collect();
+            prop_assert_eq!((taken, at_end), (expected, AtEnd::Whole), "after {}", after);
         }
     }
 

@@ -26,6 +26,9 @@ const LOOK_UP: Duration = Duration::from_millis(100);
 const SILENT_FOR: Duration = Duration::from_secs(10);
 /// Between two attempts to find the place while Kafka is away.
 const PAUSE: Duration = Duration::from_millis(200);
+/// A hole that was told is looked at again after so long, then after twice as long, up to the second: the topic may have
+/// been made anew since, which nothing tells.
+const LOOK_AGAIN: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(10));
 
 /// Reads one partition for one follower.
 pub(crate) struct Follower {
@@ -38,7 +41,7 @@ pub(crate) struct Follower {
     /// Since when nothing could be read, and whether that was told.
     away: Option<(Instant, bool)>,
     /// What was told to be lacking, so that it is told once.
-    lacking: Option<Position>,
+    hole: Option<Hole>,
     silence: Silence,
     batch: Batch,
 }
@@ -51,12 +54,19 @@ struct Batch {
     next_offset: i64,
 }
 
+/// A hole that was told.
+struct Hole {
+    after: Position,
+    look_at: Instant,
+    pause: Duration,
+}
+
 /// Why reading on from here ends.
 enum Stop {
-    /// To find a place again, before this offset (`i64::MAX`: anywhere).
+    /// To find a place again, before this offset.
     Find(i64),
-    /// The offset is not there any more.
-    Gone,
+    /// The topic may not be the one it was: to find a place again, anywhere.
+    Anew,
     /// Nobody follows any more.
     Left,
 }
@@ -68,8 +78,8 @@ impl Follower {
     pub fn new(config: Arc<BusConfig>, partition: u32, after: Position, filter: Filter) -> Self {
         let batch = Batch { events: Vec::new(), delivered: after, next_offset: -1 };
         let (coverage, silence) = (Coverage::new(after, 0, 0), Silence::new());
-        let (catching_up_to, away, lacking) = (Some(i64::MAX), None, None);
-        Self { config, partition, filter, coverage, catching_up_to, away, lacking, silence, batch }
+        let (catching_up_to, away, hole) = (Some(i64::MAX), None, None);
+        Self { config, partition, filter, coverage, catching_up_to, away, hole, silence, batch }
     }
 
     /// Until nobody follows any more.
@@ -86,7 +96,7 @@ impl Follower {
                     Stop::Left => return,
                     Stop::Find(offset) => (reader, before) = (Some(records), offset),
                     // A reader of the topic that was is no good for the one that is.
-                    Stop::Gone => (reader, before) = (None, i64::MAX),
+                    Stop::Anew => (reader, before) = (None, i64::MAX),
                 },
                 Err(error) => {
                     if self.is_away(&error, to).is_break() {
@@ -165,7 +175,7 @@ impl Follower {
                     topic = self.config.topic, partition = self.partition, after = %self.coverage.up_to,
                     "the topic is not the one it was; looking for the place again"
                 );
-                Flow::Break(Stop::Gone)
+                Flow::Break(Stop::Anew)
             }
             Next::Away(reason) => {
                 let error = BusError::Unreachable { brokers: self.config.place().to_owned(), reason };
@@ -186,8 +196,9 @@ impl Follower {
                     "records are there and do not come; reading them with another client"
                 );
                 metrics::counter!("bus_readers_replaced_total", "partition" => self.partition.to_string()).increment(1);
-                Flow::Break(Stop::Gone)
+                Flow::Break(Stop::Anew)
             }
+            Ok((_, end)) if end == self.batch.next_offset => self.at_end(to),
             Ok(_) => Flow::Continue(()),
             Err(error) => self.is_away(&error, to),
         }
@@ -225,19 +236,39 @@ impl Follower {
 
     fn at_end(&mut self, to: &Sender<Read>) -> Flow {
         match self.coverage.at_end() {
-            AtEnd::LookAgain => Flow::Break(Stop::Find(i64::MAX)),
-            AtEnd::Lacking(next) => {
-                let after = self.coverage.up_to;
-                if self.lacking.replace(after) == Some(after) {
-                    return Flow::Continue(());
-                }
-                let topic = self.config.topic.clone();
-                self.tell(&BusError::Lacking { topic, partition: self.partition, after, next }, to)
+            AtEnd::LookAgain => {
+                tracing::info!(
+                    topic = self.config.topic, partition = self.partition, after = %self.coverage.up_to,
+                    "what was read does not join up; reading the partition again"
+                );
+                Flow::Break(Stop::Anew)
             }
+            AtEnd::Lacking(next) => self.lacks(next, to),
             AtEnd::Whole => match self.catching_up_to.take() {
                 Some(_) => self.send(Ok(Delivery::CaughtUp), to),
                 None => Flow::Continue(()),
             },
+        }
+    }
+
+    /// Tells what is lacking, once; from then on looks now and then whether it still is.
+    fn lacks(&mut self, next: Position, to: &Sender<Read>) -> Flow {
+        let (after, now) = (self.coverage.up_to, Instant::now());
+        match self.hole.take().filter(|hole| hole.after == after) {
+            Some(hole) if now < hole.look_at => {
+                self.hole = Some(hole);
+                Flow::Continue(())
+            }
+            Some(hole) => {
+                let pause = (hole.pause * 2).min(LOOK_AGAIN.1);
+                self.hole = Some(Hole { after, look_at: now + pause, pause });
+                Flow::Break(Stop::Anew)
+            }
+            None => {
+                self.hole = Some(Hole { after, look_at: now + LOOK_AGAIN.0, pause: LOOK_AGAIN.0 });
+                let topic = self.config.topic.clone();
+                self.tell(&BusError::Lacking { topic, partition: self.partition, after, next }, to)
+            }
         }
     }
 

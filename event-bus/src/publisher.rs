@@ -12,7 +12,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::message::OwnedHeaders;
-use rdkafka::producer::{BaseRecord, DeliveryResult, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::Notify;
 
@@ -197,6 +197,9 @@ impl Publisher {
 impl Drop for Publisher {
     fn drop(&mut self) {
         if let Some(producer) = self.producer.take() {
+            // At once: whoever comes next looks at the topic, or makes it anew, and must not find there later what was
+            // still under way here.
+            producer.purge(PurgeConfig::default().queue().inflight().non_blocking());
             close_apart(producer);
         }
     }
