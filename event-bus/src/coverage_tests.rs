@@ -116,7 +116,6 @@ fn follow_on(
         let probe = |offset: i64| Ok::<_, ()>((offset < end).then(|| (offset, records[offset as usize].0.position)));
         let mut from = narrow(low, end, coverage.up_to, probe);
         coverage.begin(from, low);
-        before = i64::MAX;
         loop {
             before = read(&mut coverage, records.get(from as usize..).unwrap_or_default(), &mut taken);
             let Some(next) = anew.take_if(|_| before == i64::MAX) else { break };

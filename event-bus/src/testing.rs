@@ -197,6 +197,40 @@ impl Kafka {
         Ok(())
     }
 
+    /// As [`Self::restart`], with another topic's records in a topic: as if it had been deleted and filled anew while
+    /// nobody could look.
+    ///
+    /// # Errors
+    /// [`TestKafkaError`].
+    pub async fn restart_with_records_of(
+        &self,
+        other: &str,
+        topic: &str,
+        partitions: u32,
+    ) -> Result<(), TestKafkaError> {
+        self.kill();
+        for partition in 0..partitions {
+            let of = |topic: &str| self.folder.join("log").join(format!("{topic}-{partition}"));
+            let (from, to) = (of(other), of(topic));
+            // What belongs to the records, and nothing of what says which topic it is.
+            let files = |folder: &Path| -> Result<Vec<PathBuf>, TestKafkaError> {
+                let entries = fs::read_dir(folder).map_err(failed(folder))?;
+                let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+                let is_theirs =
+                    |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes()[0] == b'0');
+                Ok(paths.filter(is_theirs).collect())
+            };
+            for path in files(&to)? {
+                fs::remove_file(&path).map_err(failed(&path))?;
+            }
+            for path in files(&from)? {
+                let copy = to.join(path.file_name().unwrap_or_default());
+                fs::copy(&path, &copy).map_err(failed(&copy))?;
+            }
+        }
+        self.restart().await
+    }
+
     fn signal(&self, signal: i32) {
         let process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pid) = process.as_ref().and_then(|child| i32::try_from(child.id()).ok()) {

@@ -2,15 +2,17 @@
 
 use std::time::{Duration, Instant};
 
+use event_store::Position;
 use rdkafka::Message;
 use rdkafka::message::{BorrowedMessage, OwnedMessage};
 use tokio::sync::mpsc::Sender;
 
 use super::offsets::Reached;
-use crate::cloudevents;
+use crate::cloudevents::{self, Claim};
 use crate::config::BusConfig;
 use crate::error::BusError;
 use crate::records::{Next, Records};
+use crate::silence::Silence;
 use crate::source::Progress;
 
 /// How long the thread waits for a record before it looks whether anybody still works on the partition.
@@ -47,9 +49,10 @@ pub(super) struct Reading {
 /// Nobody receives what is read.
 struct Left;
 
-/// Whether the reader is where the worker is.
+/// Whether the reader is behind the last record that was had.
 enum Found {
-    Here,
+    /// This offset is the next.
+    At(i64),
     NotYet,
     /// The topic is another one; its first offset.
     Anew(i64),
@@ -57,9 +60,18 @@ enum Found {
 
 /// What a record looks like, to know it again: when it was written, where it is in the log, how long it is.
 pub(super) fn mark(record: &impl Message) -> String {
+    mark_with(record, cloudevents::claim(record))
+}
+
+fn mark_with(record: &impl Message, claim: Option<Claim>) -> String {
     let written = record.timestamp().to_millis().unwrap_or_default();
-    let position = cloudevents::claim(record).map(|claim| claim.position.0).unwrap_or_default();
+    let position = claim.map(|claim| claim.position.0).unwrap_or_default();
     format!("{written}/{position}/{}", record.payload().map_or(0, <[u8]>::len))
+}
+
+/// A position as the tables have it.
+fn signed(position: Position) -> i64 {
+    i64::try_from(position.0).unwrap_or(i64::MAX)
 }
 
 impl Reading {
@@ -67,27 +79,19 @@ impl Reading {
     pub fn run(self, from: &Reached, to: &Sender<Read>) {
         let mut records = None;
         while !to.is_closed() {
-            let reader = match &records {
-                Some(reader) => reader,
-                None => match Records::new(&self.config, &self.topic, self.partition) {
-                    Ok(made) => &*records.insert(made),
-                    Err(error) => {
-                        if self.away(&error.to_string(), to).is_err() {
-                            return;
-                        }
-                        continue;
-                    }
-                },
+            let found = match records.take() {
+                Some(reader) => Ok(reader),
+                None => self.reader(),
             };
-            match self.find(reader, from, to) {
-                Ok(Found::Here) => {
+            match found.and_then(|reader| self.find(&reader, from, to).map(|found| (reader, found))) {
+                Ok((reader, Found::At(offset))) => {
                     if send(to, Read::Back).is_ok() {
-                        drop(self.read_on(reader, to));
+                        drop(self.read_on(reader, Reached { next_offset: offset, ..from.clone() }, to));
                     }
                     return;
                 }
-                Ok(Found::NotYet) => {}
-                Ok(Found::Anew(low)) => return drop(send(to, Read::Anew(low))),
+                Ok((reader, Found::NotYet)) => records = Some(reader),
+                Ok((_, Found::Anew(low))) => return drop(send(to, Read::Anew(low))),
                 Err(error) => {
                     if self.away(&error.to_string(), to).is_err() {
                         return;
@@ -97,7 +101,11 @@ impl Reading {
         }
     }
 
-    /// Goes to where the worker is.
+    fn reader(&self) -> Result<Records, BusError> {
+        Records::new(&self.config, &self.topic, self.partition)
+    }
+
+    /// Goes behind the last record that was had.
     fn find(&self, records: &Records, from: &Reached, to: &Sender<Read>) -> Result<Found, BusError> {
         let (low, high) = records.ends()?;
         let next = from.next_offset;
@@ -109,10 +117,10 @@ impl Reading {
             if !from.mark.is_empty() && send(to, Read::Lost { from: next, to: low }).is_err() {
                 return Ok(Found::NotYet);
             }
-            return records.seek(low).map(|()| Found::Here);
+            return records.seek(low).map(|()| Found::At(low));
         }
         if from.mark.is_empty() || next == low {
-            return records.seek(next).map(|()| Found::Here);
+            return records.seek(next).map(|()| Found::At(next));
         }
         self.meet(records, from, low, to)
     }
@@ -125,13 +133,14 @@ impl Reading {
         while Instant::now() < deadline && !to.is_closed() {
             match records.next(LOOK_UP) {
                 Next::Record(record) if record.offset() == last => {
-                    return Ok(if mark(&record) == from.mark { Found::Here } else { Found::Anew(low) });
+                    return Ok(if mark(&record) == from.mark { Found::At(last + 1) } else { Found::Anew(low) });
                 }
                 // Compaction took it: what comes next is new.
                 Next::Record(record) => {
-                    return Ok(send(to, record_of(&record)).map_or(Found::NotYet, |()| Found::Here));
+                    let next = record.offset() + 1;
+                    return Ok(send(to, record_of(&record)).map_or(Found::NotYet, |()| Found::At(next)));
                 }
-                Next::End => return Ok(Found::Here),
+                Next::End => return Ok(Found::At(last + 1)),
                 Next::Gone => return Ok(Found::NotYet),
                 Next::Nothing => {}
                 Next::Away(reason) => {
@@ -142,12 +151,33 @@ impl Reading {
         Ok(Found::NotYet)
     }
 
-    fn read_on(&self, records: &Records, to: &Sender<Read>) -> Result<(), Left> {
-        let (mut measured, mut away) = (Instant::now(), false);
+    /// Reads on behind `had`.
+    fn read_on(&self, mut records: Records, mut had: Reached, to: &Sender<Read>) -> Result<(), Left> {
+        let (mut measured, mut away, mut silence) = (Instant::now(), false, Silence::new());
+        // The position behind which something is missing, although the topic is the same.
+        let mut hole = None;
         while !to.is_closed() {
             match records.next(LOOK_UP) {
-                Next::Record(record) => send(to, record_of(&record))?,
-                Next::End | Next::Nothing => {}
+                Next::Record(record) => {
+                    let claim = cloudevents::claim(&record);
+                    if is_torn(&had, claim) && hole != Some(had.position) {
+                        drop(record);
+                        hole = Some(had.position);
+                        records = self.find_again(&had, to)?;
+                        continue;
+                    }
+                    let position = claim.map_or(0, |claim| signed(claim.position)).max(had.position);
+                    had = Reached { next_offset: record.offset() + 1, position, mark: mark_with(&record, claim) };
+                    send(to, record_of(&record))?;
+                    silence.ends();
+                }
+                Next::End => silence.ends(),
+                Next::Nothing if silence.is_long() => {
+                    if let Some(another) = self.instead_of(&records, had.next_offset, &mut silence) {
+                        records = another;
+                    }
+                }
+                Next::Nothing => {}
                 // The worker begins anew, and so finds out what became of the topic.
                 Next::Gone => return Err(Left),
                 Next::Away(reason) => {
@@ -156,13 +186,54 @@ impl Reading {
                 }
             }
             if measured.elapsed() >= MEASURE_EVERY {
-                if self.measure(records) && std::mem::take(&mut away) {
+                if self.measure(&records) && std::mem::take(&mut away) {
                     send(to, Read::Back)?;
                 }
                 measured = Instant::now();
             }
         }
         Ok(())
+    }
+
+    /// Something is missing behind `had`. Nothing tells a reader that its topic was made anew, if the new one has grown past
+    /// its offset when it asks again: it goes on in the midst of the new one. So it looks for what it had; where the topic is
+    /// the same, something is missing indeed.
+    fn find_again(&self, had: &Reached, to: &Sender<Read>) -> Result<Records, Left> {
+        let records = self.reader().map_err(|_| Left)?; // The worker begins anew, and Kafka's absence is told.
+        match self.find(&records, had, to) {
+            Ok(Found::At(_)) => {
+                let (topic, partition, position) = (&self.topic, self.partition, had.position);
+                metrics::counter!("bus_records_lost_total", "topic" => topic.clone()).increment(1);
+                tracing::error!(
+                    topic,
+                    partition,
+                    position,
+                    "what follows this position is not in the topic, or could not be read; going on behind it"
+                );
+                Ok(records)
+            }
+            Ok(Found::Anew(low)) => send(to, Read::Anew(low)).and(Err(Left)),
+            Ok(Found::NotYet) | Err(_) => Err(Left),
+        }
+    }
+
+    /// Another reader, if this one brings nothing though something is there. Away: it is asked again.
+    fn instead_of(&self, records: &Records, offset: i64, silence: &mut Silence) -> Option<Records> {
+        let (_, end) = records.ends().ok()?;
+        if !silence.is_a_hang(offset, end) {
+            return None;
+        }
+        let (topic, partition) = (&self.topic, self.partition);
+        tracing::warn!(
+            topic,
+            partition,
+            offset,
+            end,
+            "records are there and do not come; reading them with another client"
+        );
+        metrics::counter!("bus_readers_replaced_total", "partition" => partition.to_string()).increment(1);
+        let another = self.reader().ok()?;
+        another.seek(offset).ok().map(|()| another)
     }
 
     /// How many records are there that were not dealt with; whether Kafka says so.
@@ -183,6 +254,13 @@ impl Reading {
         std::thread::sleep(PAUSE);
         Ok(())
     }
+}
+
+/// Whether the log has something between what was had and a record that claims what precedes it. Of a topic of which nothing
+/// was had yet nothing is missing: it may be older than its first record.
+fn is_torn(had: &Reached, claim: Option<Claim>) -> bool {
+    let since = claim.and_then(|claim| claim.since);
+    had.position > 0 && since.is_some_and(|since| signed(since) > had.position)
 }
 
 fn record_of(record: &BorrowedMessage<'_>) -> Read {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use event_bus::PartitionSource;
 use event_bus::republish::{Range, republish};
 use event_bus::testing::Kafka;
-use event_store::{Delivery, Filter, Position, ReadError, RecordedEvent, Source};
+use event_store::{Delivery, Filter, Position, ReadError, RecordedEvent, Source, Subscription};
 use futures_util::future::join_all;
 use rdkafka::admin::AdminOptions;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -224,4 +224,51 @@ async fn a_topic_that_was_deleted_is_filled_anew_and_followers_go_on() {
     }
     relay.stop().await;
     the_log_is_in(&world.records().await, &log);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_was_made_anew_while_nobody_could_look_is_read_again() {
+    let kafka = Kafka::start().await.unwrap();
+    let mut world = World::on(&kafka, "unseen");
+    let topic = world.config.topic.clone();
+    // In portions, each with its watermarks; the next one has none between, so that the same events lie at lower offsets.
+    for _ in 0..2 {
+        world.write(100).await;
+        world.relay_all().await;
+    }
+    let (then, before) = (world.head(), world.records().await);
+    let mut feeds = Vec::new();
+    for partition in 0..PARTITIONS {
+        let mut feed =
+            PartitionSource::new(&world.config, partition).follow(Position::START, Filter::default()).await.unwrap();
+        follow_on(&mut feed, then).await;
+        feeds.push(feed);
+    }
+    (world.config.topic, world.config.watermark_ms) = ("unseen.anew".to_owned(), 600_000);
+    world.write(200).await;
+    world.relay_all().await;
+    let anew = world.records().await;
+    for (before, anew) in before.iter().zip(&anew) {
+        assert!(anew[before.len()].header("ce_since").parse::<u64>().unwrap() > then.0, "there looks to be a hole");
+    }
+    kafka.restart_with_records_of(&world.config.topic, &topic, PARTITIONS).await.unwrap();
+    let log = world.log().await;
+    for (partition, feed) in feeds.iter_mut().enumerate() {
+        let found = follow_on(feed, world.head()).await;
+        let rest = log.iter().filter(|event| event.position > then && partition_of(event) == partition);
+        assert_eq!(found, rest.map(|event| event.position).collect::<Vec<_>>(), "partition {partition}");
+    }
+}
+
+/// The positions of the events that a feed brings until everything up to `end` was there.
+async fn follow_on(feed: &mut Subscription, end: Position) -> Vec<Position> {
+    let mut found = Vec::new();
+    loop {
+        if let Delivery::Events { events, up_to } = within(BOUND, feed.next()).await.unwrap().unwrap() {
+            found.extend(events.iter().map(|event| event.position));
+            if up_to >= end {
+                return found;
+            }
+        }
+    }
 }

@@ -133,6 +133,27 @@ async fn a_topic_that_was_deleted_and_filled_anew_is_read_from_its_beginning_wit
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_was_made_anew_under_a_consumer_while_it_could_not_look_loses_nothing() {
+    let kafka = Kafka::start().await.unwrap();
+    let mut shop = Shop::open(&kafka, 1).await;
+    // So long that it stays the partition's, and does not begin again by itself.
+    shop.config.session_timeout_ms = 60_000;
+    let events = orders("u", 4, 15, 0);
+    shop.publish(0, &events[..30]).await;
+    shop.publish(0, &events[20..30]).await;
+    let consumer = shop.consumer("unseen").start(&shop.pool).await.unwrap();
+    shop.until("select count(*) from bus_offsets where next_offset = 40", 1).await;
+    // Without the repeats: what is new begins before the offset that was reached.
+    let anew = Shop { topic: kafka.topic("anew", 1).await.unwrap(), ..Shop::open(&kafka, 1).await };
+    anew.publish(0, &events).await;
+    kafka.restart_with_records_of(&anew.topic, &shop.topic, 1).await.unwrap();
+    shop.until("select count(*) from handled", 60).await;
+    assert!(consumer.counts().consumed >= 100, "from its beginning: {:?}", consumer.counts());
+    assert!(consumer.shut_down(BOUND).await);
+    shop.assert_each_once(&events).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_order_of_partitions_among_each_other_changes_nothing() {
     let shop = Shop::open(Kafka::shared().await.unwrap(), 3).await;
     let parts = [orders("x", 3, 20, 0), orders("y", 3, 20, 60), orders("z", 3, 20, 120)];
