@@ -83,9 +83,9 @@ pub(super) struct Act<'a> {
 }
 
 impl Act<'_> {
-    /// What it would do to a saga; nothing is done.
-    pub async fn dry_run(&self, saga: &str) -> anyhow::Result<Result<Acted, Problem>> {
-        match self.post(saga, None).await? {
+    /// What it would do to a saga, if that still is at `version` where one is given; nothing is done.
+    pub async fn dry_run(&self, saga: &str, version: Option<u64>) -> anyhow::Result<Result<Acted, Problem>> {
+        match self.post(saga, version, &[("dry_run", "true".to_owned())]).await? {
             Ok(value) => read(value).map(Ok),
             Err(problem) => Ok(Err(problem)),
         }
@@ -93,22 +93,25 @@ impl Act<'_> {
 
     /// Does it, if the saga still is at `version`. Safe to repeat: the key says which saga, what, and at which version.
     pub async fn at(&self, saga: &str, version: u64) -> anyhow::Result<Result<Value, Problem>> {
-        self.post(saga, Some(version)).await
+        self.post(saga, Some(version), &[]).await
     }
 
-    async fn post(&self, saga: &str, at: Option<u64>) -> anyhow::Result<Result<Value, Problem>> {
+    async fn post(
+        &self,
+        saga: &str,
+        at: Option<u64>,
+        query: &[(&'static str, String)],
+    ) -> anyhow::Result<Result<Value, Problem>> {
         let action = self.action;
         let mut body = json!({ "reason": self.reason, "actor": self.actor });
         if let Some(step) = self.step {
             body["step"] = step.into();
         }
-        let dry = at.is_none().then(|| ("dry_run", "true".to_owned()));
-        let query: Vec<_> = dry.into_iter().collect();
         // Who and why are in it too: the same key with another body would be refused as another request.
         let version = at.map(|version| version.to_string()).unwrap_or_default();
         let parts = ["operator", saga, action, &version, &body.to_string()];
         let key = domain::ids::derive(&parts).to_string();
-        self.client.act(&format!("/v1/sagas/{saga}/{action}"), &query, (&key, at), &body).await
+        self.client.act(&format!("/v1/sagas/{saga}/{action}"), query, (&key, at), &body).await
     }
 }
 
@@ -135,7 +138,7 @@ impl Args {
             return saga_set::run(&act, filter, pace, (!self.dry_run).then_some(&self.acting), self.target.json).await;
         }
         let saga = saga_find::driving(&client, self.id.as_deref().unwrap_or_default()).await?;
-        let would = act.dry_run(&saga).await?.map_err(|problem| refusal(&client, &saga, &problem))?;
+        let would = act.dry_run(&saga, None).await?.map_err(|problem| refusal(&client, &saga, &problem))?;
         if self.target.json && self.dry_run {
             output::json(&would)?;
             return Ok(Exit::Done);

@@ -164,16 +164,12 @@ async fn find(client: &Client, filter: &Where, limit: usize) -> anyhow::Result<V
 /// What it would do to one, or why it is left alone.
 type Would = Result<Acted, (&'static str, String)>;
 
-/// The list may be a moment behind: what has moved on since is not what was asked for.
+/// The list may be a moment behind: what has moved on since, or has ended, is not what was asked for.
 async fn look(act: &Act<'_>, lines: &[Line]) -> anyhow::Result<Vec<Would>> {
     let bar = bar("looking", lines.len());
     let mut would = Vec::with_capacity(lines.len());
     for line in lines {
-        would.push(match act.dry_run(&line.id).await? {
-            Ok(acted) if acted.version != line.version => Err(("moved on", format!("to version {}", acted.version))),
-            Ok(acted) => Ok(acted),
-            Err(problem) => Err(("refused", said(&problem))),
-        });
+        would.push(act.dry_run(&line.id, Some(line.version)).await?.map_err(|problem| left_alone(&problem)));
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -221,8 +217,10 @@ fn does(acted: &Acted) -> String {
     }
 }
 
-fn said(problem: &Problem) -> String {
-    problem.detail.clone().unwrap_or_else(|| problem.title.clone())
+/// Why a saga is left alone.
+fn left_alone(problem: &Problem) -> (&'static str, String) {
+    let result = if problem.slug() == "version-mismatch" { "moved on" } else { "refused" };
+    (result, problem.detail.clone().unwrap_or_else(|| problem.title.clone()))
 }
 
 /// Does it one by one. What became of each is in `outcomes`, also where it ends early without an answer.
@@ -242,8 +240,7 @@ async fn carry_out(
                 turn.tick().await;
                 match act.at(&line.id, acted.version).await {
                     Ok(Ok(done)) => ("done", done["state"].as_str().unwrap_or_default().to_owned()),
-                    Ok(Err(problem)) if problem.slug() == "version-mismatch" => ("moved on", said(&problem)),
-                    Ok(Err(problem)) => ("refused", said(&problem)),
+                    Ok(Err(problem)) => left_alone(&problem),
                     Err(error) => {
                         bar.abandon();
                         return Err(error.context(format!("{} of {} were tried", outcomes.len(), lines.len())));
