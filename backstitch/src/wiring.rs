@@ -99,6 +99,7 @@ async fn start_on(config: Config, clock: Clock, store: Arc<SqliteStore>) -> Resu
     let (listener, address) = listen_on(listen, hint).await?;
     let log_server = log_server(&config.event_store, &store).await?;
     let (edge, work) = (Tasks::new(), Tasks::new());
+    let numbers = metrics::start(&edge, &clock); // Before anything counts.
     let health = Health::new(clock.clone());
     health.register("event-log", Need::Required).up_with(store.path().display());
     let (fatal, failed) = watch::channel(None);
@@ -132,7 +133,7 @@ async fn start_on(config: Config, clock: Clock, store: Arc<SqliteStore>) -> Resu
         .merge(projection_service::http::router(read.handle))
         .merge(saga_orchestrator::router(sagas));
     let (routes, openapi) = api.split_for_parts();
-    let router = Router::new().merge(routes).merge(metrics::start(&edge, &clock)).merge(pages::router(openapi));
+    let router = Router::new().merge(routes).merge(numbers).merge(pages::router(openapi));
     serve(&edge, listener, limits::edge(router, config.limits));
     let served_log = log_server.map(|server| serve_log(&edge, server));
     Ok(Parts {

@@ -22,7 +22,7 @@ const UPKEEP: Duration = Duration::from_secs(5);
 /// There is one recorder in a process, however often it is asked for.
 static HANDLE: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
-/// Starts gathering and gives the route `/metrics`. A second start in one process (tests) shares the first's numbers.
+/// Starts gathering and gives the route `/metrics`; what is counted before is lost. A second start in one process (tests) shares the first's numbers.
 pub fn start(tasks: &Tasks, clock: &Clock) -> Router {
     let handle = HANDLE.get_or_init(install).clone();
     if let Some(handle) = handle.clone() {

@@ -71,6 +71,7 @@ pub struct Running {
 /// A base URL that is none, or a port that is taken.
 pub async fn start(config: &GatewayConfig, edge: Limits, clock: Clock) -> anyhow::Result<Running> {
     let tasks = Tasks::new();
+    let numbers = metrics::start(&tasks, &clock); // Before anything counts.
     let health = Health::new(clock.clone());
     let client = forward::client()?;
     let watched = |service: Service, urls: &str, need: Need| -> anyhow::Result<Replicas> {
@@ -89,11 +90,7 @@ pub async fn start(config: &GatewayConfig, edge: Limits, clock: Clock) -> anyhow
     let listener = TcpListener::bind(config.listen).await.with_context(|| format!("listening on {}", config.listen))?;
     let address = listener.local_addr()?;
     let (own, _) = health::router(health.clone()).split_for_parts();
-    let router = Router::new()
-        .merge(own)
-        .merge(metrics::start(&tasks, &clock))
-        .merge(pages::router(openapi))
-        .merge(forward::router(gateway));
+    let router = Router::new().merge(own).merge(numbers).merge(pages::router(openapi)).merge(forward::router(gateway));
     let (router, stop) = (limits::edge(router, edge), tasks.stopping());
     tasks.spawn("http", async move {
         if let Err(error) = shutdown::serve(listener, router, stop, GRACE).await {

@@ -74,6 +74,7 @@ impl Service {
             None => None,
         };
         let (edge, work) = (Tasks::new(), Tasks::new());
+        let numbers = metrics::start(&edge, &clock); // Before anything counts.
         let settings = write_side::Settings {
             provider: &config.provider,
             pricing: config.pricing.clone(),
@@ -84,7 +85,7 @@ impl Service {
         let write = WriteSide::start(settings, &store, &clock, &work)?;
         let api = OpenApiRouter::new().merge(health::router(health.clone())).merge(write.router());
         let (routes, _) = api.split_for_parts();
-        let router = Router::new().merge(routes).merge(metrics::start(&edge, &clock));
+        let router = Router::new().merge(routes).merge(numbers);
         let (router, stop) = (limits::edge(router, config.limits.clone()), edge.stopping());
         edge.spawn("http", async move {
             if let Err(error) = shutdown::serve(listener, router, stop, EDGE_GRACE).await {

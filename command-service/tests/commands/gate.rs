@@ -17,6 +17,7 @@ pub struct Gated {
     open: watch::Sender<bool>,
     appends: watch::Sender<usize>,
     reads: AtomicUsize,
+    readable: watch::Sender<bool>,
     shared: bool,
 }
 
@@ -32,7 +33,8 @@ impl Gated {
 
     fn of(log: Arc<SqliteStore>, shared: bool) -> Self {
         let (open, appends) = (watch::Sender::new(true), watch::Sender::new(0));
-        Self { log, open, appends, reads: AtomicUsize::new(0), shared }
+        let readable = watch::Sender::new(true);
+        Self { log, open, appends, reads: AtomicUsize::new(0), readable, shared }
     }
 
     /// Appends so far, as they come.
@@ -43,6 +45,11 @@ impl Gated {
     /// Streams and snapshots read so far.
     pub fn reads(&self) -> usize {
         self.reads.load(Ordering::SeqCst)
+    }
+
+    /// Whether streams are read; if not, whoever reads one waits until they are.
+    pub fn readable(&self, readable: bool) {
+        self.readable.send_replace(readable);
     }
 
     /// From now on nothing becomes known to be durable.
@@ -81,6 +88,7 @@ impl EventStore for Gated {
         limit: usize,
     ) -> Result<Vec<RecordedEvent>, ReadError> {
         self.reads.fetch_add(1, Ordering::SeqCst);
+        let _ = self.readable.subscribe().wait_for(|readable| *readable).await;
         self.log.read_stream(stream, from, direction, limit).await
     }
 

@@ -1,6 +1,7 @@
 //! Two command services over one log: what one has answered holds for the other.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use command_service::{CommandBus, Reply, SendError};
 use domain::ids::Sku;
@@ -159,8 +160,20 @@ async fn many_who_ask_at_once_share_a_look_at_the_streams_end() {
     pair.one.receive(1).await;
     let item = name(ITEM);
     let before = pair.gate.reads();
-    let loads = (0..100).map(|_| pair.one.bus.load::<domain::stock::StockItem>(&item));
-    assert!(join_all(loads).await.iter().all(Result::is_ok));
+    pair.gate.readable(false);
+    let asked = AtomicUsize::new(0);
+    let loads = (0..100).map(|_| async {
+        asked.fetch_add(1, Ordering::SeqCst);
+        pair.one.bus.load::<domain::stock::StockItem>(&item).await
+    });
+    let all_have_asked = async {
+        while asked.load(Ordering::SeqCst) < 100 {
+            tokio::task::yield_now().await;
+        }
+        pair.gate.readable(true);
+    };
+    let (loaded, ()) = tokio::join!(join_all(loads), all_have_asked);
+    assert!(loaded.iter().all(Result::is_ok));
     let reads = pair.gate.reads() - before;
     assert!((1..=3).contains(&reads), "{reads} reads for 100 who asked at once");
 }

@@ -76,6 +76,7 @@ impl Service {
         })
         .await?;
         let (edge, feeds, work) = (Tasks::new(), Tasks::new(), Tasks::new());
+        let numbers = metrics::start(&edge, &clock); // Before anything counts.
         let health = Health::new(clock.clone());
         let store = open_log(config, &health, &work).await?;
         let replica = Replica {
@@ -98,7 +99,7 @@ impl Service {
         work.spawn("postgres-health", watch_postgres(handle.clone(), postgres, postgres_place.clone(), told));
         let api = OpenApiRouter::new().merge(health::router(health.clone())).merge(crate::http::router(handle.clone()));
         let (routes, _) = api.split_for_parts();
-        let router = Router::new().merge(routes).merge(metrics::start(&edge, &clock));
+        let router = Router::new().merge(routes).merge(numbers);
         let (router, stop) = (limits::edge(router, config.limits.clone()), edge.stopping());
         edge.spawn("http", async move {
             if let Err(error) = shutdown::serve(listener, router, stop, EDGE_GRACE).await {

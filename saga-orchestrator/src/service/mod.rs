@@ -67,6 +67,7 @@ impl Service {
             || format!("set `[http] listen` to \"{}:0\" for any free port; or stop who listens there", listen.ip());
         let (listener, address) = listen_on(listen, hint).await?;
         let (edge, work) = (Tasks::new(), Tasks::new());
+        let numbers = metrics::start(&edge, &clock); // Before anything counts.
         let reporter = health.register("sagas", Need::Optional);
         let (saga, partitions) = (config.saga.clone(), config.bus.partitions);
         let sagas = Sagas::new(store, commands, clock.clone(), &work, saga, partitions, Some(reporter));
@@ -76,7 +77,7 @@ impl Service {
         })?;
         let api = OpenApiRouter::new().merge(health::router(health.clone())).merge(crate::router(sagas.handle()));
         let (routes, _) = api.split_for_parts();
-        let router = Router::new().merge(routes).merge(metrics::start(&edge, &clock));
+        let router = Router::new().merge(routes).merge(numbers);
         let (router, stop) = (limits::edge(router, config.limits.clone()), edge.stopping());
         edge.spawn("http", async move {
             if let Err(error) = shutdown::serve(listener, router, stop, EDGE_GRACE).await {
