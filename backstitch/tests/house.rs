@@ -50,7 +50,7 @@ const IMPURE: &[&str] = &[
     "f64",
 ];
 
-const MAX_FILE_LINES: usize = 400;
+const MAX_FILE_LINES: usize = 600;
 const MAX_FUNCTION_LINES: usize = 70;
 
 /// Files that may be longer, each with its reason.
@@ -174,11 +174,11 @@ fn the_bare_limits_use_none_of_our_crates() {
 }
 
 #[test]
-fn files_stay_under_400_lines() {
+fn files_stay_under_600_lines() {
     let excepted: BTreeSet<&str> = LONG_FILES.iter().map(|(path, _)| *path).collect();
     let lines = |path: &String| text(path).lines().count();
     none(
-        "files of 400 lines or more (split them, or list them in LONG_FILES with the reason)",
+        "files of 600 lines or more (split them, or list them in LONG_FILES with the reason)",
         rust_files()
             .into_iter()
             .filter(|path| !excepted.contains(path.as_str()) && lines(path) >= MAX_FILE_LINES)
