@@ -8,6 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -273,6 +274,21 @@ pub trait EventStore: Send + Sync + 'static {
         limit: usize,
         filter: &Filter,
     ) -> Result<Vec<RecordedEvent>, ReadError>;
+
+    /// Reads the last event of the log, to find out whether reads are answered at this moment: within `deadline`, else the
+    /// error says so. What is read is verified like any other read.
+    ///
+    /// # Errors
+    /// [`ReadError`]; [`ReadError::Unavailable`] also when the deadline has passed.
+    async fn probe(&self, deadline: Duration) -> Result<(), ReadError> {
+        let filter = Filter::default();
+        let read = self.read_all(Position(u64::MAX), Direction::Backward, 1, &filter);
+        let late = |_| ReadError::Unavailable {
+            path: "event log".to_owned(),
+            reason: format!("reading its last event had no answer within {} ms", deadline.as_millis()),
+        };
+        tokio::time::timeout(deadline, read).await.map_err(late)?.map(drop)
+    }
 
     /// Everything after `after`, then live.
     ///

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use uuid::Uuid;
@@ -22,6 +23,8 @@ use crate::{Expected, NewEvent};
 
 /// Messages that wait for the connection; who has more waits, within its own deadline.
 const QUEUED_MESSAGES: usize = 256;
+/// How soon an append that found no room looks again: the connection takes some hundred messages in that time.
+const ROOM_AGAIN: Duration = Duration::from_millis(1);
 /// What one message carries at most, unless a single event is larger: far below the server's limit of 17 MiB.
 const BYTES_A_MESSAGE: usize = 1 << 20;
 /// The longest answer: an error with its text.
@@ -83,11 +86,27 @@ impl Session {
         let id = wire_id(Uuid::from_u64_pair(self.mark, number));
         for message in messages(&id, stream, expected, events, within) {
             // If it is not taken, the call has ended, and how is told to all who wait.
-            if self.messages.send(message).await.is_err() {
+            if !self.queue(message).await {
                 break;
             }
         }
         answer.await.unwrap_or_else(|_| Err(ended(true)))
+    }
+}
+
+impl Session {
+    /// Puts a message into the queue as soon as there is room; `false`: the call has ended. Owns no place while it waits: the
+    /// channel's own way of waiting would give one to an append that nobody may be polling.
+    async fn queue(&self, message: BatchAppendReq) -> bool {
+        let mut message = message;
+        loop {
+            message = match self.messages.try_send(message) {
+                Ok(()) => return true,
+                Err(TrySendError::Closed(_)) => return false,
+                Err(TrySendError::Full(message)) => message,
+            };
+            tokio::time::sleep(ROOM_AGAIN).await;
+        }
     }
 }
 

@@ -12,9 +12,11 @@ use crate::proto::gossip::member_info::VNodeState;
 use crate::proto::server_features::server_features_client::ServerFeaturesClient;
 use crate::{Node, NodePreference, Settings, tls};
 
-/// How much may be on its way to us unread, of one call and of all: a catch-up reads without waiting for a round trip.
-const STREAM_WINDOW: u32 = 4 << 20;
-const CONNECTION_WINDOW: u32 = 8 << 20;
+/// How much of one call may be on its way to us unread: a catch-up reads without waiting for a round trip.
+const STREAM_WINDOW: u32 = 1 << 20;
+/// How much of all calls together may be unread. It is many times that of one call, because the answers of a subscription
+/// whose owner is busy with something else stay unread, and must not keep the answers of all other calls away.
+const CONNECTION_WINDOW: u32 = 64 << 20;
 
 /// A node that answers as an event store does.
 pub(crate) struct Found {

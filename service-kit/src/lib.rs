@@ -15,6 +15,7 @@ pub mod shutdown;
 pub mod start;
 pub mod tasks;
 pub mod telemetry;
+pub mod waiting;
 
 pub use clock::Clock;
 pub use health::Health;

@@ -206,6 +206,11 @@ impl Processes {
         self.restart().await
     }
 
+    /// Changes a setting of the server, an environment variable, from its next start on.
+    pub fn set(&mut self, key: &'static str, value: &str) {
+        self.settings.push((key, value.to_owned()));
+    }
+
     /// Starts the server again, after it was stopped or killed.
     ///
     /// # Errors

@@ -1,10 +1,13 @@
 //! The server killed (`kill -9`) in the middle of its work: nothing that was answered is lost, nothing is done twice.
 
+use std::path::Path;
 use std::time::Duration;
 
 use backstitch::demo::client::Client;
 use backstitch::demo::{Ledger, live};
-use event_store::RecordedEvent;
+use event_store::{EventStore, RecordedEvent, SqliteOptions, SqliteStore, StreamSnapshot};
+use futures_util::stream::{self, StreamExt as _};
+use saga_orchestrator::CHECKPOINT_STREAM;
 use serde::Deserialize;
 
 use crate::world::{PATIENCE, Shopper, World, statuses};
@@ -76,6 +79,64 @@ async fn a_saga_goes_on_from_wherever_the_server_was_killed() {
     assert_eq!(books.orders.len(), ends.len());
     assert!(books.orders.values().all(|order| order.pieces_shipped == 1));
     assert_eq!(shop.statement().await.max_effects_per_key, 1);
+}
+
+/// Orders whose sagas one start begins: more than the log's queue of reads has room for.
+const BEGUN_AT_ONCE: usize = 2_000;
+
+/// Waits until a saga has come to this step; `None`: until it has begun.
+async fn until_saga_is_at(client: &Client, order: &str, step: Option<&str>) {
+    let path = format!("/v1/sagas/order_fulfilment-{order}");
+    let waiting = async {
+        loop {
+            // Not begun yet, it is not found.
+            let answer = client.get(&path).await.unwrap();
+            if answer.status == 200 && step.is_none_or(|step| answer.body["step"] == step) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting)
+        .await
+        .unwrap_or_else(|_| panic!("the saga of {order} never came to {step:?}"))
+}
+
+/// As a kill before the first checkpoint leaves it: the sagas have begun, and no checkpoint knows of them.
+async fn without_checkpoint(data: &Path) {
+    let store = SqliteStore::open(data, SqliteOptions::default()).unwrap();
+    let unknown = StreamSnapshot { version: 0, schema: 0, state: String::new() };
+    store.save_snapshot(&CHECKPOINT_STREAM.parse().unwrap(), unknown).await.unwrap();
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_killed_when_it_had_begun_a_thousand_sagas_answers_and_goes_on_with_all_of_them() {
+    let settings = [
+        ("BACKSTITCH__PROVIDER__MODE", "instant"),
+        ("BACKSTITCH__RUN__PROJECTIONS", "false"),
+        ("BACKSTITCH__RUN__SAGAS", "false"),
+    ];
+    let mut shop = World::start_with(&settings.map(|(key, value)| (key, value.to_owned()))).await;
+    shop.product("MUG", 10_000).await;
+    let placing = (0..BEGUN_AT_ONCE).map(|n| {
+        let shop = &shop;
+        async move { shop.place(&format!("open-{n}"), &[("MUG", 1)], "tok_approve").await.0 }
+    });
+    let orders: Vec<String> = stream::iter(placing).buffered(32).collect().await;
+    shop.processes.set("BACKSTITCH__RUN__SAGAS", "true");
+    shop.processes.kill_and_restart().await.unwrap();
+    for order in &orders[BEGUN_AT_ONCE - 10..] {
+        until_saga_is_at(&shop.client, order, None).await;
+    }
+    shop.processes.server.kill().unwrap();
+    without_checkpoint(&shop.processes.data()).await;
+    shop.processes.restart().await.unwrap();
+    // The log is read while all of them are begun a second time, and every saga goes on.
+    assert_eq!(shop.client.get("/v1/store/stats").await.unwrap().status, 200);
+    let (late, _) = shop.place("late", &[("MUG", 1)], "tok_approve").await;
+    for order in orders.iter().chain([&late]) {
+        until_saga_is_at(&shop.client, order, Some("plan_shipment")).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ use std::sync::PoisonError;
 use uuid::Uuid;
 
 use super::queue::{Head, Submitted, size_of_event, unwritable};
+use super::readers::Subject;
 use super::{SqliteStore, reader};
 use crate::{Append, AppendError, Appended, Epoch, Expected, ReadError, StreamName, Ticket};
 
@@ -82,6 +83,13 @@ impl SqliteStore {
             let (expected, actual) = (append.expected.to_string(), queued.actual.or(actual));
             return Err(AppendError::Conflict { stream: stream.clone(), expected, actual });
         }
+        // What is durable already is answered at once. (That it is all durable is only known where nothing of it is queued.)
+        if let (None, Some((version, _, position))) = (queued.sequence, durable.last())
+            && *version == last_version
+        {
+            let appended = Appended { version: *version, position: *position };
+            return Ok(Ticket::new(first_version, last_version, queued.epoch, std::future::ready(Ok(appended))));
+        }
         let ids = append.events.iter().map(|event| event.id).collect();
         let answer = self.clone().first_answer(stream.clone(), first_version, ids, queued.sequence);
         Ok(Ticket::new(first_version, last_version, queued.epoch, answer))
@@ -133,7 +141,8 @@ impl SqliteStore {
         to: u64,
     ) -> Result<Vec<(u64, Uuid, crate::Position)>, ReadError> {
         let stream = stream.clone();
-        self.readers.run(move |connection, path| reader::ids(connection, path, &stream, from, to)).await
+        let subject = Subject::Ids(stream.clone());
+        self.readers.run(subject, move |connection, path| reader::ids(connection, path, &stream, from, to)).await
     }
 
     fn unread(&self, error: &ReadError) -> AppendError {

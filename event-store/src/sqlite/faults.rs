@@ -2,7 +2,7 @@
 //! atomic read per commit.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use rusqlite::{Connection, ffi};
 use tokio::sync::watch;
@@ -22,6 +22,16 @@ pub struct Faults {
     conflicts: Arc<AtomicU32>,
     contended: Arc<Mutex<String>>,
     cut: Arc<Cut>,
+    reads: Arc<Reads>,
+}
+
+/// Whether reads stand still.
+#[derive(Debug, Default)]
+struct Reads {
+    /// Looked at first, so that a product pays for one atomic read.
+    ordered: AtomicBool,
+    stalled: Mutex<bool>,
+    moved: Condvar,
 }
 
 /// Where the log is cut off, as if the process died there.
@@ -54,6 +64,28 @@ impl Faults {
     /// Becomes true when the log is cut off.
     pub fn cut(&self) -> watch::Receiver<bool> {
         self.cut.made.subscribe()
+    }
+
+    /// No read is answered from now on, as if the disk did not answer.
+    pub fn stall_reads(&self) {
+        self.reads.ordered.store(true, Ordering::SeqCst);
+        *self.reads.stalled.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    }
+
+    /// Reads are answered again.
+    pub fn resume_reads(&self) {
+        *self.reads.stalled.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.reads.moved.notify_all();
+    }
+
+    /// Waits while reads stand still.
+    pub(super) fn before_read(&self) {
+        if self.reads.ordered.load(Ordering::Relaxed) {
+            let mut stalled = self.reads.stalled.lock().unwrap_or_else(PoisonError::into_inner);
+            while *stalled {
+                stalled = self.reads.moved.wait(stalled).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
     }
 
     fn order_cut(&self, appends: u64, before: bool) {

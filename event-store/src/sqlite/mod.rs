@@ -44,6 +44,7 @@ mod log_file;
 mod open;
 mod queue;
 mod reader;
+mod readers;
 mod schema;
 mod structure;
 mod subscription;
@@ -69,7 +70,7 @@ pub use self::load::LoadError;
 pub use self::log_file::LogFile;
 pub use self::open::{FolderLock, hold};
 use self::queue::{PendingSnapshot, Queue, State};
-use self::reader::Readers;
+use self::readers::{Readers, Subject};
 use self::subscription::{Follower, Tail};
 use self::writer::Writer;
 use crate::envelope::Timestamp;
@@ -203,7 +204,7 @@ impl SqliteStore {
         let path = opened.path;
         let failed = |error: rusqlite::Error| open::of_sqlite(&path, &error);
         let heads = open::connect_reader(&path).map_err(failed)?;
-        let readers = Arc::new(Readers::start(&path).map_err(failed)?);
+        let readers = Arc::new(Readers::start(&path, &options.faults).map_err(failed)?);
         let checkpoints = open::connect_writer(&path).map_err(failed)?;
         let shared = Arc::new(Shared {
             path: path.clone(),
@@ -286,7 +287,9 @@ impl EventStore for SqliteStore {
     ) -> Result<Vec<RecordedEvent>, ReadError> {
         let (stream, limit) = (stream.clone(), limit.min(READ_LIMIT));
         self.readers
-            .run(move |connection, path| reader::stream(connection, path, &stream, from, direction, limit))
+            .run(Subject::Stream(stream.clone()), move |connection, path| {
+                reader::stream(connection, path, &stream, from, direction, limit)
+            })
             .await
     }
 
@@ -304,8 +307,8 @@ impl EventStore for SqliteStore {
             // Unfiltered, no more than asked; filtered, a statement's worth, because most may not pass.
             let rows = if filter.categories.is_empty() { limit - found.len() } else { reader::ROWS_PER_STATEMENT };
             let rows = rows.min(reader::ROWS_PER_STATEMENT);
-            let events =
-                self.readers.run(move |connection, path| reader::all(connection, path, from, direction, rows)).await?;
+            let read = move |connection: &Connection, path: &Path| reader::all(connection, path, from, direction, rows);
+            let events = self.readers.run(Subject::Log(from), read).await?;
             let last_page = events.len() < rows;
             if let Some(last) = events.last() {
                 from = last.position;
@@ -336,13 +339,16 @@ impl EventStore for SqliteStore {
         let after = after.map(|name| name.as_str().to_owned()).unwrap_or_default();
         let limit = limit.min(READ_LIMIT);
         self.readers
-            .run(move |connection, path| reader::streams(connection, path, category.as_deref(), &after, limit))
+            .run(Subject::Streams, move |connection, path| {
+                reader::streams(connection, path, category.as_deref(), &after, limit)
+            })
             .await
     }
 
     async fn load_snapshot(&self, stream: &StreamName) -> Result<Option<StreamSnapshot>, ReadError> {
         let stream = stream.clone();
-        self.readers.run(move |connection, path| reader::snapshot(connection, path, &stream)).await
+        let subject = Subject::Snapshot(stream.clone());
+        self.readers.run(subject, move |connection, path| reader::snapshot(connection, path, &stream)).await
     }
 
     async fn save_snapshot(&self, stream: &StreamName, snapshot: StreamSnapshot) -> Result<(), ReadError> {
@@ -368,7 +374,7 @@ impl EventStore for SqliteStore {
     }
 
     async fn stats(&self) -> Result<StoreStats, ReadError> {
-        self.readers.run(stats_of).await
+        self.readers.run(Subject::Numbers, stats_of).await
     }
 }
 

@@ -1,23 +1,15 @@
-//! A few threads that read, each with a connection of its own. Statements are short, so that no checkpoint waits long.
+//! What is read, one statement each. Statements are short, so that no checkpoint waits long (`readers.rs` has the threads).
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension};
-use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use super::open;
 use super::queue::Head;
 use super::schema::{Read, RowError, event_of, link, snapshot_checksum};
 use crate::port::{Direction, StreamInfo, StreamSnapshot};
 use crate::{Position, ReadError, RecordedEvent, StreamName};
 
-/// Reading threads: one that waits for the disk should not stop the others; more only compete for the cores.
-const THREADS: usize = 3;
-/// Reads that may wait for a thread; a caller beyond waits for its place.
-const WAITING: usize = 256;
 /// Rows of one statement: some milliseconds.
 pub(super) const ROWS_PER_STATEMENT: usize = 1_024;
 
@@ -40,67 +32,6 @@ const STREAMS_OF_CATEGORY: &str =
     order by name limit ?2";
 const SNAPSHOT: &str = "select version, format, state, checksum from snapshots where stream = ?1";
 const CATEGORIES: &str = "select name, events, streams from categories order by name";
-
-type Job = Box<dyn FnOnce(&Connection) + Send>;
-
-/// The handle to the reading threads.
-pub(super) struct Readers {
-    path: PathBuf,
-    jobs: Mutex<Option<mpsc::Sender<Job>>>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-}
-
-impl Readers {
-    /// Starts the threads.
-    pub fn start(path: &Path) -> Result<Self, rusqlite::Error> {
-        let (sender, receiver) = mpsc::channel::<Job>(WAITING);
-        let receiver = Arc::new(Mutex::new(receiver));
-        let mut threads = Vec::new();
-        for number in 0..THREADS {
-            let connection = open::connect_reader(path)?;
-            let receiver = receiver.clone();
-            let name = format!("log-read-{number}");
-            let thread = std::thread::Builder::new().name(name).spawn(move || {
-                loop {
-                    // The lock is held while waiting: whoever holds it takes the next job, the others queue behind it.
-                    let job = receiver.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
-                    match job {
-                        Some(job) => job(&connection),
-                        None => return,
-                    }
-                }
-            });
-            threads.push(thread.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?);
-        }
-        Ok(Self { path: path.to_owned(), jobs: Mutex::new(Some(sender)), threads: Mutex::new(threads) })
-    }
-
-    /// Runs a read on one of the threads.
-    pub async fn run<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&Connection, &Path) -> Result<T, ReadError> + Send + 'static,
-    ) -> Result<T, ReadError> {
-        let closed = || unavailable(&self.path, "the store is closed");
-        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)?;
-        let (answer, answered) = oneshot::channel();
-        let path = self.path.clone();
-        let job: Job = Box::new(move |connection| {
-            let _ = answer.send(read(connection, &path)); // Nobody waits: the reading future was dropped.
-        });
-        jobs.send(job).await.map_err(|_| closed())?;
-        answered.await.map_err(|_| closed())?
-    }
-
-    /// Lets the threads finish what they have, and waits for them.
-    pub fn stop(&self) {
-        drop(self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
-        for thread in self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a reading thread panicked");
-            }
-        }
-    }
-}
 
 /// The durable head of a stream.
 pub(super) fn head(connection: &Connection, path: &Path, stream: &StreamName) -> Result<Head, ReadError> {
@@ -342,6 +273,6 @@ pub(super) fn failed(path: &Path, near: Position, error: &rusqlite::Error) -> Re
     }
 }
 
-fn unavailable(path: &Path, reason: &str) -> ReadError {
+pub(super) fn unavailable(path: &Path, reason: &str) -> ReadError {
     ReadError::Unavailable { path: path.display().to_string(), reason: reason.to_owned() }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
+use super::readers::Subject;
 use super::{SqliteStore, reader};
 use crate::port::{Delivery, Direction, Feed, Filter};
 use crate::{Position, ReadError, RecordedEvent};
@@ -87,7 +88,9 @@ impl Follower {
         let events = self
             .store
             .readers
-            .run(move |connection, path| reader::all(connection, path, after, Direction::Forward, EVENTS_PER_DELIVERY))
+            .run(Subject::Log(after), move |connection, path| {
+                reader::all(connection, path, after, Direction::Forward, EVENTS_PER_DELIVERY)
+            })
             .await?;
         // It was behind the head, so there is something, or the table has lost it.
         let up_to = events.last().map(|event| event.position).ok_or_else(|| ReadError::Damaged {

@@ -10,6 +10,7 @@ mod failing;
 mod loading;
 mod opening;
 mod suite;
+mod unpolled;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use domain::ids::OrderId;
 use event_store::{Delivery, Filter, Position, ReadError, RecordedEvent, Source, Subscription};
+use service_kit::waiting;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -59,7 +60,7 @@ pub(super) async fn run(
 ) -> Result<(), Failed> {
     let partition = source.partition();
     let mut subscription = tokio::select! {
-        subscription = follow(source, after) => subscription?,
+        subscription = waiting::named("the sagas' subscription to the log", follow(source, after)) => subscription?,
         () = stopping.cancelled() => return Ok(()),
     };
     shared.report.runs(partition);
@@ -76,7 +77,8 @@ pub(super) async fn run(
                 }
                 match delivery {
                     Some(Ok(Delivery::Events { events, up_to })) => {
-                        route(shared, links, &events).await?;
+                        let what = format!("a worker of the sagas to take in the events up to position {up_to}");
+                        waiting::named(what, route(shared, links, &events)).await?;
                         taken_in = up_to;
                     }
                     Some(Ok(Delivery::CaughtUp)) => {
@@ -99,7 +101,8 @@ pub(super) async fn run(
             // Real time: how much is read again after a crash has nothing to do with the shop's clock.
             () = tokio::time::sleep_until(next_save) => {
                 if taken_in > saved {
-                    let active = active_of(links, Told::Active).await?;
+                    let what = "the workers of the sagas to say which sagas are active";
+                    let active = waiting::named(what, active_of(links, Told::Active)).await?;
                     let count = active.len();
                     save(shared, (partition, taken_in), active).await;
                     saved = taken_in;

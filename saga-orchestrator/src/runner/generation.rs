@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use event_store::{AppendError, Source};
-use service_kit::Tasks;
+use service_kit::{Tasks, waiting};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -64,8 +64,9 @@ async fn generation(
 ) -> Result<(), Failed> {
     let mut epoch = shared.store.epoch();
     let began = *epoch.borrow_and_update();
+    let what = format!("the checkpoint of the sagas of partition {}", source.partition());
     let saved = tokio::select! {
-        saved = checkpoint::load(&*shared.store, source.partition()) => saved?,
+        saved = waiting::named(what, checkpoint::load(&*shared.store, source.partition())) => saved?,
         () = stop.cancelled() => return Ok(()),
     };
     let count = workers(shared);

@@ -139,7 +139,7 @@ impl Worker {
                         if let (Ok(_), Some(waiting)) = (&result, waiting) {
                             let _ = waiting.send(Answer::Done);
                         }
-                        Done::Durable(key, result, end)
+                        Done(key, result, end)
                     }));
                     return Ok(true);
                 }

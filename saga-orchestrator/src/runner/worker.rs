@@ -14,7 +14,7 @@ use futures_util::stream::FuturesUnordered;
 use lru::LruCache;
 use service_kit::Tasks;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::checkpoint::{Active, Key};
@@ -29,15 +29,13 @@ use crate::stream::{Cause, Feed};
 /// Timers handled before other inputs have their turn.
 const TIMERS_AT_ONCE: usize = 64;
 
-/// What a worker has waited for.
-pub(super) enum Done {
-    /// An append, and where the log ended before it.
-    Durable(Key, Result<Appended, AppendError>, Position),
-    /// The commands of a step.
-    Answered(Key, Vec<Answered>),
-}
+/// An append that a worker has waited for, and where the log ended before it.
+pub(super) struct Done(pub Key, pub Result<Appended, AppendError>, pub Position);
 
 type Flight = Pin<Box<dyn Future<Output = Done> + Send>>;
+
+/// What a worker has waited for with its commands.
+type Sent = (Key, Vec<Answered>);
 
 pub(super) struct Worker {
     pub shared: Arc<Shared>,
@@ -49,7 +47,12 @@ pub(super) struct Worker {
     /// Sagas with something to send, for which there was no room.
     ready: VecDeque<Key>,
     queued: HashSet<Key>,
+    /// Appends that are not durable yet. They are polled only between two inputs, so they must never hold anything that
+    /// somebody else waits for: each is the answer to an append that the log already has.
     pub flights: FuturesUnordered<Flight>,
+    /// Commands on their way. Each is a task of its own: it holds the turn of a stream, a connection or a permit, and
+    /// has to go on while the worker is busy with another saga.
+    sends: JoinSet<Sent>,
     steps: usize,
     window: usize,
     /// Nothing new is begun any more.
@@ -92,6 +95,7 @@ pub(super) fn spawn(
         ready: VecDeque::new(),
         queued: HashSet::new(),
         flights: FuturesUnordered::new(),
+        sends: JoinSet::new(),
         steps: 0,
         ending: false,
         last: None,
@@ -113,6 +117,8 @@ pub(super) fn spawn(
         if let Err(error) = run.await {
             signals.why.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         }
+        // When the worker has ended, nothing of it is sent any more.
+        worker.sends.shutdown().await;
     });
     (link, join)
 }
@@ -123,7 +129,7 @@ impl Worker {
         loop {
             if !self.ending {
                 self.launch().await?;
-            } else if self.flights.is_empty() {
+            } else if self.flights.is_empty() && self.sends.is_empty() {
                 self.tell_active();
             }
             let next = self.timers.next().filter(|_| !self.ending);
@@ -131,6 +137,7 @@ impl Worker {
                 async { if let Some(at) = next { clock.sleep_until(at).await } else { std::future::pending().await } };
             tokio::select! {
                 Some(done) = self.flights.next(), if !self.flights.is_empty() => self.done(done).await?,
+                Some(sent) = self.sends.join_next(), if !self.sends.is_empty() => self.sent(sent).await?,
                 message = told.recv() => match message {
                     Some(Told::Feed(batch)) => {
                         for (event, feed) in batch {
@@ -287,7 +294,7 @@ impl Worker {
                         self.steps += 1;
                         let from = (&saga.state, saga.seen);
                         let (key, answers) = (key.clone(), send(self.shared.clone(), &key.saga, from, step));
-                        self.flights.push(Box::pin(async move { Done::Answered(key, answers.await) }));
+                        self.sends.spawn(async move { (key, answers.await) });
                     }
                 }
             }
@@ -297,32 +304,30 @@ impl Worker {
         Ok(())
     }
 
-    async fn done(&mut self, done: Done) -> Result<(), Failed> {
-        match done {
-            Done::Durable(key, result, end) => {
-                let appended = result?; // The epoch has ended, or the log cannot be written: all is read again.
-                // Read while this append was on its way, the saga in memory has not got it.
-                let is_behind = |saga: &Saga| saga.state.version < Some(appended.version);
-                if appended.position <= end || self.sagas.peek(&key).is_none_or(is_behind) {
-                    // These very events stood there already, and more may: what was folded may be long past.
-                    self.sagas.pop(&key);
-                    return self.input(&key, &Input::Time, None).await;
-                }
-                if let Some(saga) = self.sagas.peek_mut(&key) {
-                    saga.doubt = saga.doubt.saturating_sub(1);
-                }
-                self.touched(&key);
-                Ok(())
-            }
-            Done::Answered(key, answers) => {
-                self.steps -= 1;
-                if let Some(saga) = self.sagas.peek_mut(&key) {
-                    saga.flying = saga.flying.saturating_sub(1);
-                }
-                let first = answers.first().map(|answer| answer.command_id);
-                let cause = first.map(|id| Cause { id, correlation_id: id, traceparent: None, person: None });
-                self.input(&key, &Input::Answers(answers), cause.as_ref()).await
-            }
+    async fn done(&mut self, Done(key, result, end): Done) -> Result<(), Failed> {
+        let appended = result?; // The epoch has ended, or the log cannot be written: all is read again.
+        // Read while this append was on its way, the saga in memory has not got it.
+        let is_behind = |saga: &Saga| saga.state.version < Some(appended.version);
+        if appended.position <= end || self.sagas.peek(&key).is_none_or(is_behind) {
+            // These very events stood there already, and more may: what was folded may be long past.
+            self.sagas.pop(&key);
+            return self.input(&key, &Input::Time, None).await;
         }
+        if let Some(saga) = self.sagas.peek_mut(&key) {
+            saga.doubt = saga.doubt.saturating_sub(1);
+        }
+        self.touched(&key);
+        Ok(())
+    }
+
+    async fn sent(&mut self, sent: Result<Sent, JoinError>) -> Result<(), Failed> {
+        let (key, answers) = sent.map_err(|_| Failed::Worker)?; // It panicked: all is read again.
+        self.steps -= 1;
+        if let Some(saga) = self.sagas.peek_mut(&key) {
+            saga.flying = saga.flying.saturating_sub(1);
+        }
+        let first = answers.first().map(|answer| answer.command_id);
+        let cause = first.map(|id| Cause { id, correlation_id: id, traceparent: None, person: None });
+        self.input(&key, &Input::Answers(answers), cause.as_ref()).await
     }
 }
