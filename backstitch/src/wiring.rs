@@ -133,7 +133,7 @@ async fn start_on(config: Config, clock: Clock, store: Arc<SqliteStore>) -> Resu
         .merge(projection_service::http::router(read.handle))
         .merge(saga_orchestrator::router(sagas));
     let (routes, openapi) = api.split_for_parts();
-    let router = Router::new().merge(routes).merge(numbers).merge(pages::router(openapi));
+    let router = Router::new().merge(routes).merge(numbers).merge(pages::router(service_kit::api::document(&openapi)));
     serve(&edge, listener, limits::edge(router, config.limits));
     let served_log = log_server.map(|server| serve_log(&edge, server));
     Ok(Parts {

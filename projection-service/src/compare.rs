@@ -25,8 +25,10 @@ order by array_position(i.indkey::int2[], a.attnum)";
 
 /// What a comparison found.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = GenerationComparison)]
 pub struct Comparison {
     /// The position that both reflected.
+    #[schema(value_type = service_kit::api::LogPosition)]
     pub position: u64,
     /// Rows that are not the same, in all tables.
     pub differences: i64,
@@ -38,6 +40,7 @@ pub struct Comparison {
 
 /// How many rows of a table are the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ComparedTable)]
 pub struct Counts {
     /// The table.
     pub table: String,
@@ -55,6 +58,7 @@ pub struct Counts {
 
 /// A cell that differs; a row that only one has is one difference without a column.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ComparedCell)]
 pub struct Difference {
     /// The table.
     pub table: String,

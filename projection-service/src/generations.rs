@@ -82,7 +82,7 @@ values ($1, $2, $3, $4, $5, $6, (select log from backstitch.generations where lo
     $11, $12)";
 
 /// What a generation is for, and how far it has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// It folds the log from the beginning, by itself.

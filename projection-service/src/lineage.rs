@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use chrono::{DateTime, Utc};
 use event_store::RecordedEvent;
 use serde::{Deserialize, Serialize};
+use service_kit::api::{LineageKind, LineageReason, LogPosition};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -93,7 +94,7 @@ impl Happened {
 }
 
 /// What a node of the graph is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Somebody outside asked: a customer, the warehouse, an operator.
@@ -110,10 +111,12 @@ pub enum Kind {
 
 /// Something that is a cause, an effect, or both.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = LineageNode)]
 pub struct Node {
     /// The id of the event, command, request or provider call.
     pub id: Uuid,
-    /// What it is.
+    /// The kind of the node.
+    #[schema(value_type = LineageKind)]
     pub kind: Kind,
     /// Its name, such as `OrderPlaced` or `ReserveStock`.
     pub label: String,
@@ -123,7 +126,8 @@ pub struct Node {
     /// Its place in the stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
-    /// Its place in the log.
+    /// Its position in the log.
+    #[schema(value_type = Option<LogPosition>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<u64>,
     /// Who.
@@ -141,17 +145,20 @@ pub struct Node {
 
 /// From a cause to its effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = LineageEdge)]
 pub struct Edge {
     /// The cause.
     pub from: Uuid,
     /// The effect.
     pub to: Uuid,
-    /// `made, moved, issued, answered, asked, told, by_itself`.
+    /// The link between them.
+    #[schema(value_type = LineageReason)]
     pub why: String,
 }
 
 /// Causes and effects, causes first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = LineageGraph)]
 pub struct Graph {
     /// What there is, in the order in which it happened.
     pub nodes: Vec<Node>,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use event_store::Position;
 use serde::Serialize;
+use service_kit::api::LogPosition;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use utoipa::ToSchema;
@@ -16,7 +17,7 @@ use uuid::Uuid;
 use crate::dead_letters::Letters;
 
 /// What a read model is doing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Its checkpoint is not known yet.
@@ -57,10 +58,12 @@ pub struct Status {
 
 /// How far a read model is with one partition of the events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ProjectionPartition)]
 pub struct Partition {
-    /// From 0.
+    /// The partition's number, from 0.
     pub partition: u32,
-    /// Everything of it at or below is in the rows.
+    /// The position up to which the partition's events are in the rows.
+    #[schema(value_type = LogPosition)]
     pub position: u64,
     /// Which replica feeds it, or did last; null: none has yet.
     pub owner: Option<String>,

@@ -9,7 +9,7 @@ use utoipa::openapi::OpenApi;
 pub fn document() -> Value {
     let mut whole = service_kit::api::description();
     parts().into_iter().for_each(|(_, part)| whole.merge(part));
-    as_value(&whole)
+    service_kit::api::document(&whole)
 }
 
 /// Names of types that two services use for different things: put together, one would stand for the other. As

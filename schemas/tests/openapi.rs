@@ -97,3 +97,252 @@ fn every_refusal_is_a_problem_document() {
 fn a_type_means_the_same_in_every_service() {
     assert_eq!(collisions(), vec![]);
 }
+
+/// Every schema within a value, with the path to it.
+fn schemas<'a>(at: &str, value: &'a Value, found: &mut Vec<(String, &'a Value)>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, inner) in fields {
+                let path = format!("{at}/{name}");
+                if name == "properties" {
+                    let named = inner.as_object().into_iter().flatten();
+                    found.extend(named.map(|(property, schema)| (format!("{path}/{property}"), schema)));
+                }
+                schemas(&path, inner, found);
+            }
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(index, item)| schemas(&format!("{at}/{index}"), item, found));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Every property of every schema, with its path.
+fn properties(document: &Value) -> Vec<(String, &Value)> {
+    let mut found = Vec::new();
+    schemas("", &document["components"]["schemas"], &mut found);
+    found
+}
+
+#[test]
+fn every_property_parameter_response_and_schema_is_described() {
+    let document = document();
+    let described = |value: &Value| value["description"].as_str().is_some_and(|text| text.trim().len() > 3);
+    let mut bare: Vec<String> =
+        properties(&document).into_iter().filter(|(_, schema)| !described(schema)).map(|(path, _)| path).collect();
+    for (path, method, operation) in operations(&document) {
+        for (status, response) in operation["responses"].as_object().expect("an operation has responses") {
+            if !described(response) {
+                bare.push(format!("{method} {path} {status}"));
+            }
+        }
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            if !described(parameter) {
+                bare.push(format!("{method} {path} {}", parameter["name"]));
+            }
+        }
+        if operation["summary"].as_str().is_none_or(str::is_empty) {
+            bare.push(format!("{method} {path}: no summary"));
+        }
+    }
+    let schemas = document["components"]["schemas"].as_object().expect("a document has schemas");
+    bare.extend(schemas.iter().filter(|(_, schema)| !described(schema)).map(|(name, _)| name.clone()));
+    assert_eq!(bare, Vec::<String>::new(), "without a description");
+}
+
+/// Words that say too little as the name of a class in somebody's program.
+const FORBIDDEN: &[&str] = &[
+    "Comparison",
+    "Compensation",
+    "Counts",
+    "Dependency",
+    "Difference",
+    "Discarded",
+    "Edge",
+    "Entry",
+    "EntryState",
+    "Format",
+    "Found",
+    "Generation",
+    "Graph",
+    "Incident",
+    "Kind",
+    "Lifetime",
+    "Line",
+    "Node",
+    "NoBody",
+    "Nothing",
+    "Partition",
+    "Projections",
+    "Rebuild",
+    "Replay",
+    "Retire",
+    "RollBack",
+    "Stage",
+    "Stale",
+    "Standing",
+    "State",
+    "Statement",
+    "Status",
+    "Step",
+    "Timeline",
+    "Totals",
+    "Trouble",
+    "Verdict",
+    "Wait",
+    "Why",
+];
+
+#[test]
+fn the_name_of_a_schema_can_be_a_class_in_somebody_s_program() {
+    let document = document();
+    let schemas = document["components"]["schemas"].as_object().expect("a document has schemas");
+    let bad = |name: &&String| {
+        FORBIDDEN.contains(&name.as_str())
+            || !name.chars().all(|c| c.is_ascii_alphanumeric())
+            || name.starts_with(char::is_lowercase)
+    };
+    assert_eq!(schemas.keys().filter(bad).collect::<Vec<_>>(), Vec::<&String>::new());
+}
+
+#[test]
+fn a_word_of_an_answer_comes_from_an_open_list_and_one_of_a_request_from_a_closed_one() {
+    let document = document();
+    let words = [
+        "status",
+        "payment_status",
+        "fulfilment_status",
+        "state",
+        "saga_state",
+        "kind",
+        "direction",
+        "error_kind",
+        "cause",
+    ];
+    let resolve = |schema: &'_ Value| -> Value {
+        let ways: Vec<&Value> =
+            schema["oneOf"].as_array().into_iter().flatten().filter(|way| way["type"] != "null").collect();
+        let schema = ways.first().copied().unwrap_or(schema);
+        let path = schema["$ref"].as_str().map(|path| path.trim_start_matches('#').to_owned());
+        path.map_or_else(|| schema.clone(), |path| document.pointer(&path).cloned().unwrap_or_default())
+    };
+    let mut lists = 0;
+    for (path, schema) in properties(&document) {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        let body = path.contains("Body/") || path.starts_with("/Problem/");
+        if !words.contains(&name) || body || path == "/SagaTimelineEntry/properties/cause" {
+            continue;
+        }
+        let schema = resolve(schema);
+        let ways = schema["anyOf"].as_array().unwrap_or_else(|| panic!("{path} is no open list: {schema}"));
+        assert!(ways[0]["enum"].is_array() && ways[1]["type"] == "string" && ways.len() == 2, "{path}: {schema}");
+        lists += 1;
+    }
+    assert!(lists >= 20, "only {lists} fields are lists of words");
+    for (path, method, operation) in operations(&document) {
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            if words.iter().any(|word| parameter["name"] == *word) {
+                assert!(parameter["schema"]["enum"].is_array(), "{method} {path}: {parameter}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_word_has_one_casing() {
+    fn enums(value: &Value, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(fields) => {
+                let words = fields.get("enum").and_then(Value::as_array).into_iter().flatten();
+                found.extend(words.filter_map(Value::as_str).map(str::to_owned));
+                fields.values().for_each(|inner| enums(inner, found));
+            }
+            Value::Array(items) => items.iter().for_each(|item| enums(item, found)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    let mut found = BTreeSet::new();
+    enums(&document(), &mut found);
+    let snake = |word: &str| word.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    // A part of a path: paths have hyphens, as those of problems.
+    let others: Vec<&String> = found.iter().filter(|word| !snake(word) && *word != "hand-over").collect();
+    assert!(found.len() > 50 && others.is_empty(), "{others:?}");
+}
+
+#[test]
+fn a_position_and_an_amount_of_money_have_one_type() {
+    let document = document();
+    let positions = ["position", "head", "target", "to_position"];
+    let amounts = [
+        "total",
+        "captured",
+        "authorized",
+        "refunded",
+        "voided",
+        "gross",
+        "net",
+        "tax",
+        "shipping",
+        "discount",
+        "price",
+    ];
+    let refers = |schema: &Value, to: &str| {
+        let ways = schema["oneOf"].as_array().map_or_else(|| vec![schema], |ways| ways.iter().collect());
+        ways.iter().any(|way| way["$ref"] == format!("#/components/schemas/{to}"))
+    };
+    let mut seen = (0, 0);
+    for (path, schema) in properties(&document) {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        // A search goes through the log or through one stream. The provider's own account is in its own words.
+        if positions.contains(&name) && !path.contains("/FoundEvents/") && path != "/SagaCommand/properties/target" {
+            assert!(refers(schema, "LogPosition"), "{path} is no LogPosition: {schema}");
+            seen.0 += 1;
+        }
+        if amounts.contains(&name)
+            && !path.starts_with("/ProviderTotals/")
+            && !path.starts_with("/ProviderLedgerEntry/")
+        {
+            assert!(refers(schema, "Money"), "{path} is no Money: {schema}");
+            seen.1 += 1;
+        }
+    }
+    assert!(seen.0 >= 12 && seen.1 >= 20, "{seen:?}");
+}
+
+#[test]
+fn lists_and_texts_say_their_bounds_and_answers_their_headers() {
+    let document = document();
+    let mut limits = 0;
+    for (path, method, operation) in operations(&document) {
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            let schema = &parameter["schema"];
+            assert!(
+                !schema.to_string().contains("\"null\""),
+                "{method} {path}: a parameter is never null: {parameter}"
+            );
+            if parameter["name"] == "limit" && path != "/v1/provider/ledger" {
+                assert_eq!((&schema["minimum"], &schema["maximum"]), (&json!(1), &json!(200)), "{method} {path}");
+                limits += 1;
+            }
+            if parameter["name"] == "cursor" || parameter["name"] == "Idempotency-Key" {
+                assert!(schema["maxLength"].is_number() || schema["$ref"].is_string(), "{method} {path}: {parameter}");
+            }
+        }
+        let keyed = operation["parameters"].as_array().into_iter().flatten().any(|p| p["name"] == "Idempotency-Key");
+        for (status, response) in operation["responses"].as_object().expect("an operation has responses") {
+            let header = |name: &str| response["headers"].get(name).is_some();
+            assert!(!keyed || header("Idempotent-Replayed"), "{method} {path} {status}");
+            assert!(status != "201" || header("Location"), "{method} {path} {status}");
+            assert!(status != "503" || header("Retry-After"), "{method} {path} {status}");
+        }
+        if let Some(body) = operation.get("requestBody") {
+            assert!(
+                operation["responses"]["415"].is_object() && operation["responses"]["413"].is_object(),
+                "{method} {path}"
+            );
+            assert!(body["required"].is_boolean(), "{method} {path}");
+        }
+    }
+    assert!(limits >= 15, "only {limits} lists");
+}

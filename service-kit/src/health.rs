@@ -14,12 +14,13 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::api::DependencyStatus;
 use crate::clock::{Clock, Timestamp};
 use crate::problem::Problem;
 use crate::tasks::Tasks;
 
 /// How a dependency is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Being started or looked for.
@@ -41,8 +42,10 @@ pub enum Need {
 
 /// One dependency as `/health` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = HealthDependency)]
 pub struct Dependency {
     /// How it is.
+    #[schema(value_type = DependencyStatus)]
     pub status: Status,
     /// Whether the process is only ready when this is up.
     pub required: bool,
@@ -192,7 +195,7 @@ fn routes() -> OpenApiRouter<Health> {
 
 /// Everything this process depends on, whether it is ready or not.
 #[utoipa::path(get, path = "/health", tag = "health", operation_id = "health",
-    responses((status = 200, description = "How everything is", body = HealthReport)))]
+    responses((status = 200, description = "The state of every dependency.", body = HealthReport)))]
 async fn everything(State(health): State<Health>) -> Json<HealthReport> {
     Json(health.report())
 }

@@ -10,11 +10,14 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// Names the kind of problem, for ever: `/problems/<slug>`, a page with cause and way out.
+    #[schema(example = "/problems/out-of-stock")]
     #[serde(rename = "type")]
     pub problem_type: String,
     /// The kind of problem in a few words, always the same for a type.
+    #[schema(example = "There are too few pieces")]
     pub title: String,
     /// The HTTP status.
+    #[schema(example = 409, minimum = 400, maximum = 599)]
     pub status: u16,
     /// What happened this time, and what to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -29,6 +32,7 @@ pub struct Problem {
 
 /// One field at fault.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ProblemField)]
 pub struct FieldError {
     /// Where: a JSON pointer (RFC 6901) into the body such as `/lines/0/quantity`, or `header:…`, `query:…`, `path:…`.
     pub field: String,

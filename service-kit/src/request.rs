@@ -28,16 +28,52 @@ const KEY_MAX_CHARS: usize = 255;
 pub struct CommandHeaders {
     /// 1 to 255 printable characters, bare or as a quoted string; the same key and body again give the first answer
     /// again, with `Idempotent-Replayed: true`.
-    #[param(rename = "Idempotency-Key", example = "order-4711")]
+    #[param(
+        rename = "Idempotency-Key",
+        example = "order-4711",
+        min_length = 1,
+        max_length = 255,
+        pattern = "^[!#-~]+$"
+    )]
     idempotency_key: String,
     /// Do it only if the thing is at this version, such as `"3"`.
-    #[param(rename = "If-Match")]
+    #[param(rename = "If-Match", pattern = "^\"[0-9]{1,16}\"$")]
     if_match: Option<String>,
     /// A UUID that all that follows from this request carries; else the command's own id.
     #[param(rename = "X-Correlation-Id")]
     correlation_id: Option<Uuid>,
     /// W3C trace context.
+    #[param(example = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")]
     traceparent: Option<String>,
+}
+
+/// The headers of a command on something that has no version: `If-Match` is refused, as nothing could be compared.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(dead_code, reason = "describes the headers in the OpenAPI document; the functions below read them")]
+pub struct KeyHeaders {
+    /// 1 to 255 printable characters, bare or as a quoted string; the same key and body again give the first answer
+    /// again, with `Idempotent-Replayed: true`.
+    #[param(
+        rename = "Idempotency-Key",
+        example = "rebuild-4711",
+        min_length = 1,
+        max_length = 255,
+        pattern = "^[!#-~]+$"
+    )]
+    idempotency_key: String,
+}
+
+/// The key of a command on something that has no version.
+///
+/// # Errors
+/// A problem: as [`idempotency_key`], or there is an `If-Match`, whose condition would be ignored in silence.
+pub fn key_without_version(headers: &HeaderMap) -> Result<String, Problem> {
+    if headers.contains_key(header::IF_MATCH) {
+        return Err(Problem::invalid("the condition cannot be checked: what the command is for has no version")
+            .field("header:If-Match", "leave it out"));
+    }
+    idempotency_key(headers)
 }
 
 /// What tells the command from all others; a repeat of it bears the same one.

@@ -63,7 +63,8 @@ pub enum TelemetryError {
 /// # Errors
 /// [`TelemetryError`].
 pub fn start(config: &LogConfig) -> Result<(), TelemetryError> {
-    let filter = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_else(|_| config.filter.clone());
+    let filter = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|filter| !filter.is_empty());
+    let filter = filter.unwrap_or_else(|| config.filter.clone());
     let parsed = EnvFilter::try_new(&filter)
         .map_err(|error| TelemetryError::Filter { filter: filter.clone(), reason: error.to_string() })?;
     let json = match config.format {

@@ -102,7 +102,7 @@ async fn steps(client: &Client, id: &str) -> anyhow::Result<Vec<Entry>> {
     #[derive(Deserialize)]
     struct Step {
         version: u64,
-        position: String,
+        position: u64,
         #[serde(rename = "type")]
         event_type: String,
         at: DateTime<Utc>,
@@ -122,7 +122,7 @@ async fn steps(client: &Client, id: &str) -> anyhow::Result<Vec<Entry>> {
         for step in story.items {
             let about = step.step.map(|name| format!("{name}: ")).unwrap_or_default();
             entries.push(Entry {
-                position: step.position.parse()?,
+                position: step.position,
                 stream: format!("saga_{}", saga.id),
                 version: step.version,
                 r#type: step.event_type,

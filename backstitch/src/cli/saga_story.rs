@@ -55,7 +55,7 @@ struct Step {
 struct Compensation {
     step: String,
     group: u32,
-    status: Option<String>,
+    status: String,
 }
 
 /// What `GET /v1/sagas/{id}/why` tells.
@@ -170,7 +170,7 @@ pub(super) fn show(saga: Saga) {
             ],
         );
     }
-    for step in saga.compensations.iter().filter(|step| step.status.is_none()) {
+    for step in saga.compensations.iter().filter(|step| step.status == "to_come") {
         let to_come = [leg(&step.step, step.group, "undo"), "to come".to_owned()];
         table.row(Tone::Faint, to_come.into_iter().chain(std::iter::repeat_n(String::new(), 4)));
     }

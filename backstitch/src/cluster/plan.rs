@@ -186,6 +186,7 @@ fn own(program: &Path, name: &str, stage: u8, arguments: &[&str], port: u16) -> 
 /// The repository's scripts, one of which runs Kafka: where this program was built, or `BACKSTITCH_SCRIPTS`.
 fn scripts() -> PathBuf {
     std::env::var_os("BACKSTITCH_SCRIPTS")
+        .filter(|folder| !folder.is_empty())
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../script"), PathBuf::from)
 }
 

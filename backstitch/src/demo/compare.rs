@@ -74,11 +74,11 @@ fn payment_rows(books: &Books, scope: &Scope) -> BTreeMap<String, Value> {
     let payments = books.payments.iter().filter(|(_, book)| scope.orders.contains(&book.order_id));
     payments
         .map(|(id, book)| {
+            let money = |amount: i64| json!({"amount": amount, "currency": book.state.amount.currency});
             let row = json!({
                 "order_id": book.order_id,
-                "captured": book.captured,
-                "refunded": book.refunded,
-                "currency": book.state.amount.currency,
+                "captured": money(book.captured),
+                "refunded": money(book.refunded),
             });
             (id.to_string(), row)
         })

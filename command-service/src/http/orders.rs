@@ -12,6 +12,7 @@ use domain::product::Product;
 use domain::quantity::Quantity;
 use serde::{Deserialize, Serialize};
 use service_kit::Problem;
+use service_kit::api::{HoldReasonWord, LocationText, OneOf, OrderStatus, ReasonText, RiskVerdict, SkuText};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -20,7 +21,7 @@ use super::HttpState;
 use super::extract::{About, Body, CommandHeaders, Of};
 use super::problems::{Refusal, Refusals, named, refused};
 use super::reply::{Answer, CommandReply};
-use super::schema::{MoneySchema, Nothing};
+use super::schema::{MoneySchema, Nothing, OrderIdPath};
 use crate::bus::{CommandMeta, Reply};
 
 pub(super) fn router() -> OpenApiRouter<HttpState> {
@@ -36,24 +37,25 @@ pub(super) fn router() -> OpenApiRouter<HttpState> {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlaceOrderBody {
-    /// Who orders.
-    #[schema(value_type = Uuid)]
+    /// The id of the customer who orders.
+    #[schema(value_type = Uuid, example = "7c0f0c3e-5f3e-4a43-9d3c-2f6f5d5c2b11")]
     pub customer_id: CustomerId,
-    /// What, 1 to 100 lines.
+    /// The lines of the order, 1 to 100.
     #[schema(min_items = 1, max_items = 100)]
     pub lines: Vec<PlaceOrderLine>,
-    /// The card's token at the payment provider.
-    #[schema(example = "tok_approve", min_length = 1, max_length = 100)]
+    /// The card's token at the payment provider. The simulated provider's tokens say what it does: `tok_approve`,
+    /// `tok_decline` and others.
+    #[schema(example = "tok_approve", min_length = 1, max_length = 100, pattern = "^[!-~]+$")]
     pub payment_method: String,
-    /// What the prices must be in; else that of the first product.
-    #[schema(value_type = Option<String>, example = "EUR")]
+    /// The currency that the prices must have (ISO 4217); else that of the first product.
+    #[schema(value_type = Option<String>, example = "EUR", min_length = 3, max_length = 3, pattern = "^[A-Z]{3}$")]
     #[serde(default)]
     pub currency: Option<Currency>,
     /// Free labels, at most 20 of 1 to 50 characters.
     #[schema(max_items = 20)]
     #[serde(default)]
     pub tags: Vec<String>,
-    /// What you think it costs; if it costs something else, it is not placed.
+    /// The total that the client expects, tax and shipping included; if the order costs something else, it is not placed.
     #[schema(value_type = Option<MoneySchema>)]
     #[serde(default)]
     pub expected_total: Option<Money>,
@@ -63,14 +65,14 @@ pub struct PlaceOrderBody {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlaceOrderLine {
-    /// What.
-    #[schema(value_type = String, example = "TSHIRT-M")]
+    /// The product's SKU.
+    #[schema(value_type = SkuText, inline)]
     pub sku: Sku,
-    /// How many.
-    #[schema(value_type = i64, minimum = 1, maximum = 1_000_000)]
+    /// The number of pieces.
+    #[schema(value_type = i64, minimum = 1, maximum = 1_000_000, example = 2)]
     pub quantity: Quantity,
-    /// Where it is shipped from.
-    #[schema(value_type = String, example = "main")]
+    /// The location that it is shipped from; `main` where it is not given.
+    #[schema(value_type = LocationText, inline)]
     #[serde(default)]
     pub location: Location,
 }
@@ -81,7 +83,7 @@ pub struct OrderTotals {
     /// Net value of the lines.
     #[schema(value_type = MoneySchema)]
     pub subtotal: Money,
-    /// What is taken off.
+    /// The discount, taken off the subtotal.
     #[schema(value_type = MoneySchema)]
     pub discount: Money,
     /// Tax on lines and shipping.
@@ -90,7 +92,7 @@ pub struct OrderTotals {
     /// Net shipping.
     #[schema(value_type = MoneySchema)]
     pub shipping: Money,
-    /// All of it.
+    /// The sum that the customer pays.
     #[schema(value_type = MoneySchema)]
     pub total: Money,
 }
@@ -98,14 +100,14 @@ pub struct OrderTotals {
 /// An order that was placed.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct PlacedOrder {
+    /// The answer to the command.
     #[serde(flatten)]
-    #[allow(missing_docs)]
     pub reply: CommandReply,
-    /// What people read aloud.
-    #[schema(example = "4QX9K2M7R1TB")]
+    /// The order's number, for people: 12 characters without I, L, O and U.
+    #[schema(example = "4QX9K2M7R1TB", min_length = 12, max_length = 12)]
     pub number: String,
-    /// `pending`: the saga takes it from here.
-    #[schema(example = "pending")]
+    /// The order's status: `pending`, as its saga takes it from here.
+    #[schema(value_type = OrderStatus)]
     pub status: &'static str,
     /// What it costs.
     #[serde(flatten)]
@@ -116,7 +118,8 @@ pub struct PlacedOrder {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CancelOrderBody {
-    /// For people, 1 to 200 characters.
+    /// The reason, for people: 1 to 200 characters; `customer_request` where it is not given.
+    #[schema(value_type = ReasonText, inline)]
     #[serde(default = "customer_request")]
     pub reason: String,
 }
@@ -129,14 +132,24 @@ fn customer_request() -> String {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HoldOrderBody {
-    /// `HIGH_RISK_OF_FRAUD`, `AWAITING_PAYMENT`, `INCORRECT_ADDRESS`, `INVENTORY_OUT_OF_STOCK`,
-    /// `AWAITING_RETURN_ITEMS` or `OTHER`.
-    #[schema(value_type = String, example = "INCORRECT_ADDRESS")]
+    /// The reason of the hold. The same words in capital letters, as they stood before 0.3, are accepted too.
+    #[schema(value_type = OneOf<HoldReasonWord>, inline, example = "incorrect_address")]
+    #[serde(deserialize_with = "hold_reason")]
     pub reason: HoldReason,
 }
 
+/// A hold's reason in small letters, as all words of the API, or in capitals, as it is stored.
+fn hold_reason<'de, D: serde::Deserializer<'de>>(from: D) -> Result<HoldReason, D::Error> {
+    use serde::de::IntoDeserializer as _;
+    let word = String::deserialize(from)?;
+    HoldReason::deserialize(word.to_ascii_uppercase().into_deserializer()).map_err(|_: serde::de::value::Error| {
+        let words = <HoldReasonWord as service_kit::api::Words>::WORDS.join(", ");
+        serde::de::Error::custom(format_args!("the reason of a hold is one of {words}, not `{word}`"))
+    })
+}
+
 /// What a person who has looked says of an order's risk.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// It may go on.
@@ -149,9 +162,10 @@ pub enum Verdict {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AssessOrderBody {
-    /// What was found.
+    /// The verdict.
+    #[schema(value_type = OneOf<RiskVerdict>, inline)]
     pub assessment: Verdict,
-    /// Who has looked: 1 to 64 characters.
+    /// The name of the person who decided: 1 to 64 characters.
     #[schema(min_length = 1, max_length = 64, example = "alice")]
     pub assessed_by: String,
 }
@@ -159,10 +173,13 @@ pub struct AssessOrderBody {
 /// The longest name of somebody who assesses, in characters.
 const ASSESSOR_MAX: usize = 64;
 
-/// Places an order. It is pending then; `GET /v1/orders/{id}?until=settled` waits for its outcome.
+/// Places an order.
+///
+/// The order is `pending` then; `GET /v1/orders/{id}?until=settled` waits for its outcome. On a fresh server send the
+/// examples of `createProduct` and `receiveStock` first: they make the product that this example orders.
 #[utoipa::path(post, path = "/v1/orders", tag = "orders", operation_id = "placeOrder", params(CommandHeaders),
     request_body = PlaceOrderBody,
-    responses((status = 201, description = "It is placed, at `Location`", body = PlacedOrder), Refusals))]
+    responses((status = 201, description = "The order is placed; `Location` is its path.", body = PlacedOrder), Refusals))]
 async fn place(
     State(state): State<HttpState>,
     about: About,
@@ -302,8 +319,8 @@ async fn placed(state: &HttpState, order_id: OrderId) -> Result<OrderPlaced, Ref
 
 /// Cancels an order. It is undone step by step; `Location` is the saga that does it.
 #[utoipa::path(post, path = "/v1/orders/{id}/cancel", tag = "orders", operation_id = "cancelOrder",
-    params(("id" = Uuid, Path), CommandHeaders), request_body = Option<CancelOrderBody>,
-    responses((status = 202, description = "It will be; the saga at `Location` does it", body = CommandReply), Refusals))]
+    params(OrderIdPath, CommandHeaders), request_body = Option<CancelOrderBody>,
+    responses((status = 202, description = "The cancellation is recorded; the saga at `Location` carries it out.", body = CommandReply), Refusals))]
 async fn cancel(
     State(state): State<HttpState>,
     Of(id): Of<OrderId>,
@@ -318,8 +335,8 @@ async fn cancel(
 
 /// Stops an order from being dispatched until it is released.
 #[utoipa::path(post, path = "/v1/orders/{id}/hold", tag = "orders", operation_id = "holdOrder",
-    params(("id" = Uuid, Path), CommandHeaders), request_body = HoldOrderBody,
-    responses((status = 200, description = "It waits", body = CommandReply), Refusals))]
+    params(OrderIdPath, CommandHeaders), request_body = HoldOrderBody,
+    responses((status = 200, description = "The order is held.", body = CommandReply), Refusals))]
 async fn hold(
     State(state): State<HttpState>,
     Of(id): Of<OrderId>,
@@ -332,8 +349,8 @@ async fn hold(
 
 /// Lets a held order go on.
 #[utoipa::path(post, path = "/v1/orders/{id}/release", tag = "orders", operation_id = "releaseOrder",
-    params(("id" = Uuid, Path), CommandHeaders),
-    responses((status = 200, description = "It goes on", body = CommandReply), Refusals))]
+    params(OrderIdPath, CommandHeaders),
+    responses((status = 200, description = "The hold is released.", body = CommandReply), Refusals))]
 async fn release(
     State(state): State<HttpState>,
     Of(id): Of<OrderId>,
@@ -346,8 +363,8 @@ async fn release(
 
 /// Ends the risk review of an order: it goes on, or is rejected.
 #[utoipa::path(post, path = "/v1/orders/{id}/assess", tag = "orders", operation_id = "assessOrder",
-    params(("id" = Uuid, Path), CommandHeaders), request_body = AssessOrderBody,
-    responses((status = 200, description = "It is recorded", body = CommandReply), Refusals))]
+    params(OrderIdPath, CommandHeaders), request_body = AssessOrderBody,
+    responses((status = 200, description = "The verdict is recorded.", body = CommandReply), Refusals))]
 async fn assess(
     State(state): State<HttpState>,
     Of(id): Of<OrderId>,

@@ -5,6 +5,7 @@ use domain::ids::Sku;
 use domain::money::Money;
 use domain::product::{ActivateProduct, ChangeProductPrice, Command, CreateProduct, DiscontinueProduct};
 use serde::{Deserialize, Serialize};
+use service_kit::api::SkuText;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -13,7 +14,7 @@ use super::HttpState;
 use super::extract::{About, Body, CommandHeaders, Of};
 use super::problems::{Refusal, Refusals, refused};
 use super::reply::{Answer, CommandReply};
-use super::schema::{MoneySchema, Nothing};
+use super::schema::{MoneySchema, Nothing, ProductPath};
 
 pub(super) fn router() -> OpenApiRouter<HttpState> {
     OpenApiRouter::new()
@@ -27,15 +28,16 @@ pub(super) fn router() -> OpenApiRouter<HttpState> {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateProductBody {
-    /// Its name for ever: 1 to 64 of `A-Z a-z 0-9 . _ -`.
-    #[schema(value_type = String, example = "TSHIRT-M")]
+    /// The product's stock keeping unit, its name for ever: 1 to 64 of `A-Z a-z 0-9 . _ -`.
+    #[schema(value_type = SkuText, inline)]
     pub sku: Sku,
-    /// What people read, 1 to 200 characters.
+    /// The product's name, for people: 1 to 200 characters.
+    #[schema(min_length = 1, max_length = 200, example = "T-shirt, M")]
     pub name: String,
     /// Net price of one piece.
     #[schema(value_type = MoneySchema)]
     pub price: Money,
-    /// Whether it can be ordered at once.
+    /// Whether it can be ordered at once; `true` where it is not given.
     #[serde(default = "yes")]
     pub active: bool,
 }
@@ -56,7 +58,7 @@ pub struct ChangePriceBody {
 /// Takes a product into the catalogue.
 #[utoipa::path(post, path = "/v1/products", tag = "products", operation_id = "createProduct", params(CommandHeaders),
     request_body = CreateProductBody,
-    responses((status = 201, description = "It is there, at `Location`", body = CommandReply), Refusals))]
+    responses((status = 201, description = "The product is in the catalogue; `Location` is its path.", body = CommandReply), Refusals))]
 async fn create(
     State(state): State<HttpState>,
     about: About,
@@ -70,8 +72,8 @@ async fn create(
 
 /// Changes the net price; orders already placed keep theirs.
 #[utoipa::path(post, path = "/v1/products/{sku}/price", tag = "products", operation_id = "changeProductPrice",
-    params(("sku" = String, Path), CommandHeaders), request_body = ChangePriceBody,
-    responses((status = 200, description = "It has that price", body = CommandReply), Refusals))]
+    params(ProductPath, CommandHeaders), request_body = ChangePriceBody,
+    responses((status = 200, description = "The price is changed.", body = CommandReply), Refusals))]
 async fn change_price(
     State(state): State<HttpState>,
     Of(sku): Of<Sku>,
@@ -84,8 +86,8 @@ async fn change_price(
 
 /// Makes the product orderable.
 #[utoipa::path(post, path = "/v1/products/{sku}/activate", tag = "products", operation_id = "activateProduct",
-    params(("sku" = String, Path), CommandHeaders),
-    responses((status = 200, description = "It can be ordered", body = CommandReply), Refusals))]
+    params(ProductPath, CommandHeaders),
+    responses((status = 200, description = "The product can be ordered.", body = CommandReply), Refusals))]
 async fn activate(
     State(state): State<HttpState>,
     Of(sku): Of<Sku>,
@@ -98,8 +100,8 @@ async fn activate(
 
 /// Takes the product off sale; orders already placed are not touched.
 #[utoipa::path(post, path = "/v1/products/{sku}/discontinue", tag = "products", operation_id = "discontinueProduct",
-    params(("sku" = String, Path), CommandHeaders),
-    responses((status = 200, description = "It can no longer be ordered", body = CommandReply), Refusals))]
+    params(ProductPath, CommandHeaders),
+    responses((status = 200, description = "The product can no longer be ordered.", body = CommandReply), Refusals))]
 async fn discontinue(
     State(state): State<HttpState>,
     Of(sku): Of<Sku>,

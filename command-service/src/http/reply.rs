@@ -4,6 +4,7 @@ use axum::Json;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use service_kit::api::LogPosition;
 use utoipa::ToSchema;
 
 use super::problems::REPLAYED;
@@ -12,18 +13,22 @@ use crate::bus::Reply;
 /// The answer to a command: what it was done to, and where that stands now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CommandReply {
-    /// What it was done to.
+    /// The id of what the command was done to.
+    #[schema(example = "7c0f0c3e-5f3e-4a43-9d3c-2f6f5d5c2b11")]
     pub id: String,
-    /// Its version after the command; also the `ETag`.
+    /// Its version after the command; also the `ETag`. Null where nothing of it is in the log.
+    #[schema(example = 3)]
     pub version: Option<u64>,
-    /// Where a reader must be to see it (`X-Min-Position`); also `X-Commit-Position`. To be handed back, not read.
-    pub position: String,
+    /// The position of the log when the command was durable; also `X-Commit-Position`. Give it as `X-Min-Position` to read
+    /// what the command did.
+    #[schema(value_type = LogPosition)]
+    pub position: u64,
 }
 
 impl CommandReply {
     /// The answer for the thing with this id.
     pub fn new(id: impl ToString, reply: &Reply) -> Self {
-        Self { id: id.to_string(), version: reply.version, position: reply.position.to_string() }
+        Self { id: id.to_string(), version: reply.version, position: reply.position.0 }
     }
 }
 

@@ -1,19 +1,51 @@
 //! Shapes that several bodies share, for the OpenAPI document: the domain knows nothing of HTTP.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
 
-/// An amount in minor units (cent, yen, fils) of its currency: `{"amount": 1999, "currency": "EUR"}` is 19.99 €.
-#[derive(Debug, ToSchema)]
-#[schema(as = Money)]
-#[allow(dead_code, reason = "describes `domain::money::Money` in the OpenAPI document")]
-pub struct MoneySchema {
-    /// Minor units.
-    #[schema(example = 1999)]
-    amount: i64,
-    /// ISO 4217, with minor units.
-    #[schema(example = "EUR", pattern = "^[A-Z]{3}$")]
-    currency: String,
+pub use service_kit::api::Money as MoneySchema;
+use service_kit::api::{LocationText, SkuText};
+
+/// The product that a path names.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+#[allow(dead_code, reason = "describes the path in the OpenAPI document; `Of<Sku>` reads it")]
+pub struct ProductPath {
+    /// The product's SKU.
+    #[param(inline, value_type = SkuText)]
+    sku: String,
+}
+
+/// The stock item that a path names.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+#[allow(dead_code, reason = "describes the path in the OpenAPI document; `Of<StockId>` reads it")]
+pub struct StockPath {
+    /// The product's SKU.
+    #[param(inline, value_type = SkuText)]
+    sku: String,
+    /// The location of the stock.
+    #[param(inline, value_type = LocationText)]
+    location: String,
+}
+
+/// The order that a path names.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+#[allow(dead_code, reason = "describes the path in the OpenAPI document; `Of<OrderId>` reads it")]
+pub struct OrderIdPath {
+    /// The order's id.
+    id: Uuid,
+}
+
+/// The shipment that a path names.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+#[allow(dead_code, reason = "describes the path in the OpenAPI document; `Of<ShipmentId>` reads it")]
+pub struct ShipmentIdPath {
+    /// The shipment's id.
+    id: Uuid,
 }
 
 /// No fields.

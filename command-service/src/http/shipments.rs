@@ -5,6 +5,7 @@ use domain::ids::ShipmentId;
 use domain::shipment::{CancelShipment, Command, DeliverShipment, MarkShipmentReady, ReportShipmentLost, Shipment};
 use serde::{Deserialize, Serialize};
 use service_kit::Problem;
+use service_kit::api::ReasonText;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -13,7 +14,7 @@ use super::HttpState;
 use super::extract::{About, Body, CommandHeaders, Of};
 use super::problems::{Refusal, Refusals, refused};
 use super::reply::{Answer, CommandReply};
-use super::schema::Nothing;
+use super::schema::{Nothing, ShipmentIdPath};
 
 pub(super) fn router() -> OpenApiRouter<HttpState> {
     OpenApiRouter::new().routes(routes!(ready)).routes(routes!(deliver)).routes(routes!(lost)).routes(routes!(cancel))
@@ -23,14 +24,15 @@ pub(super) fn router() -> OpenApiRouter<HttpState> {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ShipmentReason {
-    /// For people, 1 to 200 characters.
+    /// The reason, for people: 1 to 200 characters.
+    #[schema(value_type = ReasonText, inline)]
     pub reason: String,
 }
 
-/// It is packed.
+/// Reports that a shipment is packed.
 #[utoipa::path(post, path = "/v1/shipments/{id}/ready", tag = "shipments", operation_id = "markShipmentReady",
-    params(("id" = Uuid, Path), CommandHeaders),
-    responses((status = 200, description = "It is packed", body = CommandReply), Refusals))]
+    params(ShipmentIdPath, CommandHeaders),
+    responses((status = 200, description = "The shipment is packed.", body = CommandReply), Refusals))]
 async fn ready(
     State(state): State<HttpState>,
     Of(id): Of<ShipmentId>,
@@ -40,10 +42,10 @@ async fn ready(
     send(&state, id, Command::MarkShipmentReady(MarkShipmentReady {}), &about, body.hash).await
 }
 
-/// It has arrived.
+/// Reports that a shipment has arrived.
 #[utoipa::path(post, path = "/v1/shipments/{id}/deliver", tag = "shipments", operation_id = "deliverShipment",
-    params(("id" = Uuid, Path), CommandHeaders),
-    responses((status = 200, description = "It has arrived", body = CommandReply), Refusals))]
+    params(ShipmentIdPath, CommandHeaders),
+    responses((status = 200, description = "The shipment is delivered.", body = CommandReply), Refusals))]
 async fn deliver(
     State(state): State<HttpState>,
     Of(id): Of<ShipmentId>,
@@ -53,10 +55,10 @@ async fn deliver(
     send(&state, id, Command::DeliverShipment(DeliverShipment {}), &about, body.hash).await
 }
 
-/// It will not arrive.
+/// Reports that a shipment is lost.
 #[utoipa::path(post, path = "/v1/shipments/{id}/lost", tag = "shipments", operation_id = "reportShipmentLost",
-    params(("id" = Uuid, Path), CommandHeaders), request_body = ShipmentReason,
-    responses((status = 200, description = "It is known to be lost", body = CommandReply), Refusals))]
+    params(ShipmentIdPath, CommandHeaders), request_body = ShipmentReason,
+    responses((status = 200, description = "The shipment is recorded as lost.", body = CommandReply), Refusals))]
 async fn lost(
     State(state): State<HttpState>,
     Of(id): Of<ShipmentId>,
@@ -67,10 +69,10 @@ async fn lost(
     send(&state, id, command, &about, body.hash).await
 }
 
-/// The warehouse cannot ship it.
+/// Cancels a shipment that the warehouse cannot send.
 #[utoipa::path(post, path = "/v1/shipments/{id}/cancel", tag = "shipments", operation_id = "cancelShipment",
-    params(("id" = Uuid, Path), CommandHeaders), request_body = ShipmentReason,
-    responses((status = 200, description = "It will not be shipped", body = CommandReply), Refusals))]
+    params(ShipmentIdPath, CommandHeaders), request_body = ShipmentReason,
+    responses((status = 200, description = "The shipment is cancelled.", body = CommandReply), Refusals))]
 async fn cancel(
     State(state): State<HttpState>,
     Of(id): Of<ShipmentId>,

@@ -5,6 +5,7 @@ use domain::ids::{OrderId, StockId};
 use domain::quantity::Quantity;
 use domain::stock::{AdjustStock, Command, ReceiveStock, RestockItems};
 use serde::{Deserialize, Serialize};
+use service_kit::api::ReasonText;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -13,6 +14,7 @@ use super::HttpState;
 use super::extract::{About, Body, CommandHeaders, Of};
 use super::problems::{Refusal, Refusals, refused};
 use super::reply::{Answer, CommandReply};
+use super::schema::StockPath;
 
 pub(super) fn router() -> OpenApiRouter<HttpState> {
     OpenApiRouter::new().routes(routes!(receive)).routes(routes!(adjust)).routes(routes!(restock))
@@ -22,8 +24,8 @@ pub(super) fn router() -> OpenApiRouter<HttpState> {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReceiveStockBody {
-    /// How many pieces.
-    #[schema(value_type = i64, minimum = 1, maximum = 1_000_000)]
+    /// The number of pieces.
+    #[schema(value_type = i64, minimum = 1, maximum = 1_000_000, example = 10)]
     pub quantity: Quantity,
 }
 
@@ -31,10 +33,11 @@ pub struct ReceiveStockBody {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AdjustStockBody {
-    /// Pieces to add, or to take away where negative; not 0.
-    #[schema(minimum = -1_000_000, maximum = 1_000_000)]
+    /// The pieces to add, or to take away where negative; not 0.
+    #[schema(minimum = -1_000_000, maximum = 1_000_000, example = -2)]
     pub delta: i64,
-    /// Why, for the audit, 1 to 200 characters.
+    /// The reason, for the audit: 1 to 200 characters.
+    #[schema(value_type = ReasonText, inline)]
     pub reason: String,
 }
 
@@ -42,18 +45,18 @@ pub struct AdjustStockBody {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RestockBody {
-    /// The order they were shipped for.
+    /// The id of the order that they were shipped for.
     #[schema(value_type = Uuid)]
     pub order_id: OrderId,
-    /// How many pieces.
-    #[schema(value_type = i64, minimum = 1, maximum = 1_000_000)]
+    /// The number of pieces.
+    #[schema(value_type = i64, minimum = 1, maximum = 1_000_000, example = 10)]
     pub quantity: Quantity,
 }
 
 /// Goods came in.
 #[utoipa::path(post, path = "/v1/stock/{sku}/{location}/receive", tag = "stock", operation_id = "receiveStock",
-    params(("sku" = String, Path), ("location" = String, Path), CommandHeaders), request_body = ReceiveStockBody,
-    responses((status = 200, description = "They are on hand", body = CommandReply), Refusals))]
+    params(StockPath, CommandHeaders), request_body = ReceiveStockBody,
+    responses((status = 200, description = "The pieces are on hand.", body = CommandReply), Refusals))]
 async fn receive(
     State(state): State<HttpState>,
     Of(item): Of<StockId>,
@@ -66,8 +69,8 @@ async fn receive(
 
 /// A count found more or fewer pieces than were known.
 #[utoipa::path(post, path = "/v1/stock/{sku}/{location}/adjust", tag = "stock", operation_id = "adjustStock",
-    params(("sku" = String, Path), ("location" = String, Path), CommandHeaders), request_body = AdjustStockBody,
-    responses((status = 200, description = "The count is right again", body = CommandReply), Refusals))]
+    params(StockPath, CommandHeaders), request_body = AdjustStockBody,
+    responses((status = 200, description = "The count is corrected.", body = CommandReply), Refusals))]
 async fn adjust(
     State(state): State<HttpState>,
     Of(item): Of<StockId>,
@@ -80,8 +83,8 @@ async fn adjust(
 
 /// Shipped pieces came back and are sellable.
 #[utoipa::path(post, path = "/v1/stock/{sku}/{location}/restock", tag = "stock", operation_id = "restockItems",
-    params(("sku" = String, Path), ("location" = String, Path), CommandHeaders), request_body = RestockBody,
-    responses((status = 200, description = "They are on hand", body = CommandReply), Refusals))]
+    params(StockPath, CommandHeaders), request_body = RestockBody,
+    responses((status = 200, description = "The pieces are on hand.", body = CommandReply), Refusals))]
 async fn restock(
     State(state): State<HttpState>,
     Of(item): Of<StockId>,

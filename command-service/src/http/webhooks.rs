@@ -6,6 +6,7 @@ use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
+use service_kit::api::{CustomerAction, OneOf, ProviderMode};
 use service_kit::{Problem, limits};
 use utoipa::ToSchema;
 use utoipa::openapi::OpenApi;
@@ -54,7 +55,7 @@ pub struct WebhookReply {
 /// Takes in what the provider tells. Signed as Standard Webhooks: `webhook-id`, `webhook-timestamp`,
 /// `webhook-signature`. Answered when durable; a repeated one appends nothing.
 #[utoipa::path(post, path = "/v1/payments/webhooks/{provider}", tag = "payments", operation_id = "receiveWebhook",
-    params(("provider" = String, Path, description = "The provider's name, such as `simulated`")),
+    params(("provider" = String, Path, description = "The provider's name", example = "simulated")),
     request_body(content = Object, description = "As the provider sends it; the bytes are signed"),
     responses((status = 200, description = "It is durable", body = WebhookReply),
         (status = 400, description = "It is signed and cannot be read", body = Problem,
@@ -100,6 +101,7 @@ fn refused(error: IntakeError) -> Problem {
 
 /// What the provider told that fits no request of ours so far.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ProviderInbox)]
 pub struct InboxView {
     /// How many there are; only the first 200 are listed.
     pub open: usize,
@@ -109,6 +111,7 @@ pub struct InboxView {
 
 /// An entry of the inbox. It is tried again every minute, and stays until it fits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ProviderInboxEntry)]
 pub struct InboxEntry {
     /// Who told it.
     pub provider: String,
@@ -150,13 +153,12 @@ async fn inbox(State(provider): State<Provider>) -> Json<InboxView> {
 pub struct ProviderView {
     /// Its name.
     pub name: String,
-    /// `in-process`, `instant` or `http`.
-    #[schema(value_type = String)]
-    pub mode: Mode,
+    /// The kind of provider: simulated in this process, answering at once, or a process of its own.
+    #[schema(value_type = ProviderMode)]
+    pub mode: String,
     /// Where its process is, for `http`.
     pub url: Option<String>,
     /// What it can do.
-    #[schema(value_type = Object)]
     pub capabilities: Capabilities,
 }
 
@@ -166,10 +168,19 @@ pub struct ProviderView {
 async fn about(State(provider): State<Provider>) -> Json<ProviderView> {
     Json(ProviderView {
         name: provider.port.name().to_owned(),
-        mode: provider.mode,
+        mode: mode(provider.mode).to_owned(),
         url: provider.url.clone(),
         capabilities: provider.port.capabilities(),
     })
+}
+
+/// A mode in the words of the API; the configuration writes `in-process`.
+fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::InProcess => "in_process",
+        Mode::Instant => "instant",
+        Mode::Http => "http",
+    }
 }
 
 /// The provider's own account of what it did: totals over everything, and its payments by id.
@@ -190,14 +201,17 @@ async fn ledger(
 
 /// What a customer did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = CustomerActionReply)]
 pub struct ActionReply {
-    /// What: `approve` or `abandon`.
+    /// The action that was done.
+    #[schema(value_type = CustomerAction)]
     pub action: String,
 }
 
 /// A customer confirms a payment at the simulated provider of this process, or gives up (3-D Secure).
 #[utoipa::path(post, path = "/v1/provider/actions/{payment_id}/{action}", tag = "payments", operation_id = "actAsCustomer",
-    params(("payment_id" = Uuid, Path), ("action" = String, Path, description = "`approve` or `abandon`")),
+    params(("payment_id" = Uuid, Path, description = "The id of the payment that waits for its customer"),
+        ("action" = inline(OneOf<CustomerAction>), Path, description = "The customer's action")),
     responses((status = 200, description = "Done; the provider tells us by webhook", body = ActionReply),
         (status = 400, description = "Not valid", body = Problem,
             content_type = "application/problem+json"),

@@ -153,7 +153,8 @@ pub struct ProviderEvent {
 }
 
 /// What a provider can do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = ProviderCapabilities)]
 pub struct Capabilities {
     /// Less than the whole hold can be captured.
     pub partial_capture: bool,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use domain::ids::{OrderId, PaymentId};
 use domain::money::Currency;
 use serde::{Deserialize, Serialize};
+use service_kit::api::ProviderPaymentState;
 use utoipa::{IntoParams, ToSchema};
 
 /// Entries of a statement at most, and when nobody says how many: some 4 MB of JSON.
@@ -17,9 +18,10 @@ pub const PAGE_MAX: usize = 10_000;
 pub struct Page {
     /// Only payments after this one, by id.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, format = Uuid)]
     pub after: Option<PaymentId>,
-    /// How many, 1 to 10 000 (the default).
+    /// The most entries, 1 to 10 000 (the default).
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 10_000)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
 }
@@ -33,6 +35,7 @@ impl Page {
 
 /// Sums of minor units of one currency.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ProviderTotals)]
 pub struct Totals {
     /// Ever held.
     pub authorized: i64,
@@ -45,7 +48,7 @@ pub struct Totals {
 }
 
 /// Where a payment stands at the provider.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EntryState {
     /// The customer must confirm.
@@ -68,14 +71,16 @@ pub enum EntryState {
 
 /// One payment at the provider. Amounts are minor units of `currency`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ProviderLedgerEntry)]
 pub struct Entry {
-    /// Our payment.
-    #[schema(value_type = String)]
+    /// The id of our payment.
+    #[schema(value_type = String, format = Uuid)]
     pub payment_id: PaymentId,
-    /// Our order.
-    #[schema(value_type = String)]
+    /// The id of our order.
+    #[schema(value_type = String, format = Uuid)]
     pub order_id: OrderId,
     /// Where it stands.
+    #[schema(value_type = ProviderPaymentState)]
     pub state: EntryState,
     /// The currency; none for a void that came before any authorisation.
     #[schema(value_type = Option<String>)]
@@ -94,6 +99,7 @@ pub struct Entry {
 
 /// What the provider did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ProviderLedger)]
 pub struct Statement {
     /// Sums over everything, by currency.
     pub totals: BTreeMap<String, Totals>,

@@ -6,9 +6,8 @@ use axum::Json;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use event_store::Position;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use service_kit::Problem;
-use utoipa::ToSchema;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 
 /// The position that an answer reflects.
@@ -65,16 +64,7 @@ impl<T: Serialize> IntoResponse for Answer<T> {
     }
 }
 
-/// An amount in minor units (cent, yen, fils) of its currency: `{"amount": 1999, "currency": "EUR"}` is 19.99 €.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Money {
-    /// Minor units.
-    #[schema(example = 1999)]
-    pub amount: i64,
-    /// ISO 4217, with minor units.
-    #[schema(example = "EUR", pattern = "^[A-Z]{3}$")]
-    pub currency: String,
-}
+pub use service_kit::api::Money;
 
 /// What a query can refuse, for the OpenAPI document.
 pub struct Refusals;

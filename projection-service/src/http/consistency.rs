@@ -9,6 +9,7 @@ use axum::http::request::Parts;
 use event_store::{Position, StreamName};
 use serde::de::DeserializeOwned;
 use service_kit::Problem;
+use service_kit::api::LogPosition;
 use sqlx::postgres::{PgArguments, PgPool};
 use sqlx::query::QueryScalar;
 use sqlx::types::Json;
@@ -32,10 +33,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 #[allow(dead_code, reason = "describes the headers in the OpenAPI document; `Consistency` reads them")]
 pub struct ConsistencyHeaders {
     /// Answer with nothing older than this position: what a command's reply gave as `X-Commit-Position`.
-    #[param(rename = "X-Min-Position")]
-    min_position: Option<String>,
+    #[param(rename = "X-Min-Position", value_type = Option<LogPosition>)]
+    min_position: Option<u64>,
     /// `wait=N`: wait up to N seconds (at most 30).
-    #[param(rename = "Prefer", example = "wait=10")]
+    #[param(rename = "Prefer", example = "wait=10", pattern = "^wait=[0-9]{1,6}$")]
     prefer: Option<String>,
 }
 

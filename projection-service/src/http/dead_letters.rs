@@ -11,7 +11,8 @@ use domain::ids::ClientKey;
 use event_store::{Direction, RecordedEvent, StreamName};
 use serde::{Deserialize, Serialize};
 use service_kit::Problem;
-use service_kit::request::{Body, CommandHeaders, PRINCIPAL, TENANT, idempotency_key};
+use service_kit::api::{DeadLetterCause, DeadLetterVerb, LogPosition, PageQuery, StreamText};
+use service_kit::request::{Body, KeyHeaders, PRINCIPAL, TENANT, key_without_version};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -57,21 +58,23 @@ pub struct DeadLetter {
     /// The read model.
     #[schema(example = "orders")]
     pub projection: String,
-    /// The generation of its tables.
+    /// The generation of the read model's tables.
     pub generation: i32,
     /// The stream.
     pub stream: String,
     /// The event's version: the next that the rows need.
     pub version: u64,
-    /// Its position in the log.
+    /// The event's position in the log.
+    #[schema(value_type = LogPosition)]
     pub position: u64,
-    /// Its id.
+    /// The event's id.
     pub event_id: Uuid,
-    /// Its type.
+    /// The event's type.
     pub r#type: String,
     /// The order, for streams that belong to one.
     pub partition_key: String,
-    /// `unreadable`: this program cannot decode it; `refused`: Postgres refuses its rows.
+    /// The cause: the program cannot decode the event, or Postgres refuses its rows.
+    #[schema(value_type = DeadLetterCause)]
     pub cause: String,
     /// What the program or Postgres says.
     pub error: String,
@@ -83,6 +86,7 @@ pub struct DeadLetter {
 
 /// A parked stream with the event at which it stands.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DeadLetterInFull)]
 pub struct DeadLetterShown {
     /// The parked stream.
     #[serde(flatten)]
@@ -98,15 +102,21 @@ pub struct DeadLetterShown {
 
 /// An event that was moved past, by whom and why.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[allow(missing_docs, reason = "the names say it; the others say more")]
+#[schema(as = DiscardedEvent)]
 pub struct Discarded {
+    /// The event's version in its stream.
     pub version: u64,
+    /// The event's id.
     pub event_id: Uuid,
+    /// The event's type.
     pub r#type: String,
-    /// What was wrong with it.
+    /// The error that kept it from being applied.
     pub error: String,
+    /// The name of the person who discarded it.
     pub actor: String,
+    /// The reason for which it was discarded.
     pub reason: String,
+    /// The moment when it was discarded.
     pub discarded_at: DateTime<Utc>,
     /// Whether it is still moved past: the tables from which it is missing are there.
     pub holds: bool,
@@ -117,11 +127,12 @@ pub struct Discarded {
 pub struct DeadLetterOutcome {
     /// The read model.
     pub projection: String,
-    /// The generation of its tables.
+    /// The generation of the read model's tables.
     pub generation: i32,
     /// The stream.
     pub stream: String,
-    /// `try`, `retry` or `discard`.
+    /// The operation.
+    #[schema(value_type = DeadLetterVerb)]
     pub verb: &'static str,
     /// Events that were applied (`try`: that would be).
     pub applied: u64,
@@ -135,28 +146,36 @@ pub struct DeadLetterOutcome {
 
 /// Where a parked stream stands.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-#[allow(missing_docs, reason = "as in `DeadLetter`")]
+#[schema(as = ParkedEvent)]
 pub struct Standing {
+    /// The event's version in its stream.
     pub version: u64,
+    /// The event's type.
     pub r#type: String,
+    /// The error that keeps it from being applied.
     pub error: String,
+    /// The number of times that it was tried.
     pub attempts: u32,
 }
 
 /// Who asks for it, and why.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = DiscardEventBody)]
 pub struct DiscardBody {
-    /// Why the read model is better off without this event: 1 to 500 characters.
+    /// The reason for which the read model is better off without this event: 1 to 500 characters.
+    #[schema(min_length = 1, max_length = 500, pattern = "\\S")]
     reason: String,
-    /// Who says so: 1 to 64 characters.
+    /// The name of the person who decides: 1 to 64 characters; `operator` where it is not given.
+    #[schema(min_length = 1, max_length = 64, pattern = "\\S", example = "alice")]
     #[serde(default = "operator")]
     actor: String,
 }
 
-/// Nothing needs to be said.
+/// A body without fields.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = EmptyBody)]
 pub struct NoBody {}
 
 fn operator() -> String {
@@ -165,9 +184,9 @@ fn operator() -> String {
 
 /// Parked streams, by read model and name.
 #[utoipa::path(get, path = "/v1/dead-letters", tag = "operations", operation_id = "listDeadLetters",
-    params(("projection" = Option<String>, Query, description = "Only this read model's"),
-        ("limit" = Option<u32>, Query, description = "1 to 200"), ("cursor" = Option<String>, Query)),
-    responses((status = 200, body = Page<DeadLetter>), Refusals))]
+    params(("projection" = Option<String>, Query, min_length = 1, max_length = 64, pattern = "^[a-z_]+$", description = "Only those of this read model"),
+        PageQuery),
+    responses((status = 200, description = "A page of parked streams, by read model and name.", body = Page<DeadLetter>), Refusals))]
 pub async fn list(State(handle): State<Handle>, params: Params) -> Result<Answer<Page<DeadLetter>>, Problem> {
     params.only(&["projection", "limit", "cursor"])?;
     let limit = params.limit(USUAL, MOST)?;
@@ -187,9 +206,10 @@ pub async fn list(State(handle): State<Handle>, params: Params) -> Result<Answer
 /// A parked stream: the event at which it stands, why, and what waits behind it.
 #[utoipa::path(get, path = "/v1/dead-letters/{projection}/{stream}", tag = "operations",
     operation_id = "showDeadLetter",
-    params(("projection" = String, Path), ("stream" = String, Path),
-        ("generation" = Option<i32>, Query, description = "Of its tables; else that which answers come from")),
-    responses((status = 200, body = DeadLetterShown), RefusalsOfOne))]
+    params(("projection" = String, Path, min_length = 1, max_length = 64, pattern = "^[a-z_]+$", description = "The read model's name"),
+        ("stream" = inline(StreamText), Path, description = "The parked stream's name"),
+        ("generation" = Option<i32>, Query, minimum = 1, description = "The generation of its tables; the live one where it is not given")),
+    responses((status = 200, description = "The parked stream.", body = DeadLetterShown), RefusalsOfOne))]
 pub async fn show(
     State(handle): State<Handle>,
     names: Names,
@@ -218,9 +238,10 @@ pub async fn show(
 /// Whether a parked stream could be applied now. Changes nothing.
 #[utoipa::path(post, path = "/v1/dead-letters/{projection}/{stream}/try", tag = "operations",
     operation_id = "tryDeadLetter",
-    params(("projection" = String, Path), ("stream" = String, Path), CommandHeaders,
-        ("generation" = Option<i32>, Query, description = "Of its tables; else that which answers come from")),
-    request_body = NoBody, responses((status = 200, body = DeadLetterOutcome), Elsewhere, RefusalsOfOne))]
+    params(("projection" = String, Path, min_length = 1, max_length = 64, pattern = "^[a-z_]+$", description = "The read model's name"),
+        ("stream" = inline(StreamText), Path, description = "The parked stream's name"), KeyHeaders,
+        ("generation" = Option<i32>, Query, minimum = 1, description = "The generation of its tables; the live one where it is not given")),
+    request_body = NoBody, responses((status = 200, description = "The outcome.", body = DeadLetterOutcome), Elsewhere, RefusalsOfOne))]
 pub async fn try_it(
     State(handle): State<Handle>,
     names: Names,
@@ -228,16 +249,17 @@ pub async fn try_it(
     headers: HeaderMap,
     _: Body<NoBody>,
 ) -> Result<Response, Problem> {
-    idempotency_key(&headers)?;
+    key_without_version(&headers)?;
     act(&handle, &names, &params, ("try", Verb::Try)).await
 }
 
 /// Applies a parked stream from the event at which it stands.
 #[utoipa::path(post, path = "/v1/dead-letters/{projection}/{stream}/retry", tag = "operations",
     operation_id = "retryDeadLetter",
-    params(("projection" = String, Path), ("stream" = String, Path), CommandHeaders,
-        ("generation" = Option<i32>, Query, description = "Of its tables; else that which answers come from")),
-    request_body = NoBody, responses((status = 200, body = DeadLetterOutcome), Elsewhere, RefusalsOfOne))]
+    params(("projection" = String, Path, min_length = 1, max_length = 64, pattern = "^[a-z_]+$", description = "The read model's name"),
+        ("stream" = inline(StreamText), Path, description = "The parked stream's name"), KeyHeaders,
+        ("generation" = Option<i32>, Query, minimum = 1, description = "The generation of its tables; the live one where it is not given")),
+    request_body = NoBody, responses((status = 200, description = "The outcome.", body = DeadLetterOutcome), Elsewhere, RefusalsOfOne))]
 pub async fn retry(
     State(handle): State<Handle>,
     names: Names,
@@ -245,17 +267,18 @@ pub async fn retry(
     headers: HeaderMap,
     _: Body<NoBody>,
 ) -> Result<Response, Problem> {
-    idempotency_key(&headers)?; // Whoever repeats it finds it done, whatever the key.
+    key_without_version(&headers)?; // Whoever repeats it finds it done, whatever the key.
     act(&handle, &names, &params, ("retry", Verb::Retry)).await
 }
 
 /// Moves past the event at which a parked stream stands, for ever, and applies what comes after it.
 #[utoipa::path(post, path = "/v1/dead-letters/{projection}/{stream}/discard", tag = "operations",
     operation_id = "discardDeadLetter",
-    params(("projection" = String, Path), ("stream" = String, Path), CommandHeaders,
-        ("generation" = Option<i32>, Query, description = "Of its tables; else that which answers come from")),
+    params(("projection" = String, Path, min_length = 1, max_length = 64, pattern = "^[a-z_]+$", description = "The read model's name"),
+        ("stream" = inline(StreamText), Path, description = "The parked stream's name"), KeyHeaders,
+        ("generation" = Option<i32>, Query, minimum = 1, description = "The generation of its tables; the live one where it is not given")),
     request_body = DiscardBody,
-    responses((status = 200, body = DeadLetterOutcome), Elsewhere, RefusalsOfOne,
+    responses((status = 200, description = "The outcome.", body = DeadLetterOutcome), Elsewhere, RefusalsOfOne,
         (status = 409, description = "`dead-letter-refused`: it would do harm, and why",
             content_type = "application/problem+json", body = Problem)))]
 pub async fn discard(
@@ -273,7 +296,7 @@ pub async fn discard(
         }
     }
     let operation = format!("POST /v1/dead-letters/{}/{}/discard", names.raw("projection"), names.raw("stream"));
-    let key = idempotency_key(&headers)?;
+    let key = key_without_version(&headers)?;
     let key = ClientKey { tenant: TENANT, principal: PRINCIPAL, operation: &operation, idempotency_key: &key };
     let by = Discarding { actor, reason, at: handle.clock.now(), request_id: key.command_id() };
     act(&handle, &names, &params, ("discard", Verb::Discard(by))).await
@@ -346,9 +369,15 @@ fn key(handle: &Handle, names: &Names, params: &Params) -> Result<(Slice, Stream
     if !(model.make)().takes(&stream) {
         return Err(Problem::not_found(format_args!("`{named}` does not follow streams such as `{stream}`")));
     }
-    let generation = params.get::<i32>("generation")?.or_else(|| handle.progress.generation(model.name));
+    let generation = generation(params)?.or_else(|| handle.progress.generation(model.name));
     let generation = generation.ok_or_else(|| Problem::unavailable("the read models are starting", 1))?;
     Ok((Slice { projection: model.name, generation }, stream))
+}
+
+/// The generation that a query names, from 1.
+fn generation(params: &Params) -> Result<Option<i32>, Problem> {
+    let number = params.within("generation", 1..=i32::MAX.unsigned_abs().into())?;
+    Ok(number.and_then(|number| i32::try_from(number).ok()))
 }
 
 fn refused(refusal: &Refusal) -> Problem {

@@ -5,6 +5,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use event_store::{Direction, Filter, Position, RecordedEvent};
 use service_kit::Problem;
+use service_kit::api::{LimitQuery, LogPosition, POSITION_MAX};
 
 use super::answer::{Answer, Refusals};
 use super::page::{MOST, Page, USUAL};
@@ -15,18 +16,18 @@ use crate::Handle;
 
 /// Events in commit order: JSON, or server-sent events with `Accept: text/event-stream`.
 #[utoipa::path(get, path = "/v1/events", tag = "log", operation_id = "readEvents",
-    params(("after" = Option<u64>, Query, description = "Only events after this position; server-sent events begin \
+    params(("after" = Option<LogPosition>, Query, description = "Only events after this position; server-sent events begin \
             with what comes next where it is not given"),
-        ("category" = Option<String>, Query, description = "Only streams of this category"),
-        ("limit" = Option<u32>, Query, description = "1 to 200; not for server-sent events"),
-        ("Last-Event-ID" = Option<String>, Header, description = "Where server-sent events go on; goes before `after`")),
-    responses((status = 200, content(
+        ("category" = Option<String>, Query, min_length = 1, max_length = 100, pattern = "^[!-,.-~]+$", example = "order", description = "Only streams of this category"),
+        LimitQuery,
+        ("Last-Event-ID" = Option<LogPosition>, Header, description = "Where server-sent events go on; goes before `after`")),
+    responses((status = 200, description = "A page of events, or a stream of server-sent events.", content(
         (Page<EventDocument> = "application/json"), (String = "text/event-stream"))), Refusals))]
 pub async fn list(State(handle): State<Handle>, params: Params, headers: HeaderMap) -> Result<Response, Problem> {
     let live = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let live = live.flat_map(|value| value.split(',')).any(|kind| kind.trim().starts_with("text/event-stream"));
     let filter = Filter { categories: category(&params)?.into_iter().collect() };
-    let after = params.get::<u64>("after")?.map(Position);
+    let after = params.position("after")?.map(Position);
     if live {
         params.only(&["after", "category"])?;
         return sse::stream(&handle, last_event_id(&headers)?.or(after), filter).await;
@@ -44,7 +45,8 @@ pub async fn list(State(handle): State<Handle>, params: Params, headers: HeaderM
 /// The last event that the client saw before its connection ended (WHATWG HTML §9.2.4).
 fn last_event_id(headers: &HeaderMap) -> Result<Option<Position>, Problem> {
     let Some(value) = headers.get("last-event-id") else { return Ok(None) };
-    let position = value.to_str().ok().and_then(|text| text.parse().ok());
+    let position =
+        value.to_str().ok().and_then(|text| text.parse().ok()).filter(|at| *at <= POSITION_MAX).map(Position);
     position.map(Some).ok_or_else(|| {
         Problem::invalid("`Last-Event-ID` is not a position")
             .field("header:Last-Event-ID", "give the last `id` as it was")

@@ -6,10 +6,11 @@ use event_store::find::{Condition, Find};
 use event_store::{Direction, Filter, Position, RecordedEvent, StreamName};
 use serde::Serialize;
 use service_kit::Problem;
+use service_kit::api::{LimitQuery, LogPosition, MomentText, StreamText};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::answer::{Answer, Refusals};
+use super::answer::{Answer, RefusalsOfOne};
 use super::page::{MOST, USUAL};
 use super::params::Params;
 use super::streams::{EventDocument, category, unreadable};
@@ -24,18 +25,21 @@ const CONDITIONS: usize = 16;
 
 /// What was found in a part of the log.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FoundEvents)]
 pub struct Found {
     /// The events, oldest first.
     #[schema(value_type = Vec<EventDocument>)]
     pub items: Vec<RecordedEvent>,
     /// Whether a part of the log has not been looked at.
     pub has_more: bool,
-    /// To be given as `cursor` to look on; not given where all has been looked at.
+    /// The `cursor` to look on; absent where all has been looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
-    /// How far has been looked: a position, or a version where one stream is searched.
+    /// The position that has been looked at last, or the version where one stream is searched.
+    #[schema(maximum = 9_007_199_254_740_991_u64)]
     pub looked_to: u64,
     /// The last position of the log, or the last version of the stream.
+    #[schema(maximum = 9_007_199_254_740_991_u64)]
     pub head: u64,
 }
 
@@ -69,18 +73,18 @@ impl<S: Sync> FromRequestParts<S> for Search {
 /// Looks for events by type, stream, time, origin and payload. A request looks at a part of the log only: go on with
 /// `next` until `has_more` is false, also where nothing was found.
 #[utoipa::path(get, path = "/v1/events/find", tag = "log", operation_id = "findEvents",
-    params(("type" = Option<String>, Query, description = "Such as `OrderPlaced`; several, separated by commas"),
-        ("stream" = Option<String>, Query, description = "Only this stream"),
-        ("category" = Option<String>, Query, description = "Only streams of this category"),
+    params(("type" = Option<String>, Query, min_length = 1, max_length = 500, example = "OrderPlaced", description = "Only events of this type, or of one of several that are separated by commas"),
+        ("stream" = inline(Option<StreamText>), Query, description = "Only this stream"),
+        ("category" = Option<String>, Query, min_length = 1, max_length = 100, pattern = "^[!-,.-~]+$", example = "order", description = "Only streams of this category"),
         ("where" = Option<Vec<String>>, Query, description = "Conditions that all must hold, such as `data.sku=MUG` or \
             `data.amount.amount>1000`: a path into `data` or `metadata`, one of = != < <= > >= ~ (contains), a value"),
-        ("since" = Option<String>, Query, description = "Occurred at this moment or later"),
-        ("until" = Option<String>, Query, description = "Occurred at this moment or earlier"),
-        ("correlation" = Option<String>, Query, description = "Of this story"),
-        ("actor" = Option<String>, Query, description = "Asked for by"),
-        ("cursor" = Option<u64>, Query, description = "Where the last answer said to go on"),
-        ("limit" = Option<u32>, Query, description = "1 to 200")),
-    responses((status = 200, body = Found), Refusals))]
+        ("since" = inline(Option<MomentText>), Query, description = "Occurred at this moment or later"),
+        ("until" = inline(Option<MomentText>), Query, description = "Occurred at this moment or earlier"),
+        ("correlation" = Option<Uuid>, Query, description = "Only events with this correlation id"),
+        ("actor" = Option<String>, Query, min_length = 1, max_length = 200, description = "Only events that this actor asked for"),
+        ("cursor" = Option<LogPosition>, Query, description = "The place to go on: `next` of the answer before"),
+        LimitQuery),
+    responses((status = 200, description = "The events that were found in a part of the log.", body = Found), RefusalsOfOne))]
 pub async fn find(State(handle): State<Handle>, search: Search) -> Result<Answer<Found>, Problem> {
     let Search { params, conditions } = search;
     params.only(&["type", "stream", "category", "since", "until", "correlation", "actor", "cursor", "limit"])?;
@@ -96,7 +100,7 @@ pub async fn find(State(handle): State<Handle>, search: Search) -> Result<Answer
         actor: params.text("actor", 200)?,
         conditions,
     };
-    let cursor = params.get::<u64>("cursor")?;
+    let cursor = params.position("cursor")?;
     let position = handle.head().await.map_err(|error| unreadable(&error))?;
     let found = match &find.stream {
         Some(stream) => in_stream(&handle, stream, &find, cursor.unwrap_or(0), limit).await?,

@@ -10,7 +10,8 @@ use chrono::{DateTime, Utc};
 use event_store::{Direction, Filter, Position};
 use serde::{Deserialize, Serialize};
 use service_kit::Problem;
-use service_kit::request::{Body, CommandHeaders, idempotency_key};
+use service_kit::api::{GenerationState, LogPosition};
+use service_kit::request::{Body, KeyHeaders, key_without_version};
 use sqlx::PgPool;
 use utoipa::ToSchema;
 
@@ -30,16 +31,20 @@ const LONGEST: (usize, usize) = (64, 500);
 
 /// A generation of a read model.
 #[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = ProjectionGeneration)]
 pub struct Generation {
-    /// From 1.
+    /// The generation's number, from 1.
     pub generation: i32,
-    /// What it is for, and how far it has come.
+    /// The state of the generation.
+    #[schema(value_type = GenerationState)]
     pub state: Stage,
     /// The Postgres schema of its tables.
     pub schema: String,
-    /// Everything at or below is in its rows.
+    /// The position up to which the log is in its rows.
+    #[schema(value_type = LogPosition)]
     pub position: u64,
-    /// Where it is going: the end of the log, or where a replay ends.
+    /// The position that it goes to: the end of the log, or where a replay ends.
+    #[schema(value_type = LogPosition)]
     pub target: u64,
     /// It becomes live whatever the comparison says.
     pub accept_differences: bool,
@@ -53,6 +58,7 @@ pub struct Generation {
 
 /// A read model with its generations.
 #[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = ProjectionInFull)]
 pub struct OneProjection {
     /// How it stands.
     #[serde(flatten)]
@@ -64,55 +70,69 @@ pub struct OneProjection {
 /// Asks for a rebuild.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(as = RebuildProjectionBody)]
 pub struct Rebuild {
     /// Let it take over also where it differs from the live one.
     pub accept_differences: bool,
-    /// Who asks; else `operator`. At most 64 characters.
+    /// The name of the person who asks: 1 to 64 characters; `operator` where it is not given.
+    #[schema(min_length = 1, max_length = 64, example = "alice")]
     pub actor: Option<String>,
-    /// Why. At most 500 characters.
+    /// The reason: 1 to 500 characters.
+    #[schema(min_length = 1, max_length = 500)]
     pub reason: Option<String>,
 }
 
 /// Asks to go back to the generation before.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(as = RollBackProjectionBody)]
 pub struct RollBack {
-    /// Who asks; else `operator`. At most 64 characters.
+    /// The name of the person who asks: 1 to 64 characters; `operator` where it is not given.
+    #[schema(min_length = 1, max_length = 64, example = "alice")]
     pub actor: Option<String>,
-    /// Why. At most 500 characters.
+    /// The reason: 1 to 500 characters.
+    #[schema(min_length = 1, max_length = 500)]
     pub reason: Option<String>,
 }
 
 /// Asks to drop a generation.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(as = RetireProjectionBody)]
 pub struct Retire {
-    /// Which; else the previous one.
+    /// The generation to drop; the previous one where it is not given.
+    #[schema(minimum = 1)]
     pub generation: Option<i32>,
-    /// Who asks; else `operator`. At most 64 characters.
+    /// The name of the person who asks: 1 to 64 characters; `operator` where it is not given.
+    #[schema(min_length = 1, max_length = 64, example = "alice")]
     pub actor: Option<String>,
-    /// Why. At most 500 characters.
+    /// The reason: 1 to 500 characters.
+    #[schema(min_length = 1, max_length = 500)]
     pub reason: Option<String>,
 }
 
 /// Asks to fold it as it was. Give either.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(as = ReplayProjectionBody)]
 pub struct Replay {
-    /// With the events up to this position.
+    /// The position of the last event to fold.
+    #[schema(value_type = Option<LogPosition>)]
     pub to_position: Option<u64>,
-    /// With the events that the log held at this moment.
+    /// The moment up to which the log's events are folded.
     pub at: Option<DateTime<Utc>>,
-    /// Who asks; else `operator`. At most 64 characters.
+    /// The name of the person who asks: 1 to 64 characters; `operator` where it is not given.
+    #[schema(min_length = 1, max_length = 64, example = "alice")]
     pub actor: Option<String>,
-    /// Why. At most 500 characters.
+    /// The reason: 1 to 500 characters.
+    #[schema(min_length = 1, max_length = 500)]
     pub reason: Option<String>,
 }
 
 /// One read model: how far it is, and its generations.
 #[utoipa::path(get, path = "/v1/projections/{name}", tag = "operations", operation_id = "getProjection",
-    params(("name" = String, Path, description = "The read model")),
-    responses((status = 200, body = OneProjection), RefusalsOfOne))]
+    params(("name" = String, Path, min_length = 1, max_length = 64, pattern = "^[a-z_]+$", example = "orders", description = "The read model's name")),
+    responses((status = 200, description = "The read model and its generations.", body = OneProjection), RefusalsOfOne))]
 pub async fn show(
     State(handle): State<Handle>,
     names: Names,
@@ -125,7 +145,7 @@ pub async fn show(
 /// Makes a new generation beside the live one, folded from the beginning; once it has caught up and is the same, answers
 /// come from it. Where one waits because it differs, it is compared again.
 #[utoipa::path(post, path = "/v1/projections/{name}/rebuild", tag = "operations", operation_id = "rebuildProjection",
-    params(("name" = String, Path, description = "The read model"), CommandHeaders), request_body = Rebuild,
+    params(("name" = String, Path, min_length = 1, max_length = 64, pattern = "^[a-z_]+$", example = "orders", description = "The read model's name"), KeyHeaders), request_body = Rebuild,
     responses((status = 202, body = OneProjection, description = "`Location` shows how far it is"),
         (status = 409, body = Problem, content_type = "application/problem+json",
             description = "`rebuild-in-progress`"), RefusalsOfOne))]
@@ -143,8 +163,8 @@ pub async fn rebuild(
 
 /// Lets answers come from the previous generation again, at once: it was fed all the time.
 #[utoipa::path(post, path = "/v1/projections/{name}/rollback", tag = "operations", operation_id = "rollBackProjection",
-    params(("name" = String, Path, description = "The read model"), CommandHeaders), request_body = RollBack,
-    responses((status = 200, body = OneProjection),
+    params(("name" = String, Path, min_length = 1, max_length = 64, pattern = "^[a-z_]+$", example = "orders", description = "The read model's name"), KeyHeaders), request_body = RollBack,
+    responses((status = 200, description = "The read model and its generations.", body = OneProjection),
         (status = 409, body = Problem, content_type = "application/problem+json",
             description = "`no-previous-generation`, `generation-behind`"), RefusalsOfOne))]
 pub async fn roll_back(
@@ -163,7 +183,7 @@ pub async fn roll_back(
 
 /// Drops a generation that answers do not come from: the previous one, one that differs, a replay.
 #[utoipa::path(post, path = "/v1/projections/{name}/retire", tag = "operations", operation_id = "retireProjection",
-    params(("name" = String, Path, description = "The read model"), CommandHeaders), request_body = Retire,
+    params(("name" = String, Path, min_length = 1, max_length = 64, pattern = "^[a-z_]+$", example = "orders", description = "The read model's name"), KeyHeaders), request_body = Retire,
     responses((status = 202, body = OneProjection, description = "`Location` shows when it is gone"),
         (status = 409, body = Problem, content_type = "application/problem+json",
             description = "`generation-in-use`, `no-previous-generation`"), RefusalsOfOne))]
@@ -181,7 +201,7 @@ pub async fn retire(
 
 /// Folds the read model into tables of their own, up to a position and no further, to be looked at with SQL.
 #[utoipa::path(post, path = "/v1/projections/{name}/replay", tag = "operations", operation_id = "replayProjection",
-    params(("name" = String, Path, description = "The read model"), CommandHeaders), request_body = Replay,
+    params(("name" = String, Path, min_length = 1, max_length = 64, pattern = "^[a-z_]+$", example = "orders", description = "The read model's name"), KeyHeaders), request_body = Replay,
     responses((status = 202, body = OneProjection, description = "`Location` shows how far it is"), RefusalsOfOne))]
 pub async fn replay(
     State(handle): State<Handle>,
@@ -246,7 +266,7 @@ fn asked(
         }
     }
     let actor = actor.unwrap_or_else(|| "operator".to_owned());
-    Ok(Asked { key: idempotency_key(headers)?, actor, reason, at: handle.clock.now() })
+    Ok(Asked { key: key_without_version(headers)?, actor, reason, at: handle.clock.now() })
 }
 
 async fn pool(handle: &Handle) -> Result<PgPool, Problem> {

@@ -7,6 +7,7 @@ use axum::extract::State;
 use event_store::{Direction, Filter, Position, RecordedEvent, StreamName};
 use serde::{Deserialize, Serialize};
 use service_kit::Problem;
+use service_kit::api::StreamText;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -61,9 +62,9 @@ struct Wanted {
 
 /// Where something came from, up to the request that began it, and all that followed from it.
 #[utoipa::path(get, path = "/v1/lineage/{id}", tag = "log", operation_id = "showLineage",
-    params(("id" = String, Path, description = "An order's id or number, a saga's id, a stream, a position of the log, \
+    params(("id" = inline(StreamText), Path, description = "An order's id or number, a saga's id, a stream, a position of the log, \
         or the id of an event, a command, a request or a correlation"), ConsistencyHeaders),
-    responses((status = 200, body = Lineage), RefusalsOfOne))]
+    responses((status = 200, description = "The causes and effects.", body = Lineage), RefusalsOfOne))]
 pub async fn show(
     State(handle): State<Handle>,
     names: Names,

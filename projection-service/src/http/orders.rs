@@ -4,6 +4,10 @@ use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use service_kit::Problem;
+use service_kit::api::{
+    FulfilmentStatus, HoldReasonWord, LogPosition, MomentText, OneOf, OrderPath, OrderStatus, PageQuery, PaymentStatus,
+    SagaState, SkuText, Until, Words as _,
+};
 use tokio::time::timeout_at;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -21,13 +25,10 @@ use crate::projections::{order_timeline, orders, payments, saga_view, shipments}
 /// What an order's answer is made of.
 const PARTS: &[&str] = &[orders::NAME, payments::NAME, shipments::NAME, saga_view::NAME];
 const LISTED: &[&str] = &[orders::NAME, payments::NAME, shipments::NAME];
-/// The words of the status axis (domain.md §1).
-const STATUSES: &[&str] =
-    &["pending", "confirmed", "dispatching", "shipped", "completed", "cancel_pending", "cancelled", "rejected"];
 
 const SHOW: &str = "
 select row_to_json(t) from (
-  select d.id, d.number, d.customer_id, d.status, d.payment_status, d.fulfilment_status, d.held_reason, d.reason,
+  select d.id, d.number, d.customer_id, d.status, d.payment_status, d.fulfilment_status, lower(d.held_reason) as held_reason, d.reason,
     json_build_object('amount', d.subtotal, 'currency', d.currency) as subtotal,
     json_build_object('amount', d.discount, 'currency', d.currency) as discount,
     json_build_object('amount', d.tax, 'currency', d.currency) as tax,
@@ -50,7 +51,7 @@ select row_to_json(t) from (
 
 const LIST: &str = "
 select row_to_json(t) from (
-  select o.id, o.number, o.customer_id, o.status, o.payment_status, o.fulfilment_status, o.held_reason, o.reason,
+  select o.id, o.number, o.customer_id, o.status, o.payment_status, o.fulfilment_status, lower(o.held_reason) as held_reason, o.reason,
     json_build_object('amount', o.total, 'currency', o.currency) as total, o.item_count, o.tags, o.placed_at,
     o.stream_version as version, o.updated_at
   from order_list o
@@ -71,122 +72,194 @@ select row_to_json(t) from (
 
 const LIFETIME: &str = "
 select row_to_json(t) from (
-  select currency, count(*) as orders, sum(total)::bigint as total from customer_orders
+  select count(*) as orders, json_build_object('amount', sum(total)::bigint, 'currency', currency) as total
+  from customer_orders
   where customer_id = $1 and status not in ('cancelled', 'rejected') group by currency order by currency) t";
 
 /// An order with all that belongs to it.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[allow(missing_docs, reason = "each field is named in domain.md §1 and §3; the others say more")]
 pub struct Order {
+    /// The order's id.
     pub id: Uuid,
-    /// What people read aloud.
+    /// The order's number, for people: 12 characters without I, L, O and U.
     #[schema(example = "4QX9K2M7R1TB")]
     pub number: String,
+    /// The id of its customer.
     pub customer_id: Uuid,
-    /// `pending, confirmed, dispatching, shipped, completed, cancel_pending, cancelled, rejected`.
+    /// The order's status.
+    #[schema(value_type = OrderStatus)]
     pub status: String,
-    /// `none, requested, action_required, unknown, authorized, captured, voided, expired, declined, refunded,
-    /// refund_failed, succeeded_late`. With several payments the latest authorisation decides.
+    /// The status of its money. With several payments the latest authorization decides.
+    #[schema(value_type = PaymentStatus)]
     pub payment_status: String,
-    /// `none, planned, ready, dispatched, delivered, lost, cancelled`.
+    /// The status of its goods.
+    #[schema(value_type = FulfilmentStatus)]
     pub fulfilment_status: String,
-    /// Why it must not be dispatched; none: it may.
+    /// The reason for which it must not be dispatched; null: it may.
+    #[schema(value_type = Option<HoldReasonWord>)]
     pub held_reason: Option<String>,
-    /// Why it was cancelled or rejected.
+    /// The reason for which it was cancelled or rejected.
     pub reason: Option<String>,
+    /// The net value of the lines.
     pub subtotal: Money,
+    /// The discount, taken off the subtotal.
     pub discount: Money,
+    /// The tax on lines and shipping.
     pub tax: Money,
+    /// The net price of shipping.
     pub shipping: Money,
+    /// The sum that the customer pays.
     pub total: Money,
-    /// Held by the payment that decides.
+    /// The money held by the payment that decides.
     pub authorized: Money,
-    /// Taken, over all payments.
+    /// The money taken, over all payments.
     pub captured: Money,
-    /// Given back, over all payments.
+    /// The money given back, over all payments.
     pub refunded: Money,
+    /// The lines, in the order in which they were placed.
     pub lines: Vec<Line>,
-    /// Pieces over all lines.
+    /// The number of pieces over all lines.
+    #[schema(example = 3)]
     pub item_count: i64,
+    /// The labels that it was placed with.
     pub tags: Vec<String>,
+    /// The moment when it was placed.
     pub placed_at: DateTime<Utc>,
+    /// The moment when it was confirmed: stock and money are held.
     pub confirmed_at: Option<DateTime<Utc>>,
+    /// The moment when its goods left the house.
     pub shipped_at: Option<DateTime<Utc>>,
+    /// The moment when it was completed.
     pub completed_at: Option<DateTime<Utc>>,
+    /// The moment when it was cancelled or rejected.
     pub cancelled_at: Option<DateTime<Utc>>,
+    /// The id of the payment that decides.
     pub payment_id: Option<Uuid>,
     /// The provider's reason, if the payment failed.
     pub payment_failure: Option<String>,
-    /// Where the customer must confirm the payment.
+    /// The page where the customer must confirm the payment.
     pub action_url: Option<String>,
+    /// The id of its shipment.
     pub shipment_id: Option<Uuid>,
-    /// The saga that carries it: `/v1/sagas/{saga}`.
+    /// The id of the saga that carries it: `/v1/sagas/{saga}`.
     pub saga: Option<String>,
+    /// The state of that saga.
+    #[schema(value_type = Option<SagaState>)]
     pub saga_state: Option<String>,
     /// Whether nothing happens any more until somebody outside acts.
     pub settled: bool,
     /// The version of the order's stream; also the `ETag`.
     pub version: u64,
-    /// The position that this reflects; also `X-Position`.
+    /// The position that the answer reflects; also `X-Position`.
+    #[schema(value_type = LogPosition)]
     #[serde(default)]
-    pub position: String,
+    pub position: u64,
+    /// The moment when it last changed.
     pub updated_at: DateTime<Utc>,
-    /// Parked streams of it, its payments, shipments and sagas; not given where there are none.
+    /// The parked streams of it, its payments, shipments and sagas; absent where there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stale: Vec<Stale>,
 }
 
 /// A line of an order.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[allow(missing_docs, reason = "the names say it")]
+#[schema(as = OrderLine)]
 pub struct Line {
+    /// The line's number, from 1.
+    #[schema(example = 1)]
     pub line: i32,
+    /// The product's SKU.
+    #[schema(example = "TSHIRT-M")]
     pub sku: String,
+    /// The location that it is shipped from.
+    #[schema(example = "main")]
     pub location: String,
+    /// The product's name when the order was placed.
+    #[schema(example = "T-shirt, M")]
     pub name: String,
+    /// The number of pieces.
+    #[schema(example = 2)]
     pub quantity: i64,
+    /// The net price of one piece when the order was placed.
     pub unit_price: Money,
+    /// The net price of the line.
     pub net: Money,
+    /// The line's share of the discount.
     pub discount_share: Money,
+    /// The line's share of the tax.
     pub tax_share: Money,
 }
 
 /// An order in a list.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[allow(missing_docs, reason = "as in `Order`")]
 pub struct ListedOrder {
+    /// The order's id.
     pub id: Uuid,
+    /// The order's number, for people: 12 characters without I, L, O and U.
+    #[schema(example = "4QX9K2M7R1TB")]
     pub number: String,
+    /// The id of its customer.
     pub customer_id: Uuid,
+    /// The order's status.
+    #[schema(value_type = OrderStatus)]
     pub status: String,
+    /// The status of its money. With several payments the latest authorization decides.
+    #[schema(value_type = PaymentStatus)]
     pub payment_status: String,
+    /// The status of its goods.
+    #[schema(value_type = FulfilmentStatus)]
     pub fulfilment_status: String,
+    /// The reason for which it must not be dispatched; null: it may.
+    #[schema(value_type = Option<HoldReasonWord>)]
     pub held_reason: Option<String>,
+    /// The reason for which it was cancelled or rejected.
     pub reason: Option<String>,
+    /// The sum that the customer pays.
     pub total: Money,
+    /// The number of pieces over all lines.
+    #[schema(example = 3)]
     pub item_count: i64,
+    /// The labels that it was placed with.
     pub tags: Vec<String>,
+    /// The moment when it was placed.
     pub placed_at: DateTime<Utc>,
+    /// The version of the order's stream.
     pub version: u64,
+    /// The moment when it last changed.
     pub updated_at: DateTime<Utc>,
 }
 
 /// Something that happened to an order.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[allow(missing_docs, reason = "as in the event's envelope")]
+#[schema(as = OrderTimelineEntry)]
 pub struct TimelineEntry {
+    /// The event's position in the log.
+    #[schema(value_type = LogPosition)]
     pub position: u64,
+    /// The event's stream.
+    #[schema(example = "stock-TSHIRT-M@main")]
     pub stream: String,
+    /// The event's version in its stream.
     pub version: u64,
+    /// The event's id.
     pub event_id: Uuid,
+    /// The event's type.
+    #[schema(example = "StockReserved")]
     pub r#type: String,
+    /// The person, saga or provider that asked for it.
+    #[schema(example = "saga:order_fulfilment")]
     pub actor: String,
+    /// The id of the request that began it all.
     pub correlation_id: Uuid,
+    /// The id of the command or event that it follows from.
     pub causation_id: Uuid,
+    /// The id of the command that made it.
     pub command_id: Uuid,
+    /// The W3C trace that it belongs to.
     pub trace_id: Option<String>,
-    /// The few things of the event that people look for.
+    /// The event in a few words.
     pub summary: String,
+    /// The moment when it occurred.
     pub occurred_at: DateTime<Utc>,
 }
 
@@ -202,44 +275,56 @@ pub struct CustomerOrders {
 
 /// What a customer's orders come to in a currency.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = CustomerTotal)]
 pub struct Lifetime {
-    /// ISO 4217.
-    pub currency: String,
-    /// How many.
+    /// The number of orders in this currency.
     pub orders: i64,
-    /// Their totals, in minor units.
-    pub total: i64,
+    /// The sum of their totals.
+    pub total: Money,
 }
 
 /// Orders, newest first.
 #[utoipa::path(get, path = "/v1/orders", tag = "orders", operation_id = "listOrders",
     params(ConsistencyHeaders,
-        ("status" = Option<String>, Query, description = "One of the status words"),
-        ("customer" = Option<Uuid>, Query, description = "Only this customer's"),
-        ("sku" = Option<String>, Query, description = "Only with a line of it"),
+        ("status" = inline(Option<OneOf<OrderStatus>>), Query, description = "Only those with this status"),
+        ("customer_id" = Option<Uuid>, Query, description = "Only this customer's"),
+        ("customer" = Option<Uuid>, Query, deprecated, description = "The name of `customer_id` before 0.3"),
+        ("sku" = inline(Option<SkuText>), Query, description = "Only orders with a line of this SKU"),
         ("held" = Option<bool>, Query, description = "Only held ones, or only others"),
-        ("from" = Option<String>, Query, description = "Placed at or after this moment or day"),
-        ("to" = Option<String>, Query, description = "Placed before this moment or day"),
+        ("from" = inline(Option<MomentText>), Query, description = "Placed at or after this moment or day"),
+        ("to" = inline(Option<MomentText>), Query, description = "Placed before this moment or day"),
         ("min_total" = Option<i64>, Query, description = "In minor units"),
         ("max_total" = Option<i64>, Query, description = "In minor units"),
-        ("limit" = Option<u32>, Query, description = "1 to 200"), ("cursor" = Option<String>, Query)),
-    responses((status = 200, body = Page<ListedOrder>), Refusals))]
+        PageQuery),
+    responses((status = 200, description = "A page of orders, the newest first.", body = Page<ListedOrder>), Refusals))]
 pub async fn list(
     State(handle): State<Handle>,
     params: Params,
     consistency: Consistency,
 ) -> Result<Answer<Page<ListedOrder>>, Problem> {
-    params.only(&["status", "customer", "sku", "held", "from", "to", "min_total", "max_total", "limit", "cursor"])?;
-    let customer = params.get::<Uuid>("customer")?;
+    params.only(&[
+        "status",
+        "customer_id",
+        "customer",
+        "sku",
+        "held",
+        "from",
+        "to",
+        "min_total",
+        "max_total",
+        "limit",
+        "cursor",
+    ])?;
+    let customer = params.get::<Uuid>("customer_id")?;
+    let customer = if customer.is_some() { customer } else { params.get::<Uuid>("customer")? };
     let reader_of = consistency.reader(&handle, LISTED);
     page_of_orders(&params, customer, reader_of).await
 }
 
 /// A customer's orders, newest first, and what they come to.
 #[utoipa::path(get, path = "/v1/customers/{id}/orders", tag = "orders", operation_id = "listCustomerOrders",
-    params(("id" = Uuid, Path), ConsistencyHeaders, ("limit" = Option<u32>, Query, description = "1 to 200"),
-        ("cursor" = Option<String>, Query)),
-    responses((status = 200, body = CustomerOrders), Refusals))]
+    params(("id" = Uuid, Path, description = "The customer's id"), ConsistencyHeaders, PageQuery),
+    responses((status = 200, description = "A page of the customer's orders, and the sums over all of them.", body = CustomerOrders), Refusals))]
 pub async fn of_customer(
     State(handle): State<Handle>,
     names: Names,
@@ -264,7 +349,7 @@ async fn page_of_orders(
     let query = json::<ListedOrder>(LIST)
         .bind(placed_at)
         .bind(id)
-        .bind(params.one_of("status", STATUSES)?)
+        .bind(params.one_of("status", OrderStatus::WORDS)?)
         .bind(customer)
         .bind(params.text("sku", 64)?)
         .bind(params.get::<bool>("held")?)
@@ -282,10 +367,10 @@ async fn page_of_orders(
 
 /// An order, by its id or its number.
 #[utoipa::path(get, path = "/v1/orders/{id}", tag = "orders", operation_id = "showOrder",
-    params(("id" = String, Path, description = "The id, or the number"), ConsistencyHeaders,
-        ("until" = Option<String>, Query, description = "`settled`: answer when nothing happens any more until \
+    params(("id" = inline(OrderPath), Path, description = "The order's id, or its number"), ConsistencyHeaders,
+        ("until" = inline(Option<OneOf<Until>>), Query, description = "`settled`: answer when nothing happens any more until \
             somebody outside acts, or `Prefer: wait` is over (then `settled` is false)")),
-    responses((status = 200, body = Order), RefusalsOfOne))]
+    responses((status = 200, description = "The order.", body = Order), RefusalsOfOne))]
 pub async fn show(
     State(handle): State<Handle>,
     names: Names,
@@ -325,16 +410,16 @@ pub async fn show(
         }
         let waited_s = if until_settled { consistency.waited_s() } else { consistency.applied_s() };
         let mut order = order.ok_or_else(|| wanted.missing(&reader))?;
-        (order.position, order.stale) = (reader.position.to_string(), stale);
+        (order.position, order.stale) = (reader.position.0, stale);
         return Ok(Answer::at(reader.position, order.clone()).version(order.version).waited(waited_s));
     }
 }
 
 /// What happened to an order, oldest first.
 #[utoipa::path(get, path = "/v1/orders/{id}/timeline", tag = "orders", operation_id = "showOrderTimeline",
-    params(("id" = String, Path, description = "The id, or the number"), ConsistencyHeaders,
-        ("limit" = Option<u32>, Query, description = "1 to 200"), ("cursor" = Option<String>, Query)),
-    responses((status = 200, body = Page<TimelineEntry>), RefusalsOfOne))]
+    params(("id" = inline(OrderPath), Path, description = "The order's id, or its number"), ConsistencyHeaders,
+        PageQuery),
+    responses((status = 200, description = "A page of the order's events, the oldest first.", body = Page<TimelineEntry>), RefusalsOfOne))]
 pub async fn timeline(
     State(handle): State<Handle>,
     names: Names,

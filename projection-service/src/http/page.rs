@@ -1,6 +1,7 @@
 //! A page of a list.
 
 use serde::{Deserialize, Serialize};
+use service_kit::api::PAGE_MAX;
 use utoipa::ToSchema;
 
 use super::stale::Stale;
@@ -8,7 +9,7 @@ use super::stale::Stale;
 /// Items where nothing is said.
 pub const USUAL: usize = 50;
 /// The most items of a page: some 200 kB of orders.
-pub const MOST: usize = 200;
+pub const MOST: usize = PAGE_MAX;
 
 /// A page of a list.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -17,10 +18,10 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// Whether there are more behind them.
     pub has_more: bool,
-    /// To be given as `cursor` (`after`, `from` for the log) to go on; not given where nothing is behind them.
+    /// The `cursor` of the next page (`after` or `from` for the log); absent on the last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
-    /// Parked streams that the list touches: it may lack or mistake what they say; not given where there are none.
+    /// The parked streams that the list touches: it may lack or mistake what they say; absent where there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stale: Vec<Stale>,
 }

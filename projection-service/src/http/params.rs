@@ -1,12 +1,14 @@
 //! What a request says in its path, query and headers, each refused by name where it is not what it should be.
 
 use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Query, RawPathParams};
 use axum::http::request::Parts;
 use service_kit::Problem;
+use service_kit::api::POSITION_MAX;
 
 /// The query of a request: each parameter at most once.
 #[derive(Debug, Default)]
@@ -55,6 +57,22 @@ impl Params {
     /// A parameter, if it is given and valid.
     pub fn get<T: FromStr<Err: Display>>(&self, name: &str) -> Result<Option<T>, Problem> {
         self.raw(name).map(|value| value.parse().map_err(|error| refuse(name, error))).transpose()
+    }
+
+    /// A whole number within a range.
+    pub fn within(&self, name: &str, range: RangeInclusive<u64>) -> Result<Option<u64>, Problem> {
+        match self.get::<u64>(name)? {
+            Some(number) if !range.contains(&number) => {
+                let (least, most) = (range.start(), range.end());
+                Err(refuse(name, format_args!("it is a whole number from {least} to {most}, not {number}")))
+            }
+            number => Ok(number),
+        }
+    }
+
+    /// A position of the log, or a version of a stream.
+    pub fn position(&self, name: &str) -> Result<Option<u64>, Problem> {
+        self.within(name, 0..=POSITION_MAX)
     }
 
     /// A text of 1 to `most` characters, as Postgres can compare it.
@@ -169,6 +187,14 @@ mod tests {
         assert_eq!(params("limit=200").limit(50, 200).unwrap(), 200);
         for wrong in ["limit=0", "limit=201", "limit=-1", "limit=x", "limit="] {
             assert_eq!(params(wrong).limit(50, 200).unwrap_err().errors[0].field, "query:limit", "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_position_is_one_that_javascript_reads_exactly() {
+        assert_eq!(params("after=9007199254740991").position("after").unwrap(), Some(POSITION_MAX));
+        for wrong in ["after=9007199254740992", "after=9223372036854775808", "after=-1", "after="] {
+            assert_eq!(params(wrong).position("after").unwrap_err().errors[0].field, "query:after", "{wrong}");
         }
     }
 

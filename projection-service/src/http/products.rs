@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use domain::ids::Sku;
 use serde::{Deserialize, Serialize};
 use service_kit::Problem;
+use service_kit::api::{OneOf, PageQuery, ProductStatus, SkuText, Words as _};
 use utoipa::ToSchema;
 
 use super::answer::{Answer, Money, Refusals, RefusalsOfOne};
@@ -15,8 +16,6 @@ use super::params::{Names, Params};
 use super::stale::{self, Stale};
 use crate::Handle;
 use crate::projections::products;
-
-const STATUSES: &[&str] = &["created", "active", "discontinued"];
 
 const LIST: &str = "
 select row_to_json(t) from (
@@ -34,13 +33,16 @@ select row_to_json(t) from (
 /// A product.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Product {
-    /// Its name.
+    /// The product's SKU.
+    #[schema(example = "TSHIRT-M")]
     pub sku: String,
-    /// What people read.
+    /// The product's name, for people.
+    #[schema(example = "T-shirt, M")]
     pub name: String,
-    /// Net price of one piece.
+    /// The net price of one piece.
     pub price: Money,
-    /// `created` (not yet orderable), `active`, `discontinued`.
+    /// The product's status.
+    #[schema(value_type = ProductStatus)]
     pub status: String,
     /// When it came into the catalogue.
     pub created_at: Option<DateTime<Utc>>,
@@ -55,9 +57,9 @@ pub struct Product {
 
 /// Products, by SKU.
 #[utoipa::path(get, path = "/v1/products", tag = "products", operation_id = "listProducts",
-    params(ConsistencyHeaders, ("status" = Option<String>, Query, description = "One of the status words"),
-        ("limit" = Option<u32>, Query, description = "1 to 200"), ("cursor" = Option<String>, Query)),
-    responses((status = 200, body = Page<Product>), Refusals))]
+    params(ConsistencyHeaders, ("status" = inline(Option<OneOf<ProductStatus>>), Query, description = "Only those with this status"),
+        PageQuery),
+    responses((status = 200, description = "A page of products, by SKU.", body = Page<Product>), Refusals))]
 pub async fn list(
     State(handle): State<Handle>,
     params: Params,
@@ -66,7 +68,8 @@ pub async fn list(
     params.only(&["status", "limit", "cursor"])?;
     let limit = params.limit(USUAL, MOST)?;
     let after = cursor::decode::<String, String>(&params, "products")?.map(|(sku, _)| sku).unwrap_or_default();
-    let query = json::<Product>(LIST).bind(after).bind(params.one_of("status", STATUSES)?).bind(look_up(limit));
+    let query =
+        json::<Product>(LIST).bind(after).bind(params.one_of("status", ProductStatus::WORDS)?).bind(look_up(limit));
     let reader = consistency.reader(&handle, &[products::NAME]).await?;
     let found = reader.list(query).await?;
     let key = |product: &Product| [product.sku.clone(), String::new()];
@@ -77,7 +80,7 @@ pub async fn list(
 
 /// A product.
 #[utoipa::path(get, path = "/v1/products/{sku}", tag = "products", operation_id = "showProduct",
-    params(("sku" = String, Path), ConsistencyHeaders), responses((status = 200, body = Product), RefusalsOfOne))]
+    params(("sku" = inline(SkuText), Path, description = "The product's SKU"), ConsistencyHeaders), responses((status = 200, description = "The product.", body = Product), RefusalsOfOne))]
 pub async fn show(
     State(handle): State<Handle>,
     names: Names,

@@ -4,6 +4,7 @@ use axum::extract::State;
 use event_store::Position;
 use serde::Serialize;
 use service_kit::Problem;
+use service_kit::api::{LogPosition, ProjectionState};
 use utoipa::ToSchema;
 
 use super::answer::{Answer, Refusals};
@@ -13,19 +14,23 @@ use crate::{Handle, Partition, State as Doing, Status};
 /// How a read model stands.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Projection {
-    /// Its name.
+    /// The read model's name.
+    #[schema(example = "orders")]
     pub name: &'static str,
-    /// The generation that answers come from.
+    /// The generation that answers come from, from 1.
     pub generation: i32,
-    /// Everything at or below is in its rows.
+    /// The position up to which the log is in its rows.
+    #[schema(value_type = LogPosition)]
     pub position: u64,
     /// The last position of the log.
+    #[schema(value_type = LogPosition)]
     pub head: u64,
     /// How far it is behind, in positions: at most so many events.
     pub lag_events: u64,
     /// How far it is behind: the age of the last event applied; 0 where nothing is behind it.
     pub lag_s: f64,
-    /// What it is doing.
+    /// The state of the read model.
+    #[schema(value_type = ProjectionState)]
     pub state: Doing,
     /// The last thing that did not work, until it works again.
     pub last_error: Option<String>,
@@ -42,6 +47,7 @@ pub struct Projection {
 
 /// All read models.
 #[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = ProjectionList)]
 pub struct Projections {
     /// The read models.
     pub items: Vec<Projection>,
@@ -51,7 +57,7 @@ pub struct Projections {
 
 /// How far the read models are.
 #[utoipa::path(get, path = "/v1/projections", tag = "operations", operation_id = "listProjections",
-    responses((status = 200, body = Projections), Refusals))]
+    responses((status = 200, description = "Every read model.", body = Projections), Refusals))]
 pub async fn list(State(handle): State<Handle>, params: Params) -> Result<Answer<Projections>, Problem> {
     params.only(&[])?;
     look(&handle).await;

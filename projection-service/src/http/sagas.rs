@@ -5,6 +5,9 @@ use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use service_kit::Problem;
+use service_kit::api::{
+    LimitQuery, OneOf, PageQuery, SagaDirection, SagaErrorKind, SagaState, SagaStepStatus, TimeSpanText, Words as _,
+};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -16,9 +19,6 @@ use super::params::Params;
 use super::stale;
 use crate::Handle;
 use crate::projections::saga_view;
-
-const STATES: &[&str] =
-    &["running", "waiting", "compensating", "needs_attention", "completed", "compensated", "handed_over"];
 
 // That a stuck saga has not ended is said in the words of the partial index.
 const LIST: &str = "
@@ -62,21 +62,21 @@ const FILTERS: &[&str] = &[
     "limit",
     "cursor",
 ];
-/// The words of `error_kind`.
-const ERROR_KINDS: &[&str] = &["rejected", "unavailable", "failed", "timed_out", "unsupported"];
-/// The words of `direction`.
-const DIRECTIONS: &[&str] = &["do", "undo", "renew"];
 
 /// How a saga stands.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = ListedSaga)]
 pub struct Saga {
-    /// `/v1/sagas/{id}` tells its whole story.
+    /// The saga's id: `/v1/sagas/{id}` shows all of it.
+    #[schema(example = "order_fulfilment-7c0f0c3e-5f3e-4a43-9d3c-2f6f5d5c2b11")]
     pub id: String,
-    /// Such as `order_fulfilment`.
+    /// The saga's type.
+    #[schema(example = "order_fulfilment")]
     pub r#type: String,
-    /// The order.
+    /// The id of its order.
     pub order_id: Uuid,
-    /// `running, waiting, compensating, needs_attention, completed, compensated, handed_over`.
+    /// The saga's state.
+    #[schema(value_type = SagaState)]
     pub state: String,
     /// The step that it is at.
     pub step: Option<String>,
@@ -84,11 +84,14 @@ pub struct Saga {
     pub attempts: i32,
     /// The last thing that did not work, also where a later try did.
     pub last_error: Option<String>,
-    /// What kind of trouble that was: `rejected, unavailable, failed, timed_out, unsupported`.
+    /// The kind of that failure.
+    #[schema(value_type = Option<SagaErrorKind>)]
     pub error_kind: Option<String>,
-    /// Its stable name, such as `refund_failed`.
+    /// The stable name of that failure.
+    #[schema(example = "refund_failed")]
     pub error_code: Option<String>,
-    /// The way of the step that it is at: `do, undo, renew`.
+    /// The direction of the step that it is at.
+    #[schema(value_type = Option<SagaDirection>)]
     pub direction: Option<String>,
     /// Whether a step stands still until a person acts.
     pub stuck: bool,
@@ -122,25 +125,36 @@ pub struct Saga {
 
 /// A step of the way back.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = SagaCompensation)]
 pub struct Compensation {
-    /// The step that is undone.
+    /// The name of the step that is undone.
     pub step: String,
-    /// Its attempt group.
+    /// The attempt group of the step, from 0.
     pub group: u32,
-    /// `to come, open, succeeded, failed, stuck`.
+    /// The state of its compensation.
+    #[schema(value_type = SagaStepStatus)]
+    #[serde(deserialize_with = "one_word")]
     pub status: String,
+}
+
+/// A status as the API writes it: rows of older programs have a space in `to come`.
+fn one_word<'de, D: serde::Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    String::deserialize(from).map(|word| word.replace(' ', "_"))
 }
 
 /// Sagas that need a person for the same reason.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = SagaIncident)]
 pub struct Incident {
     /// The sagas' type.
     pub r#type: String,
     /// The step at which they are.
     pub step: Option<String>,
-    /// `do, undo, renew`.
+    /// The direction of that step.
+    #[schema(value_type = Option<SagaDirection>)]
     pub direction: Option<String>,
-    /// `rejected, unavailable, failed, timed_out, unsupported`.
+    /// The kind of the failure.
+    #[schema(value_type = Option<SagaErrorKind>)]
     pub error_kind: Option<String>,
     /// The trouble's stable name.
     pub error_code: Option<String>,
@@ -162,9 +176,9 @@ pub struct Incident {
 
 /// Sagas that need a person, by what stands against them; the most frequent first.
 #[utoipa::path(get, path = "/v1/sagas/incidents", tag = "sagas", operation_id = "listIncidents",
-    params(ConsistencyHeaders, ("type" = Option<String>, Query, description = "Such as `order_refund`"),
-        ("limit" = Option<u32>, Query, description = "1 to 200")),
-    responses((status = 200, body = Page<Incident>), Refusals))]
+    params(ConsistencyHeaders, ("type" = Option<String>, Query, min_length = 1, max_length = 100, example = "order_refund", description = "Only those of this type"),
+        LimitQuery),
+    responses((status = 200, description = "The kinds of incidents, the most frequent first.", body = Page<Incident>), Refusals))]
 pub async fn incidents(
     State(handle): State<Handle>,
     params: Params,
@@ -181,17 +195,16 @@ pub async fn incidents(
 
 /// Sagas, newest first.
 #[utoipa::path(get, path = "/v1/sagas", tag = "sagas", operation_id = "listSagas",
-    params(ConsistencyHeaders, ("state" = Option<String>, Query, description = "One of the states"),
-        ("type" = Option<String>, Query, description = "Such as `order_fulfilment`"),
-        ("stuck_for" = Option<String>, Query, description = "Only those that go on and to which nothing has happened for this time span, such as `5m`"),
-        ("step" = Option<String>, Query, description = "Only those at this step"),
-        ("direction" = Option<String>, Query, description = "`do`, `undo` or `renew`: the way of that step"),
-        ("error_kind" = Option<String>, Query, description = "`rejected`, `unavailable`, `failed`, `timed_out` or `unsupported`"),
-        ("error_code" = Option<String>, Query, description = "Such as `refund_failed`"),
-        ("definition_version" = Option<u32>, Query, description = "Only those that follow this version of their table of steps"),
-        ("order_id" = Option<Uuid>, Query), ("limit" = Option<u32>, Query, description = "1 to 200"),
-        ("cursor" = Option<String>, Query)),
-    responses((status = 200, body = Page<Saga>), Refusals))]
+    params(ConsistencyHeaders, ("state" = inline(Option<OneOf<SagaState>>), Query, description = "Only those in this state"),
+        ("type" = Option<String>, Query, min_length = 1, max_length = 100, example = "order_fulfilment", description = "Only those of this type"),
+        ("stuck_for" = inline(Option<TimeSpanText>), Query, description = "Only those that go on and to which nothing has happened for this time span, such as `5m`"),
+        ("step" = Option<String>, Query, min_length = 1, max_length = 100, description = "Only those at this step"),
+        ("direction" = inline(Option<OneOf<SagaDirection>>), Query, description = "Only those whose step goes in this direction"),
+        ("error_kind" = inline(Option<OneOf<SagaErrorKind>>), Query, description = "Only those whose last failure was of this kind"),
+        ("error_code" = Option<String>, Query, min_length = 1, max_length = 100, description = "Such as `refund_failed`"),
+        ("definition_version" = Option<u32>, Query, minimum = 1, maximum = 2_147_483_647, description = "Only those that follow this version of their table of steps"),
+        ("order_id" = Option<Uuid>, Query, description = "Only those of this order"), PageQuery),
+    responses((status = 200, description = "A page of sagas, the newest first.", body = Page<Saga>), Refusals))]
 pub async fn list(
     State(handle): State<Handle>,
     params: Params,
@@ -205,15 +218,19 @@ pub async fn list(
     let query = json::<Saga>(LIST)
         .bind(started_at)
         .bind(id)
-        .bind(params.one_of("state", STATES)?)
+        .bind(params.one_of("state", SagaState::WORDS)?)
         .bind(params.text("type", 100)?)
         .bind(order_id)
         .bind(stuck_since)
         .bind(params.text("step", 100)?)
-        .bind(params.one_of("error_kind", ERROR_KINDS)?)
+        .bind(params.one_of("error_kind", SagaErrorKind::WORDS)?)
         .bind(params.text("error_code", 100)?)
-        .bind(params.get::<i32>("definition_version")?)
-        .bind(params.one_of("direction", DIRECTIONS)?)
+        .bind(
+            params
+                .within("definition_version", 1..=i32::MAX.unsigned_abs().into())?
+                .and_then(|version| i32::try_from(version).ok()),
+        )
+        .bind(params.one_of("direction", SagaDirection::WORDS)?)
         .bind(look_up(limit));
     let reader = consistency.reader(&handle, &[saga_view::NAME]).await?;
     let found = reader.list(query).await?;

@@ -4,6 +4,7 @@ use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use service_kit::Problem;
+use service_kit::api::{OneOf, PageQuery, ShipmentStatus, Words as _};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -15,9 +16,6 @@ use super::params::{Names, Params};
 use super::stale::{self, Stale};
 use crate::Handle;
 use crate::projections::shipments;
-
-/// The words of the fulfilment axis (domain.md §1).
-const STATUSES: &[&str] = &["planned", "ready", "dispatched", "delivered", "lost", "cancelled"];
 
 const LIST: &str = "
 select row_to_json(t) from (
@@ -36,22 +34,31 @@ select row_to_json(t) from (
 
 /// A shipment.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[allow(missing_docs, reason = "the names say it; the others say more")]
 pub struct Shipment {
+    /// The shipment's id.
     pub id: Uuid,
+    /// The id of its order.
     pub order_id: Uuid,
-    /// `planned, ready, dispatched, delivered, lost, cancelled`.
+    /// The shipment's status.
+    #[schema(value_type = ShipmentStatus)]
     pub status: String,
+    /// The lines to pack.
     pub lines: Vec<ShipmentLine>,
-    /// Why it was lost or cancelled.
+    /// The reason for which it was lost or cancelled.
     pub reason: Option<String>,
+    /// The moment of its first event.
     pub began_at: DateTime<Utc>,
+    /// The moment when it was planned.
     pub planned_at: Option<DateTime<Utc>>,
+    /// The moment when the warehouse had packed it.
     pub ready_at: Option<DateTime<Utc>>,
+    /// The moment when it left the house.
     pub dispatched_at: Option<DateTime<Utc>>,
-    /// When it was delivered, lost or cancelled.
+    /// The moment when it was delivered, lost or cancelled.
     pub ended_at: Option<DateTime<Utc>>,
+    /// The version of its stream.
     pub version: u64,
+    /// The moment when it last changed.
     pub updated_at: DateTime<Utc>,
     /// Its parked streams: it does not reflect them beyond where they stand; not given where there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -60,19 +67,24 @@ pub struct Shipment {
 
 /// What to pack.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[allow(missing_docs, reason = "the names say it")]
 pub struct ShipmentLine {
+    /// The product's SKU.
+    #[schema(example = "TSHIRT-M")]
     pub sku: String,
+    /// The location that it is shipped from.
+    #[schema(example = "main")]
     pub location: String,
+    /// The number of pieces.
+    #[schema(example = 2)]
     pub quantity: i64,
 }
 
 /// Shipments, newest first.
 #[utoipa::path(get, path = "/v1/shipments", tag = "shipments", operation_id = "listShipments",
-    params(ConsistencyHeaders, ("order_id" = Option<Uuid>, Query),
-        ("status" = Option<String>, Query, description = "One of the status words"),
-        ("limit" = Option<u32>, Query, description = "1 to 200"), ("cursor" = Option<String>, Query)),
-    responses((status = 200, body = Page<Shipment>), Refusals))]
+    params(ConsistencyHeaders, ("order_id" = Option<Uuid>, Query, description = "Only those of this order"),
+        ("status" = inline(Option<OneOf<ShipmentStatus>>), Query, description = "Only those with this status"),
+        PageQuery),
+    responses((status = 200, description = "A page of shipments, the newest first.", body = Page<Shipment>), Refusals))]
 pub async fn list(
     State(handle): State<Handle>,
     params: Params,
@@ -86,7 +98,7 @@ pub async fn list(
         .bind(began_at)
         .bind(id)
         .bind(order_id)
-        .bind(params.one_of("status", STATUSES)?)
+        .bind(params.one_of("status", ShipmentStatus::WORDS)?)
         .bind(look_up(limit));
     let reader = consistency.reader(&handle, &[shipments::NAME]).await?;
     let found = reader.list(query).await?;
@@ -98,7 +110,7 @@ pub async fn list(
 
 /// A shipment.
 #[utoipa::path(get, path = "/v1/shipments/{id}", tag = "shipments", operation_id = "showShipment",
-    params(("id" = Uuid, Path), ConsistencyHeaders), responses((status = 200, body = Shipment), RefusalsOfOne))]
+    params(("id" = Uuid, Path, description = "The shipment's id"), ConsistencyHeaders), responses((status = 200, description = "The shipment.", body = Shipment), RefusalsOfOne))]
 pub async fn show(
     State(handle): State<Handle>,
     names: Names,

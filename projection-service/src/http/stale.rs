@@ -13,11 +13,13 @@ pub const MOST_NAMED: usize = 50;
 /// A stream that this answer touches and that a read model has parked: an event of it cannot be applied. The answer
 /// reflects it up to before `version`, whatever `X-Position` says.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[schema(as = StaleStream)]
 pub struct Stale {
     /// The read model.
     #[schema(example = "orders")]
     pub projection: String,
-    /// The stream.
+    /// The stream's name.
+    #[schema(example = "order-7c0f0c3e-5f3e-4a43-9d3c-2f6f5d5c2b11")]
     pub stream: String,
     /// The version of the event that cannot be applied.
     pub version: u64,

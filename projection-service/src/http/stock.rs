@@ -6,6 +6,7 @@ use domain::ids::{Location, Sku};
 use event_store::StreamName;
 use serde::{Deserialize, Serialize};
 use service_kit::Problem;
+use service_kit::api::{LocationText, OneOf, PageQuery, ReservationState, SkuText, TimeSpanText, Words as _};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -21,8 +22,6 @@ use crate::projections::stock;
 
 /// At or below so many available pieces an item is low, until items have a threshold of their own.
 const LOW_STOCK: i64 = 5;
-/// The states of a reservation (domain.md §1, StockItem).
-const STATES: &[&str] = &["reserved", "committed", "released", "expired", "shipped"];
 
 const LIST: &str = "
 select row_to_json(t) from (
@@ -53,27 +52,33 @@ select row_to_json(t) from (
 /// What there is of an item at a place, in pieces.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct StockLevel {
-    /// What.
+    /// The product's SKU.
+    #[schema(example = "TSHIRT-M")]
     pub sku: String,
-    /// Where.
+    /// The location of the stock.
+    #[schema(example = "main")]
     pub location: String,
-    /// In the house.
+    /// The pieces in the house.
+    #[schema(example = 10)]
     pub on_hand: i64,
-    /// Of these, held for orders that are not confirmed yet.
+    /// The pieces of these that are reserved for orders that are not confirmed yet.
+    #[schema(example = 2)]
     pub reserved: i64,
-    /// Of these, held for orders that are.
+    /// The pieces of these that are reserved for confirmed orders.
+    #[schema(example = 1)]
     pub committed: i64,
-    /// Free to be ordered.
+    /// The pieces that can be ordered.
+    #[schema(example = 7)]
     pub available: i64,
-    /// Whether few are free.
+    /// Whether at most 5 pieces are available.
     pub low_stock: bool,
-    /// All that ever came in.
+    /// The pieces that ever came in.
     pub received: i64,
     /// The sum of all corrections.
     pub adjusted: i64,
-    /// All that ever left.
+    /// The pieces that ever left.
     pub shipped: i64,
-    /// All that ever came back.
+    /// The pieces that ever came back.
     pub restocked: i64,
     /// The version of the item's stream.
     pub version: u64,
@@ -87,17 +92,20 @@ pub struct StockLevel {
 /// A hold of an order on an item.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Reservation {
-    /// Its id.
+    /// The reservation's id.
     pub reservation_id: Uuid,
-    /// For whom.
+    /// The id of the order that the pieces are reserved for.
     pub order_id: Uuid,
-    /// What.
+    /// The product's SKU.
+    #[schema(example = "TSHIRT-M")]
     pub sku: String,
-    /// Where.
+    /// The location of the stock.
+    #[schema(example = "main")]
     pub location: String,
-    /// How many pieces; 0: it was given up before it came.
+    /// The number of pieces; 0: the reservation was given up before it was made.
     pub quantity: i64,
-    /// `reserved, committed, released, expired, shipped`.
+    /// The reservation's state.
+    #[schema(value_type = ReservationState)]
     pub state: String,
     /// When it lapses, while it is `reserved`.
     pub expires_at: Option<DateTime<Utc>>,
@@ -111,10 +119,10 @@ pub struct Reservation {
 
 /// Stock levels, by SKU and location.
 #[utoipa::path(get, path = "/v1/stock", tag = "stock", operation_id = "listStock",
-    params(ConsistencyHeaders, ("sku" = Option<String>, Query), ("location" = Option<String>, Query),
-        ("low" = Option<String>, Query, description = "`true`, or the most pieces that may be free"),
-        ("limit" = Option<u32>, Query, description = "1 to 200"), ("cursor" = Option<String>, Query)),
-    responses((status = 200, body = Page<StockLevel>), Refusals))]
+    params(ConsistencyHeaders, ("sku" = inline(Option<SkuText>), Query, description = "Only those of this SKU"), ("location" = inline(Option<LocationText>), Query, description = "Only those at this location"),
+        ("low" = Option<String>, Query, pattern = "^(true|false|[0-9]{1,13})$", description = "`true`: only items with at most 5 available pieces; a number: only items with at most so many"),
+        PageQuery),
+    responses((status = 200, description = "A page of stock levels, by SKU and location.", body = Page<StockLevel>), Refusals))]
 pub async fn list(
     State(handle): State<Handle>,
     params: Params,
@@ -161,8 +169,8 @@ fn of_item(sku: Option<String>, location: Option<String>) -> impl Fn(&StreamName
 
 /// What there is of an item at a place.
 #[utoipa::path(get, path = "/v1/stock/{sku}/{location}", tag = "stock", operation_id = "showStock",
-    params(("sku" = String, Path), ("location" = String, Path), ConsistencyHeaders),
-    responses((status = 200, body = StockLevel), RefusalsOfOne))]
+    params(("sku" = inline(SkuText), Path, description = "The product's SKU"), ("location" = inline(LocationText), Path, description = "The location of the stock"), ConsistencyHeaders),
+    responses((status = 200, description = "The stock level of the item at the location.", body = StockLevel), RefusalsOfOne))]
 pub async fn show(
     State(handle): State<Handle>,
     names: Names,
@@ -183,11 +191,11 @@ pub async fn show(
 
 /// Reservations.
 #[utoipa::path(get, path = "/v1/reservations", tag = "stock", operation_id = "listReservations",
-    params(ConsistencyHeaders, ("order_id" = Option<Uuid>, Query), ("sku" = Option<String>, Query),
-        ("location" = Option<String>, Query), ("state" = Option<String>, Query, description = "One of the states"),
-        ("expiring_within" = Option<String>, Query, description = "Only those that lapse within a time span such as `5m`"),
-        ("limit" = Option<u32>, Query, description = "1 to 200"), ("cursor" = Option<String>, Query)),
-    responses((status = 200, body = Page<Reservation>), Refusals))]
+    params(ConsistencyHeaders, ("order_id" = Option<Uuid>, Query, description = "Only those of this order"), ("sku" = inline(Option<SkuText>), Query, description = "Only those of this SKU"),
+        ("location" = inline(Option<LocationText>), Query, description = "Only those at this location"), ("state" = inline(Option<OneOf<ReservationState>>), Query, description = "Only those in this state"),
+        ("expiring_within" = inline(Option<TimeSpanText>), Query, description = "Only those that lapse within a time span such as `5m`"),
+        PageQuery),
+    responses((status = 200, description = "A page of reservations.", body = Page<Reservation>), Refusals))]
 pub async fn reservations(
     State(handle): State<Handle>,
     params: Params,
@@ -203,7 +211,7 @@ pub async fn reservations(
         .bind(params.get::<Uuid>("order_id")?)
         .bind(sku_only.clone())
         .bind(location_only.clone())
-        .bind(params.one_of("state", STATES)?)
+        .bind(params.one_of("state", ReservationState::WORDS)?)
         .bind(before)
         .bind(look_up(limit));
     let reader = consistency.reader(&handle, &[stock::NAME]).await?;

@@ -1,8 +1,12 @@
 //! `GET /v1/streams`, `/v1/streams/{name}`, `/v1/store/stats`: the log as it is, without Postgres.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use event_store::{Direction, ReadError, RecordedEvent, StoreStats, StreamInfo, StreamName};
+use serde::Serialize;
 use service_kit::Problem;
+use service_kit::api::{LimitQuery, LogPosition, OneOf, ReadDirection, StreamText};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -14,47 +18,63 @@ use crate::Handle;
 /// An event of the log.
 #[derive(Debug, ToSchema)]
 #[schema(as = RecordedEvent)]
-#[allow(dead_code, missing_docs, reason = "describes `event_store::RecordedEvent` in the OpenAPI document")]
+#[allow(dead_code, reason = "describes `event_store::RecordedEvent` in the OpenAPI document")]
 pub struct EventDocument {
+    /// The event's id.
     pub id: Uuid,
+    /// The event's stream.
+    #[schema(example = "order-7c0f0c3e-5f3e-4a43-9d3c-2f6f5d5c2b11")]
     pub stream: String,
-    /// From 0 without holes within the stream.
+    /// The event's version in its stream: from 0, without holes.
     pub version: u64,
-    /// Strictly increasing in commit order.
+    /// The event's position in the log: strictly increasing in commit order.
+    #[schema(value_type = LogPosition)]
     pub position: u64,
+    /// The event's type.
+    #[schema(example = "OrderPlaced")]
     pub r#type: String,
+    /// The version of the event's schema, from 1.
+    #[schema(example = 1)]
     pub schema_version: u16,
-    /// As its schema says.
+    /// The event's payload, as its schema says.
     #[schema(value_type = Object)]
     pub data: (),
-    /// Where it came from: correlation, causation, command, actor, moment.
+    /// The event's origin: correlation, causation, command, actor, moment.
     #[schema(value_type = Object)]
     pub metadata: (),
+    /// The moment when the log wrote it.
     pub recorded_at: chrono::DateTime<chrono::Utc>,
 }
 
 /// A stream and its last version.
 #[derive(Debug, ToSchema)]
 #[schema(as = StreamInfo)]
-#[allow(dead_code, missing_docs, reason = "describes `event_store::StreamInfo` in the OpenAPI document")]
+#[allow(dead_code, reason = "describes `event_store::StreamInfo` in the OpenAPI document")]
 pub struct StreamDocument {
+    /// The stream's name.
+    #[schema(example = "order-7c0f0c3e-5f3e-4a43-9d3c-2f6f5d5c2b11")]
     pub stream: String,
+    /// The version of its last event.
     pub version: u64,
 }
 
 /// Numbers about the log.
-#[derive(Debug, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 #[schema(as = StoreStats)]
-#[allow(dead_code, missing_docs, reason = "describes `event_store::StoreStats` in the OpenAPI document")]
 pub struct StatsDocument {
+    /// The number of events.
     pub events: u64,
+    /// The number of streams.
     pub streams: u64,
-    /// On disk, write-ahead log included.
+    /// The bytes on disk, write-ahead log included.
     pub bytes: u64,
+    /// The position of the last event.
+    #[schema(value_type = LogPosition)]
     pub position: u64,
+    /// The moment when the last event was written.
     pub last_recorded_at: Option<chrono::DateTime<chrono::Utc>>,
-    /// Events per category.
-    pub categories: Vec<(String, u64)>,
+    /// The number of events by category of their streams.
+    pub categories: BTreeMap<String, u64>,
 }
 
 /// What a log that cannot be read means to a client.
@@ -77,10 +97,10 @@ pub fn category(params: &Params) -> Result<Option<String>, Problem> {
 
 /// Streams, by name.
 #[utoipa::path(get, path = "/v1/streams", tag = "log", operation_id = "listStreams",
-    params(("category" = Option<String>, Query, description = "Such as `order`"),
-        ("after" = Option<String>, Query, description = "Only those behind this name"),
-        ("limit" = Option<u32>, Query, description = "1 to 200")),
-    responses((status = 200, body = Page<StreamDocument>), Refusals))]
+    params(("category" = Option<String>, Query, min_length = 1, max_length = 100, pattern = "^[!-,.-~]+$", example = "order", description = "Only streams of this category"),
+        ("after" = inline(Option<StreamText>), Query, description = "Only streams behind this name"),
+        LimitQuery),
+    responses((status = 200, description = "A page of streams, by name.", body = Page<StreamDocument>), Refusals))]
 pub async fn list(State(handle): State<Handle>, params: Params) -> Result<Answer<Page<StreamInfo>>, Problem> {
     params.only(&["category", "after", "limit"])?;
     let limit = params.limit(USUAL, MOST)?;
@@ -93,11 +113,11 @@ pub async fn list(State(handle): State<Handle>, params: Params) -> Result<Answer
 
 /// The events of a stream.
 #[utoipa::path(get, path = "/v1/streams/{name}", tag = "log", operation_id = "readStream",
-    params(("name" = String, Path, description = "Such as `order-<id>`"),
-        ("from" = Option<u64>, Query, description = "The first version; the last one going backward"),
-        ("direction" = Option<String>, Query, description = "`forward` (oldest first) or `backward`"),
-        ("limit" = Option<u32>, Query, description = "1 to 200")),
-    responses((status = 200, body = Page<EventDocument>), RefusalsOfOne))]
+    params(("name" = inline(StreamText), Path, description = "The stream's name, such as `order-<id>`"),
+        ("from" = Option<u64>, Query, maximum = 9_007_199_254_740_991_u64, description = "The first version; the last one going backward"),
+        ("direction" = inline(Option<OneOf<ReadDirection>>), Query, description = "The order of the events: `forward` is the oldest first, as where it is not given"),
+        LimitQuery),
+    responses((status = 200, description = "A page of the stream's events.", body = Page<EventDocument>), RefusalsOfOne))]
 pub async fn show(
     State(handle): State<Handle>,
     names: Names,
@@ -108,7 +128,7 @@ pub async fn show(
     let stream: StreamName = names.get("name")?;
     let backward = params.one_of("direction", &["forward", "backward"])?.as_deref() == Some("backward");
     let (direction, start) = if backward { (Direction::Backward, u64::MAX) } else { (Direction::Forward, 0) };
-    let from = params.get::<u64>("from")?;
+    let from = params.position("from")?;
     let position = handle.head().await.map_err(|error| unreadable(&error))?;
     let found = handle.store.read_stream(&stream, from.unwrap_or(start), direction, limit + 1).await;
     let found = found.map_err(|error| unreadable(&error))?;
@@ -123,9 +143,14 @@ pub async fn show(
 
 /// Numbers about the log.
 #[utoipa::path(get, path = "/v1/store/stats", tag = "log", operation_id = "storeStats",
-    responses((status = 200, body = StatsDocument), Refusals))]
-pub async fn stats(State(handle): State<Handle>, params: Params) -> Result<Answer<StoreStats>, Problem> {
+    responses((status = 200, description = "Numbers about the log.", body = StatsDocument), Refusals))]
+pub async fn stats(State(handle): State<Handle>, params: Params) -> Result<Answer<StatsDocument>, Problem> {
     params.only(&[])?;
     let stats = handle.store.stats().await.map_err(|error| unreadable(&error))?;
-    Ok(Answer::at(stats.position, stats))
+    let StoreStats { events, streams, bytes, position, last_recorded_at, categories } = stats;
+    let categories = categories.into_iter().collect();
+    Ok(Answer::at(
+        position,
+        StatsDocument { events, streams, bytes, position: position.0, last_recorded_at, categories },
+    ))
 }

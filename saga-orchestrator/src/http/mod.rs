@@ -16,9 +16,10 @@ use axum::response::IntoResponse;
 use domain::saga::{Event, View};
 use event_store::{EventStore, Position, RecordedEvent, StreamName};
 use serde::Deserialize;
+use service_kit::api::{GraphFormat, OneOf, SagaPath};
 use service_kit::{Clock, Problem};
+use utoipa::IntoParams;
 use utoipa::openapi::OpenApi;
-use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
@@ -72,7 +73,7 @@ fn routes() -> OpenApiRouter<Handle> {
 }
 
 /// How a graph is written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
     /// For Markdown and <https://mermaid.js.org>.
@@ -87,15 +88,15 @@ pub enum Format {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct GraphQuery {
-    /// `mermaid` (default) or `dot`.
+    /// The form of the graph; `mermaid` where it is not given.
     #[serde(default)]
-    #[param(inline)]
+    #[param(inline, value_type = Option<OneOf<GraphFormat>>)]
     pub format: Format,
 }
 
 /// How a saga stands: each step, both ways.
 #[utoipa::path(get, path = "/v1/sagas/{id}", tag = "sagas", operation_id = "getSaga",
-    params(("id" = String, Path, description = "`<type>-<id>`, such as `order_fulfilment-<order id>`")),
+    params(("id" = inline(SagaPath), Path, description = "The saga's id: `<type>-<id>`, such as `order_fulfilment-<order id>`")),
     responses((status = 200, description = "How it stands", body = show::Saga),
         (status = 400, description = "That is no saga's id", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such saga", body = Problem, content_type = "application/problem+json"),
@@ -110,7 +111,7 @@ async fn show(
 
 /// What has happened to a saga, event by event.
 #[utoipa::path(get, path = "/v1/sagas/{id}/timeline", tag = "sagas", operation_id = "getSagaTimeline",
-    params(("id" = String, Path, description = "`<type>-<id>`, such as `order_fulfilment-<order id>`")),
+    params(("id" = inline(SagaPath), Path, description = "The saga's id: `<type>-<id>`, such as `order_fulfilment-<order id>`")),
     responses((status = 200, description = "Its events, oldest first", body = timeline::Timeline),
         (status = 400, description = "That is no saga's id", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such saga", body = Problem, content_type = "application/problem+json"),
@@ -125,7 +126,7 @@ async fn timeline(
 
 /// What a saga waits for, since when, and what can be done.
 #[utoipa::path(get, path = "/v1/sagas/{id}/why", tag = "sagas", operation_id = "whySaga",
-    params(("id" = String, Path, description = "`<type>-<id>`, such as `order_fulfilment-<order id>`")),
+    params(("id" = inline(SagaPath), Path, description = "The saga's id: `<type>-<id>`, such as `order_fulfilment-<order id>`")),
     responses((status = 200, description = "What it waits for, and what can be done", body = why::Why),
         (status = 400, description = "That is no saga's id", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such saga", body = Problem, content_type = "application/problem+json"),
@@ -140,7 +141,7 @@ async fn why(
 
 /// A saga's steps as a graph, each marked with how it stands.
 #[utoipa::path(get, path = "/v1/sagas/{id}/graph", tag = "sagas", operation_id = "getSagaGraph",
-    params(("id" = String, Path, description = "`<type>-<id>`, such as `order_fulfilment-<order id>`"), GraphQuery),
+    params(("id" = inline(SagaPath), Path, description = "The saga's id: `<type>-<id>`, such as `order_fulfilment-<order id>`"), GraphQuery),
     responses((status = 200, description = "The graph", body = String, content_type = "text/plain"),
         (status = 400, description = "That is no saga's id, or no format", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such saga", body = Problem, content_type = "application/problem+json"),
@@ -157,7 +158,8 @@ async fn graph(
 
 /// A saga type's table of steps as a graph.
 #[utoipa::path(get, path = "/v1/saga-types/{type}/graph", tag = "sagas", operation_id = "getSagaTypeGraph",
-    params(("type" = String, Path, description = "`order_fulfilment`, `order_refund`, `payment_reconciliation`"), GraphQuery),
+    params(("type" = String, Path, min_length = 1, max_length = 100, pattern = "^[a-z_]+$", example = "order_fulfilment",
+        description = "The type: `order_fulfilment`, `order_refund` or `payment_reconciliation`"), GraphQuery),
     responses((status = 200, description = "The graph", body = String, content_type = "text/plain"),
         (status = 400, description = "That is no format", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such type", body = Problem, content_type = "application/problem+json")))]

@@ -10,6 +10,7 @@ use domain::saga::{Action, Event, View};
 use event_store::Position;
 use serde::{Deserialize, Serialize};
 use service_kit::Problem;
+use service_kit::api::{self, OneOf, SagaActed, SagaAction, SagaDirection, SagaPath};
 use service_kit::request::{Body, CommandHeaders, PRINCIPAL, TENANT, idempotency_key, if_match};
 use utoipa::{IntoParams, ToSchema};
 
@@ -26,14 +27,20 @@ const MAX_ACTOR_CHARS: usize = 64;
 /// Why a person acts.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = SagaAct)]
+#[schema(as = SagaActionBody)]
 pub struct ActBody {
-    /// Why, 1 to 500 characters; it stays in the saga's story.
-    #[schema(min_length = 1, max_length = 500)]
+    /// The reason, 1 to 500 characters; it stays in the saga's story.
+    #[schema(min_length = 1, max_length = 500, pattern = "\\S", example = "the bank has confirmed the void by phone")]
     pub reason: String,
-    /// Who, 1 to 64 characters.
+    /// The name of the person who acts: 1 to 64 characters; `operator` where it is not given.
     #[serde(default = "somebody")]
-    #[schema(min_length = 1, max_length = 64, default = "operator")]
+    #[schema(
+        min_length = 1,
+        max_length = 64,
+        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*[^\\s\\x00-\\x1f\\x7f-\\x9f][^\\x00-\\x1f\\x7f-\\x9f]*$",
+        default = "operator",
+        example = "alice"
+    )]
     pub actor: String,
     /// Which step, if several could be meant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,11 +64,12 @@ pub struct ActQuery {
 
 /// What a person's act does, or would do.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[schema(as = SagaActed)]
+#[schema(as = SagaActionReply)]
 pub struct Acted {
     /// The saga.
     pub saga: String,
-    /// What was asked.
+    /// The action that was asked for.
+    #[schema(value_type = SagaActed)]
     pub action: String,
     /// Whether nothing was done.
     pub dry_run: bool,
@@ -72,20 +80,22 @@ pub struct Acted {
     /// The step that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
-    /// `do` or `undo`.
+    /// The direction of that step.
+    #[schema(value_type = Option<SagaDirection>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub direction: Option<String>,
     /// What is sent.
     pub sends: Vec<Sent>,
     /// What of it cannot be undone.
     pub irreversible: Vec<String>,
-    /// How the saga stands afterwards.
+    /// The saga's state afterwards.
+    #[schema(value_type = api::SagaState)]
     pub state: String,
 }
 
 /// A command that is sent.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[schema(as = SagaSends)]
+#[schema(as = SagaCommand)]
 pub struct Sent {
     /// Its name.
     pub command: String,
@@ -93,28 +103,17 @@ pub struct Sent {
     pub target: String,
     /// The money that it moves or lets go.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub amount: Option<Amount>,
+    pub amount: Option<api::Money>,
 }
 
-/// An amount of money.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[schema(as = SagaAmount)]
-pub struct Amount {
-    /// In minor units.
-    pub amount: i64,
-    /// ISO 4217.
-    pub currency: String,
-}
-
-impl From<Money> for Amount {
-    fn from(money: Money) -> Self {
-        Self { amount: money.amount, currency: money.currency.code().to_owned() }
-    }
+/// An amount of money as the API writes it.
+fn amount(money: Money) -> api::Money {
+    api::Money { amount: money.amount, currency: money.currency.code().to_owned() }
 }
 
 impl From<engine::Sent> for Sent {
     fn from(sent: engine::Sent) -> Self {
-        Self { command: sent.command, target: sent.target, amount: sent.amount.map(Amount::from) }
+        Self { command: sent.command, target: sent.target, amount: sent.amount.map(amount) }
     }
 }
 
@@ -122,8 +121,8 @@ impl From<engine::Sent> for Sent {
 /// goes back, `resume` takes the call for a person away, `hand-over` lets another saga take the order back. What would
 /// break a rule is refused with the reason.
 #[utoipa::path(post, path = "/v1/sagas/{id}/{action}", tag = "sagas", operation_id = "actOnSaga",
-    params(("id" = String, Path, description = "`order_fulfilment-<order id>`"),
-        ("action" = String, Path, description = "`retry`, `skip`, `compensate`, `resume` or `hand-over`"), ActQuery, CommandHeaders),
+    params(("id" = inline(SagaPath), Path, description = "The saga's id: `<type>-<id>`, such as `order_fulfilment-<order id>`"),
+        ("action" = inline(OneOf<SagaAction>), Path, description = "The action"), ActQuery, CommandHeaders),
     request_body(content = ActBody),
     responses((status = 200, description = "It is done, or with `dry_run` this is what would happen", body = Acted),
         (status = 400, description = "Not valid; `errors` names the fields", body = Problem, content_type = "application/problem+json"),
@@ -277,7 +276,7 @@ fn acted(loaded: &Loaded, asked: &Act, effect: Option<Effect>, after: (u64, &Vie
     });
     Acted {
         saga: loaded.id.clone(),
-        action: asked.action.as_str().to_owned(),
+        action: asked.action.as_str().replace('-', "_"),
         dry_run,
         version,
         summary: effect.summary,

@@ -6,6 +6,7 @@ use axum::response::IntoResponse;
 use domain::saga::Kind;
 use serde::{Deserialize, Serialize};
 use service_kit::Problem;
+use service_kit::api::{IfFailsWay, SagaDirection, SagaPath, SagaStepKind};
 use utoipa::{IntoParams, ToSchema};
 
 use super::operate::Sent;
@@ -48,9 +49,11 @@ pub struct Plan {
 pub struct IfFails {
     /// The step that would fail.
     pub step: String,
-    /// `do` or `undo`.
+    /// The direction of the step.
+    #[schema(value_type = SagaDirection)]
     pub direction: String,
-    /// `compensate`, `hand_over` or `attention`.
+    /// The way that the saga would take.
+    #[schema(value_type = IfFailsWay)]
     pub way: String,
     /// The step that would get one more attempt first.
     pub first: Option<String>,
@@ -90,13 +93,14 @@ pub struct Lasting {
 pub struct Next {
     /// The step.
     pub step: String,
-    /// `compensatable`, `pivot` or `retriable`.
+    /// The kind of the step.
+    #[schema(value_type = SagaStepKind)]
     pub kind: String,
 }
 
 /// What may follow from how a saga stands, found by letting the engine itself run on a supposed failure.
 #[utoipa::path(get, path = "/v1/sagas/{id}/plan", tag = "sagas", operation_id = "planSaga",
-    params(("id" = String, Path, description = "`order_fulfilment-<order id>`"), PlanQuery),
+    params(("id" = inline(SagaPath), Path, description = "The saga's id: `<type>-<id>`, such as `order_fulfilment-<order id>`"), PlanQuery),
     responses((status = 200, description = "What may follow", body = Plan),
         (status = 400, description = "That is no saga's id", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such saga", body = Problem, content_type = "application/problem+json"),

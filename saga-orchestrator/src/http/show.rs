@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use domain::saga::{Direction, Failure, LegStatus, LegView, StepRef, View};
 use serde::{Deserialize, Serialize};
+use service_kit::api::{LogPosition, SagaDirection, SagaErrorKind, SagaState, SagaStepStatus};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -21,7 +22,8 @@ pub struct Saga {
     pub definition_version: u32,
     /// The order.
     pub order_id: Uuid,
-    /// `running`, `waiting`, `compensating`, `needs_attention`, `completed`, `compensated`, `handed_over`.
+    /// The saga's state.
+    #[schema(value_type = SagaState)]
     pub state: String,
     /// Whether nothing will move until somebody outside acts.
     pub settled: bool,
@@ -53,14 +55,17 @@ pub struct Saga {
     pub compensations: Vec<Compensation>,
     /// The version of its last event.
     pub version: u64,
-    /// The position of its last event, opaque.
-    pub position: String,
+    /// The position of its last event.
+    #[schema(value_type = LogPosition)]
+    pub position: u64,
 }
 
 /// Something that did not work.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = SagaFailure)]
 pub struct Trouble {
-    /// `rejected`, `unavailable`, `failed`, `timed_out` or `unsupported`.
+    /// The kind of the failure.
+    #[schema(value_type = SagaErrorKind)]
     pub kind: String,
     /// Its stable name.
     pub code: String,
@@ -70,14 +75,17 @@ pub struct Trouble {
 
 /// One attempt group of a step, one way.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = SagaStep)]
 pub struct Step {
     /// Its name.
     pub step: String,
     /// The attempt group, from 0.
     pub group: u32,
-    /// `do`, `undo` or `renew`.
+    /// The direction of the step.
+    #[schema(value_type = SagaDirection)]
     pub direction: String,
-    /// `open`, `succeeded`, `failed` or `stuck`.
+    /// The state of the step.
+    #[schema(value_type = SagaStepStatus)]
     pub status: String,
     /// When it began.
     pub started_at: DateTime<Utc>,
@@ -95,16 +103,17 @@ pub struct Step {
     pub last_error: Option<Trouble>,
 }
 
-/// A step that is undone.
+/// A step of the way back.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[schema(as = SagaUndo)]
+#[schema(as = SagaCompensation)]
 pub struct Compensation {
-    /// Its name.
+    /// The name of the step that is undone.
     pub step: String,
-    /// The attempt group.
+    /// The attempt group of the step, from 0.
     pub group: u32,
-    /// `open`, `succeeded` or `stuck`; nothing while it is still to come.
-    pub status: Option<String>,
+    /// The state of its compensation.
+    #[schema(value_type = SagaStepStatus)]
+    pub status: String,
 }
 
 pub(super) fn saga(loaded: &Loaded) -> Saga {
@@ -131,7 +140,7 @@ pub(super) fn saga(loaded: &Loaded) -> Saga {
         steps: view.legs.iter().map(step).collect(),
         compensations: view.compensations().into_iter().map(compensation).collect(),
         version: last.map_or(0, |(recorded, _)| recorded.version),
-        position: last.map_or_else(String::new, |(recorded, _)| recorded.position.to_string()),
+        position: last.map_or(0, |(recorded, _)| recorded.position.0),
     }
 }
 
@@ -170,5 +179,5 @@ fn step(leg: &LegView) -> Step {
 }
 
 fn compensation((step, leg): (StepRef, Option<LegStatus>)) -> Compensation {
-    Compensation { step: step.step, group: step.group, status: leg.map(|leg| status(leg).to_owned()) }
+    Compensation { step: step.step, group: step.group, status: leg.map_or("to_come", status).to_owned() }
 }

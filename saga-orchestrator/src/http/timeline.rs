@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use domain::saga::{Direction, Event, Failure, IssuedCommand, Note};
 use serde::{Deserialize, Serialize};
+use service_kit::api::{LogPosition, SagaState, SagaWay};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -12,10 +13,12 @@ use super::Loaded;
 
 /// A saga's events, oldest first.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = SagaTimeline)]
 pub struct Timeline {
     /// The saga.
     pub id: String,
-    /// How it stands.
+    /// The saga's state.
+    #[schema(value_type = SagaState)]
     pub state: String,
     /// Its events.
     pub items: Vec<Entry>,
@@ -27,8 +30,9 @@ pub struct Timeline {
 pub struct Entry {
     /// Its place in the saga's stream.
     pub version: u64,
-    /// Its place in the log, opaque.
-    pub position: String,
+    /// The event's position in the log.
+    #[schema(value_type = LogPosition)]
+    pub position: u64,
     /// Its type.
     #[serde(rename = "type")]
     pub event_type: String,
@@ -38,7 +42,8 @@ pub struct Entry {
     pub after_ms: i64,
     /// Where it ends a step or its undoing: milliseconds since that began.
     pub took_ms: Option<i64>,
-    /// `forward` or `back`.
+    /// The way of the saga at this event: `back` once its compensation has begun.
+    #[schema(value_type = SagaWay)]
     pub direction: String,
     /// The step that it is about.
     pub step: Option<String>,
@@ -84,7 +89,7 @@ pub(super) fn timeline(loaded: &Loaded) -> Timeline {
         let source = event.as_ref().and_then(crate::engine::state::source_of);
         items.push(Entry {
             version: recorded.version,
-            position: recorded.position.to_string(),
+            position: recorded.position.0,
             event_type: recorded.event_type.to_string(),
             at,
             after_ms: before.map_or(0, |before: DateTime<Utc>| (at - before).num_milliseconds()),

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use domain::saga::{Action, Direction, LegStatus, LegView, Party, SagaState, View};
 use serde::{Deserialize, Serialize};
+use service_kit::api::{self, SagaDirection};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -12,10 +13,12 @@ use crate::engine::{Act, act, effect};
 
 /// Why a saga is where it is.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = SagaWhy)]
 pub struct Why {
     /// The saga.
     pub id: String,
-    /// How it stands.
+    /// The saga's state.
+    #[schema(value_type = api::SagaState)]
     pub state: String,
     /// Whether nothing will move until somebody outside acts.
     pub settled: bool,
@@ -31,10 +34,12 @@ pub struct Why {
 
 /// Something that a saga waits for.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = SagaWait)]
 pub struct Wait {
     /// The step.
     pub step: String,
-    /// `do`, `undo` or `renew`.
+    /// The direction of the step.
+    #[schema(value_type = SagaDirection)]
     pub direction: String,
     /// What must come.
     pub waits_for: String,

@@ -1,5 +1,6 @@
 //! Where a private cluster lives, which binaries run it, and as whom.
 
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -30,7 +31,7 @@ pub(super) struct Home {
 
 impl Home {
     pub fn new(folder: &Path) -> Result<Self, PostgresError> {
-        let binaries = find_binaries()?;
+        let binaries = find_binaries(std::env::var_os("BACKSTITCH_POSTGRES_BIN"))?;
         let user = user_to_run_as()?;
         fs::create_dir_all(folder).map_err(PostgresError::file(folder))?;
         let folder = folder.canonicalize().map_err(PostgresError::file(folder))?;
@@ -119,10 +120,11 @@ pub(super) fn last_lines(text: &str) -> String {
     lines.into_iter().rev().collect::<Vec<_>>().join("; ")
 }
 
-/// The folder of `postgres` and `initdb`: `BACKSTITCH_POSTGRES_BIN`, else Debian's newest, else what `pg_config` says.
-fn find_binaries() -> Result<PathBuf, PostgresError> {
+/// The folder of `postgres` and `initdb`: `named` (the value of `BACKSTITCH_POSTGRES_BIN`; an empty one means "not set", as
+/// in a unit file or a Compose file that passes the variable on), else Debian's newest, else what `pg_config` says.
+fn find_binaries(named: Option<OsString>) -> Result<PathBuf, PostgresError> {
     let complete = |folder: &PathBuf| folder.join("postgres").is_file() && folder.join("initdb").is_file();
-    if let Some(named) = std::env::var_os("BACKSTITCH_POSTGRES_BIN") {
+    if let Some(named) = named.filter(|named| !named.is_empty()) {
         return Some(PathBuf::from(named)).filter(complete).ok_or(PostgresError::NoBinaries);
     }
     let mut versions: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
@@ -173,4 +175,19 @@ fn reachable(folder: &Path, user: &User) -> Result<(), PostgresError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_name_of_the_binaries_folder_means_that_none_is_named() {
+        let found = find_binaries(None).ok();
+        assert_eq!(find_binaries(Some(OsString::new())).ok(), found);
+        assert!(
+            find_binaries(Some(OsString::from("/nowhere"))).is_err(),
+            "a folder that is named is the one that is used"
+        );
+    }
 }
