@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use service_kit::Limits;
-use service_kit::config::{self, ConfigError, Origin, Said};
+use service_kit::config::{self, ConfigError, Origin, Said, Shown};
 use service_kit::telemetry::LogConfig;
 
 use crate::config::Config;
@@ -26,6 +26,8 @@ pub struct Process {
     pub keys: fn() -> Vec<String>,
     /// What is wrong for it with what was said.
     pub problems: fn(&Said) -> Vec<String>,
+    /// How the value of a key may be shown.
+    pub shown: fn(&str) -> Shown,
     /// What was said of a key, and where.
     pub get: for<'a> fn(&'a Said, &str) -> Option<(serde_json::Value, &'a Origin)>,
 }
@@ -57,6 +59,7 @@ const fn process<T: DeserializeOwned>(name: &'static str) -> Process {
         sections: config::sections::<T>,
         keys: config::keys::<T>,
         problems: Said::problems::<T>,
+        shown: config::shown::<T>,
         get: Said::get::<T>,
     }
 }

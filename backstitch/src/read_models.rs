@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use service_kit::Tasks;
 use service_kit::postgres::{PostgresError, PrivatePostgres, Settings};
+use service_kit::secret::SecretUrl;
 use tokio::sync::watch;
 
 use crate::system::{self, StartError};
@@ -19,7 +20,7 @@ pub(crate) type Slot = Arc<Mutex<Option<PrivatePostgres>>>;
 #[derive(Debug, Clone)]
 pub(crate) enum Source {
     /// A running one, by URL.
-    Given(String),
+    Given(SecretUrl),
     /// A private one in this folder.
     Private(PathBuf),
 }
@@ -44,7 +45,7 @@ pub(crate) async fn open(
 ) {
     let folder = match source {
         Source::Given(given) => {
-            url.send_replace(Some(given));
+            url.send_replace(Some(given.reveal().to_owned()));
             return tasks.stopping().cancelled().await; // The sender lives as long as the system.
         }
         Source::Private(folder) => folder,

@@ -100,6 +100,8 @@ async fn start_on(config: Config, clock: Clock, store: Arc<SqliteStore>) -> Resu
     let log_server = log_server(&config.event_store, &store).await?;
     let (edge, work) = (Tasks::new(), Tasks::new());
     let numbers = metrics::start(&edge, &clock); // Before anything counts.
+    metrics::present(&["backstitch_http_shed_total"]);
+    metrics::follow_log(store.head(), |position| position.0, &edge);
     let health = Health::new(clock.clone());
     health.register("event-log", Need::Required).up_with(store.path().display());
     let (fatal, failed) = watch::channel(None);
@@ -208,7 +210,10 @@ fn read_side(
         (health.register("read-models", Need::Optional), health.register("start", Need::Required));
     complete.starting("the read models are being opened; commands are taken already");
     tasks.spawn("postgres", read_models::open(source, Arc::clone(&slot), told, fatal, tasks.clone()));
-    tasks.spawn("read-models-health", standing::watch_over(handle.progress.clone(), reporter, up, tasks.clone()));
+    tasks.spawn(
+        "read-models-health",
+        standing::watch_over((handle.progress.clone(), log.head()), reporter, up, tasks.clone()),
+    );
     let mut first = everything_up.clone();
     tasks.spawn("start", async move {
         if first.wait_for(|up| *up).await.is_ok() {

@@ -175,6 +175,10 @@ struct Inner {
 impl CommandBus {
     /// A bus over `store`. `wake` tells the provider's driver of payments that have a request to carry out.
     pub fn new(store: Arc<dyn EventStore>, clock: Clock, tasks: Tasks, wake: Wake) -> Self {
+        for outcome in OUTCOMES {
+            metrics::counter!("backstitch_commands_total", "command" => "PlaceOrder", "outcome" => *outcome)
+                .increment(0);
+        }
         let shared = Arc::new(Shared::new(store, clock, tasks));
         let inner = Inner {
             clients: Semaphore::new(CLIENTS_MAX),
@@ -212,7 +216,10 @@ impl CommandBus {
         let answer = self.dispatch(stream, &command, &meta).await;
         metrics::counter!("backstitch_commands_total", "command" => name, "outcome" => outcome(&answer)).increment(1);
         match &answer {
-            Ok(reply) => self.wake_for(&command, reply.changed, &meta),
+            Ok(reply) => {
+                self.wake_for(&command, reply.changed, &meta);
+                tell(&command, reply, &meta);
+            }
             Err(SendError::Unavailable { detail }) => {
                 tracing::warn!(command = name, stream = command.stream(), correlation_id = %meta.correlation_id, detail, "a command has no answer");
             }
@@ -313,6 +320,33 @@ impl CommandBus {
 fn stream_name(command: &domain::Command) -> Result<StreamName, SendError> {
     command.stream().parse().map_err(|error| unavailable(format_args!("the command has no stream: {error}")))
 }
+
+/// One line for each order that is placed, so that a server which works does not look like one that hangs.
+fn tell(command: &domain::Command, reply: &Reply, meta: &CommandMeta) {
+    if let domain::Command::Order { id, command: domain::order::Command::PlaceOrder(order) } = command
+        && reply.changed
+        && !reply.replayed
+    {
+        tracing::info!(
+            order.id = %id, order.number = %id.number(), total = %order.totals.total, lines = order.lines.len(),
+            position = reply.position.0, correlation_id = %meta.correlation_id, "an order was placed"
+        );
+    }
+}
+
+/// How commands can end, as `backstitch_commands_total` names it.
+pub const OUTCOMES: &[&str] = &[
+    "replayed",
+    "done",
+    "already_so",
+    "rejected",
+    "precondition_failed",
+    "key_reused",
+    "in_flight",
+    "busy",
+    "too_late",
+    "unavailable",
+];
 
 fn outcome(answer: &Result<Reply, SendError>) -> &'static str {
     match answer {

@@ -12,7 +12,7 @@
 //! | `ce_since` | the record's *claim*: of its partition, the log has nothing between `ce_since` and `ce_sequence` (both excluded) |
 //! | `ce_streamversion`, `ce_schemaversion` | version in the stream, version of the schema |
 //! | `ce_partitionkey`, `ce_correlationid`, `ce_causationid`, `ce_commandid`, `ce_actor` | of the metadata |
-//! | `ce_commandhash`, `ce_traceparent` | of the metadata, where it has them |
+//! | `ce_commandhash`, `ce_traceparent`, `ce_tracestate` | of the metadata, where it has them |
 //! | `ce_recordedtime` | when the store wrote it, RFC 3339 |
 //!
 //! A *watermark* has only `ce_type` = `backstitch.watermark`, `ce_sequence` and `ce_since`, no key and no value: an event
@@ -26,7 +26,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use event_store::{Metadata, Position, RecordedEvent, StreamName};
+use event_store::{Metadata, Position, RecordedEvent, StreamName, trace};
 use rdkafka::Message;
 use rdkafka::message::{Header, Headers, OwnedHeaders};
 use serde_json::value::RawValue;
@@ -98,7 +98,10 @@ pub fn headers(event: &RecordedEvent, source: &str, since: Option<Position>) -> 
     all.push(("ce_streamversion", event.version.to_string().into()));
     all.push(("ce_schemaversion", event.schema_version.to_string().into()));
     all.push(("ce_partitionkey", metadata.partition_key.as_str().into()));
-    all.extend(metadata.traceparent.as_deref().map(|trace| ("ce_traceparent", trace.into())));
+    if let Some((parent, state)) = metadata.traceparent.as_deref().map(trace::split) {
+        all.push(("ce_traceparent", parent.into()));
+        all.extend(state.map(|state| ("ce_tracestate", state.into())));
+    }
     all.push(("ce_correlationid", metadata.correlation_id.to_string().into()));
     all.push(("ce_causationid", metadata.causation_id.to_string().into()));
     all.push(("ce_commandid", metadata.command_id.to_string().into()));
@@ -145,7 +148,10 @@ pub fn decode(message: &impl Message) -> Result<Record, DecodeError> {
         causation_id: found.parse("ce_causationid")?,
         command_id: found.parse("ce_commandid")?,
         command_hash: found.optional("ce_commandhash")?,
-        traceparent: found.optional("ce_traceparent")?,
+        traceparent: match found.optional("ce_traceparent")? {
+            Some(parent) => Some(trace::join(&parent, found.optional("ce_tracestate")?.as_deref())),
+            None => None,
+        },
         actor: found.text("ce_actor")?.to_owned(),
         occurred_at: found.time("ce_time")?,
     };

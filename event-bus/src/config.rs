@@ -1,15 +1,15 @@
 //! `[bus]`: where Kafka is, what our topic is called, how patient we are.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use serde::Deserialize;
+use service_kit::secret::Secret;
 
 /// `[bus]`. Without `brokers` there is no bus: everything runs in one process and follows the log itself.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BusConfig {
     /// Kafka's addresses, `host:port`, comma separated; none: no bus.
@@ -36,8 +36,8 @@ pub struct BusConfig {
     /// Public topics: category → topic, for other teams. The relay copies the category's events there too.
     pub public: BTreeMap<String, String>,
     /// Further properties of librdkafka, such as `security_protocol`, `sasl_username`: `_` stands for its `.`, so that they
-    /// can be given in the environment.
-    pub client: BTreeMap<String, String>,
+    /// can be given in the environment. No value is ever shown: several are secrets, and librdkafka adds names.
+    pub client: BTreeMap<String, Secret>,
 }
 
 impl Default for BusConfig {
@@ -56,26 +56,6 @@ impl Default for BusConfig {
             public: BTreeMap::new(),
             client: BTreeMap::new(),
         }
-    }
-}
-
-/// What settings look like where they are shown: nobody's password is in them.
-impl fmt::Debug for BusConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BusConfig")
-            .field("brokers", &self.brokers)
-            .field("topic", &self.topic)
-            .field("partitions", &self.partitions)
-            .field("replication", &self.replication)
-            .field("source", &self.source)
-            .field("group_prefix", &self.group_prefix)
-            .field("session_timeout_ms", &self.session_timeout_ms)
-            .field("handover_ms", &self.handover_ms)
-            .field("watermark_ms", &self.watermark_ms)
-            .field("request_timeout_ms", &self.request_timeout_ms)
-            .field("public", &self.public)
-            .field("client", &self.client.keys())
-            .finish()
     }
 }
 
@@ -109,7 +89,7 @@ impl BusConfig {
             .set_log_level(RDKafkaLogLevel::Notice);
         for (name, value) in &self.client {
             // All of librdkafka's names are small; those of the environment often are not.
-            client.set(name.to_lowercase().replace('_', "."), value);
+            client.set(name.to_lowercase().replace('_', "."), value.reveal());
         }
         client
     }

@@ -13,6 +13,7 @@ use rdkafka::producer::{BaseProducer, DeliveryResult, Producer, ProducerContext}
 use crate::config::BusConfig;
 use crate::error::BusError;
 use crate::status::Group;
+use service_kit::secret::MASK;
 
 /// Keeps the last error that a client told of, and passes its log on.
 #[derive(Debug, Clone, Default)]
@@ -120,6 +121,14 @@ impl Asker {
 }
 
 pub(crate) fn client_error(config: &BusConfig, error: KafkaError) -> BusError {
+    // The library repeats the value of a property that it does not take, which may be a password.
+    let error = match error {
+        KafkaError::ClientConfig(result, what, name, value) => {
+            let what = if value.is_empty() { what } else { what.replace(&value, MASK) };
+            KafkaError::ClientConfig(result, what, name, MASK.to_owned())
+        }
+        error => error,
+    };
     BusError::Client { brokers: config.place().to_owned(), error }
 }
 

@@ -51,6 +51,21 @@ pub enum BusError {
         /// What the broker or the client says.
         reason: String,
     },
+    /// A record is larger than its topic takes. The relay waits there, so that nothing overtakes it, and goes on by itself.
+    #[error(
+        "the event at position {position} is a record of about {bytes} bytes, and the topic `{topic}` does not take it; raise its limit: \
+         kafka-configs.sh --alter --entity-type topics --entity-name {topic} --add-config max.message.bytes={needed}"
+    )]
+    TooLarge {
+        /// Which topic.
+        topic: String,
+        /// Where the event is in the log.
+        position: Position,
+        /// How large its record is, before compression.
+        bytes: usize,
+        /// What the topic should take: the largest record there can be.
+        needed: &'static str,
+    },
     /// The topic does not hold what it must.
     #[error(
         "partition {partition} of the topic `{topic}` lacks what follows position {after} (it goes on behind {next}); \
@@ -87,9 +102,28 @@ impl BusError {
             Self::Unreachable { .. }
             | Self::AnotherLog { .. }
             | Self::Refused { .. }
+            | Self::TooLarge { .. }
             | Self::Lacking { .. }
             | Self::Client { .. }
             | Self::Store(_) => false,
+        }
+    }
+
+    /// All that [`Self::cause`] can give.
+    pub const CAUSES: &[&str] =
+        &["settings", "kafka", "topic", "another_log", "refused", "record_too_large", "lacking", "event_store"];
+
+    /// The kind of error in a word, for a metric's label.
+    pub fn cause(&self) -> &'static str {
+        match self {
+            Self::NoBrokers | Self::Settings(_) => "settings",
+            Self::Unreachable { .. } | Self::Client { .. } => "kafka",
+            Self::Topic { .. } => "topic",
+            Self::AnotherLog { .. } => "another_log",
+            Self::Refused { .. } => "refused",
+            Self::TooLarge { .. } => "record_too_large",
+            Self::Lacking { .. } => "lacking",
+            Self::Store(_) => "event_store",
         }
     }
 }

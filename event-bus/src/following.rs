@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use event_store::{Delivery, Filter, Position, ReadError, RecordedEvent};
 use rdkafka::Message;
 use rdkafka::message::BorrowedMessage;
+use service_kit::clock::Timestamp;
 use tokio::sync::mpsc::Sender;
 
+use crate::arrived::Reading;
 use crate::cloudevents;
 use crate::config::BusConfig;
 use crate::connection::Asker;
@@ -44,6 +46,10 @@ pub(crate) struct Follower {
     hole: Option<Hole>,
     silence: Silence,
     batch: Batch,
+    /// Tells this process what has arrived.
+    reading: Reading,
+    /// The newest event since the last delivery, admitted or not.
+    newest: Option<(Position, Timestamp)>,
 }
 
 /// What is read and not yet delivered.
@@ -75,11 +81,12 @@ enum Stop {
 type Flow = ControlFlow<Stop>;
 
 impl Follower {
-    pub fn new(config: Arc<BusConfig>, partition: u32, after: Position, filter: Filter) -> Self {
+    pub fn new(config: Arc<BusConfig>, partition: u32, after: Position, filter: Filter, reading: Reading) -> Self {
         let batch = Batch { events: Vec::new(), delivered: after, next_offset: -1 };
         let (coverage, silence) = (Coverage::new(after, 0, 0), Silence::new());
         let (catching_up_to, away, hole) = (Some(i64::MAX), None, None);
-        Self { config, partition, filter, coverage, catching_up_to, away, hole, silence, batch }
+        let newest = None;
+        Self { config, partition, filter, coverage, catching_up_to, away, hole, silence, batch, reading, newest }
     }
 
     /// Until nobody follows any more.
@@ -195,7 +202,8 @@ impl Follower {
                     end,
                     "records are there and do not come; reading them with another client"
                 );
-                metrics::counter!("bus_readers_replaced_total", "partition" => self.partition.to_string()).increment(1);
+                metrics::counter!("backstitch_bus_readers_replaced_total", "partition" => self.partition.to_string())
+                    .increment(1);
                 Flow::Break(Stop::Anew)
             }
             Ok((_, end)) if end == self.batch.next_offset => self.at_end(to),
@@ -209,12 +217,14 @@ impl Follower {
         let (claim, event) = match cloudevents::decode(record) {
             Ok(read) => {
                 if read.event.is_some() {
-                    metrics::counter!("bus_records_total", "partition" => self.partition.to_string()).increment(1);
+                    metrics::counter!("backstitch_bus_records_total", "partition" => self.partition.to_string())
+                        .increment(1);
                 }
                 (read.claim, read.event)
             }
             Err(error) => {
-                metrics::counter!("bus_undecodable_total", "partition" => self.partition.to_string()).increment(1);
+                metrics::counter!("backstitch_bus_undecodable_total", "partition" => self.partition.to_string())
+                    .increment(1);
                 tracing::error!(
                     topic = self.config.topic, partition = self.partition, offset = record.offset(), %error,
                     "a record in our topic cannot be read and is passed by"
@@ -227,6 +237,7 @@ impl Follower {
             Step::PassBy => {}
             Step::LookBefore(offset) => return Flow::Break(Stop::Find(offset)),
             Step::Take => {
+                self.newest = event.as_ref().map(|event| (event.position, event.recorded_at)).or(self.newest);
                 let admitted = event.filter(|event| self.filter.admits(&event.stream));
                 self.batch.events.extend(admitted.map(Arc::new));
             }
@@ -279,12 +290,16 @@ impl Follower {
             return Flow::Continue(());
         }
         self.batch.delivered = up_to;
+        self.reading.moved(up_to, self.newest.take());
         let events = std::mem::take(&mut self.batch.events);
         self.send(Ok(Delivery::Events { events, up_to }), to)
     }
 
     fn send(&self, delivery: Result<Delivery, ReadError>, to: &Sender<Read>) -> Flow {
-        match to.blocking_send(Read { delivery, next_offset: self.batch.next_offset }) {
+        self.reading.waits(true);
+        let sent = to.blocking_send(Read { delivery, next_offset: self.batch.next_offset });
+        self.reading.waits(false);
+        match sent {
             Ok(()) => Flow::Continue(()),
             Err(_) => Flow::Break(Stop::Left),
         }

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use event_store::Source;
 use tokio_util::sync::CancellationToken;
 
+use crate::arrived::Arrived;
 use crate::config::BusConfig;
 use crate::error::BusError;
 use crate::membership::{Held, Membership};
@@ -33,6 +34,7 @@ use crate::topics;
 pub struct Group {
     config: BusConfig,
     membership: Membership,
+    arrived: Arrived,
 }
 
 /// A partition that this replica works on. The holder begins nothing new once `revoked` has fired, and drops this when its
@@ -54,14 +56,23 @@ impl Group {
     /// # Errors
     /// [`BusError`] that trying again does not help: no brokers, wrong settings, a topic that is refused.
     pub async fn join(config: &BusConfig, group: &str) -> Result<Self, BusError> {
+        Self::join_telling(config, group, Arrived::default()).await
+    }
+
+    /// As [`Self::join`]; `arrived` is told what comes, for [`crate::arrived::watch_over`].
+    ///
+    /// # Errors
+    /// As [`Self::join`].
+    pub async fn join_telling(config: &BusConfig, group: &str, arrived: Arrived) -> Result<Self, BusError> {
         topics::ready(config).await?;
-        Ok(Self { config: config.clone(), membership: Membership::join(config, &config.topic, group)? })
+        Ok(Self { config: config.clone(), membership: Membership::join(config, &config.topic, group)?, arrived })
     }
 
     /// The next partition for this replica; `None` when it has left. Safe to drop while waiting.
     pub async fn next(&mut self) -> Option<Assigned> {
         let held = self.membership.next().await?;
-        let source = PartitionSource::with_progress(&self.config, held.partition, held.progress.clone());
+        let source =
+            PartitionSource::with_progress(&self.config, held.partition, held.progress.clone(), self.arrived.clone());
         Some(Assigned {
             partition: held.partition,
             source: Arc::new(source),

@@ -4,6 +4,7 @@
 //! positions of the log, [`PartitionSource`] finds where to go on, and what a record claims (see [`cloudevents`]) proves
 //! that nothing was missed.
 
+pub mod arrived;
 pub mod cloudevents;
 pub mod config;
 mod connection;
@@ -28,7 +29,9 @@ pub mod status;
 mod tails;
 pub mod testing;
 pub mod topics;
+pub mod word;
 
+pub use arrived::Arrived;
 pub use config::BusConfig;
 pub use consumer::Consumer;
 pub use dead_letter::DeadLetters;

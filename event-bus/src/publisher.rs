@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use crate::config::BusConfig;
 use crate::connection::{Told, client_error, close_apart};
 use crate::error::BusError;
+use crate::topics::MAX_RECORD_BYTES;
 
 /// Records under way: a tenth of a second at full speed.
 const RECORDS_UNDER_WAY: usize = 10_000;
@@ -27,6 +28,10 @@ const BYTES_UNDER_WAY: usize = 16 << 20;
 /// After this long without any acknowledgement the publisher counts as failed: a broker that is away comes back to another
 /// one, and a client that hangs (it must never, and has) is not waited for. A cluster elects a leader in less.
 const STALLED: Duration = Duration::from_secs(10);
+/// The largest batch, in bytes, where the topics take it: what librdkafka does by default.
+const BATCH_BYTES: usize = 1_000_000;
+/// After a fatal error, the reports of what was under way come within this: the client has them already.
+const REPORTS_WITHIN: Duration = Duration::from_secs(1);
 /// How long to wait when the client's own queue is full and nothing moves.
 const QUEUE_PAUSE: Duration = Duration::from_millis(50);
 
@@ -64,7 +69,38 @@ struct State {
     records: usize,
     bytes: usize,
     lanes: Vec<Lane>,
-    failure: Option<String>,
+    failure: Option<Failure>,
+    /// The client can go on no longer.
+    fatal: Option<String>,
+}
+
+/// Why nothing more can be published.
+#[derive(Debug, Clone)]
+enum Failure {
+    /// The broker or the client says so.
+    Said(String),
+    /// It does not take a record of so many bytes.
+    TooLarge { topic: String, position: Position, bytes: usize },
+}
+
+impl Failure {
+    fn of(error: &KafkaError, sent: &Sent, topic: &str) -> Self {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+                Self::TooLarge { topic: topic.to_owned(), position: sent.position, bytes: sent.bytes }
+            }
+            _ => Self::Said(format!("{error} (position {})", sent.position)),
+        }
+    }
+
+    fn error(&self, topic: &str) -> BusError {
+        match self.clone() {
+            Self::Said(reason) => BusError::Refused { topic: topic.to_owned(), reason },
+            Self::TooLarge { topic, position, bytes } => {
+                BusError::TooLarge { topic, position, bytes, needed: MAX_RECORD_BYTES }
+            }
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -93,8 +129,9 @@ struct Reports {
 }
 
 impl Publisher {
-    /// A producer with so many lanes, each acknowledged up to `start` at first.
-    pub fn new(config: &BusConfig, lanes: &[Position]) -> Result<Self, BusError> {
+    /// A producer with so many lanes, each acknowledged up to `start` at first. A batch is not larger than `room`, the
+    /// smallest that a topic takes: the broker judges batches, and a large batch of small records is no large record.
+    pub fn new(config: &BusConfig, lanes: &[Position], room: Option<usize>) -> Result<Self, BusError> {
         let flight = Arc::new(Flight::default());
         let lane = |start: &Position| Lane { acknowledged: *start, ..Lane::default() };
         flight.lock().lanes = lanes.iter().map(lane).collect();
@@ -105,7 +142,8 @@ impl Publisher {
             // A record that cannot be delivered is a fatal error, not a hole before those behind it.
             .set("enable.gapless.guarantee", "true")
             .set("message.timeout.ms", "0")
-            .set("message.max.bytes", crate::topics::MAX_RECORD_BYTES)
+            .set("message.max.bytes", MAX_RECORD_BYTES)
+            .set("batch.size", room.unwrap_or(BATCH_BYTES).min(BATCH_BYTES).to_string())
             .set("compression.codec", "lz4")
             // One millisecond gathers what one commit of the log brought.
             .set("linger.ms", "1")
@@ -136,8 +174,7 @@ impl Publisher {
                 Err((error, back)) => {
                     self.flight.lock().land(&back.delivery_opaque);
                     if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
-                        let reason = format!("{error} (position {})", back.delivery_opaque.position);
-                        return Err(BusError::Refused { topic, reason });
+                        return Err(Failure::of(&error, &back.delivery_opaque, &topic).error(&topic));
                     }
                     wanted = back;
                     tokio::time::sleep(QUEUE_PAUSE).await;
@@ -177,14 +214,21 @@ impl Publisher {
             let moved = self.flight.moved.notified();
             tokio::pin!(moved);
             moved.as_mut().enable();
-            {
+            let fatal = {
                 let state = self.flight.lock();
-                if let Some(reason) = &state.failure {
-                    return Err(BusError::Refused { topic: topic.to_owned(), reason: reason.clone() });
+                if let Some(failure) = &state.failure {
+                    return Err(failure.error(topic));
                 }
-                if is_so(&state) {
+                if state.fatal.is_none() && is_so(&state) {
                     return Ok(());
                 }
+                state.fatal.clone()
+            };
+            if let Some(reason) = fatal {
+                if tokio::time::timeout(REPORTS_WITHIN, moved).await.is_err() {
+                    return Err(BusError::Refused { topic: topic.to_owned(), reason });
+                }
+                continue;
             }
             if tokio::time::timeout(STALLED, moved).await.is_err() && self.flight.lock().records > 0 {
                 let reason = format!("nothing was acknowledged for {} s", STALLED.as_secs());
@@ -227,7 +271,8 @@ impl ClientContext for Reports {
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
             tracing::error!(reason, "the Kafka producer can go on no longer; another one will");
-            self.flight.lock().failure.get_or_insert_with(|| reason.to_owned());
+            // Which record it was is told by its own report, a moment later.
+            self.flight.lock().fatal.get_or_insert_with(|| reason.to_owned());
             self.flight.moved.notify_waiters();
         }
         self.told.error(error, reason);
@@ -247,8 +292,13 @@ impl ProducerContext for Reports {
                 lane.acknowledged = lane.acknowledged.max(sent.position);
                 lane.last_offset = Some(record.offset());
             }
-            Err((error, _)) => {
-                _ = state.failure.get_or_insert_with(|| format!("{error} (position {})", sent.position));
+            Err((error, record)) => {
+                // Which record it was is worth more than that others behind it were dropped.
+                let failure = Failure::of(error, &sent, record.topic());
+                let better = matches!(failure, Failure::TooLarge { .. });
+                if state.failure.is_none() || (better && !matches!(state.failure, Some(Failure::TooLarge { .. }))) {
+                    state.failure = Some(failure);
+                }
             }
         }
         drop(state);

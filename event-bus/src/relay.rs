@@ -13,7 +13,7 @@
 //! A follower cannot see from repeats at the very end of a partition that it is behind them. So an idle relay looks every
 //! five seconds whether its own record is the last one of each partition, and says again how far the log is where it is not.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use event_store::{Delivery, EventStore, Filter, Position};
@@ -25,15 +25,18 @@ use crate::config::BusConfig;
 use crate::connection::blocking;
 use crate::error::BusError;
 use crate::membership::{Held, Membership};
-use crate::outgoing::Run;
+use crate::outgoing::{Large, Run};
 use crate::records::Records;
 use crate::tails::Tails;
-use crate::topics;
+use crate::topics::{self, Room};
+use crate::word::{self, Word};
 
 /// Between two sessions of which the first failed; it doubles, up to the second.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
 /// How often the numbers are told.
 const TELL_EVERY: Duration = Duration::from_millis(500);
+/// How often those who follow are told why nothing comes.
+const SAY_EVERY: Duration = Duration::from_secs(30);
 /// How often an idle relay looks whether its records are the last ones.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How often a relay that stands by looks whether the topics are still there.
@@ -52,6 +55,10 @@ pub struct Status {
     pub head: Position,
     /// Why nothing is published, if it should be.
     pub trouble: Option<String>,
+    /// The same in one word: [`BusError::cause`].
+    pub cause: Option<&'static str>,
+    /// What will be trouble one day: a topic that takes less than an event can have.
+    pub note: Option<String>,
 }
 
 /// Publishes a log while it is the active one.
@@ -59,12 +66,22 @@ pub struct Relay {
     config: Arc<BusConfig>,
     store: Arc<dyn EventStore>,
     status: watch::Sender<Status>,
+    /// Since when nothing is published, and whether those who follow were told why.
+    stalled: Mutex<Option<Stalled>>,
+}
+
+/// That nothing is published.
+#[derive(Debug, Clone)]
+struct Stalled {
+    since: Instant,
+    cause: &'static str,
+    said: Option<Instant>,
 }
 
 impl Relay {
     /// A relay of this log. Nothing happens until [`Self::run`].
     pub fn new(config: BusConfig, store: Arc<dyn EventStore>) -> Self {
-        Self { config: Arc::new(config), store, status: watch::Sender::default() }
+        Self { config: Arc::new(config), store, status: watch::Sender::default(), stalled: Mutex::default() }
     }
 
     /// How it is, as that changes.
@@ -79,9 +96,15 @@ impl Relay {
     /// [`BusError`] that trying again does not help: wrong settings, a topic that is refused.
     pub async fn run(&self, stop: CancellationToken) -> Result<(), BusError> {
         tokio::select! {
-            ready = self.topics_ready() => ready?,
+            ready = self.topics_ready() => { ready?; }
             () = stop.cancelled() => return Ok(()),
         }
+        service_kit::metrics::present_with(
+            "backstitch_relay_sessions_failed_total",
+            "cause",
+            BusError::CAUSES.iter().copied(),
+        );
+        service_kit::metrics::present_with("backstitch_bus_published_total", "kind", ["event", "public", "watermark"]);
         let control = self.config.control_topic();
         let membership = Membership::join(&self.config, &control, &control)?;
         let outcome = self.take_turns(&membership, &stop).await;
@@ -98,7 +121,7 @@ impl Relay {
                 () = tokio::time::sleep(TOPICS_EVERY) => {
                     // A Kafka that was emptied has no control topic by which anybody could become active.
                     tokio::select! {
-                        ready = self.topics_ready() => ready?,
+                        ready = self.topics_ready() => { ready?; }
                         () = stop.cancelled() => return Ok(()),
                     }
                     continue;
@@ -121,9 +144,8 @@ impl Relay {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_final() => return Err(error),
                 Err(error) => {
-                    tracing::warn!(%error, "the relay begins again from where the topic ends");
-                    metrics::counter!("relay_sessions_failed_total").increment(1);
-                    self.tell(|status| status.trouble = Some(error.to_string()));
+                    tracing::warn!(%error, cause = error.cause(), "the relay begins again from where the topic ends");
+                    self.stalls(&error).await;
                 }
             }
             pause = if began.elapsed() > PAUSE.1 * 2 { PAUSE.0 } else { (pause * 2).min(PAUSE.1) };
@@ -133,6 +155,56 @@ impl Relay {
                 () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+
+    /// Nothing is published: counts it, and tells `/health` and those who follow why.
+    async fn stalls(&self, error: &BusError) {
+        let cause = error.cause();
+        metrics::counter!("backstitch_relay_sessions_failed_total", "cause" => cause).increment(1);
+        self.tell(|status| (status.trouble, status.cause) = (Some(error.to_string()), Some(cause)));
+        let due = {
+            let mut stalled = self.lock();
+            let before = stalled.take();
+            if let Some(before) = before.as_ref().filter(|before| before.cause != cause) {
+                metrics::gauge!("backstitch_relay_stalled_s", "cause" => before.cause).set(0.0);
+            }
+            let since = before.as_ref().map_or_else(Instant::now, |before| before.since);
+            let said = before.filter(|before| before.cause == cause).and_then(|before| before.said);
+            let due = said.is_none_or(|said| said.elapsed() >= SAY_EVERY);
+            metrics::gauge!("backstitch_relay_stalled_s", "cause" => cause).set(since.elapsed().as_secs_f64());
+            *stalled = Some(Stalled { since, cause, said: if due { Some(Instant::now()) } else { said } });
+            due
+        };
+        // A Kafka that is away cannot be told anything.
+        if due && cause != "kafka" {
+            self.say(Some(error.to_string()), Some(cause)).await;
+        }
+    }
+
+    /// Something was published again.
+    async fn goes_on(&self) {
+        let stalled = self.lock().take();
+        let Some(stalled) = stalled else { return };
+        metrics::gauge!("backstitch_relay_stalled_s", "cause" => stalled.cause).set(0.0);
+        tracing::info!(
+            stalled_s = stalled.since.elapsed().as_secs(),
+            cause = stalled.cause,
+            "the relay publishes again"
+        );
+        if stalled.said.is_some() {
+            self.say(None, None).await;
+        }
+    }
+
+    async fn say(&self, trouble: Option<String>, cause: Option<&str>) {
+        let word = Word { position: self.status.borrow().position, trouble, cause: cause.map(str::to_owned) };
+        if let Err(error) = word::say(&self.config, &word).await {
+            tracing::debug!(%error, "those who follow could not be told how the relay is");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Stalled>> {
+        self.stalled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Publishes until the turn is over (`Ok`) or something fails.
@@ -145,19 +217,24 @@ impl Relay {
         };
         tokio::pin!(over);
         let begin = async {
-            self.topics_ready().await?;
+            let room = self.topics_ready().await?;
             let tails = Tails::of(&self.config).await?;
             tails.are_of(&self.config, &*self.store).await?;
-            Ok::<_, BusError>(tails.whole_up_to())
+            Ok::<_, BusError>((tails.whole_up_to(), room))
         };
-        let after = tokio::select! {
-            after = begin => after?,
+        let (after, room) = tokio::select! {
+            begun = begin => begun?,
             () = &mut over => return Ok(()),
         };
         tracing::info!(topic = self.config.topic, %after, "publishing");
-        self.tell(|status| (status.position, status.trouble) = (after, None));
+        // A session that begins is not over what the last one failed at: that shows when something is acknowledged.
+        self.tell(|status| status.position = after);
+        if self.lock().is_none() || after >= *self.store.head().borrow() {
+            self.tell(|status| (status.trouble, status.cause) = (None, None));
+            self.goes_on().await;
+        }
         let mut session = Session {
-            run: Run::new(self.config.clone(), after, true)?,
+            run: Run::new(self.config.clone(), after, true, room)?,
             relay: self,
             published: after,
             watermark: None,
@@ -179,10 +256,23 @@ impl Relay {
         outcome
     }
 
-    async fn topics_ready(&self) -> Result<(), BusError> {
-        topics::all_ready(&self.config, |error| self.tell(|status| status.trouble = Some(error.to_string()))).await?;
-        self.tell(|status| status.trouble = None);
-        Ok(())
+    async fn topics_ready(&self) -> Result<Room, BusError> {
+        let waits = |error: &BusError| {
+            self.tell(|status| (status.trouble, status.cause) = (Some(error.to_string()), Some(error.cause())));
+        };
+        let room = topics::all_ready(&self.config, waits).await?;
+        let note = too_small(&room);
+        if let Some(note) = note.as_ref().filter(|note| self.status.borrow().note.as_ref() != Some(*note)) {
+            tracing::warn!("{note}");
+        }
+        let stalled = self.lock().is_some();
+        self.tell(|status| {
+            status.note = note;
+            if !stalled {
+                (status.trouble, status.cause) = (None, None);
+            }
+        });
+        Ok(room)
     }
 
     fn tell(&self, change: impl FnOnce(&mut Status)) {
@@ -192,10 +282,10 @@ impl Relay {
             status.head = (*self.store.head().borrow()).max(status.position);
             #[allow(clippy::cast_precision_loss, reason = "a gauge is a float")]
             {
-                metrics::gauge!("relay_active").set(f64::from(u8::from(status.active)));
-                metrics::gauge!("relay_position").set(status.position.0 as f64);
+                metrics::gauge!("backstitch_relay_active").set(f64::from(u8::from(status.active)));
+                metrics::gauge!("backstitch_relay_position").set(status.position.0 as f64);
                 let lag = if status.active { status.head.0 - status.position.0 } else { 0 };
-                metrics::gauge!("relay_lag_positions").set(lag as f64);
+                metrics::gauge!("backstitch_relay_lag_positions").set(lag as f64);
             }
             *status != before
         });
@@ -253,7 +343,16 @@ impl Session<'_> {
             }
             if told + TELL_EVERY <= now {
                 told = now;
-                self.relay.tell(|status| status.position = self.run.position());
+                let position = self.run.position();
+                if position > after {
+                    self.relay.tell(|status| (status.trouble, status.cause) = (None, None));
+                    self.relay.goes_on().await;
+                }
+                let large = self.run.large().filter(|large| large.position > position).map(Large::told);
+                self.relay.tell(|status| {
+                    status.position = position;
+                    status.note = large.or(status.note.take().filter(|note| !note.starts_with(Large::TOLD)));
+                });
             }
             if looked + LOOK_EVERY <= now {
                 looked = now;
@@ -298,6 +397,17 @@ impl Session<'_> {
         }
         Ok(())
     }
+}
+
+/// Which topics take less than an event can have, and what to do: better known before there is such an event.
+fn too_small(room: &Room) -> Option<String> {
+    let largest: usize = topics::MAX_RECORD_BYTES.parse().ok()?;
+    let (topic, bytes) = room.iter().find(|(_, bytes)| **bytes < largest)?;
+    Some(format!(
+        "the topic `{topic}` takes records of up to {bytes} bytes, and an event can have up to {largest}: the relay would wait \
+         at a larger one; raise it: kafka-configs.sh --alter --entity-type topics --entity-name {topic} --add-config \
+         max.message.bytes={largest}"
+    ))
 }
 
 fn closed() -> BusError {

@@ -50,7 +50,7 @@ pub async fn republish(
     range: &Range,
     mut progress: impl FnMut(Position, Position) + Send,
 ) -> Result<Republished, BusError> {
-    topics::all_ready(config, |_| {}).await?;
+    let room = topics::all_ready(config, |_| {}).await?;
     let tails = Tails::of(config).await?;
     tails.are_of(config, store).await?;
     let relayed = tails.whole_up_to();
@@ -58,7 +58,7 @@ pub async fn republish(
     let mut after = Position(range.from.0.saturating_sub(1));
     let mut done = Republished { events: 0, from: range.from, to };
     let filter = Filter { categories: range.categories.clone() };
-    let mut run = Run::new(Arc::new(config.clone()), after, filter.categories.is_empty())?;
+    let mut run = Run::new(Arc::new(config.clone()), after, filter.categories.is_empty(), room)?;
     while after < to {
         progress(after, to);
         let page = store.read_all(after, Direction::Forward, PAGE, &filter).await?;

@@ -21,6 +21,7 @@ use event_store::port::Feed;
 use event_store::{Delivery, Filter, Position, ReadError, Source, Subscription};
 use tokio::sync::mpsc;
 
+use crate::arrived::Arrived;
 use crate::config::BusConfig;
 use crate::following::Follower;
 
@@ -33,6 +34,7 @@ pub struct PartitionSource {
     config: Arc<BusConfig>,
     partition: u32,
     progress: Progress,
+    arrived: Arrived,
 }
 
 /// The offset behind what a follower has dealt with, or -1: for the display of lag, nothing else.
@@ -60,12 +62,12 @@ impl Progress {
 impl PartitionSource {
     /// A partition, 0 to `config.partitions` - 1.
     pub fn new(config: &BusConfig, partition: u32) -> Self {
-        Self { config: Arc::new(config.clone()), partition, progress: Progress::default() }
+        Self { config: Arc::new(config.clone()), partition, progress: Progress::default(), arrived: Arrived::default() }
     }
 
     /// As [`Self::new`], whose followers' progress somebody watches.
-    pub(crate) fn with_progress(config: &BusConfig, partition: u32, progress: Progress) -> Self {
-        Self { progress, ..Self::new(config, partition) }
+    pub(crate) fn with_progress(config: &BusConfig, partition: u32, progress: Progress, arrived: Arrived) -> Self {
+        Self { progress, arrived, ..Self::new(config, partition) }
     }
 }
 
@@ -77,7 +79,8 @@ impl Source for PartitionSource {
 
     async fn follow(&self, after: Position, filter: Filter) -> Result<Subscription, ReadError> {
         let (sender, deliveries) = mpsc::channel(DELIVERIES_AHEAD);
-        let follower = Follower::new(self.config.clone(), self.partition, after, filter);
+        let reading = self.arrived.reading(self.partition, after);
+        let follower = Follower::new(self.config.clone(), self.partition, after, filter, reading);
         // librdkafka is asked by blocking calls: on a thread that ends when the subscription is dropped.
         let thread = std::thread::Builder::new().name(format!("bus-partition-{}", self.partition));
         thread.spawn(move || follower.run(&sender)).map_err(|error| ReadError::Unavailable {

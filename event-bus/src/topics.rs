@@ -1,5 +1,6 @@
 //! Topics that history can be trusted to: made if they are absent, refused if they would lose anything.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
@@ -25,11 +26,14 @@ const KEEP_ALL: &[(&str, &str)] = &[("cleanup.policy", "delete"), ("retention.ms
 /// # Errors
 /// [`BusError::Topic`] and others that trying again does not help. Kafka's absence is waited for, and said.
 pub async fn ready(config: &BusConfig) -> Result<(), BusError> {
-    patiently(config, |_| {}, || ensure(config, &config.topic, config.partitions, Keep::Everything)).await
+    patiently(config, |_| {}, || ensure(config, &config.topic, config.partitions, Keep::Everything)).await.map(|_| ())
 }
 
+/// The largest record that a topic takes, in bytes, for each that says so.
+pub(crate) type Room = BTreeMap<String, usize>;
+
 /// As [`ready`], with the relays' control topic and the public topics; `tell` hears why it waits.
-pub(crate) async fn all_ready(config: &BusConfig, tell: impl Fn(&BusError)) -> Result<(), BusError> {
+pub(crate) async fn all_ready(config: &BusConfig, tell: impl Fn(&BusError)) -> Result<Room, BusError> {
     let control = config.control_topic();
     if let Some(topic) = config.public.values().find(|topic| **topic == config.topic || **topic == control) {
         return Err(BusError::Settings(format!(
@@ -38,10 +42,12 @@ pub(crate) async fn all_ready(config: &BusConfig, tell: impl Fn(&BusError)) -> R
     }
     let public = config.public.values().map(|topic| (topic, config.partitions, Keep::Everything));
     let ours = [(&config.topic, config.partitions, Keep::Everything), (&control, 1, Keep::Nothing)];
+    let mut room = Room::new();
     for (topic, partitions, keep) in ours.into_iter().chain(public) {
-        patiently(config, &tell, || ensure(config, topic, partitions, keep)).await?;
+        let bytes = patiently(config, &tell, || ensure(config, topic, partitions, keep)).await?;
+        room.extend(bytes.map(|bytes| (topic.clone(), bytes)));
     }
-    Ok(())
+    Ok(room)
 }
 
 /// Looks whether somebody's topic is there, and makes the one for its dead letters if that is absent.
@@ -58,7 +64,7 @@ pub(crate) async fn ready_with_letters(config: &BusConfig, topic: &str, letters:
     }
     match look(config, letters).await? {
         Some(_) => Ok(()), // However many partitions it has: it is read by people.
-        None => ensure(config, letters, 1, Keep::Everything).await,
+        None => ensure(config, letters, 1, Keep::Everything).await.map(|_| ()),
     }
 }
 
@@ -67,36 +73,38 @@ pub(crate) async fn ready_with_letters(config: &BusConfig, topic: &str, letters:
 enum Keep {
     /// History: nothing in it may ever be deleted.
     Everything,
-    /// Nothing is written to it.
+    /// Nothing but the last word of a relay (see [`crate::word`]).
     Nothing,
 }
 
 /// Tries until it works or trying does not help.
-async fn patiently<F: Future<Output = Result<(), BusError>>>(
+async fn patiently<T, F: Future<Output = Result<T, BusError>>>(
     config: &BusConfig,
     tell: impl Fn(&BusError),
     attempt: impl Fn() -> F,
-) -> Result<(), BusError> {
+) -> Result<T, BusError> {
     if config.brokers.is_none() {
         return Err(BusError::NoBrokers);
     }
-    for attempts in 0_u32.. {
+    let mut attempts = 0_u32;
+    loop {
         match attempt().await {
-            Ok(()) => break,
+            Ok(found) => return Ok(found),
             Err(error) if error.is_final() => return Err(error),
             Err(error) => {
-                if attempts % SAY_EVERY == 0 {
+                if attempts.is_multiple_of(SAY_EVERY) {
                     tracing::warn!(%error, "waiting for Kafka");
                 }
                 tell(&error);
+                attempts = attempts.wrapping_add(1);
                 tokio::time::sleep(PAUSE).await;
             }
         }
     }
-    Ok(())
 }
 
-async fn ensure(config: &BusConfig, topic: &str, partitions: u32, keep: Keep) -> Result<(), BusError> {
+/// The largest record that the topic takes, in bytes, where that matters and Kafka says so.
+async fn ensure(config: &BusConfig, topic: &str, partitions: u32, keep: Keep) -> Result<Option<usize>, BusError> {
     let admin: AdminClient<Told> =
         config.client().create_with_context(Told::default()).map_err(|error| client_error(config, error))?;
     let outcome = async {
@@ -111,8 +119,12 @@ async fn ensure(config: &BusConfig, topic: &str, partitions: u32, keep: Keep) ->
         };
         judge_partitions(topic, found, partitions)?;
         match keep {
-            Keep::Everything => judge_settings(topic, &settings(config, &admin, topic).await?),
-            Keep::Nothing => Ok(()),
+            Keep::Everything => {
+                let found = settings(config, &admin, topic).await?;
+                judge_settings(topic, &found)?;
+                Ok(found.iter().find(|(name, _)| name == "max.message.bytes").and_then(|(_, bytes)| bytes.parse().ok()))
+            }
+            Keep::Nothing => Ok(None),
         }
     };
     let outcome = outcome.await;

@@ -1,54 +1,38 @@
 //! `[event_store]` of the settings: which log, and whether this process serves its own to others.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use secret::{Key, SecretUrl};
 use serde::Deserialize;
+use serde::de::{self, Deserializer};
 
 /// `[event_store]`
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EventStoreConfig {
     /// The log of another process, `kurrentdb://user:password@host:2113?tls=false`; none: the embedded one.
-    pub url: Option<String>,
+    pub url: Option<SecretUrl>,
     /// Where the embedded log is served to other processes; none: nowhere.
     pub listen: Option<SocketAddr>,
     /// Who may use the served log; none: everybody who reaches the port.
+    #[serde(deserialize_with = "user")]
     pub user: Option<String>,
-    /// The password of `user`.
-    pub password: Option<String>,
+    /// The password of `user`, at least 24 bytes.
+    pub password: Option<Key>,
     /// The certificate (chain) of the served log, PEM; none: no TLS.
     pub tls_cert: Option<PathBuf>,
     /// The key of `tls_cert`, PEM.
     pub tls_key: Option<PathBuf>,
 }
 
-/// What settings look like where they are shown: nobody's password is in them.
-impl fmt::Debug for EventStoreConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EventStoreConfig")
-            .field("url", &self.url.as_deref().map(without_password))
-            .field("listen", &self.listen)
-            .field("user", &self.user)
-            .field("password", &self.password.as_ref().map(|_| "…"))
-            .field("tls_cert", &self.tls_cert)
-            .field("tls_key", &self.tls_key)
-            .finish()
-    }
-}
-
-/// A connection string as it may be shown or logged: `…` where it has a password.
-pub fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let authority = &rest[..rest.find(['/', '?']).unwrap_or(rest.len())];
-    // The last `@`: a password may have one.
-    match authority.rfind('@') {
-        Some(at) => {
-            let user = authority[..at].split(':').next().unwrap_or_default();
-            format!("{scheme}://{user}:…@{}", &rest[at + 1..])
-        }
-        None => url.to_owned(),
+/// The name of a user. A name with `:` could not be told from its password (RFC 7617, section 2).
+fn user<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let user = Option::<String>::deserialize(deserializer)?;
+    match user.as_deref() {
+        Some("") => Err(de::Error::custom("must not be empty; leave it out to serve the log without a password")),
+        Some(name) if name.contains(':') => Err(de::Error::custom("must not contain `:`")),
+        Some(_) | None => Ok(user),
     }
 }
 
@@ -59,13 +43,25 @@ mod tests {
     #[test]
     fn settings_are_shown_without_their_passwords() {
         let config = EventStoreConfig {
-            url: Some("kurrentdb://admin:gehe@im@log1:2113,log2:2113?tls=false".to_owned()),
-            password: Some("geheim".to_owned()),
+            url: Some(SecretUrl::new("kurrentdb://admin:gehe@im@log1:2113,log2:2113?tls=false")),
+            password: Key::new("geheim".repeat(4)).ok(),
             ..EventStoreConfig::default()
         };
         let shown = format!("{config:?}");
         assert!(!shown.contains("gehe"), "{shown}");
-        assert!(shown.contains("kurrentdb://admin:…@log1:2113,log2:2113?tls=false"), "{shown}");
-        assert_eq!(without_password("kurrentdb://log1:2113?tls=false"), "kurrentdb://log1:2113?tls=false");
+        assert!(shown.contains("kurrentdb://admin:***@log1:2113,log2:2113?tls=false"), "{shown}");
+    }
+
+    #[test]
+    fn an_empty_user_and_a_short_password_are_refused_by_name() {
+        let refused = |settings: serde_json::Value| {
+            serde_json::from_value::<EventStoreConfig>(settings).expect_err("refused").to_string()
+        };
+        for password in ["", "geheim", "twenty-three-characters"] {
+            let why = refused(serde_json::json!({ "user": "shop", "password": password }));
+            assert!(why.contains("at least 24 bytes") && (password.is_empty() || !why.contains(password)), "{why}");
+        }
+        assert!(refused(serde_json::json!({ "user": "" })).contains("empty"));
+        assert!(refused(serde_json::json!({ "user": "a:b" })).contains("`:`"));
     }
 }

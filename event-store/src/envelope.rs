@@ -50,8 +50,8 @@ pub struct Metadata {
     /// SHA-256 (hex) of the command's body as the client gave it; tells a repeated request from a changed one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command_hash: Option<String>,
-    /// W3C trace context.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// W3C trace context: `traceparent`, and behind a space `tracestate` (see [`crate::trace`]).
+    #[serde(flatten, with = "crate::trace")]
     pub traceparent: Option<String>,
     /// Who asked: a principal, `saga:<type>`, `provider:<name>`.
     pub actor: String,

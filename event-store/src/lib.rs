@@ -16,6 +16,7 @@ pub mod serve;
 pub mod source;
 pub mod sqlite;
 pub mod stream;
+pub mod trace;
 pub mod wire;
 
 pub use config::EventStoreConfig;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::envelope::Timestamp;
-use crate::{Metadata, StreamName, StreamSnapshot};
+use crate::{Metadata, StreamName, StreamSnapshot, trace};
 
 /// What the stream of a snapshot begins with.
 pub const SNAPSHOT_PREFIX: &str = "snapshot-";
@@ -67,12 +67,18 @@ struct Written<'a> {
     command_hash: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     traceparent: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tracestate: Option<&'a str>,
     actor: &'a str,
     occurred_at: &'a Timestamp,
 }
 
 /// The custom metadata of an event.
 pub fn metadata_json(metadata: &Metadata, schema_version: u16) -> Vec<u8> {
+    let (traceparent, tracestate) = match metadata.traceparent.as_deref().map(trace::split) {
+        Some((parent, state)) => (Some(parent), state),
+        None => (None, None),
+    };
     let written = Written {
         correlation: &metadata.correlation_id,
         causation: &metadata.causation_id,
@@ -82,7 +88,8 @@ pub fn metadata_json(metadata: &Metadata, schema_version: u16) -> Vec<u8> {
         causation_id: &metadata.causation_id,
         command_id: &metadata.command_id,
         command_hash: metadata.command_hash.as_deref(),
-        traceparent: metadata.traceparent.as_deref(),
+        traceparent,
+        tracestate,
         actor: &metadata.actor,
         occurred_at: &metadata.occurred_at,
     };
@@ -114,6 +121,7 @@ struct Read {
     command_id: Option<Uuid>,
     command_hash: Option<String>,
     traceparent: Option<String>,
+    tracestate: Option<String>,
     actor: Option<String>,
     occurred_at: Option<Timestamp>,
 }
@@ -141,7 +149,7 @@ pub fn metadata_of(json: &[u8], defaults: &Defaults<'_>) -> (Arc<Metadata>, u16)
         causation_id: read.causation_id.unwrap_or_else(|| id(foreign.causation)),
         command_id: read.command_id.unwrap_or(defaults.event_id),
         command_hash: read.command_hash,
-        traceparent: read.traceparent,
+        traceparent: read.traceparent.map(|parent| trace::join(&parent, read.tracestate.as_deref())),
         actor: read.actor.filter(|actor| !actor.is_empty()).unwrap_or_else(|| defaults.actor.to_owned()),
         // The log keeps whole microseconds.
         occurred_at: Timestamp::from_timestamp_micros(occurred_at.timestamp_micros()).unwrap_or(defaults.now),
@@ -180,7 +188,7 @@ mod tests {
             causation_id: Uuid::from_u128(2),
             command_id: Uuid::from_u128(3),
             command_hash: Some("ab".to_owned()),
-            traceparent: Some("00-1-2-01".to_owned()),
+            traceparent: Some("00-1-2-01 vendor=1".to_owned()),
             actor: "saga:order_fulfilment".to_owned(),
             occurred_at: defaults().now,
         };

@@ -40,7 +40,7 @@ impl Reporter {
             }
         });
         for (member, outcome) in members.iter().zip(outcomes).filter(|(member, _)| member.seat.live) {
-            metrics::counter!("projection_events_total", "projection" => member.seat.model.name)
+            metrics::counter!("backstitch_projection_events_total", "projection" => member.seat.model.name)
                 .increment(outcome.applied.folded);
             if self.board.is_none() {
                 self.progress.wake(&outcome.settled);
@@ -54,7 +54,11 @@ impl Reporter {
 
     /// These are followed from now on.
     pub fn running(&self, members: &[Member]) {
-        members.iter().for_each(|member| self.count_parked(&member.seat, 0));
+        for member in members {
+            self.count_parked(&member.seat, 0);
+            metrics::counter!("backstitch_projection_events_total", "projection" => member.seat.model.name)
+                .increment(0);
+        }
         if let Some(board) = &self.board {
             return board.trouble(self.partition, None);
         }
@@ -101,14 +105,14 @@ impl Reporter {
         if seat.live {
             let (name, parked) = (seat.model.name, seat.parked.letters().len() as f64);
             match self.board {
-                None => metrics::gauge!("projection_parked_streams", "projection" => name).set(parked),
+                None => metrics::gauge!("backstitch_projection_parked_streams", "projection" => name).set(parked),
                 Some(_) => {
                     let partition = self.partition.to_string();
-                    metrics::gauge!("projection_parked_streams", "projection" => name, "partition" => partition)
+                    metrics::gauge!("backstitch_projection_parked_streams", "projection" => name, "partition" => partition)
                         .set(parked);
                 }
             }
-            metrics::counter!("projection_parked_total", "projection" => name).increment(lately as u64);
+            metrics::counter!("backstitch_projection_parked_total", "projection" => name).increment(lately as u64);
         }
     }
 }

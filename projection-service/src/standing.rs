@@ -3,21 +3,28 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use event_store::Position;
 use service_kit::Tasks;
 use service_kit::health::Reporter;
 use tokio::sync::watch;
 
-use crate::progress::{Progress, State};
+use crate::progress::{Progress, State, Status};
 
 /// How often the read models are looked at: until they are up, so that the start is told when it is, and after that
 /// for `/health`.
 const LOOK: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 
 /// Tells how the read models are until the service stops; `up` becomes true once all of them follow the log.
-pub async fn watch_over(progress: Arc<Progress>, health: Reporter, up: watch::Sender<bool>, tasks: Tasks) {
+pub async fn watch_over(
+    (progress, head): (Arc<Progress>, watch::Receiver<Position>),
+    health: Reporter,
+    up: watch::Sender<bool>,
+    tasks: Tasks,
+) {
     let stopping = tasks.stopping();
     loop {
         let statuses = progress.statuses();
+        measure(&statuses, *head.borrow());
         let trouble = statuses.iter().find(|status| match status.state {
             State::Running => false,
             State::Starting | State::Stopped | State::Down => true,
@@ -42,5 +49,15 @@ pub async fn watch_over(progress: Arc<Progress>, health: Reporter, up: watch::Se
             () = tokio::time::sleep(pause) => {}
             () = stopping.cancelled() => return,
         }
+    }
+}
+
+/// How far each read model is, and how far behind the log, in numbers.
+#[allow(clippy::cast_precision_loss, reason = "a gauge is a float, and a log has less than 2⁵³ events")]
+fn measure(statuses: &[Status], head: Position) {
+    for status in statuses {
+        let (name, behind) = (status.name, head.0.saturating_sub(status.position.0));
+        metrics::gauge!("backstitch_projection_position", "projection" => name).set(status.position.0 as f64);
+        metrics::gauge!("backstitch_projection_lag_events", "projection" => name).set(behind as f64);
     }
 }

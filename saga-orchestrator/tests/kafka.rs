@@ -62,7 +62,7 @@ impl Relayed {
         let (_, commands) = self.town.ways(&Fate::stopping_at(usize::MAX));
         let mut config = Config { bus: self.bus.clone(), ..Config::default() };
         config.http.listen.set_port(0);
-        config.event_store.url = Some(self.log_url.clone());
+        config.event_store.url = Some(self.log_url.clone().into());
         let health = Health::new(self.town.clock.clone());
         let log = open_log(&config, &health, &self.tasks).await.unwrap();
         Service::start(&config, log, commands, health, self.town.clock.clone()).await.unwrap()

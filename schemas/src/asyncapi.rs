@@ -200,6 +200,7 @@ fn metadata() -> Value {
             "command_id": uuid("The command that made it."),
             "command_hash": { "type": "string", "description": "SHA-256 (hex) of the request's body." },
             "traceparent": { "type": "string", "description": "W3C trace context." },
+            "tracestate": { "type": "string", "description": "What tracing systems add to `traceparent`." },
             "actor": { "type": "string", "description": "Who asked: a principal, `saga:<type>`, `provider:<name>`." },
             "occurred_at": { "type": "string", "format": "date-time", "description": "When it was decided." },
         },

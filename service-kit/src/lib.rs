@@ -15,11 +15,13 @@ pub mod shutdown;
 pub mod start;
 pub mod tasks;
 pub mod telemetry;
+pub mod text;
 pub mod waiting;
 
 pub use clock::Clock;
 pub use health::Health;
 pub use limits::Limits;
 pub use problem::Problem;
+pub use secret;
 pub use start::{HttpConfig, StartError};
 pub use tasks::Tasks;

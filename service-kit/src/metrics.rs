@@ -1,5 +1,7 @@
 //! Numbers for Prometheus: whoever has one says it through the `metrics` crate; `/metrics` shows them all.
 
+mod described;
+
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -7,6 +9,8 @@ use axum::Router;
 use axum::http::header;
 use axum::routing::get;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+
+pub use described::DESCRIBED;
 
 use crate::clock::Clock;
 use crate::tasks::Tasks;
@@ -45,11 +49,49 @@ pub fn start(tasks: &Tasks, clock: &Clock) -> Router {
     )
 }
 
+/// Has counters without labels be there from the start, at 0: what appears only when it first happens has no increase that
+/// an alert could see.
+pub fn present(counters: &[&'static str]) {
+    for name in counters {
+        metrics::counter!(*name).increment(0);
+    }
+}
+
+/// As [`present`], for a counter with one label whose values are known.
+pub fn present_with(counter: &'static str, label: &'static str, values: impl IntoIterator<Item = &'static str>) {
+    for value in values {
+        metrics::counter!(counter, label => value).increment(0);
+    }
+}
+
+/// Keeps the gauge `backstitch_log_position` at what `position` gives, whenever `head` changes.
+pub fn follow_log<T: Send + Sync + 'static>(
+    mut head: tokio::sync::watch::Receiver<T>,
+    position: impl Fn(&T) -> u64 + Send + 'static,
+    tasks: &Tasks,
+) {
+    let stopping = tasks.stopping();
+    tasks.spawn("log-position", async move {
+        loop {
+            let seen = position(&head.borrow_and_update());
+            #[allow(clippy::cast_precision_loss, reason = "a gauge is a float, and a log has less than 2⁵³ events")]
+            metrics::gauge!("backstitch_log_position").set(seen as f64);
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                changed = head.changed() => if changed.is_err() { return },
+            }
+        }
+    });
+}
+
 fn install() -> Option<PrometheusHandle> {
     let builder = PrometheusBuilder::new()
         .set_buckets_for_metric(metrics_exporter_prometheus::Matcher::Suffix("_seconds".to_owned()), SECONDS);
     match builder.and_then(PrometheusBuilder::install_recorder) {
-        Ok(handle) => Some(handle),
+        Ok(handle) => {
+            described::describe();
+            Some(handle)
+        }
         Err(error) => {
             tracing::warn!(%error, "no metrics are gathered: another recorder is there already");
             None
@@ -70,11 +112,14 @@ mod tests {
         let tasks = Tasks::new();
         let router = start(&tasks, &Clock::system());
         metrics::counter!("backstitch_test_total", "kind" => "one").increment(2);
+        present(&["backstitch_http_shed_total"]);
         metrics::histogram!("backstitch_test_seconds").record(0.003);
         let response = router.oneshot(Request::get("/metrics").body(Body::empty()).unwrap()).await.unwrap();
         let text = String::from_utf8(to_bytes(response.into_body(), usize::MAX).await.unwrap().to_vec()).unwrap();
         assert!(text.contains("backstitch_test_total{kind=\"one\"} 2"), "{text}");
         assert!(text.contains("backstitch_test_seconds_bucket{le=\"0.005\"} 1"), "{text}");
+        assert!(text.contains("# HELP backstitch_http_shed_total HTTP requests that"), "{text}");
+        assert!(text.contains("backstitch_http_shed_total 0"), "{text}");
         assert!(tasks.shut_down(Duration::from_secs(5)).await);
     }
 }

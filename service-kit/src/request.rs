@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use utoipa::IntoParams;
 use uuid::Uuid;
 
-use crate::Problem;
+use crate::{Problem, text};
 
 /// The tenant, until there are several.
 pub const TENANT: &str = "default";
@@ -194,6 +194,13 @@ fn unread(rejection: BytesRejection) -> Problem {
 }
 
 fn parse<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Result<Body<T>, Problem> {
+    if let Some((pointer, char)) = text::acting(bytes) {
+        return Err(Problem::invalid("a text has a control character or one that changes the direction of the text")
+            .field(
+                pointer,
+                format_args!("has the character {}, which no text may have; leave it out", text::name(char)),
+            ));
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value: T = serde_path_to_error::deserialize(&mut json).map_err(|error| unparsed(&error))?;
     json.end().map_err(|error| malformed(&error))?;

@@ -124,6 +124,7 @@ fn failure(error: &BusError, config: &BusConfig) -> anyhow::Error {
         BusError::Settings(_)
         | BusError::Unreachable { .. }
         | BusError::Refused { .. }
+        | BusError::TooLarge { .. }
         | BusError::Lacking { .. }
         | BusError::Client { .. }
         | BusError::Store(_) => Failure::no_answer(

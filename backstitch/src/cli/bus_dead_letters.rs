@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Subcommand;
 use event_bus::DeadLetters;
 use event_bus::dead_letter::Letter;
+use service_kit::secret::SecretUrl;
 use sqlx::postgres::PgPoolOptions;
 
 use super::acting::Acting;
@@ -101,7 +102,7 @@ Examples:
 struct Place {
     /// The consumer's Postgres.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
-    postgres: Option<String>,
+    postgres: Option<SecretUrl>,
     /// The schema of its tables.
     #[arg(long, value_name = "NAME", default_value = "public")]
     schema: String,
@@ -115,7 +116,7 @@ impl Place {
                 "--postgres postgres://localhost/billing, or DATABASE_URL",
             ));
         };
-        let pool = PgPoolOptions::new().max_connections(2).acquire_timeout(CONNECT_BOUND).connect(url).await;
+        let pool = PgPoolOptions::new().max_connections(2).acquire_timeout(CONNECT_BOUND).connect(url.reveal()).await;
         let pool = pool.map_err(|error| {
             Failure::no_answer(
                 format!("the consumer's Postgres does not answer: {error}"),
@@ -154,11 +155,11 @@ impl Args {
 async fn list(place: &Place, json: bool, group: Option<&str>, after: i64) -> anyhow::Result<Exit> {
     let letters = place.letters().await?.list(group, after, PAGE).await?;
     if json {
-        output::json(&letters)?;
+        output::list(&letters, letters.len() == usize::from(PAGE))?;
         return Ok(Exit::Done);
     }
     let Some(last) = letters.last().map(|letter| letter.id) else {
-        eprintln!("nothing is parked: the consumers handle all keys");
+        output::note(format_args!("nothing is parked: the consumers handle all keys"));
         return Ok(Exit::Done);
     };
     let full = letters.len() == usize::from(PAGE);
@@ -179,7 +180,7 @@ async fn list(place: &Place, json: bool, group: Option<&str>, after: i64) -> any
     }
     table.print();
     if full {
-        eprintln!("\nmore: --after {last}");
+        output::note(format_args!("\nmore: --after {last}"));
     }
     Ok(Exit::Done)
 }
@@ -224,7 +225,7 @@ async fn retry(place: &Place, id: i64, wait: Duration, acting: &Acting) -> anyho
     if asked == 0 {
         return Err(unknown(id));
     }
-    eprintln!("asked for {asked} records of its key, in order");
+    output::note(format_args!("asked for {asked} records of its key, in order"));
     let began = Instant::now();
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     while began.elapsed() < wait {

@@ -59,7 +59,7 @@ impl Client {
     /// A [`Failure`]: exit 1 if the server says no, 2 if there is no answer.
     pub async fn get(&self, path: &str, query: &Query<'_>) -> anyhow::Result<Value> {
         let request = self.http.get(format!("{}{path}", self.base)).query(query).timeout(ANSWER_WITHIN);
-        let response = self.answered(request).await?;
+        let response = self.answered(path, request).await?;
         let bytes = response.bytes().await.map_err(|error| self.unreachable(&error))?;
         serde_json::from_slice(&bytes).map_err(|error| self.not_ours(path, &error))
     }
@@ -73,13 +73,39 @@ impl Client {
         serde_json::from_value(value).map_err(|error| self.not_ours(path, &error))
     }
 
+    /// `GET path?query`, page by page from `cursor` on, until there are `limit` items or no more. As the server tells pages:
+    /// `items`, `has_more`, `next`.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn pages(
+        &self,
+        path: &str,
+        query: &Query<'_>,
+        cursor: Option<String>,
+        limit: usize,
+    ) -> anyhow::Result<Value> {
+        let (mut items, mut cursor) = (Vec::new(), cursor);
+        loop {
+            let mut asked = query.to_vec();
+            asked.push(("limit", (limit - items.len()).clamp(1, PAGE).to_string()));
+            asked.extend(cursor.take().map(|cursor| ("cursor", cursor)));
+            let page = self.get(path, &asked).await?;
+            items.extend(page["items"].as_array().cloned().unwrap_or_default());
+            cursor = page["next"].as_str().map(str::to_owned);
+            if cursor.is_none() || items.len() >= limit {
+                return Ok(serde_json::json!({ "items": items, "has_more": cursor.is_some(), "next": cursor }));
+            }
+        }
+    }
+
     /// `POST path` with a body under a key: the same key again does nothing twice.
     ///
     /// # Errors
     /// As [`Self::get`].
     pub async fn post(&self, path: &str, key: &str, body: &Value) -> anyhow::Result<Value> {
         let request = self.http.post(format!("{}{path}", self.base)).header("idempotency-key", key);
-        let response = self.answered(request.json(body).timeout(ANSWER_WITHIN)).await?;
+        let response = self.answered(path, request.json(body).timeout(ANSWER_WITHIN)).await?;
         let bytes = response.bytes().await.map_err(|error| self.unreachable(&error))?;
         serde_json::from_slice(&bytes).map_err(|error| self.not_ours(path, &error))
     }
@@ -90,7 +116,7 @@ impl Client {
     /// As [`Self::get`].
     pub async fn get_text(&self, path: &str, query: &Query<'_>) -> anyhow::Result<String> {
         let request = self.http.get(format!("{}{path}", self.base)).query(query).timeout(ANSWER_WITHIN);
-        let response = self.answered(request).await?;
+        let response = self.answered(path, request).await?;
         response.text().await.map_err(|error| self.unreachable(&error))
     }
 
@@ -100,7 +126,7 @@ impl Client {
     /// As [`Self::get`].
     pub async fn live(&self, path: &str, query: &Query<'_>) -> anyhow::Result<reqwest::Response> {
         let request = self.http.get(format!("{}{path}", self.base)).query(query);
-        self.answered(request.header("accept", "text/event-stream")).await
+        self.answered(path, request.header("accept", "text/event-stream")).await
     }
 
     /// `POST path?query` with a body under a key, at a version: what was done, or the problem that says no.
@@ -124,13 +150,13 @@ impl Client {
                 let bytes = response.bytes().await.map_err(|error| self.unreachable(&error))?;
                 serde_json::from_slice(&bytes).map(Ok).map_err(|error| self.not_ours(path, &error))
             }
-            Err(problem) if problem.status >= 500 => Err(self.told(&problem)),
+            Err(problem) if problem.status >= 500 => Err(self.told(path, &problem)),
             Err(problem) => Ok(Err(problem)),
         }
     }
 
-    async fn answered(&self, request: reqwest::RequestBuilder) -> anyhow::Result<reqwest::Response> {
-        self.asked(request).await?.map_err(|problem| self.told(&problem))
+    async fn answered(&self, path: &str, request: reqwest::RequestBuilder) -> anyhow::Result<reqwest::Response> {
+        self.asked(request).await?.map_err(|problem| self.told(path, &problem))
     }
 
     async fn asked(&self, request: reqwest::RequestBuilder) -> anyhow::Result<Result<reqwest::Response, Problem>> {
@@ -149,7 +175,7 @@ impl Client {
     }
 
     /// A problem as a failure: "no", or with a 5xx "no answer".
-    pub fn told(&self, problem: &Problem) -> anyhow::Error {
+    pub fn told(&self, path: &str, problem: &Problem) -> anyhow::Error {
         let mut what = problem.detail.clone().unwrap_or_else(|| problem.title.clone());
         for error in &problem.errors {
             what.push_str(&format!("; {}: {}", error.field, error.message));
@@ -160,7 +186,7 @@ impl Client {
             return Failure::no_answer(what, hint);
         }
         let hint = match problem.slug() {
-            "not-found" => "backstitch saga list, backstitch stream list".to_owned(),
+            "not-found" => where_to_look(path).to_owned(),
             slug => format!("curl -s {}/problems/{slug}   # cause and way out", self.base),
         };
         Failure::no(what, hint)
@@ -179,5 +205,19 @@ impl Client {
             format!("{}{path} answered something unexpected: {error}", self.base),
             "backstitch --version   # of another release than the server?",
         )
+    }
+}
+
+/// What to type for a look at what there is, where something was asked for that is not there.
+fn where_to_look(path: &str) -> &'static str {
+    let noun = path.trim_start_matches("/v1/").split('/').next().unwrap_or_default();
+    match noun {
+        "sagas" | "saga-types" => "backstitch saga list",
+        "streams" => "backstitch stream list",
+        "projections" => "backstitch projection list",
+        "dead-letters" => "backstitch dead-letter list",
+        "orders" => "backstitch stream list --category order; its number stands in the answer to `POST /v1/orders`",
+        "lineage" => "backstitch events find --correlation ID, or backstitch stream list",
+        _ => "backstitch --version   # older or newer than the server?",
     }
 }

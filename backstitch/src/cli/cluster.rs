@@ -142,33 +142,33 @@ impl Args {
                 let cluster = Cluster::open(&folder.dir).map_err(failed)?;
                 for name in names {
                     cluster.member(&name).map_err(failed)?.kill(&cluster.dir);
-                    eprintln!("killed   {name}");
+                    output::note(format_args!("killed   {name}"));
                 }
             }
             Verb::Pause { folder, name, seconds } => {
                 let cluster = Cluster::open(&folder.dir).map_err(failed)?;
                 let member = cluster.member(&name).map_err(failed)?;
                 member.pause(&cluster.dir);
-                eprintln!("paused   {name}, for {seconds} s");
+                output::note(format_args!("paused   {name}, for {seconds} s"));
                 // Interrupted, it would stand still for ever.
                 let interrupted = shutdown::signalled().map_err(|error| failed(error.into()))?;
                 _ = tokio::time::timeout(Duration::from_secs(seconds), interrupted).await;
                 member.resume(&cluster.dir);
-                eprintln!("resumed  {name}");
+                output::note(format_args!("resumed  {name}"));
             }
             Verb::Start { folder, names } => {
                 let cluster = Cluster::open(&folder.dir).map_err(failed)?;
                 for name in names {
                     cluster.start(&name).await.map_err(failed)?;
-                    eprintln!("ready    {name}");
+                    output::note(format_args!("ready    {name}"));
                 }
             }
             Verb::Stop { folder, names } => {
                 let cluster = Cluster::open(&folder.dir).map_err(failed)?;
                 for name in names {
                     match cluster.stop(&name).await.map_err(failed)? {
-                        true => eprintln!("stopped  {name}"),
-                        false => eprintln!("killed   {name}: it did not stop in time"),
+                        true => output::note(format_args!("stopped  {name}")),
+                        false => output::note(format_args!("killed   {name}: it did not stop in time")),
                     }
                 }
             }
@@ -191,7 +191,7 @@ impl Args {
 async fn up(folder: &Folder, shape: Shape) -> anyhow::Result<()> {
     let program = std::env::current_exe().context("where this program lies")?;
     let cluster = Cluster::plan(&folder.dir, &program, shape)?;
-    cluster.up(|member| eprintln!("ready    {}", member.name)).await?;
+    cluster.up(|member| output::note(format_args!("ready    {}", member.name))).await?;
     let plan = &cluster.plan;
     output::line(format_args!("The cluster's front door is {}", plan.url));
     output::line(format_args!("  event store  {}", plan.event_store));
@@ -221,9 +221,9 @@ async fn status(cluster: &Cluster, json: bool) -> anyhow::Result<Exit> {
     }
     let all = told.iter().all(|member| member.state == State::Ready);
     if json {
-        output::json(&told)?;
+        output::list(&told, false)?;
     } else {
-        let mut table = Table::new(&["name", "state", ">pid", "log"]);
+        let mut table = Table::new(&["name", "*state", ">pid", "log"]);
         for member in &told {
             let (tone, state) = match member.state {
                 State::Ready => (Tone::Good, "ready"),

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use serde_json::Value;
-use service_kit::config::{self, SECTIONS, Said};
+use service_kit::config::{self, SECTIONS, Said, Shown};
+use service_kit::secret::{MASK, SecretUrl};
 
 use super::output::{self, Table, Tone};
 use super::{Exit, Failure};
@@ -40,7 +41,7 @@ Examples:
         /// The settings file [default: backstitch.toml, if it is there].
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
-        /// As JSON: an array with key, value, from, services.
+        /// As JSON: `items` with key, value, from, services.
         #[arg(long)]
         json: bool,
     },
@@ -60,6 +61,12 @@ Example:
         json: bool,
     },
 }
+
+/// Said with what is shown: a server that runs was started with its own file, environment and options.
+const OF_WHOM: &str = "\
+these are the settings that a process started here, with this environment, would run with; a server that runs elsewhere, or was
+started with options, may have others: ask on its machine, with its environment (and --config, if it has one)
+";
 
 /// One setting as it is shown.
 #[derive(Debug, Serialize)]
@@ -83,8 +90,9 @@ impl Args {
             Verb::Show { service, config, json } => {
                 let said = read(config.as_deref())?;
                 let settings = settings(&said, chosen(service.as_deref()))?;
+                output::note(OF_WHOM);
                 if json {
-                    output::json(&settings)?;
+                    output::list(&settings, false)?;
                     return Ok(Exit::Done);
                 }
                 let mut table = Table::new(&["key", "value", "from"]);
@@ -152,7 +160,12 @@ fn settings(said: &Said, processes: &[Process]) -> anyhow::Result<Vec<Setting>> 
                 Some((value, origin)) => (value, origin.to_string()),
                 None => (default().unwrap_or(Value::Null), "default".to_owned()),
             };
-            settings.push(Setting { value: masked(&key, value), key, from, services: vec![process.name] });
+            settings.push(Setting {
+                value: masked((process.shown)(&key), value),
+                key,
+                from,
+                services: vec![process.name],
+            });
         }
     }
     if let Some(filter) = settings.iter_mut().find(|setting| setting.key == "log.filter")
@@ -165,42 +178,26 @@ fn settings(said: &Said, processes: &[Process]) -> anyhow::Result<Vec<Setting>> 
     Ok(settings)
 }
 
-/// A value as it may be seen: not what is secret by its name, nor a password within a URL.
-fn masked(key: &str, value: Value) -> Value {
-    match value {
-        Value::Object(below) => {
-            Value::Object(below.into_iter().map(|(name, value)| (name.clone(), masked(&name, value))).collect())
+/// A value as its type allows it to be shown. A URL in a setting that has no credentials of its own is shown without any
+/// that somebody put there.
+fn masked(shown: Shown, value: Value) -> Value {
+    match (shown, value) {
+        (_, Value::Object(below)) => {
+            Value::Object(below.into_iter().map(|(name, value)| (name, masked(shown, value))).collect())
         }
-        Value::Array(entries) => Value::Array(entries.into_iter().map(|entry| masked(key, entry)).collect()),
-        Value::Null => value,
-        Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-            let name = key.rsplit('.').next().unwrap_or_default().to_lowercase();
-            if ["password", "secret", "token", "jaas"].iter().any(|word| name.contains(word)) {
-                return Value::String("***".to_owned());
-            }
-            if let Value::String(text) = value { Value::String(without_password(&text)) } else { value }
-        }
+        (_, Value::Array(entries)) => Value::Array(entries.into_iter().map(|entry| masked(shown, entry)).collect()),
+        (_, Value::Null) => Value::Null,
+        (Shown::Masked, Value::Bool(_) | Value::Number(_) | Value::String(_)) => Value::String(MASK.to_owned()),
+        (Shown::Url, Value::String(url)) => Value::String(SecretUrl::new(url).to_string()),
+        (Shown::Url, Value::Bool(_) | Value::Number(_)) => Value::String(MASK.to_owned()),
+        (Shown::Plain, Value::String(text)) => Value::String(listed(&text)),
+        (Shown::Plain, value @ (Value::Bool(_) | Value::Number(_))) => value,
     }
 }
 
-fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    // The last `@`: a password may have one that nobody escaped. Rather hide too much than too little.
-    let rest = match rest.rsplit_once('@') {
-        Some((user, host)) => match user.split_once(':') {
-            Some((user, _)) => format!("{user}:***@{host}"),
-            None => rest.to_owned(),
-        },
-        None => rest.to_owned(),
-    };
-    let shown = match rest.split_once("password=") {
-        Some((before, after)) => {
-            let further = after.split_once('&').map_or(String::new(), |(_, further)| format!("&{further}"));
-            format!("{before}password=***{further}")
-        }
-        None => rest,
-    };
-    format!("{scheme}://{shown}")
+fn listed(text: &str) -> String {
+    let without = |part: &str| if part.contains("://") { SecretUrl::new(part).to_string() } else { part.to_owned() };
+    text.split(',').map(without).collect::<Vec<_>>().join(",")
 }
 
 fn text(value: &Value) -> String {
@@ -216,24 +213,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn passwords_are_not_shown() {
-        for (url, shown) in [
-            ("postgres://shop:pw@db/shop", "postgres://shop:***@db/shop"),
-            ("postgres://shop:p@w:/x@db/shop", "postgres://shop:***@db/shop"),
-            (
-                "postgres://db/shop?user=a&password=pw&sslmode=require",
-                "postgres://db/shop?user=a&password=***&sslmode=require",
-            ),
-            ("kurrentdb://admin:changeit@h1:2113,h2:2113?tls=false", "kurrentdb://admin:***@h1:2113,h2:2113?tls=false"),
-            ("http://127.0.0.1:7401", "http://127.0.0.1:7401"),
-            ("backstitch.events", "backstitch.events"),
-        ] {
-            assert_eq!(without_password(url), shown);
-        }
-        assert_eq!(masked("provider.webhook_secret", Value::String("x".to_owned())), Value::String("***".to_owned()));
-        assert_eq!(masked("http.listen", Value::String("x".to_owned())), Value::String("x".to_owned()));
-        let below = serde_json::json!({ "sasl_username": "shop", "SASL_PASSWORD": "pw", "urls": ["http://a:pw@b"] });
-        let shown = serde_json::json!({ "sasl_username": "shop", "SASL_PASSWORD": "***", "urls": ["http://a:***@b"] });
-        assert_eq!(masked("bus.client", below), shown);
+    fn a_value_is_shown_as_its_type_allows() {
+        let masks = |shown, value: Value| masked(shown, value);
+        assert_eq!(masks(Shown::Masked, Value::String("x".to_owned())), Value::String("***".to_owned()));
+        assert_eq!(masks(Shown::Masked, Value::from(4711)), Value::String("***".to_owned()));
+        assert_eq!(masks(Shown::Url, "postgres://a:pw@b/c".into()), Value::from("postgres://a:***@b/c"));
+        assert_eq!(masks(Shown::Plain, "backstitch.events".into()), Value::from("backstitch.events"));
+        assert_eq!(masks(Shown::Plain, "http://a:1,http://b:pw@c".into()), Value::from("http://a:1,http://b:***@c"));
+        let below = serde_json::json!({ "sasl_username": "shop", "ssl_key_pem": "-----BEGIN" });
+        assert_eq!(masks(Shown::Masked, below), serde_json::json!({ "sasl_username": "***", "ssl_key_pem": "***" }));
     }
 }

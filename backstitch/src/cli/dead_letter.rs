@@ -210,7 +210,7 @@ async fn list(target: &Target, projection: Option<String>) -> anyhow::Result<Exi
     }
     let page: Letters = serde_json::from_value(answer)?;
     if page.items.is_empty() {
-        eprintln!("no stream is parked: the read models follow all of them");
+        output::note(format_args!("no stream is parked: the read models follow all of them"));
         return Ok(Exit::Done);
     }
     let mut table =
@@ -224,7 +224,7 @@ async fn list(target: &Target, projection: Option<String>) -> anyhow::Result<Exi
     }
     table.print();
     if page.has_more {
-        eprintln!("\nmore: narrow it down with --projection");
+        output::note(format_args!("\nmore: narrow it down with --projection"));
     }
     Ok(Exit::Done)
 }
@@ -248,7 +248,7 @@ async fn show(one: &One) -> anyhow::Result<Exit> {
         output::line(format!("discarded version {} ({}) by {who}: {why}", gone["version"], text("type")));
     }
     if let Some(event) = event {
-        output::line(serde_json::to_string_pretty(&event)?);
+        output::json_text(&serde_json::to_string_pretty(&event)?);
     }
     Ok(Exit::Done)
 }
@@ -265,7 +265,7 @@ async fn retry_all(target: Target, projection: &str, acting: &Acting) -> anyhow:
         query.push(("cursor", next));
     }
     if lines.is_empty() {
-        eprintln!("no stream of `{projection}` is parked");
+        output::note(format_args!("no stream of `{projection}` is parked"));
         return Ok(Exit::Done);
     }
     if !acting.sure(&format!("tries the {} parked streams of `{projection}` again", lines.len()))? {
@@ -287,7 +287,7 @@ async fn retry_all(target: Target, projection: &str, acting: &Acting) -> anyhow:
         }
     }
     if target.json {
-        output::json(&outcomes)?;
+        output::list(&outcomes, false)?;
     }
     Ok(exit)
 }

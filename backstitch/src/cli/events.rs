@@ -22,6 +22,8 @@ const SHOWN: usize = 120;
 /// Events: looked for in the whole log.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+Exits with 1 if there is no such event.
+
 Examples:
   backstitch events find --type OrderRejected --since 2h
   backstitch events find --category stock --where data.sku=MUG --where 'data.quantity>10'
@@ -97,13 +99,17 @@ impl Args {
     pub async fn run(self) -> anyhow::Result<Exit> {
         let Verb::Find { target, wanted, data, limit } = self.verb;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let (found, more) = match data {
-            Some(dir) => in_folder(&dir, &wanted, limit)?,
+        let (found, more) = match &data {
+            Some(dir) => in_folder(dir, &wanted, limit)?,
             None => in_server(&target, &wanted, limit).await?,
         };
-        print(&found, target.json)?;
-        if more {
-            eprintln!("\nmore than {limit}: --limit, or narrower");
+        print(&found, more, target.json)?;
+        if !target.json && more {
+            output::note(format_args!("\nmore than {limit}: --limit, or narrower"));
+        }
+        if found.is_empty() {
+            output::note(none(&wanted.types));
+            return Ok(Exit::No);
         }
         Ok(Exit::Done)
     }
@@ -174,11 +180,31 @@ impl Wanted {
     }
 }
 
-fn print(found: &[RecordedEvent], json: bool) -> anyhow::Result<()> {
-    if json {
-        for event in found {
-            output::line(serde_json::to_string(event)?);
+/// What to say where nothing was found: a misspelt type is the usual reason.
+fn none(types: &[String]) -> String {
+    let known = |name: &str| {
+        domain::order::Event::TYPES
+            .iter()
+            .chain(domain::payment::Event::TYPES)
+            .chain(domain::stock::Event::TYPES)
+            .chain(domain::shipment::Event::TYPES)
+            .chain(domain::product::Event::TYPES)
+            .chain(domain::saga::Event::TYPES)
+            .any(|(known, _)| *known == name)
+    };
+    match types.iter().find(|name| !known(name)) {
+        Some(name) => {
+            format!("no event is like that: this release knows no event type `{name}` (a name such as OrderPlaced)")
         }
+        None => "no event is like that".to_owned(),
+    }
+}
+
+fn print(found: &[RecordedEvent], more: bool, json: bool) -> anyhow::Result<()> {
+    if json {
+        return output::list(found, more);
+    }
+    if found.is_empty() {
         return Ok(());
     }
     let mut table = Table::new(&[">position", "at", "type", "stream", ">version", "by", "data"]);

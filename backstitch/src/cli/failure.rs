@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use super::output;
+
 /// How a verb ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -58,23 +60,39 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// Tells a failure on stderr.
-pub fn report(error: &anyhow::Error) -> Exit {
+/// Tells a failure on stderr: in words, or as JSON where the verb was asked for JSON.
+pub fn report(error: &anyhow::Error, as_json: bool) -> Exit {
     let known = error.chain().find_map(|cause| cause.downcast_ref::<Failure>());
+    let (exit, hint) = known.map_or((Exit::NoAnswer, "backstitch --help"), |known| (known.exit, known.hint.as_str()));
     // The whole chain in one line: what was tried, then why it failed.
-    eprintln!("error: {error:#}");
-    let hint = known.map_or("backstitch --help", |failure| failure.hint.as_str());
-    eprintln!("\nhint: {hint}");
-    known.map_or(Exit::NoAnswer, |failure| failure.exit)
+    tell(&format!("{error:#}"), hint, exit, as_json);
+    exit
 }
 
 /// Tells what is wrong with the arguments; help and version, when asked for, are data and no failure.
-pub fn usage(error: &clap::Error) -> Exit {
+pub fn usage(error: &clap::Error, as_json: bool) -> Exit {
+    const HINT: &str = "backstitch --help, or --help after the command in question";
+    if as_json && error.use_stderr() {
+        let text = error.to_string();
+        let what = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        tell(what, HINT, Exit::NoAnswer, true);
+        return Exit::NoAnswer;
+    }
     // clap writes help to stdout and errors to stderr by itself; that fails only when nobody reads.
     let _ = error.print();
     if !error.use_stderr() {
         return Exit::Done;
     }
-    eprintln!("\nhint: backstitch --help, or --help after the command in question");
+    output::note(format_args!("\nhint: {HINT}"));
     Exit::NoAnswer
+}
+
+fn tell(what: &str, hint: &str, exit: Exit, as_json: bool) {
+    if as_json {
+        let code = if exit == Exit::No { 1 } else { 2 };
+        let told = serde_json::json!({ "error": what, "hint": hint, "exit_code": code });
+        return output::note(service_kit::text::escaped_json(&told.to_string()));
+    }
+    output::note(format_args!("error: {what}"));
+    output::note(format_args!("\nhint: {hint}"));
 }

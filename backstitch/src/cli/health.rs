@@ -42,7 +42,7 @@ impl Args {
 }
 
 fn print(report: &HealthReport) {
-    let mut table = Table::new(&["what", "status", "needed", "since", "detail"]);
+    let mut table = Table::new(&["what", "*status", "needed", "since", "detail"]);
     for (name, it) in &report.dependencies {
         let (tone, status) = match it.status {
             Status::Up => (Tone::Good, "up"),

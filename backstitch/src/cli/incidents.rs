@@ -98,7 +98,7 @@ fn print(found: &[(Incident, String)]) {
         output::line("no saga needs a person");
         return;
     }
-    let mut table = Table::new(&[">count", "saga", "step", "error", ">definition", "since", "example", "says"]);
+    let mut table = Table::new(&[">count", "saga", "step", "*error", ">definition", "since", "example", "says"]);
     for (incident, _) in found {
         let step = incident.step.clone().unwrap_or_default();
         let step = if incident.direction.as_deref() == Some("undo") { format!("undo {step}") } else { step };
@@ -112,7 +112,7 @@ fn print(found: &[(Incident, String)]) {
                 kind,
                 incident.definition_version.to_string(),
                 incident.since.map(|since| since.format("%F %TZ").to_string()).unwrap_or_default(),
-                incident.example.clone(),
+                output::short(&incident.example),
                 incident.last_error.clone().unwrap_or_default(),
             ],
         );

@@ -82,7 +82,7 @@ fn table(lineage: &Lineage) -> Table {
         cause.entry(edge.to).or_insert(&edge.why);
     }
     let nodes: HashMap<Uuid, &Node> = graph.nodes.iter().map(|node| (node.id, node)).collect();
-    let mut table = Table::new(&["at", "what", ">position", "stream", "who", "says"]);
+    let mut table = Table::new(&["at", "*what", ">position", "stream", "who", "says"]);
     let mut told = HashSet::new();
     // Deepest first on the stack, so that what happened first is told first.
     let mut todo: Vec<(Uuid, usize)> = lineage.roots.iter().rev().map(|root| (*root, 0)).collect();
@@ -103,7 +103,7 @@ fn row(table: &mut Table, node: &Node, depth: usize, cause: Option<&str>) {
         Kind::ProviderCall => format!("⇄ {}", node.label),
         Kind::Request | Kind::Elsewhere | Kind::Event => node.label.clone(),
     };
-    let stream = node.stream.clone().unwrap_or_default();
+    let stream = output::short(node.stream.as_deref().unwrap_or_default());
     let stream = node.version.map_or_else(|| stream.clone(), |version| format!("{stream} #{version}"));
     let tone = match node.kind {
         Kind::Event => order::tone(&node.label),

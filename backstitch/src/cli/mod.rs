@@ -35,20 +35,25 @@ mod store_copy;
 mod store_postgres;
 pub(crate) mod store_serve;
 pub mod stream;
+mod table;
 mod tail;
 pub mod torture;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use failure::{Exit, Failure};
 
+/// The release, and the commit that it was built from; `development build` where the build did not say.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("BACKSTITCH_BUILT_FROM"), ")");
+
 /// An event-sourced order backend that sews its way back when a step fails.
 #[derive(Debug, Parser)]
 #[command(
     name = "backstitch",
-    version,
+    version = VERSION,
     max_term_width = 110,
     subcommand_required = true,
     arg_required_else_help = true
@@ -173,9 +178,11 @@ impl Command {
 
 /// Parses the arguments, runs the verb, says on stderr why it failed, answers with the exit code.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let arguments = behind_the_verb(std::env::args_os().collect());
+    let as_json = arguments.iter().any(|argument| argument == "--json");
+    let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
-        Err(error) => return failure::usage(&error).into(),
+        Err(error) => return failure::usage(&error, as_json).into(),
     };
     // The verbs wait for answers; what computes (serve, bench) makes a runtime of its own.
     let serves = matches!(cli.command, Command::Gateway(_));
@@ -185,12 +192,33 @@ pub fn main() -> ExitCode {
     };
     let runtime = match builder.enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return failure::report(&error.into()).into(),
+        Err(error) => return failure::report(&error.into(), as_json).into(),
     };
     match runtime.block_on(cli.command.run()) {
         Ok(exit) => exit.into(),
-        Err(error) => failure::report(&error).into(),
+        Err(error) => failure::report(&error, as_json).into(),
     }
+}
+
+/// `--url URL` and `--json` belong to a verb; who writes them before it means the same.
+fn behind_the_verb(arguments: Vec<OsString>) -> Vec<OsString> {
+    let mut rest = arguments.into_iter();
+    let mut found: Vec<OsString> = rest.by_ref().take(1).collect();
+    let mut moved = Vec::new();
+    let mut rest = rest.peekable();
+    while let Some(argument) = rest.peek().and_then(|argument| argument.to_str()) {
+        let takes_value = argument == "--url";
+        if !takes_value && argument != "--json" && !argument.starts_with("--url=") {
+            break;
+        }
+        moved.extend(rest.by_ref().take(if takes_value { 2 } else { 1 }));
+    }
+    let rest: Vec<OsString> = rest.collect();
+    let end = rest.iter().position(|argument| argument == "--").unwrap_or(rest.len());
+    found.extend(rest[..end].iter().cloned());
+    found.extend(moved);
+    found.extend(rest[end..].iter().cloned());
+    found
 }
 
 #[cfg(test)]
@@ -200,6 +228,22 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_address_may_stand_before_the_verb() {
+        let moved = |words: &[&str]| {
+            let words = behind_the_verb(words.iter().map(OsString::from).collect());
+            words.into_iter().map(|word| word.into_string().unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            moved(&["b", "--url", "u", "--json", "saga", "list"]),
+            ["b", "saga", "list", "--url", "u", "--json"]
+        );
+        assert_eq!(moved(&["b", "--url=u", "x", "--", "y"]), ["b", "x", "--url=u", "--", "y"]);
+        assert_eq!(moved(&["b", "saga", "list", "--url", "u"]), ["b", "saga", "list", "--url", "u"]);
+        assert_eq!(moved(&["b", "--version"]), ["b", "--version"]);
+        assert_eq!(moved(&["b"]), ["b"]);
     }
 
     #[test]

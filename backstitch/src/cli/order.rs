@@ -137,7 +137,7 @@ async fn steps(client: &Client, id: &str) -> anyhow::Result<Vec<Entry>> {
 }
 
 fn print(entries: &[Entry]) {
-    let mut table = Table::new(&["at", ">after", "stream", ">#", "event", "who", "what"]);
+    let mut table = Table::new(&["at", ">after", "stream", ">#", "*event", "who", "what"]);
     let mut before: Option<DateTime<Utc>> = None;
     for entry in entries {
         let after = before.map(|before| format!("+{}", output::duration(entry.occurred_at - before)));
@@ -147,7 +147,7 @@ fn print(entries: &[Entry]) {
             [
                 entry.occurred_at.format("%F %T%.3fZ").to_string(),
                 after.unwrap_or_default(),
-                entry.stream.clone(),
+                output::short(&entry.stream),
                 entry.version.to_string(),
                 entry.r#type.clone(),
                 entry.actor.clone(),

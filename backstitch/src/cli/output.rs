@@ -1,13 +1,18 @@
-//! What verbs print: lines, aligned tables, JSON. Colour only on a terminal, and never as the only sign.
+//! What verbs print: lines, aligned tables, JSON. Color only on a terminal, and never as the only sign.
+//!
+//! *Invariant:* everything that is printed goes through this module, which escapes what would act on a terminal: customers'
+//! and providers' words, and what old logs hold, are shown and never obeyed (see [`service_kit::text`]).
 
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 
-use comfy_table::{CellAlignment, presets};
 use owo_colors::OwoColorize;
 use serde::Serialize;
+use service_kit::text::{escaped, escaped_json};
 
-/// What a line says of itself, besides its words.
+pub use super::table::Table;
+
+/// What a text says of itself, besides its words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
     /// Nothing.
@@ -24,7 +29,10 @@ pub enum Tone {
     Faint,
 }
 
-/// Writes bytes to stdout. When the reader has gone (`| head`), the program has done what was asked and ends.
+/// A line in parts, each in its tone.
+pub type Parts = Vec<(Tone, String)>;
+
+/// Writes bytes to stdout as they are. When the reader has gone (`| head`), the program has done what was asked and ends.
 pub fn bytes(data: &[u8]) {
     let mut out = std::io::stdout().lock();
     if out.write_all(data).and_then(|()| out.flush()).is_err() {
@@ -32,14 +40,25 @@ pub fn bytes(data: &[u8]) {
     }
 }
 
-/// Writes one line to stdout.
+/// Writes one text to stdout, escaped but for its line breaks, and a line break.
 pub fn line(text: impl Display) {
-    bytes(format!("{text}\n").as_bytes());
+    bytes(format!("{}\n", shown(&text.to_string())).as_bytes());
+}
+
+/// Writes one text to stderr, escaped but for its line breaks, and a line break.
+pub fn note(text: impl Display) {
+    eprintln!("{}", shown(&text.to_string()));
 }
 
 /// Writes one line to stdout in a tone, if stdout is a terminal.
 pub fn toned(tone: Tone, text: impl Display) {
-    line(paint(tone, &text.to_string()));
+    parts(&[(tone, text.to_string())]);
+}
+
+/// Writes one line to stdout, each part in its tone, if stdout is a terminal.
+pub fn parts(parts: &[(Tone, String)]) {
+    let painted: String = parts.iter().map(|(tone, text)| paint(*tone, &shown(text))).collect();
+    bytes(format!("{}\n", painted.trim_end()).as_bytes());
 }
 
 /// Writes a value as JSON: indented for people, one line for pipes.
@@ -49,12 +68,27 @@ pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
     } else {
         serde_json::to_string(value)?
     };
-    line(text);
+    json_text(&text);
     Ok(())
 }
 
-/// `text` in a tone, if stdout is a terminal that shows colours (`NO_COLOR` and `TERM=dumb` are honoured).
-pub fn paint(tone: Tone, text: &str) -> String {
+/// Writes a list as JSON, in the one shape that all lists have: `items`, and whether there are more.
+pub fn list(items: &[impl Serialize], has_more: bool) -> anyhow::Result<()> {
+    json(&serde_json::json!({ "items": items, "has_more": has_more }))
+}
+
+/// Writes a JSON document that is a text already.
+pub fn json_text(text: &str) {
+    bytes(format!("{}\n", escaped_json(text)).as_bytes());
+}
+
+/// A text as it may be printed: line breaks stay, what else acts on a terminal is escaped.
+fn shown(text: &str) -> String {
+    text.split('\n').map(escaped).collect::<Vec<_>>().join("\n")
+}
+
+/// `text` in a tone, if stdout is a terminal that shows colors (`NO_COLOR` and `TERM=dumb` are honored).
+fn paint(tone: Tone, text: &str) -> String {
     if !std::io::stdout().is_terminal() {
         return text.to_owned();
     }
@@ -69,46 +103,37 @@ pub fn paint(tone: Tone, text: &str) -> String {
     }
 }
 
-/// A table of aligned columns without borders: easy on the eye and on `awk`.
-#[derive(Debug)]
-pub struct Table {
-    table: comfy_table::Table,
-    tones: Vec<Tone>,
+/// A money amount as people write it, such as `12.99 EUR`; as it came where it is none.
+pub fn money(value: &serde_json::Value) -> String {
+    let money: Option<domain::money::Money> = serde_json::from_value(value.clone()).ok();
+    money.map_or_else(String::new, |money| money.to_string())
 }
 
-impl Table {
-    /// A table with these headings. One that begins with `>` is a number: its column is aligned to the right.
-    pub fn new(headings: &[&str]) -> Self {
-        let mut table = comfy_table::Table::new();
-        table.load_style(presets::NOTHING);
-        table.set_header(headings.iter().map(|heading| heading.trim_start_matches('>').to_uppercase()));
-        for (column, heading) in table.column_iter_mut().zip(headings) {
-            column.set_padding((0, 2));
-            if heading.starts_with('>') {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
+/// An id of a terminal's width: `order_refund-4c7b904e` for `order_refund-4c7b904e-b5e6-5e6c-890b-5c4cbc5bced7`. In a
+/// pipe the whole id stays, so that a script can use it.
+pub fn short(id: &str) -> String {
+    if std::io::stdout().is_terminal() { shortened(id) } else { id.to_owned() }
+}
+
+/// What follows the first group of each UUID in `id` is left out.
+fn shortened(id: &str) -> String {
+    const GROUPS: [usize; 4] = [4, 4, 4, 12];
+    let is_group =
+        |part: &str, length: usize| part.len() == length && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let parts: Vec<&str> = id.split('-').collect();
+    let (mut kept, mut index) = (Vec::new(), 0);
+    while let Some(part) = parts.get(index) {
+        kept.push(*part);
+        index += 1;
+        let rest = parts.get(index..index + GROUPS.len());
+        // The first group is the last part of a name such as `payment-4c7b904e`.
+        if is_group(part, 8)
+            && rest.is_some_and(|rest| rest.iter().zip(GROUPS).all(|(part, length)| is_group(part, length)))
+        {
+            index += GROUPS.len();
         }
-        Self { table, tones: Vec::new() }
     }
-
-    /// Adds a row.
-    pub fn row(&mut self, tone: Tone, cells: impl IntoIterator<Item = String>) {
-        // One row is one line: a line break in a message would tear the table.
-        self.table.add_row(cells.into_iter().map(|cell| cell.replace(['\n', '\r'], " ")));
-        self.tones.push(tone);
-    }
-
-    /// The lines, each in its tone.
-    pub fn lines(&self) -> Vec<String> {
-        let tones = std::iter::once(Tone::Heading).chain(self.tones.iter().copied());
-        let plain: Vec<String> = self.table.lines().collect();
-        plain.iter().zip(tones).map(|(text, tone)| paint(tone, text.trim_end())).collect()
-    }
-
-    /// Prints it.
-    pub fn print(&self) {
-        self.lines().iter().for_each(line);
-    }
+    kept.join("-")
 }
 
 /// A duration as people say it, in at most two units: `350 ms`, `12 s`, `5 min 3 s`, `2 h 14 min`, `3 d 4 h`.
@@ -154,10 +179,16 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_aligned_and_a_line_break_does_not_tear_a_row() {
-        let mut table = Table::new(&["name", ">count"]);
-        table.row(Tone::Plain, ["a\nb".to_owned(), "7".to_owned()]);
-        table.row(Tone::Bad, ["long name".to_owned(), "1234".to_owned()]);
-        assert_eq!(table.lines(), ["NAME       COUNT", "a b            7", "long name   1234"]);
+    fn an_id_is_short_enough_for_a_terminal() {
+        let uuid = "4c7b904e-b5e6-5e6c-890b-5c4cbc5bced7";
+        assert_eq!(shortened(uuid), "4c7b904e");
+        assert_eq!(shortened(&format!("saga_order_refund-{uuid}")), "saga_order_refund-4c7b904e");
+        assert_eq!(shortened(&format!("stock-MUG@{uuid}")), format!("stock-MUG@{uuid}"));
+        assert_eq!(shortened("stock-MUG@main"), "stock-MUG@main");
+    }
+
+    #[test]
+    fn what_acts_on_a_terminal_is_shown_and_not_obeyed() {
+        assert_eq!(shown("one\u{1b}[31m\ntwo\u{202e}\r"), "one\\u{1b}[31m\ntwo\\u{202e}\\u{d}");
     }
 }

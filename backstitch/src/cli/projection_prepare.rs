@@ -44,17 +44,17 @@ pub(super) async fn prepare(file: Option<&Path>, json: bool) -> anyhow::Result<E
         Failure::no_answer(format!("{}: {what}: {error}", place(url)), "psql \"$DATABASE_URL\" -c 'select 1'")
     };
     // A pool would go on knocking until its time is up; whether somebody is there is told at once.
-    let there = tokio::time::timeout(CONNECT_BOUND, sqlx::PgConnection::connect(url)).await;
+    let there = tokio::time::timeout(CONNECT_BOUND, sqlx::PgConnection::connect(url.reveal())).await;
     let there = there.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut));
     there.map_err(|error| failed("cannot be reached", error))?.close().await.ok();
-    let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(CONNECT_BOUND).connect(url).await;
+    let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(CONNECT_BOUND).connect(url.reveal()).await;
     let pool = pool.map_err(|error| failed("cannot be reached", error))?;
     generations::prepare(&pool, settings.bus.partitions).await.map_err(|error| failed("the tables", error))?;
     let all = generations::all(&pool).await.map_err(|error| failed("the generations", error))?;
     pool.close().await;
     if json {
         let one = |it: &generations::Generation| serde_json::json!({ "projection": it.model.name, "generation": it.number, "stage": it.stage.as_str(), "schema": it.schema });
-        output::json(&all.iter().map(one).collect::<Vec<_>>())?;
+        output::list(&all.iter().map(one).collect::<Vec<_>>(), false)?;
         return Ok(Exit::Done);
     }
     let mut table = Table::new(&["projection", ">generation", "stage", "schema"]);

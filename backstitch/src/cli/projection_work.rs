@@ -218,7 +218,12 @@ async fn follow(
         bar.set_message(format!("{name} {number}: {}", now.state));
         if now.last_error.is_some() && told != now.last_error {
             told.clone_from(&now.last_error);
-            bar.suspend(|| eprintln!("{name} {number}: {}; it is tried again", told.as_deref().unwrap_or_default()));
+            bar.suspend(|| {
+                output::note(format_args!(
+                    "{name} {number}: {}; it is tried again",
+                    told.as_deref().unwrap_or_default()
+                ))
+            });
         }
         tokio::time::sleep(LOOK).await;
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use command_service::provider::ProviderConfig;
-use command_service::provider::config::{Secret, SimulatedConfig};
+use command_service::provider::config::{SimulatedConfig, WebhookSecrets};
 use command_service::provider::simulated::server::{self, ServeError, ServerConfig};
 use serde::Deserialize;
 use service_kit::telemetry::{self, LogConfig};
@@ -21,7 +21,7 @@ const GRACE: Duration = Duration::from_secs(2);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example, in two terminals:
-  export BACKSTITCH__PROVIDER__WEBHOOK_SECRET=a-secret-of-both
+  export BACKSTITCH__PROVIDER__WEBHOOK_SECRET=at-least-24-bytes-and-the-same-for-both
   backstitch provider-sim --ledger /tmp/bank/ledger.jsonl
   backstitch serve --provider http://127.0.0.1:7401")]
 pub struct Args {
@@ -36,7 +36,7 @@ pub struct Args {
     webhook_url: String,
     /// What webhooks are signed with; `serve` needs the same [default: `webhook_secret` in `[provider]`].
     #[arg(long, value_name = "SECRET")]
-    webhook_secret: Option<String>,
+    webhook_secret: Option<WebhookSecrets>,
     /// Where its chances come from: the same seed and calls give the same delays [default: as in `[provider.simulated]`].
     #[arg(long)]
     seed: Option<u64>,
@@ -71,7 +71,7 @@ impl Args {
             service_kit::config::load(service_kit::config::file(self.config.as_deref()).as_deref())
                 .map_err(|error| Failure::no_answer(error, "backstitch config check"))?;
         telemetry::start(&settings.log)?;
-        let secret = self.webhook_secret.map(Secret::new).or(settings.provider.webhook_secret).ok_or_else(|| {
+        let secret = self.webhook_secret.or(settings.provider.webhook_secret).ok_or_else(|| {
             Failure::no_answer(
                 "nothing is known to sign webhooks with",
                 "--webhook-secret, or export BACKSTITCH__PROVIDER__WEBHOOK_SECRET (the same as the server's)",

@@ -74,6 +74,7 @@ impl Args {
         let listen = self.listen.unwrap_or(http.listen);
         let address = serve(listen, &health, &clock, &tasks).await?;
         let store = open(&event_store).await?;
+        metrics::follow_log(store.head(), |position| position.0, &tasks);
         health.follow(("event-store", Need::Required), store.health(), store.describes(), &tasks);
         let kafka = health.register("kafka", Need::Required);
         tasks.spawn("kafka-health", event_bus::health::watch(bus.clone(), kafka, tasks.stopping()));
@@ -136,10 +137,11 @@ async fn serve(listen: SocketAddr, health: &Health, clock: &Clock, tasks: &Tasks
 
 /// What `/health` tells of the relay: one that stands by is as it should be.
 fn says(status: &Status) -> Result<String, String> {
+    let note = status.note.as_ref().map(|note| format!("; {note}")).unwrap_or_default();
     match (&status.trouble, status.active) {
-        (Some(trouble), _) => Err(trouble.to_string()),
-        (None, true) => Ok(format!("active; position {} of {}", status.position, status.head)),
-        (None, false) => Ok("stands by".to_owned()),
+        (Some(trouble), _) => Err(format!("at position {} of {}: {trouble}", status.position, status.head)),
+        (None, true) => Ok(format!("active; position {} of {}{note}", status.position, status.head)),
+        (None, false) => Ok(format!("stands by{note}")),
     }
 }
 

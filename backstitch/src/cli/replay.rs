@@ -60,7 +60,7 @@ pub(crate) async fn run(target: &Target, name: &str, until: &Until) -> anyhow::R
     if !target.json {
         output::line("");
         output::toned(Tone::Heading, format_args!("{name} after {} events", events.len()));
-        output::line(serde_json::to_string_pretty(&before)?);
+        output::json_text(&serde_json::to_string_pretty(&before)?);
     }
     Ok(Exit::Done)
 }
@@ -68,11 +68,8 @@ pub(crate) async fn run(target: &Target, name: &str, until: &Until) -> anyhow::R
 fn show(event: &RecordedEvent, before: &Value, after: &Value) {
     let at = event.metadata.occurred_at.format("%F %T%.3fZ");
     let heading = format!("#{} {}", event.version, event.event_type);
-    output::line(format_args!(
-        "{}  {}",
-        output::paint(Tone::Heading, &heading),
-        output::paint(Tone::Faint, &format!("{at}  position {}  by {}", event.position, event.metadata.actor))
-    ));
+    let who = format!("  {at}  position {}  by {}", event.position, event.metadata.actor);
+    output::parts(&[(Tone::Heading, heading), (Tone::Faint, who)]);
     for (tone, text) in changes(before, after) {
         output::toned(tone, format_args!("  {text}"));
     }

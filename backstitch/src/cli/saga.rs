@@ -1,11 +1,15 @@
 //! `backstitch saga`: where each order is on its way, why it waits, and how it came there.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use chrono::{DateTime, Utc};
 use clap::Subcommand;
+use domain::ids::OrderId;
+use futures_util::StreamExt as _;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::client::{Client, PAGE, Target};
+use super::client::{Client, Target};
 use super::output::{self, Table, Tone};
 use super::stream::Page;
 use super::{Exit, incidents, saga_act, saga_find, saga_plan, saga_story};
@@ -36,9 +40,8 @@ enum Verb {
     List {
         #[command(flatten)]
         target: Target,
-        /// Only those in this state: running, waiting, compensating, needs_attention, completed, compensated,
-        /// handed_over.
-        #[arg(long)]
+        /// Only those in this state.
+        #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(STATES))]
         state: Option<String>,
         /// Only of this type, such as order_fulfilment or order_refund.
         #[arg(long = "type", value_name = "TYPE")]
@@ -49,15 +52,18 @@ enum Verb {
         /// Only those at this step, such as refund.
         #[arg(long)]
         step: Option<String>,
-        /// Only with this kind of trouble: rejected, unavailable, failed, timed_out, unsupported.
-        #[arg(long, value_name = "KIND")]
+        /// Only with this kind of trouble.
+        #[arg(long, value_name = "KIND", value_parser = clap::builder::PossibleValuesParser::new(ERROR_KINDS))]
         error_kind: Option<String>,
         /// Only those that follow this version of their table of steps.
         #[arg(long, value_name = "N")]
         definition_version: Option<u32>,
         /// At most so many.
-        #[arg(long, default_value_t = 50)]
+        #[arg(long, default_value_t = 50, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=100_000))]
         limit: usize,
+        /// Where the list before ended, as it said.
+        #[arg(long, value_name = "CURSOR")]
+        cursor: Option<String>,
     },
     /// Those that need a person, counted by what stands against them, and what to type.
     Incidents {
@@ -104,6 +110,12 @@ enum Verb {
     },
 }
 
+/// The states of a saga.
+const STATES: [&str; 7] =
+    ["running", "waiting", "compensating", "needs_attention", "completed", "compensated", "handed_over"];
+/// The kinds of trouble.
+const ERROR_KINDS: [&str; 5] = ["rejected", "unavailable", "failed", "timed_out", "unsupported"];
+
 /// One saga.
 #[derive(Debug, clap::Args)]
 struct One {
@@ -125,6 +137,7 @@ enum Format {
 #[derive(Debug, Deserialize)]
 struct Line {
     id: String,
+    order_id: OrderId,
     state: String,
     step: Option<String>,
     attempts: i64,
@@ -142,20 +155,20 @@ impl Args {
     /// A [`Failure`].
     pub async fn run(self) -> anyhow::Result<Exit> {
         match self.verb {
-            Verb::List { target, state, saga_type, stuck_for, step, error_kind, definition_version, limit } => {
-                let mut query = vec![("limit", limit.clamp(1, PAGE).to_string())];
+            Verb::List { target, state, saga_type, stuck_for, step, error_kind, definition_version, limit, cursor } => {
+                let mut query = Vec::new();
                 query.extend(state.map(|state| ("state", state)));
                 query.extend(saga_type.map(|saga_type| ("type", saga_type)));
                 query.extend(stuck_for.map(|time| ("stuck_for", time)));
                 query.extend(step.map(|step| ("step", step)));
                 query.extend(error_kind.map(|kind| ("error_kind", kind)));
                 query.extend(definition_version.map(|version| ("definition_version", version.to_string())));
-                list(&target, &query).await
+                list(&target, &query, cursor, limit).await
             }
             Verb::Incidents { target, saga_type } => incidents::run(&target, saga_type).await,
             Verb::Show(one) => one.tell("", saga_story::show).await,
             Verb::Timeline(one) => one.tell("/timeline", saga_story::timeline).await,
-            Verb::Why(one) => one.tell("/why", saga_story::why).await,
+            Verb::Why(one) => one.why().await,
             Verb::Plan { one, if_fails } => one.plan(if_fails).await,
             Verb::Retry(act) => act.run("retry").await,
             Verb::Skip(act) => act.run("skip").await,
@@ -177,6 +190,19 @@ impl One {
             output::json(&answer)?;
         } else {
             print(serde_json::from_value(answer)?);
+        }
+        Ok(Exit::Done)
+    }
+
+    /// Of an order, the saga that drives it now: after a hand-over its fulfilment waits for nothing any more.
+    async fn why(&self) -> anyhow::Result<Exit> {
+        let client = Client::new(&self.target)?;
+        let id = saga_find::driving(&client, &self.id).await?;
+        let answer = client.get(&format!("/v1/sagas/{id}/why"), &[]).await?;
+        if self.target.json {
+            output::json(&answer)?;
+        } else {
+            saga_story::why(serde_json::from_value(answer)?);
         }
         Ok(Exit::Done)
     }
@@ -226,34 +252,63 @@ pub(super) fn tone(state: &str) -> Tone {
     }
 }
 
-async fn list(target: &Target, query: &[(&str, String)]) -> anyhow::Result<Exit> {
-    let answer = Client::new(target)?.get("/v1/sagas", query).await?;
+/// Sagas whose orders are looked up at the same time.
+const LOOK_UPS: usize = 8;
+
+async fn list(target: &Target, query: &[(&str, String)], cursor: Option<String>, limit: usize) -> anyhow::Result<Exit> {
+    let client = Client::new(target)?;
+    let answer = client.pages("/v1/sagas", query, cursor, limit).await?;
     if target.json {
         output::json(&answer)?;
         return Ok(Exit::Done);
     }
+    let next = answer["next"].as_str().map(str::to_owned);
     let page: Page<Line> = serde_json::from_value(answer)?;
-    let mut table =
-        Table::new(&["saga", "state", "step", ">tries", "started", "last change", "waits for / last error"]);
+    let orders = orders(&client, &page.items).await;
+    let mut table = Table::new(&[
+        "order",
+        "saga",
+        "*state",
+        "step",
+        ">tries",
+        "customer",
+        ">amount",
+        "last change",
+        "waits for / last error",
+    ]);
     for line in &page.items {
         let why = line.waits_for.first().or(line.last_error.as_ref()).cloned().unwrap_or_default();
-        let changed = line.changed_at.map(|at| at.format("%F %TZ").to_string()).unwrap_or_default();
+        let changed = line.changed_at.unwrap_or(line.started_at).format("%m-%d %H:%M:%S").to_string();
+        let (customer, amount) = orders.get(&line.order_id).cloned().unwrap_or_default();
         table.row(
             tone(&line.state),
             [
-                line.id.clone(),
+                line.order_id.number(),
+                output::short(&line.id),
                 line.state.clone(),
                 line.step.clone().unwrap_or_default(),
                 line.attempts.to_string(),
-                line.started_at.format("%F %TZ").to_string(),
+                output::short(&customer),
+                amount,
                 changed,
                 why,
             ],
         );
     }
     table.print();
-    if page.has_more {
-        eprintln!("\nmore: --limit {PAGE}, or narrow it down with --state, --type, --step, --stuck-for");
+    if let Some(next) = next {
+        let shown = page.items.len();
+        output::note(format_args!("\n{shown} are shown; more: --limit N, or the same with --cursor {next}"));
     }
     Ok(Exit::Done)
+}
+
+/// The customer and the amount of each order. Without the read model of orders, the list leaves both out.
+async fn orders(client: &Client, lines: &[Line]) -> BTreeMap<OrderId, (String, String)> {
+    let ids: BTreeSet<OrderId> = lines.iter().map(|line| line.order_id).collect();
+    let asked = futures_util::stream::iter(ids).map(|id| async move {
+        let order = client.get(&format!("/v1/orders/{id}"), &[]).await.ok()?;
+        Some((id, (order["customer_id"].as_str()?.to_owned(), output::money(&order["total"]))))
+    });
+    asked.buffer_unordered(LOOK_UPS).filter_map(|found| async { found }).collect().await
 }

@@ -8,7 +8,7 @@ use service_kit::Problem;
 
 use super::acting::Acting;
 use super::client::{Client, Target};
-use super::output::{self, Tone};
+use super::output::{self, Parts, Tone};
 use super::saga::tone;
 use super::saga_set::{self, Where};
 use super::{Exit, Failure, saga_find};
@@ -145,15 +145,15 @@ impl Args {
         }
         let words = lines(action, &would);
         if self.target.json {
-            words.iter().for_each(|line| eprintln!("{line}"));
+            words.iter().for_each(|line| output::note(line.iter().map(|(_, text)| text.as_str()).collect::<String>()));
         } else {
-            words.iter().for_each(output::line);
+            words.iter().for_each(|line| output::parts(line));
         }
         if self.dry_run {
             return Ok(Exit::Done);
         }
         if !self.acting.sure(&format!("\n{action} {saga}?"))? {
-            eprintln!("nothing was done");
+            output::note(format_args!("nothing was done"));
             return Ok(Exit::No);
         }
         let done = act.at(&saga, would.version).await?.map_err(|problem| refusal(&client, &saga, &problem))?;
@@ -161,9 +161,9 @@ impl Args {
             output::json(&done)?;
         } else {
             let (done, who) = (read(done)?, actor);
-            let state = output::paint(tone(&done.state), &done.state);
-            output::line(format_args!("\ndone by {who}: {saga} is at version {}, {state}", done.version));
-            eprintln!("\nfollow it: backstitch saga timeline {saga}");
+            let told = format!("\ndone by {who}: {saga} is at version {}, ", done.version);
+            output::parts(&[(Tone::Plain, told), (tone(&done.state), done.state.clone())]);
+            output::note(format_args!("\nfollow it: backstitch saga timeline {saga}"));
         }
         Ok(Exit::Done)
     }
@@ -177,14 +177,17 @@ fn refusal(client: &Client, saga: &str, problem: &Problem) -> anyhow::Error {
             Failure::no(detail, format!("backstitch saga why {saga}   # what it waits for, what can be done"))
         }
         "version-mismatch" => Failure::no(detail, "nothing was done; look again and decide anew: the same command"),
-        _ => client.told(problem),
+        _ => client.told(&format!("/v1/sagas/{saga}"), problem),
     }
 }
 
 /// What an act would do, aligned.
-fn lines(action: &str, would: &Acted) -> Vec<String> {
-    let fact = |name: &str, value: &str| format!("  {name:<13} {value}");
-    let mut lines = vec![format!("{}  {action}", output::paint(Tone::Heading, &would.saga))];
+fn lines(action: &str, would: &Acted) -> Vec<Parts> {
+    let toned = |name: &str, tone: Tone, value: &str| -> Parts {
+        vec![(Tone::Plain, format!("  {name:<13} ")), (tone, value.to_owned())]
+    };
+    let fact = |name: &str, value: &str| toned(name, Tone::Plain, value);
+    let mut lines: Vec<Parts> = vec![vec![(Tone::Heading, would.saga.clone()), (Tone::Plain, format!("  {action}"))]];
     lines.push(fact("it", &would.summary));
     if let Some(step) = &would.step {
         let back = would.direction.as_deref() == Some("undo");
@@ -197,9 +200,9 @@ fn lines(action: &str, would: &Acted) -> Vec<String> {
         lines.push(fact("sends", "nothing"));
     }
     for (index, what) in would.irreversible.iter().enumerate() {
-        lines.push(fact(if index == 0 { "irreversible" } else { "" }, &output::paint(Tone::Bad, what)));
+        lines.push(toned(if index == 0 { "irreversible" } else { "" }, Tone::Bad, what));
     }
     lines.push(fact("version", &would.version.to_string()));
-    lines.push(fact("state then", &output::paint(tone(&would.state), &would.state)));
+    lines.push(toned("state then", tone(&would.state), &would.state));
     lines
 }

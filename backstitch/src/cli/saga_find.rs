@@ -3,9 +3,9 @@
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::Failure;
 use super::client::Client;
 use super::stream::Page;
+use super::{Failure, output};
 
 /// What a person named.
 enum Named {
@@ -45,6 +45,7 @@ struct Line {
     id: String,
     state: String,
     ended_at: Option<String>,
+    handed_over_to: Option<String>,
 }
 
 /// The saga that is named; of an order the one that drives it now, which is said on stderr where it is not its
@@ -61,13 +62,15 @@ pub(super) async fn driving(client: &Client, text: &str) -> anyhow::Result<Strin
     let called: Vec<&Line> = open.iter().copied().filter(|saga| saga.state == "needs_attention").collect();
     let meant = match (called.as_slice(), open.as_slice()) {
         ([one], _) | ([], [one]) => one.id.clone(),
-        // What has ended is refused with the reason.
-        ([], []) => fulfilment.clone(),
+        // All have ended: what the fulfilment was handed over to, if it was, tells how.
+        ([], []) => {
+            page.items.iter().find_map(|saga| saga.handed_over_to.clone()).unwrap_or_else(|| fulfilment.clone())
+        }
         (several, _) if several.len() > 1 => return Err(which(several)),
         (_, several) => return Err(which(several)),
     };
     if meant != fulfilment {
-        eprintln!("{meant} drives the order now");
+        output::note(format_args!("{meant} drives the order now"));
     }
     Ok(meant)
 }

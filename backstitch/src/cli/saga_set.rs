@@ -108,13 +108,13 @@ pub(super) async fn run(
 ) -> anyhow::Result<Exit> {
     let lines = find(act.client, filter, pace.limit.clamp(1, MOST)).await?;
     if lines.is_empty() {
-        eprintln!("no saga is like that");
+        output::note(format_args!("no saga is like that"));
         return Ok(Exit::Done);
     }
     let would = look(act, &lines).await?;
     let table = causes(act.action, &lines, &would);
     if as_json {
-        table.lines().iter().for_each(|line| eprintln!("{line}"))
+        table.plain().iter().for_each(output::note)
     } else {
         table.print()
     }
@@ -130,7 +130,7 @@ pub(super) async fn run(
     if ready > 0
         && !acting.sure(&format!("\n{} {ready} of {} sagas, {} a second?", act.action, lines.len(), pace.rate))?
     {
-        eprintln!("nothing was done");
+        output::note(format_args!("nothing was done"));
         return Ok(Exit::No);
     }
     let mut outcomes = Vec::with_capacity(lines.len());
@@ -262,7 +262,7 @@ fn report(outcomes: &[Outcome], as_json: bool) -> anyhow::Result<()> {
         return output::json(&json!({ "done": done, "refused": refused, "moved_on": moved, "sagas": outcomes }));
     }
     output::line("");
-    let mut table = Table::new(&["saga", "result", "state then / why"]);
+    let mut table = Table::new(&["saga", "*result", "state then / why"]);
     for outcome in outcomes {
         let tone = match outcome.result {
             "done" => Tone::Good,

@@ -117,7 +117,8 @@ fn fact(name: &str, value: Option<String>) {
 }
 
 fn heading(id: &str, state: &str) {
-    output::line(format_args!("{}  {}", output::paint(Tone::Heading, id), output::paint(tone(state), state)));
+    let (id, state) = ((Tone::Heading, id.to_owned()), (tone(state), state.to_owned()));
+    output::parts(&[id, (Tone::Plain, "  ".to_owned()), state]);
 }
 
 /// `order_fulfilment` forward, or its undoing.
@@ -152,7 +153,7 @@ pub(super) fn show(saga: Saga) {
     fact("next attempt", saga.next_attempt.map(moment));
     fact("next deadline", saga.deadline.map(moment));
     output::line("");
-    let mut table = Table::new(&["step", "status", "began", ">took", ">tries", "waits for / last error"]);
+    let mut table = Table::new(&["step", "*status", "began", ">took", ">tries", "waits for / last error"]);
     for step in &saga.steps {
         let took = step.ended_at.map(|end| output::duration(end - step.started_at)).unwrap_or_default();
         let open = (!step.open_commands.is_empty()).then(|| format!("the answer to {}", step.open_commands.join(", ")));
@@ -206,7 +207,7 @@ pub(super) fn why(why: Why) {
 /// Prints what has happened to a saga, an arrow for the way.
 pub(super) fn timeline(timeline: Timeline) {
     heading(&timeline.id, &timeline.state);
-    let mut table = Table::new(&[">#", "at", ">after", "way", "event", "step", ">took", "what", "because of"]);
+    let mut table = Table::new(&[">#", "at", ">after", "way", "*event", "step", ">took", "what", "because of"]);
     for entry in &timeline.items {
         let way = if entry.direction == "back" { "←" } else { "→" };
         let tone = match (entry.event_type.as_str(), way) {

@@ -102,7 +102,7 @@ impl Args {
             config.http.listen = listen;
         }
         config.event_store.listen = self.event_store_listen.or(config.event_store.listen);
-        if let Some(url) = config.event_store.url.as_deref().map(event_store::config::without_password) {
+        if let Some(url) = &config.event_store.url {
             return Err(StartError::new(
                 format_args!("`serve` keeps a log of its own, but `url` of `[event_store]` names another: {url}"),
                 "backstitch command-service; backstitch projection-service; …   # the services of a cluster, or take `url` out",
@@ -132,7 +132,7 @@ fn provider(text: &str) -> Result<Provider, String> {
     match text {
         "in-process" => Ok(Provider::Here(Mode::InProcess)),
         "instant" => Ok(Provider::Here(Mode::Instant)),
-        url if url.starts_with("http://") => Ok(Provider::Process(url.to_owned())),
+        url if url.starts_with("http://") && !url.contains('@') => Ok(Provider::Process(url.to_owned())),
         _ => Err("give `in-process`, `instant` or a URL such as http://127.0.0.1:7401".to_owned()),
     }
 }
@@ -145,7 +145,7 @@ fn failure(error: StartError) -> anyhow::Error {
 fn banner(system: &System, run: config::Run, provider: &ProviderConfig) {
     let (url, data) = (system.url(), system.data.display());
     let off = |on: bool, text: String| if on { text } else { "off".to_owned() };
-    output::line(format_args!("Backstitch {} serves {url}", env!("CARGO_PKG_VERSION")));
+    output::line(format_args!("Backstitch {} serves {url}", crate::cli::VERSION));
     let paid = match provider.mode {
         Mode::InProcess => format!("simulated provider, in process   ({url}/v1/provider/ledger)"),
         Mode::Instant => "simulated provider, instant: keeps nothing".to_owned(),

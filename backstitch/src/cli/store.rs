@@ -9,6 +9,8 @@ use event_store::OpenError;
 use event_store::sqlite;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use service_kit::secret::SecretUrl;
+
 use super::output::{self, Table, Tone};
 use super::{Exit, Failure, store_check, store_copy, store_serve};
 use crate::config;
@@ -45,8 +47,15 @@ pub(super) struct Folder {
 }
 
 impl Folder {
+    /// The folder that is named. Else that of the settings (`[data] dir`), which is said: the server that runs may have
+    /// another one.
     pub(super) fn dir(&self) -> PathBuf {
-        self.data.clone().unwrap_or_else(config::default_dir)
+        if let Some(dir) = &self.data {
+            return dir.clone();
+        }
+        let dir = config::load(None).map_or_else(|_| config::default_dir(), |settings| settings.data.dir);
+        output::note(format_args!("the data folder is {} (no --data was given)", dir.display()));
+        dir
     }
 }
 
@@ -59,7 +68,7 @@ enum Verb {
         folder: Folder,
         /// The read models' Postgres, if it is not the private one of the folder.
         #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
-        postgres: Option<String>,
+        postgres: Option<SecretUrl>,
     },
     /// Events, streams, bytes, and events per category.
     Stats {
@@ -100,7 +109,7 @@ impl Args {
     /// A [`Failure`].
     pub async fn run(self) -> anyhow::Result<Exit> {
         match self.verb {
-            Verb::Check { folder, postgres } => store_check::run(&folder, postgres.as_deref()).await,
+            Verb::Check { folder, postgres } => store_check::run(&folder, postgres.as_ref()).await,
             Verb::Stats { folder } => stats(&folder),
             Verb::Backup { folder, until, to } => store_copy::backup(&folder, &to, &until),
             Verb::Export { folder, what } => store_copy::export(&folder, &what),

@@ -5,6 +5,8 @@ use event_store::{Position, ReadError, StreamName};
 use saga_orchestrator::CHECKPOINT_STREAM;
 use serde::Serialize;
 
+use service_kit::secret::SecretUrl;
+
 use super::output::{self, Table, Tone};
 use super::store::{Folder, bar, no_log, show};
 use super::store_postgres::{self, Asked};
@@ -22,7 +24,7 @@ struct Checked {
 }
 
 /// Checks a folder.
-pub(super) async fn run(folder: &Folder, postgres: Option<&str>) -> anyhow::Result<Exit> {
+pub(super) async fn run(folder: &Folder, postgres: Option<&SecretUrl>) -> anyhow::Result<Exit> {
     let dir = folder.dir();
     let bar = bar("checking");
     let found = sqlite::check(&dir, &mut |done, all| show(&bar, done, all));

@@ -10,6 +10,7 @@ use std::path::Path;
 use event_store::{OpenError, Position, sqlite};
 use serde::Serialize;
 use service_kit::postgres::{PrivatePostgres, Settings};
+use service_kit::secret::SecretUrl;
 use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Row as _};
 use uuid::Uuid;
@@ -45,9 +46,9 @@ pub(super) struct Asked {
 }
 
 /// Asks the read models' Postgres of a folder.
-pub(super) async fn ask(dir: &Path, given: Option<&str>) -> Asked {
+pub(super) async fn ask(dir: &Path, given: Option<&SecretUrl>) -> Asked {
     let (of, answer) = match given {
-        Some(url) => (crate::read_models::Source::Given(url.to_owned()).place(), read(url).await),
+        Some(url) => (crate::read_models::Source::Given(url.clone()).place(), read(url.reveal()).await),
         None => {
             let folder = dir.join("postgres");
             (crate::read_models::Source::Private(folder.clone()).place(), private(dir, &folder).await)

@@ -137,7 +137,7 @@ pub(crate) fn hint(error: &ServeError) -> String {
         ServeError::Open(listen) => {
             format!("BACKSTITCH__EVENT_STORE__PASSWORD=… backstitch store serve --listen {listen} --user shop")
         }
-        ServeError::Half(..) => "backstitch store serve --help".to_owned(),
+        ServeError::Half(..) | ServeError::EmptyUser => "backstitch store serve --help".to_owned(),
         ServeError::Tls { path, .. } => format!("openssl x509 -noout -subject -in {}", path.display()),
         ServeError::Ended(_) => "backstitch store serve   # goes on where it was".to_owned(),
     }

@@ -123,7 +123,7 @@ async fn list(target: &Target, category: Option<String>, after: Option<String>, 
     }
     table.print();
     if let (true, Some(last)) = (page.has_more, page.items.last()) {
-        eprintln!("\nmore: --after {}", last.stream);
+        output::note(format_args!("\nmore: --after {}", last.stream));
     }
     Ok(Exit::Done)
 }
@@ -156,7 +156,7 @@ async fn read(target: &Target, name: &str, from: Option<u64>, backward: bool, li
     table.print();
     if let (true, Some(last)) = (page.has_more, page.items.last()) {
         let next = if backward { last.version.saturating_sub(1) } else { last.version + 1 };
-        eprintln!("\nmore: --from {next}");
+        output::note(format_args!("\nmore: --from {next}"));
     }
     Ok(Exit::Done)
 }

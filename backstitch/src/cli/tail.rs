@@ -25,6 +25,8 @@ pub(crate) async fn run(target: &Target, category: Option<&str>, after: Option<u
         Some(position) => position.to_string(),
         None => end_of_log(&client).await?,
     };
+    let what = category.map_or_else(|| "events".to_owned(), |category| format!("events of `{category}`"));
+    output::note(format_args!("{what} after position {last}, as they happen; Ctrl-C ends it"));
     let (mut failures, mut connected) = (0, false);
     loop {
         let mut query = vec![("after", last.clone())];
@@ -39,7 +41,7 @@ pub(crate) async fn run(target: &Target, category: Option<&str>, after: Option<u
         failures += 1;
         match outcome {
             Err(error) if !connected || failures > ATTEMPTS || is_no(&error) => return Err(error),
-            Ok(()) | Err(_) if failures == 1 => eprintln!("the connection ended; trying to get back"),
+            Ok(()) | Err(_) if failures == 1 => output::note(format_args!("the connection ended; trying to get back")),
             Ok(()) | Err(_) => {}
         }
         tokio::time::sleep(PAUSE).await;
@@ -75,18 +77,18 @@ fn show(data: &str, json: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     if json {
-        output::line(data);
+        output::json_text(data);
         return Ok(());
     }
     let event: RecordedEvent = serde_json::from_str(data)?;
     let at = event.metadata.occurred_at.format("%T%.3f");
     let (position, version) = (event.position.to_string(), event.version);
-    output::line(format_args!(
-        "{position:>8}  {at}  {}  {}#{version}  {}",
-        output::paint(Tone::Heading, &format!("{:<30}", event.event_type)),
-        event.stream,
-        output::paint(Tone::Faint, event.data.get()),
-    ));
+    output::parts(&[
+        (Tone::Plain, format!("{position:>8}  {at}  ")),
+        (Tone::Heading, format!("{:<30}", event.event_type)),
+        (Tone::Plain, format!("  {}#{version}  ", event.stream)),
+        (Tone::Faint, event.data.get().to_owned()),
+    ]);
     Ok(())
 }
 

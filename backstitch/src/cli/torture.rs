@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use service_kit::shutdown;
 
-use super::{Exit, Failure};
+use super::{Exit, Failure, output};
 use crate::cluster::{Cluster, Shape};
 use crate::torture::{self, Options, faults, report};
 
@@ -56,7 +56,7 @@ impl Args {
             Failure::no_answer(format!("{error:#}"), format!("script/cluster status --dir {}", self.dir.display()))
         };
         let seed = self.seed.unwrap_or_else(rand::random);
-        eprintln!("seed {seed}");
+        output::note(format_args!("seed {seed}"));
         let program = std::env::current_exe().context("where this program lies")?;
         let shape = Shape { replicas: self.replicas.into(), ..Shape::default() };
         let cluster = Cluster::plan(&self.dir, &program, shape).map_err(failed)?;
@@ -73,14 +73,14 @@ impl Args {
             cluster.down().await;
             self.remove()?;
         } else {
-            eprintln!("the cluster is left as it is, in {}", self.dir.display());
+            output::note(format_args!("the cluster is left as it is, in {}", self.dir.display()));
         }
         Ok(if holds { Exit::Done } else { Exit::No })
     }
 
     /// One round after the other, until the time is over or one does not add up.
     async fn rounds(&self, cluster: &Cluster, seed: u64) -> anyhow::Result<bool> {
-        cluster.up(|member| eprintln!("ready  {}", member.name)).await?;
+        cluster.up(|member| output::note(format_args!("ready  {}", member.name))).await?;
         let (begun, bound) = (Instant::now(), Duration::from_secs(self.minutes * 60));
         let (targets, pause) = (faults::targets(cluster), Duration::from_secs(self.pause));
         let mut holds = true;
@@ -93,7 +93,7 @@ impl Args {
             let (count, number) = (steps.len(), std::cell::Cell::new(0));
             let told = |hurt: &faults::Hurt| {
                 number.set(number.get() + 1);
-                eprintln!("{}", report::line(number.get(), count, hurt));
+                output::note(format_args!("{}", report::line(number.get(), count, hurt)));
             };
             let options = Options { steps, acknowledged_min: self.acknowledged };
             let done = torture::run(cluster, &options, told).await?;

@@ -18,7 +18,7 @@ use anyhow::Context;
 use command_service::provider::statement::Statement;
 use domain::ids::Sku;
 use futures_util::stream::{self, StreamExt};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use self::books::Books;
 use self::client::{Client, PATIENCE};
@@ -26,7 +26,7 @@ use self::drive::{End, PRODUCTS, Shop};
 use self::proof::{Check, Scope};
 use self::script::PATTERN;
 use self::server::Processes;
-use crate::cli::{Exit, Failure};
+use crate::cli::{Exit, Failure, output};
 
 /// Customers at a time: enough to keep a shop busy, few enough to watch.
 pub const CUSTOMERS: usize = 24;
@@ -85,7 +85,7 @@ impl Args {
             Some(url) => (None, url.clone()),
             None => {
                 let program = std::env::current_exe().context("where this program lies")?;
-                eprintln!("starting a server and a payment provider for the run …");
+                output::note(format_args!("starting a server and a payment provider for the run …"));
                 let processes = Processes::start(&program, &[]).await?;
                 let url = processes.server.url.clone();
                 (Some(processes), url)
@@ -153,15 +153,36 @@ pub async fn prove(shop: &Shop, ledger: &Ledger, ends: Vec<End>) -> anyhow::Resu
     Ok(Outcome { ends, checks, books })
 }
 
+/// After this long without an order that ends, it is said what the rest wait for.
+const QUIET: std::time::Duration = std::time::Duration::from_secs(3);
+
 async fn place_all(shop: &Shop, orders: usize) -> anyhow::Result<Vec<End>> {
     let bar = ProgressBar::new(orders as u64);
-    if let Ok(style) = ProgressStyle::with_template("orders {bar:40} {pos}/{len}  {per_sec}  {elapsed}") {
-        bar.set_style(style);
+    let template = "orders {bar:40} {pos}/{len}  {rate}  {elapsed}  {msg}";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        let rate = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            _ = write!(out, "{:.1}/s", state.per_sec()); // Into memory: it cannot fail.
+        };
+        bar.set_style(style.with_key("rate", rate));
     }
     let lives = stream::iter(0..orders).map(|n| shop.live_through(n, PATTERN[n % PATTERN.len()]));
     let mut lives = lives.buffer_unordered(CUSTOMERS);
     let mut ends = Vec::with_capacity(orders);
-    while let Some(end) = lives.next().await {
+    loop {
+        let end = tokio::select! {
+            end = lives.next() => end,
+            () = tokio::time::sleep(QUIET) => {
+                let left = orders - ends.len();
+                let why = format!("{left} orders wait for what their scripts hold back: a payment provider that is silent for 30 s");
+                // Without a terminal there is no bar.
+                if bar.is_hidden() && bar.message().is_empty() {
+                    output::note(&why);
+                }
+                bar.set_message(why);
+                continue;
+            }
+        };
+        let Some(end) = end else { break };
         ends.push(end?);
         bar.inc(1);
     }

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use command_service::provider::config::{Mode, ProviderConfig, Secret};
+use command_service::provider::config::{Mode, ProviderConfig, WebhookSecrets};
 
 /// How long a process may take until it answers: a debug build on a busy machine opens a log and a port in far less.
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
@@ -26,7 +26,7 @@ pub fn settings_for(provider: &Process) -> ProviderConfig {
     ProviderConfig {
         mode: Mode::Http,
         url: provider.url.clone(),
-        webhook_secret: Some(Secret::new(SECRET)),
+        webhook_secret: WebhookSecrets::new(SECRET).ok(),
         call_timeout_ms: CALL_TIMEOUT_MS,
         ..ProviderConfig::default()
     }

@@ -1,11 +1,12 @@
 //! The replicas of a service: who answers is asked in turn; who does not is asked last.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use service_kit::Tasks;
-use service_kit::health::Reporter;
+use service_kit::health::{HealthReport, Reporter, Status};
+use service_kit::secret::SecretUrl;
 use tokio::sync::watch;
 
 /// How often each replica is asked whether it is ready: one that drains should get nothing new within a moment.
@@ -19,6 +20,8 @@ pub(super) struct Replica {
     /// `http://host:port`
     pub base: String,
     ready: AtomicBool,
+    /// What it says of the bus, while too little comes over it.
+    stalled: Mutex<Option<String>>,
     /// It takes connections, or does not, and says nothing.
     silent: watch::Sender<bool>,
 }
@@ -33,15 +36,31 @@ enum Said {
 
 impl Replica {
     fn new(base: &str) -> Self {
-        Self { base: base.to_owned(), ready: AtomicBool::new(true), silent: watch::Sender::new(false) }
+        Self {
+            base: base.to_owned(),
+            ready: AtomicBool::new(true),
+            stalled: Mutex::default(),
+            silent: watch::Sender::new(false),
+        }
     }
 
     async fn asked(&self, client: &reqwest::Client) -> Said {
         match client.get(format!("{}/health/ready", self.base)).timeout(LOOK_WITHIN).send().await {
-            Ok(answer) if answer.status().is_success() => Said::Ready,
+            Ok(answer) if answer.status().is_success() => {
+                self.says(&answer.bytes().await.unwrap_or_default());
+                Said::Ready
+            }
             Ok(_) => Said::NotReady,
             Err(_) => Said::Nothing,
         }
+    }
+
+    /// Takes note of what a ready replica says of the bus: it answers, but what it answers grows old.
+    fn says(&self, body: &[u8]) {
+        let report: Option<HealthReport> = serde_json::from_slice(body).ok();
+        let bus = report.and_then(|mut report| report.dependencies.remove("bus-age"));
+        let stalled = bus.filter(|bus| bus.status == Status::Down).and_then(|bus| bus.detail);
+        *self.stalled.lock().unwrap_or_else(PoisonError::into_inner) = stalled;
     }
 
     /// Waits until it says nothing any more; for one that says nothing already, until it does so again.
@@ -79,9 +98,12 @@ impl Replicas {
         let mut all = Vec::new();
         for url in urls.split(',').map(str::trim).filter(|url| !url.is_empty()) {
             let base = url.trim_end_matches('/');
-            let parsed = reqwest::Url::parse(base).ok().filter(|url| url.scheme() == "http" && url.path() == "/");
+            let parsed = reqwest::Url::parse(base).ok().filter(|url| {
+                url.scheme() == "http" && url.path() == "/" && url.username().is_empty() && url.password().is_none()
+            });
             if parsed.is_none() {
-                anyhow::bail!("`{url}` is not the base URL of a service, such as http://127.0.0.1:7411");
+                let shown = SecretUrl::new(url);
+                anyhow::bail!("`{shown}` is not the base URL of a service, such as http://127.0.0.1:7411");
             }
             all.push(Replica::new(base));
         }
@@ -137,6 +159,13 @@ impl Replicas {
             .map(|replica| &*replica.base)
             .collect();
         let (all, ready) = (self.all.len(), self.all.len() - away.len());
+        let stalled = self.all.iter().find_map(|replica| {
+            let stalled = replica.stalled.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+            replica.ready.load(Ordering::Relaxed).then(|| format!("{}: {stalled}", replica.base))
+        });
+        if let (Some(stalled), 1..) = (&stalled, ready) {
+            return health.down(format_args!("{ready} of {all} ready, but what they answer grows old: {stalled}"));
+        }
         match (ready, away.is_empty()) {
             (0, _) => health.down(format_args!("none of {all} is ready: {}", away.join(", "))),
             (_, true) => health.up_with(format_args!("{all} of {all} ready")),
@@ -164,8 +193,30 @@ mod tests {
     }
 
     #[test]
+    fn replicas_that_are_ready_and_behind_the_log_are_told_at_the_front_door() {
+        let replicas = Replicas::parse("http://a:1,http://b:2").unwrap();
+        let health = service_kit::Health::new(service_kit::Clock::system());
+        let reporter = health.register("queries", service_kit::health::Need::Optional);
+        let of = |status: &str| {
+            let bus = serde_json::json!({ "status": status, "required": false, "detail": "the relay says: too large", "since": "2026-11-21T10:00:00Z" });
+            serde_json::json!({ "ready": true, "dependencies": { "bus-age": bus } }).to_string()
+        };
+        replicas.all[1].says(of("down").as_bytes());
+        replicas.report(&reporter);
+        let told = health.report().dependencies["queries"].clone();
+        assert_eq!(told.status, Status::Down);
+        assert!(
+            told.detail.is_some_and(|it| it.contains("http://b:2: the relay says: too large")),
+            "it says which and why"
+        );
+        replicas.all[1].says(of("up").as_bytes());
+        replicas.report(&reporter);
+        assert_eq!(health.report().dependencies["queries"].status, Status::Up);
+    }
+
+    #[test]
     fn a_list_that_names_no_service_is_refused_with_what_is_wrong() {
-        for bad in ["", " , ", "127.0.0.1:7411", "https://a:1", "http://a:1/v1"] {
+        for bad in ["", " , ", "127.0.0.1:7411", "https://a:1", "http://a:1/v1", "http://u:pw@a:1"] {
             assert!(Replicas::parse(bad).is_err(), "{bad}");
         }
     }

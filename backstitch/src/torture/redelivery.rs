@@ -20,7 +20,7 @@ const CONSUMED_WITHIN: Duration = Duration::from_secs(300);
 /// How often to look.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// The metric that counts the events read from Kafka, repeats included.
-const CONSUMED: &str = "bus_records_total";
+const CONSUMED: &str = "backstitch_bus_records_total";
 
 /// What was consumed again.
 #[derive(Debug, Clone, Serialize)]

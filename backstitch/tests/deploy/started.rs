@@ -121,7 +121,7 @@ fn stand_in(path: &str, files: &mut Vec<tempfile::NamedTempFile>) -> String {
     let value = match path.rsplit('/').next().unwrap_or_default() {
         "event_store_url" => "kurrentdb://admin:changeit@kurrentdb:2113?tls=false",
         "postgres_url" => "postgres://backstitch:pw@postgres:5432/backstitch",
-        "webhook_secret" => "whsec_bm90IGEgc2VjcmV0",
+        "webhook_secret" => "whsec_bm90IGEgc2VjcmV0LCBvbmx5IGZvciB0ZXN0cw==",
         other => panic!("no secret is called `{other}`"),
     };
     let mut file = tempfile::NamedTempFile::new().unwrap();

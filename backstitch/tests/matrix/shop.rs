@@ -71,7 +71,7 @@ impl Shop {
         config.provider = settings_for(&bank);
         config.run.projections = read_models;
         if read_models {
-            config.postgres.url = Some(fresh_database().await.unwrap());
+            config.postgres.url = Some(fresh_database().await.unwrap().into());
         }
         (row.settings)(&mut config);
         let clock = Clock::manual(Clock::system().now() - of(row.behind));

@@ -67,3 +67,53 @@ async fn what_each_verb_says_is_what_was_looked_over() {
     }
     assert!(differ.is_empty(), "{}", differ.join("\n"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_old_logs_and_providers_say_is_shown_and_never_obeyed_by_a_terminal() {
+    const EVIL: &str = "paid\u{1b}]0;owned\u{7}\u{1b}[2J\u{202e}\u{9b}31m";
+    let entry = serde_json::json!({
+        "position": 1, "stream": "order-1", "version": 0, "type": "OrderPlaced", "actor": EVIL, "summary": EVIL,
+        "occurred_at": "2026-11-21T10:00:00Z",
+    });
+    let timeline = serde_json::json!({ "items": [entry], "has_more": false, "next": null });
+    let problem = serde_json::json!({ "type": "/problems/x", "title": EVIL, "detail": EVIL, "status": 409 });
+    let why = serde_json::json!({
+        "id": "order_fulfilment-1", "state": "waiting", "summary": EVIL, "can_do": [EVIL],
+        "waits": [{ "step": "authorise", "direction": "do", "waits_for": EVIL, "from": EVIL, "since": "2026-11-21T10:00:00Z",
+            "for_s": 1, "attempts": 1, "last_error": { "code": "x", "detail": EVIL }, "next_attempt": null, "deadline": null,
+            "stuck": true }],
+    });
+    let answer = move |uri: Uri| {
+        let (status, body) = match uri.path() {
+            "/v1/orders/A/timeline" => (StatusCode::OK, timeline.clone()),
+            "/v1/sagas/order_fulfilment-1/why" => (StatusCode::OK, why.clone()),
+            _ => (StatusCode::CONFLICT, problem.clone()),
+        };
+        async move { (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()) }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = axum::Router::new().fallback(answer);
+    #[allow(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    for arguments in [
+        &["order", "timeline", "A"][..],
+        &["order", "timeline", "A", "--json"],
+        &["saga", "why", "order_fulfilment-1"],
+        &["saga", "why", "order_fulfilment-1", "--json"],
+        &["saga", "list"],
+        &["saga", "list", "--json"],
+        &["stream", "list"],
+    ] {
+        let said = types(&url, arguments).await;
+        let all = format!("{}{}", said.out, said.err);
+        assert!(all.contains("owned"), "{arguments:?} tells it: {all}");
+        let acts = all.chars().find(|char| *char != '\n' && service_kit::text::acts(*char));
+        assert_eq!(acts, None, "{arguments:?}: {all:?}");
+        if arguments.contains(&"--json") {
+            let text = if said.code == Some(0) { said.out } else { said.err };
+            let value: Value = serde_json::from_str(&text).unwrap();
+            assert!(value.to_string().contains("owned"), "an error is JSON too: {value}");
+        }
+    }
+}

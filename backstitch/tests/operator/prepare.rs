@@ -11,7 +11,8 @@ fn prepare(url: &str) -> Vec<serde_json::Value> {
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    serde_json::from_value(told["items"].clone()).unwrap()
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use command_service::provider::config::{Secret, SimulatedConfig};
+use command_service::provider::config::{SimulatedConfig, WebhookSecrets};
 use command_service::provider::simulated::server::{self, ServerConfig};
 use event_store::serve::{ServeOptions, Server};
 use event_store::{Direction, EventStore, RecordedEvent, SqliteOptions, SqliteStore, StreamName};
@@ -20,7 +20,7 @@ use uuid::Uuid;
 /// A guard against a test that hangs; nothing is measured by it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-const SECRET: &str = "a secret of both";
+const SECRET: &str = "a secret that both processes know";
 
 /// A log, a bank, and what a command service must know of them.
 pub struct World {
@@ -48,7 +48,7 @@ impl World {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             ledger: dir.path().join("bank.jsonl"),
             webhook_url: port.map(|port| format!("http://127.0.0.1:{port}/v1/payments/webhooks/simulated")),
-            secret: Secret::new(SECRET),
+            secret: WebhookSecrets::new(SECRET).unwrap(),
             simulated: SimulatedConfig { delay_ms: 20, webhook_delay_ms: 2, ..SimulatedConfig::default() },
         };
         let bank = server::serve(config, Clock::system(), &tasks).await.unwrap();

@@ -38,6 +38,16 @@ fn cases() -> Vec<Case> {
         ("a SKU with a slash", orders, order_with("/lines/0/sku", json!("a/b")), 400, "/lines/0/sku"),
         ("an unknown currency", orders, order_with("/currency", json!("EUX")), 400, "/currency"),
         ("a currency in lower case", orders, order_with("/currency", json!("eur")), 400, "/currency"),
+        ("a terminal's escape", "/v1/orders/x/cancel", json!({"reason": "a\u{1b}[2J"}).to_string(), 400, "/reason"),
+        (
+            "a C1 control character",
+            orders,
+            order_with("/payment_method", json!("tok\u{9b}31m")),
+            400,
+            "/payment_method",
+        ),
+        ("text turned around", orders, order_with("/tags", json!(["ok", "a\u{202e}b"])), 400, "/tags/1"),
+        ("an isolate", "/v1/products", json!({"sku": "BAD", "name": "a\u{2066}b"}).to_string(), 400, "/name"),
         ("no payment method", orders, order_with("/payment_method", json!("")), 400, "/payment_method"),
         ("a negative price", "/v1/products", product(json!({"amount": -1, "currency": "EUR"})), 400, "/price/amount"),
         (

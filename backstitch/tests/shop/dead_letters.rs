@@ -58,7 +58,7 @@ async fn a_poisoned_event_is_found_understood_and_moved_past_from_the_command_li
     let stale: Value = json!([{"projection": "products", "stream": "product-BAD", "version": 2}]);
     assert_eq!(product("BAD").await["stale"], stale);
     assert!(product("GOOD").await.get("stale").is_none());
-    assert!((metric(&shop.client, "projection_parked_streams", "products").await - 1.0).abs() < 0.1);
+    assert!((metric(&shop.client, "backstitch_projection_parked_streams", "products").await - 1.0).abs() < 0.1);
 
     let (code, said) = dead_letter(&shop, &["list"]).await;
     assert!(code == 0 && said.contains("product-BAD") && said.contains("ProductPriceChanged"), "{said}");

@@ -137,6 +137,14 @@ async fn other_log(dir: &Path) {
     store.close().await;
 }
 
+/// A type that is misspelt is named, and the answer is no.
+async fn finds_nothing(url: &str) {
+    let nothing = run(&["events", "find", "--url", url, "--type", "Nope"]).await;
+    let said = String::from_utf8_lossy(&nothing.stderr).into_owned();
+    assert_eq!((nothing.status.code(), nothing.stdout.len()), (Some(1), 0), "{said}");
+    assert!(said.contains("no event type `Nope`"), "{said}");
+}
+
 /// What is found, by a running server and in its folder, is what a plain look at all events finds.
 async fn finds(shop: &World, data: &str, log: &[RecordedEvent]) {
     let url = shop.processes.server.url.as_str();
@@ -188,12 +196,15 @@ async fn finds(shop: &World, data: &str, log: &[RecordedEvent]) {
         for place in [["--url", url], ["--data", data]] {
             let all = [&["events", "find", "--json", "--limit", "100000"], place.as_slice(), &arguments].concat();
             let found = done(&all).await;
-            let found = found.lines().map(|line| serde_json::from_str::<RecordedEvent>(line).unwrap().position.0);
-            assert_eq!(found.collect::<Vec<_>>(), expected, "{arguments:?} in {place:?}");
+            let found: serde_json::Value = serde_json::from_str(&found).unwrap();
+            let found: Vec<RecordedEvent> = serde_json::from_value(found["items"].clone()).unwrap();
+            let found: Vec<u64> = found.iter().map(|event| event.position.0).collect();
+            assert_eq!(found, expected, "{arguments:?} in {place:?}");
         }
     }
     let table = done(&["events", "find", "--url", url, "--type", "OrderPlaced", "--limit", "3"]).await;
     assert!(table.starts_with("POSITION") && table.lines().count() == 4, "{table}");
+    finds_nothing(url).await;
     for (wrong, why) in [("sku=1", "begins neither"), ("data.sku", "no operator"), ("data.sku!1", "`!` is no operator")]
     {
         let output = run(&["events", "find", "--url", url, "--where", wrong]).await;

@@ -108,7 +108,7 @@ impl Turned {
         let (provider, server) = Process::bank(Path::new(PROGRAM), folder.path()).await.unwrap();
         let mut config = Config::default();
         config.data.dir = folder.path().join("data");
-        config.postgres.url = Some(fresh_database().await.unwrap());
+        config.postgres.url = Some(fresh_database().await.unwrap().into());
         config.http.listen = server;
         config.provider = backstitch::demo::server::settings_for(&provider);
         let system = System::start(config, clock.clone()).await.unwrap();

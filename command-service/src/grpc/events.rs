@@ -121,6 +121,10 @@ fn messages(events: &[Arc<RecordedEvent>], up_to: Position) -> Vec<FollowReply> 
 
 fn sent(event: &RecordedEvent) -> Event {
     let metadata = &event.metadata;
+    let (traceparent, tracestate) = match metadata.traceparent.as_deref().map(event_store::trace::split) {
+        Some((parent, state)) => (Some(parent), state),
+        None => (None, None),
+    };
     Event {
         id: event.id.to_string(),
         position: event.position.0,
@@ -133,7 +137,8 @@ fn sent(event: &RecordedEvent) -> Event {
         correlation_id: metadata.correlation_id.to_string(),
         causation_id: metadata.causation_id.to_string(),
         command_id: metadata.command_id.to_string(),
-        traceparent: metadata.traceparent.clone().unwrap_or_default(),
+        traceparent: traceparent.unwrap_or_default().to_owned(),
+        tracestate: tracestate.unwrap_or_default().to_owned(),
         actor: metadata.actor.clone(),
         occurred_at: Some(moment(metadata.occurred_at)),
         recorded_at: Some(moment(event.recorded_at)),

@@ -3,9 +3,10 @@
 use chrono::DateTime;
 use domain::Timestamp;
 use domain::ids::ClientKey;
+use event_store::trace;
 use http::{HeaderMap, HeaderValue};
 use service_kit::request::{PRINCIPAL, TENANT};
-use service_kit::telemetry;
+use service_kit::{telemetry, text};
 use sha2::{Digest as _, Sha256};
 use tonic::Status;
 use uuid::Uuid;
@@ -68,6 +69,10 @@ fn of_client(client: &Client, command: &domain::Command) -> Result<CommandMeta, 
     let command_id = key.command_id();
     // Written in one way: spaces, the order of fields and defaults make no difference.
     let canonical = serde_json::to_vec(command).map_err(|error| invalid("body", error))?;
+    if let Some((pointer, char)) = text::acting(&canonical) {
+        let what = format_args!("has the character {}, which no text may have; leave it out", text::name(char));
+        return Err(invalid(&format!("body{pointer}"), what));
+    }
     Ok(CommandMeta {
         command_hash: Some(hex::encode(Sha256::digest(&canonical))),
         origin: Origin::Client,
@@ -91,11 +96,14 @@ fn traceparent(text: &str) -> Result<Option<String>, Status> {
     if text.is_empty() {
         return Ok(None);
     }
-    let header = HeaderValue::from_str(text)
-        .ok()
-        .map(|value| HeaderMap::from_iter([(http::HeaderName::from_static("traceparent"), value)]));
-    match header.as_ref().and_then(telemetry::traceparent) {
-        Some(value) => Ok(Some(value.to_owned())),
+    let (parent, state) = trace::split(text);
+    let header = |name: &'static str, value: &str| {
+        Some((http::HeaderName::from_static(name), HeaderValue::from_str(value).ok()?))
+    };
+    let headers = [header("traceparent", parent), state.and_then(|state| header("tracestate", state))];
+    let headers = HeaderMap::from_iter(headers.into_iter().flatten());
+    match telemetry::traceparent(&headers) {
+        Some(parent) => Ok(Some(trace::join(&parent, telemetry::tracestate(&headers).as_deref()))),
         None => Err(invalid("traceparent", "is not `00-<32 hex>-<16 hex>-<2 hex>` (W3C Trace Context)")),
     }
 }

@@ -64,7 +64,8 @@ impl<S: Send + Sync> FromRequestParts<S> for About {
             key: idempotency_key(headers)?,
             if_match: if_match(headers)?,
             correlation_id: correlation_id(headers)?,
-            traceparent: telemetry::traceparent(headers).map(str::to_owned),
+            traceparent: telemetry::traceparent(headers)
+                .map(|parent| event_store::trace::join(&parent, telemetry::tracestate(headers).as_deref())),
         })
     }
 }

@@ -97,13 +97,19 @@ async fn the_correlation_id_and_the_trace_go_into_the_event() {
     let world = World::new();
     let (correlation, trace) =
         ("0191b0a4-7c1e-7e53-bb4e-0d1f9a2f6a10", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
-    let headers = [("idempotency-key", "1"), ("x-correlation-id", correlation), ("traceparent", trace)];
+    let headers = [
+        ("idempotency-key", "1"),
+        ("x-correlation-id", correlation),
+        ("traceparent", trace),
+        ("tracestate", "rojo=00f067aa0ba902b7"),
+    ];
     world.request(receive(&headers)).await;
-    world.request(receive(&[("idempotency-key", "2"), ("traceparent", "nonsense")])).await;
+    world.request(receive(&[("idempotency-key", "2"), ("traceparent", "nonsense"), ("tracestate", "a=1")])).await;
     let events = world.events("stock-SKU@main").await;
     let (first, second) = (&events[0].metadata, &events[1].metadata);
     assert_eq!(first.correlation_id.to_string(), correlation);
-    assert_eq!(first.traceparent.as_deref(), Some(trace));
+    let context = first.traceparent.as_deref().map(event_store::trace::split);
+    assert_eq!(context, Some((trace, Some("rojo=00f067aa0ba902b7"))), "both halves of the trace context are kept");
     assert_eq!((second.correlation_id, &second.traceparent), (second.command_id, &None));
     assert_eq!(first.partition_key, "stock-SKU@main");
     let got = world.request(receive(&[("idempotency-key", "3"), ("x-correlation-id", "42")])).await;

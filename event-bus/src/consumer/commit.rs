@@ -136,7 +136,7 @@ pub(super) async fn handle(
     let span = tracing::info_span!(
         "handle", group = shared.group, topic = from.topic, partition = from.partition, offset = from.offset,
         event.r#type = &*event.event_type, event.id = %event.id,
-        correlation_id = %event.metadata.correlation_id, traceparent = event.metadata.traceparent.as_deref(),
+        correlation_id = %event.metadata.correlation_id, traceparent = event.metadata.traceparent.as_deref().map(|context| event_store::trace::split(context).0),
     );
     let failed = |cause, error| Fault::At(0, Verdict { cause, error, attempts: 1 });
     let call = match prepare(event, from) {

@@ -203,7 +203,7 @@ impl Reading {
         match self.find(&records, had, to) {
             Ok(Found::At(_)) => {
                 let (topic, partition, position) = (&self.topic, self.partition, had.position);
-                metrics::counter!("bus_records_lost_total", "topic" => topic.clone()).increment(1);
+                metrics::counter!("backstitch_bus_records_lost_total", "topic" => topic.clone()).increment(1);
                 tracing::error!(
                     topic,
                     partition,
@@ -231,7 +231,7 @@ impl Reading {
             end,
             "records are there and do not come; reading them with another client"
         );
-        metrics::counter!("bus_readers_replaced_total", "partition" => partition.to_string()).increment(1);
+        metrics::counter!("backstitch_bus_readers_replaced_total", "partition" => partition.to_string()).increment(1);
         let another = self.reader().ok()?;
         another.seek(offset).ok().map(|()| another)
     }
@@ -242,7 +242,7 @@ impl Reading {
         let labels =
             [("group", self.group.clone()), ("topic", self.topic.clone()), ("partition", self.partition.to_string())];
         #[allow(clippy::cast_precision_loss, reason = "a lag of 2^52 records is not seen")]
-        metrics::gauge!("bus_consumer_lag_records", &labels).set((high - next).max(0) as f64);
+        metrics::gauge!("backstitch_bus_consumer_lag_records", &labels).set((high - next).max(0) as f64);
         true
     }
 

@@ -135,17 +135,19 @@ impl Shared {
     pub fn count(&self, place: &Place, step: &Step) {
         let stats = &self.stats;
         let (count, name) = match &step.kind {
-            Kind::Handle(_) => (&stats.handled, "bus_consumer_handled_total"),
+            Kind::Handle(_) => (&stats.handled, "backstitch_bus_consumer_handled_total"),
             Kind::PassBy(Passed::Watermark) => return,
-            Kind::PassBy(Passed::Repeat) => (&stats.repeated, "bus_consumer_repeated_total"),
-            Kind::PassBy(Passed::OtherType) => (&stats.other_types, "bus_consumer_other_types_total"),
-            Kind::Park(verdict) if verdict.cause == Cause::Behind => (&stats.behind, "bus_consumer_behind_total"),
+            Kind::PassBy(Passed::Repeat) => (&stats.repeated, "backstitch_bus_consumer_repeated_total"),
+            Kind::PassBy(Passed::OtherType) => (&stats.other_types, "backstitch_bus_consumer_other_types_total"),
+            Kind::Park(verdict) if verdict.cause == Cause::Behind => {
+                (&stats.behind, "backstitch_bus_consumer_behind_total")
+            }
             Kind::Park(verdict) => {
                 if verdict.cause == Cause::Undecodable {
                     metrics::counter!("event_serialization_error", "group" => place.group.clone(), "topic" => place.topic.clone())
                         .increment(1);
                 }
-                (&stats.parked, "bus_consumer_dead_letters_total")
+                (&stats.parked, "backstitch_bus_consumer_dead_letters_total")
             }
         };
         count.fetch_add(1, Ordering::Relaxed);

@@ -168,7 +168,7 @@ impl Worker {
                 Read::Away(reason) => self.shared.trouble(&self.place, At::Reading, Some(&reason)),
                 Read::Back => self.shared.trouble(&self.place, At::Reading, None),
                 Read::Lost { from, to } => {
-                    metrics::counter!("bus_records_lost_total", "topic" => self.place.topic.clone())
+                    metrics::counter!("backstitch_bus_records_lost_total", "topic" => self.place.topic.clone())
                         .increment(u64::try_from(to - from).unwrap_or_default());
                     tracing::error!(
                         topic = self.place.topic,

@@ -4,9 +4,11 @@ use std::time::Instant;
 
 use event_bus::testing::Kafka;
 use event_bus::{BusConfig, BusError, Group};
-use rdkafka::admin::{AdminOptions, ResourceSpecifier};
+use event_store::conformance::{append, stream};
+use event_store::{EventStore as _, Expected};
+use rdkafka::admin::{AdminOptions, AlterConfig, ResourceSpecifier};
 
-use crate::world::{BOUND, World, within};
+use crate::world::{BOUND, World, the_log_is_in, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_would_lose_history_or_has_other_partitions_is_refused_in_one_line() {
@@ -71,4 +73,54 @@ async fn a_kafka_that_is_not_there_is_waited_for_and_named() {
 async fn without_brokers_there_is_no_bus() {
     let error = Group::join(&BusConfig::default(), "g").await.unwrap_err();
     assert!(matches!(error, BusError::NoBrokers), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_its_topic_does_not_take_is_known_before_and_named_to_everybody_who_waits() {
+    let kafka = Kafka::shared().await.unwrap();
+    let world = World::on(kafka, "too-large");
+    let keep = [("retention.ms", "-1"), ("retention.bytes", "-1"), ("max.message.bytes", "6000")];
+    kafka.create_topic(&world.config.topic, 3, &keep).await.unwrap();
+    let relay = world.relay();
+    relay.until(|status| status.note.as_ref().is_some_and(|note| note.contains("up to 6000 bytes"))).await;
+    world.write(2).await;
+    relay.acknowledged(world.head()).await;
+    let before = world.head();
+    // Digests do not compress.
+    let noise: String =
+        (0..1200_u64).map(|n| format!("{:x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(17))).collect();
+    let mut large = append(&stream("order-large"), Expected::NoStream, 0, 1);
+    large.events[0].data = serde_json::value::to_raw_value(&serde_json::json!({ "noise": noise })).unwrap();
+    world.store.append(large).await.unwrap().durable().await.unwrap();
+    world.write(1).await;
+    relay.until(|status| status.cause == Some("record_too_large")).await;
+    let told = relay.status.borrow().trouble.clone().unwrap();
+    for named in
+        [&*format!("position {}", before.0 + 1), &world.config.topic, "max.message.bytes=5242880", "kafka-configs"]
+    {
+        assert!(told.contains(named), "{named}: {told}");
+    }
+    assert!(relay.status.borrow().position <= before, "nothing overtakes it");
+    // Who follows hears of it, and how old the newest event is that came.
+    let heard = async {
+        loop {
+            if let Some(word) = event_bus::word::heard(&world.config).await.unwrap() {
+                return word;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let word = within(BOUND, heard).await;
+    assert_eq!((word.cause.as_deref(), word.trouble), (Some("record_too_large"), Some(told)));
+    // Made larger, the topic takes it, and everything goes on in order.
+    let admin = kafka.admin().unwrap();
+    let settings =
+        keep.iter().filter(|(name, _)| *name != "max.message.bytes").chain([&("max.message.bytes", "5242880")]);
+    let topic = ResourceSpecifier::Topic(&world.config.topic);
+    let larger = settings.fold(AlterConfig::new(topic), |all, (name, value)| all.set(name, value));
+    admin.alter_configs(&[larger], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    relay.acknowledged(world.head()).await;
+    relay.until(|status| status.trouble.is_none() && status.note.is_none()).await;
+    relay.stop().await;
+    the_log_is_in(&world.records().await, &world.log().await);
 }

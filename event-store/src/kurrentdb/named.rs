@@ -36,8 +36,8 @@ impl KurrentStore {
     /// # Errors
     /// [`NotNamed`].
     pub async fn named(config: &EventStoreConfig, who: &'static str) -> Result<Arc<Self>, NotNamed> {
-        let url = config.url.as_deref().ok_or(NotNamed::Missing(who))?;
-        Self::connect(url).await.map_err(NotNamed::Unusable)
+        let url = config.url.as_ref().ok_or(NotNamed::Missing(who))?;
+        Self::connect(url.reveal()).await.map_err(NotNamed::Unusable)
     }
 
     /// Says for people what [`Self::health`] shows: where the log is and what it runs, or why it cannot be used.

@@ -81,6 +81,9 @@ pub enum ServeError {
          (and better `tls_cert` and `tls_key`) in `[event_store]`, or listen on a loopback address"
     )]
     Open(SocketAddr),
+    /// A user without a name.
+    #[error("`user` of `[event_store]` is empty; name one, or leave it out together with `password`")]
+    EmptyUser,
     /// Half of a pair is missing.
     #[error("`{0}` of `[event_store]` is set and `{1}` is not; set both or none")]
     Half(&'static str, &'static str),
@@ -122,7 +125,8 @@ impl ServeOptions {
     pub fn from_config(config: &EventStoreConfig) -> Result<Option<Self>, ServeError> {
         let Some(listen) = config.listen else { return Ok(None) };
         let access = match (&config.user, &config.password) {
-            (Some(user), Some(password)) => Access::only(user, password),
+            (Some(user), _) if user.is_empty() => return Err(ServeError::EmptyUser),
+            (Some(user), Some(password)) => Access::only(user, password.reveal()),
             (None, None) => Access::open(),
             (Some(_), None) => return Err(ServeError::Half("user", "password")),
             (None, Some(_)) => return Err(ServeError::Half("password", "user")),

@@ -344,9 +344,13 @@ pub(super) fn unwritable(path: &std::path::Path, reason: &str) -> AppendError {
     AppendError::Unwritable { path: path.display().to_string(), reason: reason.to_owned() }
 }
 
-/// About what an event takes in the file, numbers and ids included.
+/// About what an event takes in the file, numbers and ids included. Its metadata counts: a record on the bus has it too,
+/// and must not be larger than a topic takes.
 pub(super) fn size_of_event(event: &NewEvent) -> usize {
-    event.data.get().len() + event.event_type.len() + event.metadata.partition_key.len() + 200
+    let metadata = &event.metadata;
+    let texts = [&metadata.command_hash, &metadata.traceparent].into_iter().flatten().map(String::len).sum::<usize>();
+    let metadata = metadata.partition_key.len() + metadata.actor.len() + texts;
+    event.data.get().len() + event.event_type.len() + metadata + 200
 }
 
 fn group_of(stream: &StreamName) -> usize {

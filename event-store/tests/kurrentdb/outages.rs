@@ -315,9 +315,10 @@ async fn an_address_of_nodes_that_do_not_lead_is_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_store_that_lets_us_do_nothing_is_said_to_be_away_with_the_reason() {
     let dir = TempDir::new().unwrap();
-    let served = Served::start_for(dir.path(), None, Some(("shop", "geheim"))).await;
+    let served = Served::start_for(dir.path(), None, Some(("shop", "geheim-geheim-geheim-geheim"))).await;
     let of = stream("order-1");
-    let right = KurrentStore::connect(&served.url().replace("://", "://shop:geheim@")).await.unwrap();
+    let right =
+        KurrentStore::connect(&served.url().replace("://", "://shop:geheim-geheim-geheim-geheim@")).await.unwrap();
     right.append(append(&of, Expected::NoStream, 0, 1)).await.unwrap();
     assert!(matches!(&*right.health().borrow(), Health::Connected { .. }));
     let wrong = KurrentStore::connect(&served.url().replace("://", "://shop:falsch@")).await.unwrap();

@@ -8,6 +8,7 @@ use std::time::Duration;
 use event_store::serve::{ServeOptions, Server};
 use event_store::sqlite::Faults;
 use event_store::{EventStoreConfig, SqliteOptions, SqliteStore};
+use secret::Key;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -38,7 +39,7 @@ impl Served {
         let config = EventStoreConfig {
             listen: Some(address),
             user: user.map(|(user, _)| user.to_owned()),
-            password: user.map(|(_, password)| password.to_owned()),
+            password: user.map(|(_, password)| Key::new(password).unwrap()),
             ..EventStoreConfig::default()
         };
         let options = ServeOptions::from_config(&config).unwrap().unwrap();

@@ -22,7 +22,7 @@ fn tls(file: &str) -> PathBuf {
 }
 
 fn with_password() -> EventStoreConfig {
-    let (user, password) = (Some("shop".to_owned()), Some("geheim".to_owned()));
+    let (user, password) = (Some("shop".to_owned()), Some(password()));
     EventStoreConfig { user, password, ..EventStoreConfig::default() }
 }
 
@@ -30,9 +30,11 @@ fn with_password() -> EventStoreConfig {
 async fn with_a_password_every_call_needs_it_and_appends_are_made_in_its_owner_s_name() {
     let served = Served::start_with(with_password()).await;
     let channel = Channel::from_shared(format!("http://{}", served.address)).unwrap().connect().await.unwrap();
-    for (given, code) in
-        [(None, Code::Unauthenticated), (Some("shop:falsch"), Code::Unauthenticated), (Some("shop:geheim"), Code::Ok)]
-    {
+    for (given, code) in [
+        (None, Code::Unauthenticated),
+        (Some("shop:falsch"), Code::Unauthenticated),
+        (Some("shop:geheim-geheim-geheim-geheim"), Code::Ok),
+    ] {
         let header = given.map(|given| format!("Basic {}", STANDARD.encode(given)).parse().unwrap());
         let mut client = StreamsClient::with_interceptor(channel.clone(), move |mut request: tonic::Request<()>| {
             if let Some(header) = &header {

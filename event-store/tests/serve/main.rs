@@ -32,6 +32,7 @@ use eventstore_client::proto::streams::streams_client::StreamsClient;
 use eventstore_client::proto::streams::{AppendReq, ReadReq, read_req};
 use eventstore_client::proto::uuid::Value;
 use eventstore_client::proto::{self, StreamIdentifier};
+use secret::Key;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -41,6 +42,13 @@ use uuid::Uuid;
 
 /// What a wait in these tests may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A password that is long enough.
+const PASSWORD: &str = "geheim-geheim-geheim-geheim";
+
+fn password() -> Key {
+    Key::new(PASSWORD).unwrap()
+}
 
 /// A log of its own, served on a free port.
 struct Served {

@@ -131,9 +131,9 @@ async fn the_rust_client_follows_a_stream_and_the_filtered_log() {
 
 #[tokio::test]
 async fn the_rust_client_connects_with_a_password_and_by_gossip() {
-    let (user, password) = (Some("shop".to_owned()), Some("geheim".to_owned()));
+    let (user, password) = (Some("shop".to_owned()), Some(password()));
     let served = Served::start_with(EventStoreConfig { user, password, ..EventStoreConfig::default() }).await;
-    let discovered = format!("kurrentdb+discover://shop:geheim@{}?tls=false", served.address);
+    let discovered = format!("kurrentdb+discover://shop:{PASSWORD}@{}?tls=false", served.address);
     let appended = client(&discovered).append_to_stream("order-1", &options(StreamState::Any), happened(1)).await;
     assert_eq!(appended.unwrap().next_expected_version, 0);
     let wrong = format!("kurrentdb://shop:falsch@{}?tls=false", served.address);

@@ -3,6 +3,7 @@
 use event_bus::BusConfig;
 use event_store::EventStoreConfig;
 use serde::Deserialize;
+use service_kit::secret::SecretUrl;
 use service_kit::telemetry::LogConfig;
 use service_kit::{HttpConfig, Limits};
 
@@ -27,24 +28,17 @@ pub struct Config {
 }
 
 /// `[postgres]`
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PostgresConfig {
     /// A running Postgres for the read models. Without, `serve` starts a private one, and a projection
     /// service does not start: its replicas share one.
-    pub url: Option<String>,
+    pub url: Option<SecretUrl>,
 }
 
 /// Where a Postgres is, for people: never a password.
-pub fn place(url: &str) -> String {
-    let place = url.rsplit_once('@').map_or(url, |(_, place)| place);
-    format!("Postgres at {}", place.trim_start_matches("postgres://").trim_start_matches("postgresql://"))
-}
-
-impl std::fmt::Debug for PostgresConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PostgresConfig").field("url", &self.url.as_deref().map(place)).finish()
-    }
+pub fn place(url: &SecretUrl) -> String {
+    format!("Postgres at {}", url.place())
 }
 
 #[cfg(test)]
@@ -53,9 +47,15 @@ mod tests {
 
     #[test]
     fn a_password_is_never_shown() {
-        assert_eq!(place("postgres://user:secret@db.example/shop"), "Postgres at db.example/shop");
-        assert_eq!(place("postgres:///shop?host=/run"), "Postgres at /shop?host=/run");
-        let config = PostgresConfig { url: Some("postgres://user:secret@db.example/shop".to_owned()) };
-        assert!(!format!("{config:?}").contains("secret"));
+        for url in [
+            "postgres://user:geheim@db.example/shop",
+            "postgres://db.example/shop?user=user&password=geheim",
+            "postgres://db.example/shop?sslpassword=geheim",
+        ] {
+            let config = PostgresConfig { url: Some(SecretUrl::new(url)) };
+            assert!(!format!("{config:?}").contains("geheim"), "{config:?}");
+            let place = place(&SecretUrl::new(url));
+            assert!(place.starts_with("Postgres at db.example/shop") && !place.contains("geheim"), "{place}");
+        }
     }
 }

@@ -11,9 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use event_bus::{BusError, Group, partition};
+use event_bus::arrived::watch_over;
+use event_bus::{Arrived, BusError, Group, partition};
 use event_store::{EventStore, KurrentStore};
 use service_kit::health::{Need, Reporter};
+use service_kit::secret::SecretUrl;
 use service_kit::start::listen_on;
 use service_kit::{Clock, Health, StartError, Tasks, health, limits, metrics, shutdown};
 use sqlx::postgres::PgConnectOptions;
@@ -85,17 +87,26 @@ impl Service {
             of: |key, partitions| partition::of(key.as_bytes(), partitions),
         };
         let postgres_place = place(&url);
-        let (told, url) = watch::channel(Some(url));
+        let (told, url) = watch::channel(Some(url.reveal().to_owned()));
         let log = Arc::clone(&store) as Arc<dyn EventStore>;
         let (handle, feeder) = start_shared(log, replica, url, (clock.clone(), work.clone()), &config.projections);
         let (failed, fatal) = watch::channel(None);
         let kafka = health.register("kafka", Need::Optional);
+        let arrived = Arrived::default();
+        let heard = (arrived.clone(), store.head());
+        let age = health.register("bus-age", Need::Optional);
+        feeds.spawn("bus-age", watch_over(config.bus.clone(), heard, age, clock.clone(), feeds.stopping()));
+        metrics::follow_log(store.head(), |position| position.0, &edge);
+        let feeder = (feeder, arrived);
         feeds.spawn("partitions", follow(config.bus.clone(), feeder, kafka, failed, feeds.clone()));
         // Answers need Postgres and nothing else; what stands still shows in how old they are.
         let (postgres, models) =
             (health.register("postgres", Need::Required), health.register("read-models", Need::Optional));
         let up = watch::channel(false).0;
-        work.spawn("read-models-health", standing::watch_over(Arc::clone(&handle.progress), models, up, work.clone()));
+        work.spawn(
+            "read-models-health",
+            standing::watch_over((Arc::clone(&handle.progress), store.head()), models, up, work.clone()),
+        );
         work.spawn("postgres-health", watch_postgres(handle.clone(), postgres, postgres_place.clone(), told));
         let api = OpenApiRouter::new().merge(health::router(health.clone())).merge(crate::http::router(handle.clone()));
         let (routes, _) = api.split_for_parts();
@@ -137,7 +148,7 @@ impl Service {
 }
 
 /// The URL of the Postgres that all replicas share.
-fn postgres(config: &Config) -> Result<String, StartError> {
+fn postgres(config: &Config) -> Result<SecretUrl, StartError> {
     let hint = "export DATABASE_URL=postgres://user:password@host/database   # the same for all replicas";
     let Some(url) = config.postgres.url.clone() else {
         return Err(StartError::new(
@@ -145,7 +156,7 @@ fn postgres(config: &Config) -> Result<String, StartError> {
             hint,
         ));
     };
-    match url.parse::<PgConnectOptions>() {
+    match url.reveal().parse::<PgConnectOptions>() {
         Ok(_) => Ok(url),
         Err(error) => Err(StartError::new(format_args!("`postgres.url` cannot be used: {error}"), hint)),
     }
@@ -164,7 +175,7 @@ async fn open_log(config: &Config, health: &Health, tasks: &Tasks) -> Result<Arc
 /// Joins the group and feeds what it assigns, until the service stops; then leaves, when the batches have ended.
 async fn follow(
     bus: event_bus::BusConfig,
-    feeder: Feeder,
+    (feeder, arrived): (Feeder, Arrived),
     kafka: Reporter,
     fatal: watch::Sender<Option<StartError>>,
     tasks: Tasks,
@@ -174,7 +185,7 @@ async fn follow(
     kafka.starting(format_args!("{brokers} is being asked for `{}`", bus.topic));
     let name = bus.group("projections");
     let joined = tokio::select! {
-        joined = Group::join(&bus, &name) => joined,
+        joined = Group::join_telling(&bus, &name, arrived) => joined,
         () = stopping.cancelled() => return,
     };
     let mut group = match joined {

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use service_kit::secret::SecretUrl;
 use tonic::transport::{Channel, Endpoint as Target};
 
 use super::breaker::{Breaker, State};
@@ -40,9 +41,10 @@ impl FromStr for Address {
             return Err(format!("`{unknown}` is no context; there are {}", CONTEXTS.join(", ")));
         }
         let url = url.trim_end_matches('/');
-        let uri: http::Uri = url.parse().map_err(|_| format!("`{text}` is not a URL such as http://127.0.0.1:7405"))?;
-        if uri.scheme_str() != Some("http") || uri.port().is_none() || uri.path() != "/" {
-            return Err(format!("`{text}` is not a URL such as http://127.0.0.1:7405"));
+        let not_ours = || format!("`{}` is not a URL such as http://127.0.0.1:7405", SecretUrl::new(url));
+        let uri: http::Uri = url.parse().map_err(|_| not_ours())?;
+        if uri.scheme_str() != Some("http") || uri.port().is_none() || uri.path() != "/" || url.contains('@') {
+            return Err(not_ours());
         }
         Ok(Self { url: url.to_owned(), contexts })
     }
@@ -112,7 +114,16 @@ mod tests {
 
     #[test]
     fn what_is_no_replica_is_named() {
-        for bad in ["", "127.0.0.1:1", "https://a:1", "http://a", "http://a:1/v1", "orders=http://a:1", "http://a:x"] {
+        for bad in [
+            "",
+            "127.0.0.1:1",
+            "https://a:1",
+            "http://a",
+            "http://a:1/v1",
+            "orders=http://a:1",
+            "http://a:x",
+            "http://u:pw@a:1",
+        ] {
             assert!(Address::parse_all(bad).is_err(), "{bad}");
         }
     }

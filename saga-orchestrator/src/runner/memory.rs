@@ -77,6 +77,31 @@ impl Patience {
     }
 }
 
+/// One line for each saga that ends.
+fn tell(key: &Key, event: &domain::saga::Event, cause: &Cause) {
+    use domain::saga::Event as E;
+    let how = match event {
+        E::SagaCompleted(_) => "completed",
+        E::SagaCompensated(_) => "compensated",
+        E::SagaHandedOver(_) => "handed over",
+        E::SagaStarted(_)
+        | E::SagaInputRecorded(_)
+        | E::StepStarted(_)
+        | E::CommandAnswered(_)
+        | E::StepRetryScheduled(_)
+        | E::StepRenewed(_)
+        | E::StepSucceeded(_)
+        | E::StepFailed(_)
+        | E::CompensationStarted(_)
+        | E::UndoStarted(_)
+        | E::UndoSucceeded(_)
+        | E::SagaNeedsAttention(_)
+        | E::OperatorActed(_) => return,
+    };
+    let (saga, order) = (&key.saga, key.order_id);
+    tracing::info!(%saga, saga.id = %key.id, order.id = %order, correlation_id = %cause.correlation_id, how, "a saga ended");
+}
+
 impl Worker {
     /// A saga out of memory, else out of the log.
     pub async fn taken(&mut self, key: &Key) -> Result<Saga, Failed> {
@@ -124,7 +149,8 @@ impl Worker {
             match append((&*self.shared.store, self.epoch), &mut saga.state, events, cause, now).await {
                 Ok(ticket) => {
                     for event in events {
-                        metrics::counter!("saga_events_total", "type" => event.name()).increment(1);
+                        metrics::counter!("backstitch_saga_events_total", "type" => event.name()).increment(1);
+                        tell(key, event, cause);
                     }
                     // The same events again are accepted wherever they already stand: that is no sign that nothing has
                     // followed. So only who knew it shortly before knows it still.

@@ -79,5 +79,5 @@ impl Report {
 
 fn count(partitions: &BTreeMap<u32, Partition>) {
     let all: usize = partitions.values().map(|partition| partition.active).sum();
-    metrics::gauge!("sagas_active").set(all as f64);
+    metrics::gauge!("backstitch_sagas_active").set(all as f64);
 }

@@ -55,7 +55,7 @@ pub(super) fn send(
                     Outcome::Rejected { .. } => "rejected",
                     Outcome::Unavailable { .. } => "unavailable",
                 };
-                metrics::counter!("saga_commands_total", "outcome" => name).increment(1);
+                metrics::counter!("backstitch_saga_commands_total", "outcome" => name).increment(1);
                 Answered { command_id, outcome }
             }
         };

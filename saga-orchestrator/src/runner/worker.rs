@@ -216,7 +216,7 @@ impl Worker {
         let events = begin(definition, &stream, start, now, &self.shared.config);
         let mut saga = Saga::new(State::new(stream), None);
         if self.append(key, &mut saga, &events, cause, &mut None).await? {
-            metrics::counter!("sagas_started_total", "saga" => definition.name).increment(1);
+            metrics::counter!("backstitch_sagas_started_total", "saga" => definition.name).increment(1);
             self.keep(key, saga);
             self.touched(key);
             return Ok(());

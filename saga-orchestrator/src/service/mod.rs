@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use event_bus::{BusConfig, BusError, Group};
+use event_bus::arrived::watch_over;
+use event_bus::{Arrived, BusConfig, BusError, Group};
 use event_store::EventStore;
 use event_store::KurrentStore;
 use service_kit::health::{Need, Reporter};
@@ -69,6 +70,10 @@ impl Service {
         let (edge, work) = (Tasks::new(), Tasks::new());
         let numbers = metrics::start(&edge, &clock); // Before anything counts.
         let reporter = health.register("sagas", Need::Optional);
+        let (arrived, age) = (Arrived::default(), health.register("bus-age", Need::Optional));
+        let heard = (arrived.clone(), store.head());
+        work.spawn("bus-age", watch_over(config.bus.clone(), heard, age, clock.clone(), work.stopping()));
+        metrics::follow_log(store.head(), |position| position.0, &edge);
         let (saga, partitions) = (config.saga.clone(), config.bus.partitions);
         let sagas = Sagas::new(store, commands, clock.clone(), &work, saga, partitions, Some(reporter));
         let sagas = sagas.map_err(|error| {
@@ -87,7 +92,7 @@ impl Service {
         let (fails, failed) = watch::channel(None);
         let bus = health.register("bus", Need::Optional);
         bus.starting(format_args!("waits for {}", config.bus.brokers.as_deref().unwrap_or_default()));
-        let follow = follow(config.bus.clone(), sagas, work.clone(), bus);
+        let follow = follow(config.bus.clone(), (sagas, arrived), work.clone(), bus);
         work.spawn("partitions", async move {
             if let Err(error) = follow.await {
                 fails.send_replace(Some(of_bus(&error)));
@@ -120,11 +125,16 @@ impl Service {
 }
 
 /// Runs the partitions that the group gives us, until the service stops.
-async fn follow(config: BusConfig, sagas: Sagas, tasks: Tasks, health: Reporter) -> Result<(), BusError> {
+async fn follow(
+    config: BusConfig,
+    (sagas, arrived): (Sagas, Arrived),
+    tasks: Tasks,
+    health: Reporter,
+) -> Result<(), BusError> {
     let (stopping, name) = (tasks.stopping(), config.group(GROUP));
     while !stopping.is_cancelled() {
         let joined = tokio::select! {
-            joined = Group::join(&config, &name) => joined,
+            joined = Group::join_telling(&config, &name, arrived.clone()) => joined,
             () = stopping.cancelled() => return Ok(()),
         };
         let mut group = joined.inspect_err(|error| health.down(error))?;

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::de::{self, Deserialize, DeserializeOwned, Deserializer};
 
 pub use said::{Origin, Said};
-pub use schema::{keys, sections};
+pub use schema::{Shown, keys, sections, shown};
 
 /// What names of the environment begin with.
 const PREFIX: &str = "BACKSTITCH";
@@ -239,6 +239,12 @@ mod tests {
         );
         assert_eq!(get("http.open"), None);
         assert_eq!(get("pricing.shipping").unwrap().0, r#"{"EUR":"490","USD":590}"#);
+    }
+
+    #[test]
+    fn an_error_in_a_file_names_the_line_and_does_not_repeat_it() {
+        let error = read("[http]\nsecret = \"geheim\nlisten = 1\n", &[]).unwrap_err().to_string();
+        assert!(error.contains("line 2") && !error.contains("geheim"), "{error}");
     }
 
     #[test]

@@ -226,10 +226,21 @@ fn json(value: &Value) -> serde_json::Value {
 
 /// The values of a file.
 fn taken_apart(source: &impl config::Source, name: &Path) -> Result<Vec<Leaf>, ConfigError> {
-    let table = source.collect().map_err(|error| ConfigError::Invalid { reason: error.to_string() })?;
+    let table =
+        source.collect().map_err(|error| ConfigError::Invalid { reason: without_excerpt(&error.to_string()) })?;
     let mut leaves = Vec::new();
     flatten(table, &Origin::File(name.to_owned()), &mut Vec::new(), &mut leaves);
     Ok(leaves)
+}
+
+/// What is wrong with a file, without the lines of it that a parser shows: they may hold a secret.
+fn without_excerpt(error: &str) -> String {
+    let is_excerpt = |line: &str| {
+        let (before, bar) = line.split_once('|').map_or((line, false), |(before, _)| (before, true));
+        bar && before.trim().bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let told: Vec<&str> = error.lines().map(str::trim).filter(|line| !line.is_empty() && !is_excerpt(line)).collect();
+    told.join(": ")
 }
 
 /// Takes a table apart. An empty table says nothing, and a list is one value.

@@ -90,6 +90,12 @@ pub fn start(
     tasks: &Tasks,
     config: &ProviderConfig,
 ) {
+    service_kit::metrics::present(&[
+        "backstitch_provider_failures_total",
+        "backstitch_provider_inbox_total",
+        "backstitch_provider_results_refused_total",
+        "backstitch_provider_wakes_dropped_total",
+    ]);
     let driver = Arc::new(Driver {
         bus,
         actor: format!("provider:{}", provider.name()),

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use service_kit::Problem;
 
 use super::{NAME, capabilities, read_webhook};
-use crate::provider::config::{ProviderConfig, Secret};
+use crate::provider::config::{ProviderConfig, WebhookSecrets};
 use crate::provider::port::{
     Answer, Authorize, Capabilities, Capture, Lookup, PaymentProvider, ProviderError, ProviderEvent, Refund, Void,
     WebhookError,
@@ -31,7 +31,7 @@ const ANSWER_MAX: usize = 16 * 1024 * 1024;
 pub struct HttpProvider {
     http: reqwest::Client,
     base: String,
-    secret: Secret,
+    secret: WebhookSecrets,
     auth_ttl: Duration,
 }
 
@@ -40,7 +40,7 @@ impl HttpProvider {
     ///
     /// # Errors
     /// What reqwest says when the client cannot be made.
-    pub fn new(config: &ProviderConfig, secret: Secret) -> Result<Self, reqwest::Error> {
+    pub fn new(config: &ProviderConfig, secret: WebhookSecrets) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .no_proxy() // It moves money: it goes where the setting says and nowhere else.
             .redirect(reqwest::redirect::Policy::none())

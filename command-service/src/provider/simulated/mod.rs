@@ -33,7 +33,7 @@ use self::bank::{Bank, Later};
 use self::engine::{Engine, Reply, Rules};
 use self::ledger::{Ledger, LedgerError, Mark};
 use self::record::{Call, Record};
-use super::config::{Secret, SimulatedConfig};
+use super::config::{SimulatedConfig, WebhookSecrets};
 use super::port::{
     Answer, Authorize, Capabilities, Capture, Lookup, PaymentProvider, ProviderError, ProviderEvent, Refund, Void,
     WebhookError,
@@ -59,7 +59,7 @@ struct Inner {
     engine: Mutex<Engine>,
     ledger: Option<Ledger>,
     clock: Clock,
-    secret: Secret,
+    secret: WebhookSecrets,
     withheld: Duration,
     auth_ttl: Duration,
     /// Counts what was written: who waits for something due looks again.
@@ -100,7 +100,7 @@ impl Simulator {
     pub fn open(
         ledger: &Path,
         config: &SimulatedConfig,
-        secret: Secret,
+        secret: WebhookSecrets,
         action_base: &str,
         clock: Clock,
     ) -> Result<Self, LedgerError> {
@@ -112,14 +112,14 @@ impl Simulator {
 
     /// A provider that does everything at once and keeps nothing: for benches.
     pub fn instant(config: &SimulatedConfig, clock: Clock) -> Self {
-        Self::build(Bank::new(Duration::ZERO, true), None, config, Secret::random(), String::new(), clock)
+        Self::build(Bank::new(Duration::ZERO, true), None, config, WebhookSecrets::random(), String::new(), clock)
     }
 
     fn build(
         bank: Bank,
         ledger: Option<Ledger>,
         config: &SimulatedConfig,
-        secret: Secret,
+        secret: WebhookSecrets,
         action_base: String,
         clock: Clock,
     ) -> Self {
@@ -228,7 +228,7 @@ fn failed() -> ProviderError {
 
 /// Believes and reads a webhook of the simulated provider.
 pub(super) fn read_webhook(
-    secret: &Secret,
+    secret: &WebhookSecrets,
     body: &[u8],
     headers: &HeaderMap,
     now: Timestamp,

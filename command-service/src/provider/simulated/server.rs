@@ -27,7 +27,7 @@ use super::ledger::LedgerError;
 use super::outbox::Deliver;
 use super::record::Call;
 use super::{Action, Simulator};
-use crate::provider::config::{Secret, SimulatedConfig};
+use crate::provider::config::{SimulatedConfig, WebhookSecrets};
 use crate::provider::port::{
     Answer, Authorize, Capture, Lookup, PaymentProvider, ProviderError, Refund, RequestKey, Void,
 };
@@ -49,7 +49,7 @@ pub struct ServerConfig {
     /// Where webhooks go, such as `http://127.0.0.1:7400/v1/payments/webhooks/simulated`; none are delivered without.
     pub webhook_url: Option<String>,
     /// What they are signed with.
-    pub secret: Secret,
+    pub secret: WebhookSecrets,
     /// How it behaves.
     pub simulated: SimulatedConfig,
 }

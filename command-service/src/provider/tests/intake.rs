@@ -44,7 +44,7 @@ impl Edge {
 
     async fn tell(&self, event: &ProviderEvent) -> (StatusCode, String) {
         let body = serde_json::to_vec(event).expect("JSON");
-        let headers = sign(&Secret::new("a secret"), &event.event_id, &body, self.process.clock.now());
+        let headers = sign(&secrets(), &event.event_id, &body, self.process.clock.now());
         self.post(headers, body).await
     }
 
@@ -139,10 +139,13 @@ async fn what_is_not_signed_in_time_with_the_secret_is_refused_before_it_is_read
     let now = edge.process.clock.now();
     let mut changed = body.clone();
     changed.push(b' ');
-    let secret = Secret::new("a secret");
+    let secret = secrets();
     for (headers, body) in [
         (HeaderMap::new(), body.clone()),
-        (sign(&Secret::new("another"), "evt_1", &body, now), body.clone()),
+        (
+            sign(&WebhookSecrets::new("another secret of these tests").expect("long enough"), "evt_1", &body, now),
+            body.clone(),
+        ),
         (sign(&secret, "evt_1", &body, now), changed),
         (sign(&secret, "evt_1", &body, now - Duration::from_secs(400)), body.clone()),
         (sign(&secret, "evt_1", &body, now + Duration::from_secs(400)), body.clone()),
@@ -159,7 +162,7 @@ async fn what_is_not_signed_in_time_with_the_secret_is_refused_before_it_is_read
 #[tokio::test]
 async fn what_is_signed_and_cannot_be_read_is_a_bad_request() {
     let edge = edge().await;
-    let secret = Secret::new("a secret");
+    let secret = secrets();
     let long = serde_json::to_vec(&event(1, 1, &"x".repeat(129), authorized())).expect("JSON");
     let spaced = serde_json::to_vec(&event(1, 1, "evt 1", authorized())).expect("JSON");
     for body in [b"".to_vec(), b"{}".to_vec(), b"{\"event_id\":1}".to_vec(), vec![0xff; 20], long, spaced] {

@@ -26,7 +26,7 @@ use service_kit::{Clock, Tasks};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::config::{ProviderConfig, Secret, SimulatedConfig};
+use super::config::{ProviderConfig, SimulatedConfig, WebhookSecrets};
 use super::port::{
     Answer, Authorize, Capabilities, Capture, Lookup, PaymentProvider, ProviderError, ProviderEvent, Refund, Void,
     WebhookError,
@@ -44,12 +44,17 @@ pub(crate) fn eur(amount: i64) -> Money {
     Money::new(amount, Currency::EUR)
 }
 
+/// What webhooks are signed with here.
+pub(crate) fn secrets() -> WebhookSecrets {
+    WebhookSecrets::new("the secret of these tests").expect("at least 24 bytes")
+}
+
 /// Everything short: scripts take 20 ms, an answer is missed after 150 ms and withheld for longer.
 pub(crate) fn config() -> ProviderConfig {
     ProviderConfig {
         call_timeout_ms: 150,
         unknown_after_ms: 60_000,
-        webhook_secret: Some(Secret::new("a secret")),
+        webhook_secret: Some(secrets()),
         simulated: SimulatedConfig { delay_ms: 20, webhook_delay_ms: 2, withheld_ms: 120_000, ..Default::default() },
         ..ProviderConfig::default()
     }

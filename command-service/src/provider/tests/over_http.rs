@@ -177,7 +177,7 @@ async fn a_bank_that_is_not_there_leaves_nothing_decided() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let nobody = TcpListener::bind("127.0.0.1:0").await.expect("a free port").local_addr().expect("an address");
     let config = ProviderConfig { url: format!("http://{nobody}"), ..config() };
-    let port = HttpProvider::new(&config, Secret::new("a secret")).expect("a client");
+    let port = HttpProvider::new(&config, secrets()).expect("a client");
     let key = RequestKey { payment_id: payment_id(1), request_id: request_id(1) };
     let void = Void { key, order_id: OrderId::default() };
     assert!(matches!(port.void(&void).await, Err(ProviderError::Transient { .. })), "it was never sent");
@@ -191,7 +191,7 @@ async fn a_bank_that_is_not_there_leaves_nothing_decided() {
         }
     });
     let config = ProviderConfig { url: format!("http://{address}"), ..config };
-    let port = HttpProvider::new(&config, Secret::new("a secret")).expect("a client");
+    let port = HttpProvider::new(&config, secrets()).expect("a client");
     assert!(matches!(port.void(&void).await, Err(ProviderError::Unknown { .. })), "it may have been done");
     drop(folder);
 }

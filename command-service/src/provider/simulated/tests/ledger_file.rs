@@ -9,7 +9,7 @@ use crate::provider::simulated::ledger::LedgerError;
 use crate::provider::statement::EntryState;
 
 fn reopen(path: &Path, clock: &Clock) -> Result<Simulator, LedgerError> {
-    Simulator::open(path, &SimulatedConfig::default(), Secret::new("a secret"), "http://bank", clock.clone())
+    Simulator::open(path, &SimulatedConfig::default(), crate::provider::tests::secrets(), "http://bank", clock.clone())
 }
 
 async fn two_payments(path: &Path, clock: &Clock) {

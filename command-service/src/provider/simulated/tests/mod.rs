@@ -14,7 +14,7 @@ use service_kit::Clock;
 use uuid::Uuid;
 
 use super::{Action, Simulator};
-use crate::provider::config::{Secret, SimulatedConfig};
+use crate::provider::config::SimulatedConfig;
 use crate::provider::port::{Authorize, Capture, PaymentProvider, Refund, RequestKey, Void};
 use crate::provider::statement::{Entry, Page, Statement};
 
@@ -59,7 +59,8 @@ pub(crate) fn refund(payment: u128, request: u128, amount: i64) -> Refund {
 
 pub(crate) fn open(path: &Path, clock: &Clock) -> Simulator {
     let config = SimulatedConfig::default();
-    Simulator::open(path, &config, Secret::new("a secret"), "http://bank", clock.clone()).expect("the ledger opens")
+    Simulator::open(path, &config, crate::provider::tests::secrets(), "http://bank", clock.clone())
+        .expect("the ledger opens")
 }
 
 pub(crate) async fn statement(simulator: &Simulator) -> Statement {

@@ -33,7 +33,7 @@ impl Receiver {
         Arc::new(move |headers: HeaderMap, body: Bytes| {
             let receiver = receiver.clone();
             Box::pin(async move {
-                let read = read_webhook(&Secret::new("a secret"), &body, &headers, receiver.clock.now());
+                let read = read_webhook(&crate::provider::tests::secrets(), &body, &headers, receiver.clock.now());
                 let events = read.expect("webhooks are signed with the secret and can be read");
                 let mut refused = false;
                 receiver.tried.send_modify(|count| {
