@@ -111,6 +111,46 @@ mod tests {
         assert!(unknown.is_empty(), "in docs/backstitch.toml, and read by no process: {unknown:?}");
     }
 
+    /// Whole numbers that may be anything: neither a duration nor a count.
+    const ANY_NUMBER: &[&str] = &["pricing.tax_basis_points", "provider.simulated.seed"];
+    /// Durations and counts that may be 0, each with what that means.
+    const MAY_BE_ZERO: &[(&str, &str)] = &[
+        ("bus.replication", "refused by the broker that makes the topic"),
+        ("provider.simulated.delay_ms", "the simulated provider answers at once"),
+        ("provider.simulated.webhook_delay_ms", "the simulated provider sends webhooks at once"),
+        ("provider.simulated.withheld_ms", "the simulated provider withholds no answer"),
+    ];
+
+    /// Who refuses a key with a value, and how.
+    fn refused(key: &str, value: &str) -> Vec<String> {
+        let (section, name) = key.rsplit_once('.').unwrap();
+        let said = Said::text(&format!("[{section}]\n{name} = {value}\n"), Path::new("test.toml")).unwrap();
+        let reads = PROCESSES.iter().filter(|process| (process.keys)().iter().any(|read| read == key));
+        let refusals = reads.map(|process| (process.problems)(&said).join("; ")).collect::<Vec<_>>();
+        assert!(!refusals.is_empty(), "`{key}` is read by some process");
+        refusals
+    }
+
+    #[test]
+    fn every_duration_and_every_count_has_a_range_and_is_refused_by_name_outside_of_it() {
+        let defaults = defaults().unwrap();
+        let keys: BTreeSet<String> = PROCESSES.iter().flat_map(|process| (process.keys)()).collect();
+        let is_number = |key: &&String| {
+            let value = PROCESSES.iter().find_map(|process| (process.get)(&defaults, key)).map(|(value, _)| value);
+            value.is_some_and(|value| value.is_i64()) && !ANY_NUMBER.contains(&key.as_str())
+        };
+        let numbers: Vec<&String> = keys.iter().filter(is_number).collect();
+        assert!(numbers.len() > 20, "numbers were found: {numbers:?}");
+        for key in numbers {
+            let zero = (!MAY_BE_ZERO.iter().any(|(may, _)| may == key)).then_some("0");
+            for value in zero.into_iter().chain(["-2", "9223372036854775807"]) {
+                for refusal in refused(key, value) {
+                    assert!(refusal.contains(&format!("`{key}`")), "{key} = {value}: {refusal:?}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn every_section_is_one_that_the_processes_know_of_each_other() {
         for process in PROCESSES {

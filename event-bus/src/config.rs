@@ -17,8 +17,10 @@ pub struct BusConfig {
     /// The topic that holds every event.
     pub topic: String,
     /// Its partitions. A topic with another number is refused: which events a partition holds follows from it.
+    #[serde(deserialize_with = "service_kit::config::within::<1, 1024, _, _>")]
     pub partitions: u32,
     /// How many brokers keep each partition when a topic is made; -1: what the brokers do by default.
+    #[serde(deserialize_with = "service_kit::config::within::<-1, 32767, _, _>")]
     pub replication: i32,
     /// CloudEvents `source` of what is published: a URI reference that names this shop.
     pub source: String,
@@ -26,12 +28,16 @@ pub struct BusConfig {
     pub group_prefix: String,
     /// After this long without a sign of life a member's partitions go to others, 1 000 to 60 000. Kafka's brokers refuse
     /// less than 6 000 unless their `group.min.session.timeout.ms` says so.
+    #[serde(deserialize_with = "service_kit::config::within::<1000, 60000, _, _>")]
     pub session_timeout_ms: u32,
     /// How long a partition that is to be handed over waits for the work on it to end.
+    #[serde(deserialize_with = "service_kit::config::within::<1, 300000, _, _>")]
     pub handover_ms: u32,
     /// How often, at most, idle partitions are told how far the log has come.
+    #[serde(deserialize_with = "service_kit::config::within::<1, 60000, _, _>")]
     pub watermark_ms: u32,
     /// How long one question to a broker may take.
+    #[serde(deserialize_with = "service_kit::config::within::<1, 300000, _, _>")]
     pub request_timeout_ms: u32,
     /// Public topics: category → topic, for other teams. The relay copies the category's events there too.
     pub public: BTreeMap<String, String>,

@@ -10,30 +10,47 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub struct SagaConfig {
     /// How long a command may stay without an answer before it counts as unavailable. Default 10 s.
+    #[serde(deserialize_with = "service_kit::config::within::<1, 300, _, _>")]
     pub command_timeout_s: u64,
     /// How long the provider may be silent before it is asked again; doubles up to 10 times as much. Default 30 s.
+    #[serde(deserialize_with = "service_kit::config::within::<1, 3600, _, _>")]
     pub provider_check_s: u64,
     /// How long a customer has to finish the payment (3-D Secure), and an unknown payment to become known. Default 30 min.
+    #[serde(deserialize_with = "service_kit::config::within::<1, 604800, _, _>")]
     pub three_ds_timeout_s: u64,
     /// How often holds of stock are renewed before they are committed: half of their life. Default 7.5 min.
+    #[serde(deserialize_with = "service_kit::config::within::<1, 840, _, _>")]
     pub renew_every_s: u64,
     /// How long a held order may wait for the risk review before it is refused. Default 24 h.
+    #[serde(deserialize_with = "service_kit::config::within::<1, 7776000, _, _>")]
     pub risk_review_s: u64,
     /// After how long without the warehouse's word a person is called. Default 72 h.
+    #[serde(deserialize_with = "service_kit::config::within::<1, 7776000, _, _>")]
     pub warehouse_alert_s: u64,
     /// How long before a card's hold lapses a person is called if it is not captured. Default 24 h.
+    #[serde(deserialize_with = "service_kit::config::within::<1, 2592000, _, _>")]
     pub capture_margin_s: u64,
     /// After how long without the provider's word on an unknown or late payment a person is called. Default 24 h.
+    #[serde(deserialize_with = "service_kit::config::within::<1, 7776000, _, _>")]
     pub reconciliation_alert_s: u64,
+    /// After how long without an answer of the command service a person is called; the saga goes on trying, and the first
+    /// answer takes the call back. Default 5 min.
+    #[serde(deserialize_with = "service_kit::config::within::<1, 86400, _, _>")]
+    pub unanswered_alert_s: u64,
     /// The wait before the first retry, in ms; it doubles with each. Default 200 ms.
+    #[serde(deserialize_with = "service_kit::config::within::<1, 60000, _, _>")]
     pub retry_base_ms: u64,
-    /// The longest wait between retries. Default 60 s.
+    /// The longest wait between retries; ten times as long when nobody has answered for hours. Default 60 s.
+    #[serde(deserialize_with = "service_kit::config::within::<1, 3600, _, _>")]
     pub retry_cap_s: u64,
     /// Sagas whose steps may run at once; inputs are always taken in. Default 512: twice the benched load.
+    #[serde(deserialize_with = "service_kit::config::within::<1, 65536, _, _>")]
     pub window: usize,
     /// Workers, each with its own orders. Default 2: the smallest machine that is meant has two cores.
+    #[serde(deserialize_with = "service_kit::config::within::<1, 64, _, _>")]
     pub workers: usize,
     /// Saga states kept in memory, each some KB. Default 4 096 in all.
+    #[serde(deserialize_with = "service_kit::config::within::<1, 1000000, _, _>")]
     pub cached_sagas: usize,
     /// Where the command service's replicas take commands by gRPC, with commas between, such as
     /// `http://127.0.0.1:7405,http://127.0.0.1:7406`; one that serves only some contexts is
@@ -54,6 +71,7 @@ impl Default for SagaConfig {
             warehouse_alert_s: 72 * 3600,
             capture_margin_s: 24 * 3600,
             reconciliation_alert_s: 24 * 3600,
+            unanswered_alert_s: 5 * 60,
             retry_base_ms: 200,
             retry_cap_s: 60,
             window: 512,
@@ -94,6 +112,8 @@ pub enum Time {
     CaptureMargin,
     /// For the provider to say what became of a payment.
     Reconciliation,
+    /// Without an answer of the command service.
+    Unanswered,
 }
 
 impl SagaConfig {
@@ -108,6 +128,7 @@ impl SagaConfig {
             Time::Warehouse => self.warehouse_alert_s,
             Time::CaptureMargin => self.capture_margin_s,
             Time::Reconciliation => self.reconciliation_alert_s,
+            Time::Unanswered => self.unanswered_alert_s,
         })
     }
 }

@@ -23,10 +23,13 @@ use crate::telemetry;
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// The largest body, in bytes. The largest order (100 lines, 20 tags) has some 15 kB.
+    #[serde(deserialize_with = "crate::config::within::<1024, 67108864, _, _>")]
     pub body_bytes: usize,
     /// The longest time until an answer begins, in milliseconds. Longer than any `Prefer: wait` (30 s).
+    #[serde(deserialize_with = "crate::config::within::<1, 600000, _, _>")]
     pub request_timeout_ms: u64,
     /// Requests at once; those beyond are told to come back. Waiting ones (`until=settled`) count too.
+    #[serde(deserialize_with = "crate::config::within::<1, 1000000, _, _>")]
     pub concurrent_requests: usize,
 }
 

@@ -138,8 +138,10 @@ pub struct ProviderConfig {
     /// What its webhooks are signed with, one key or two; needed for `http`, drawn at start otherwise.
     pub webhook_secret: Option<WebhookSecrets>,
     /// How long a call may take before its outcome is unknown, in milliseconds.
+    #[serde(deserialize_with = "service_kit::config::within::<1, 300000, _, _>")]
     pub call_timeout_ms: u64,
     /// How long a request may be open before that is recorded, in milliseconds.
+    #[serde(deserialize_with = "service_kit::config::within::<1, 3600000, _, _>")]
     pub unknown_after_ms: u64,
     /// The ledger of the provider within this process; default: `provider/ledger.jsonl` in the data folder.
     pub ledger: Option<PathBuf>,
@@ -189,12 +191,16 @@ pub struct SimulatedConfig {
     /// Where its chances come from: the same seed and the same calls give the same delays.
     pub seed: u64,
     /// How long customers (3-D Secure), failing refunds and late successes take, in milliseconds.
+    #[serde(deserialize_with = "service_kit::config::within::<0, 86400000, _, _>")]
     pub delay_ms: u64,
     /// How long until a webhook is sent, at least; up to twice of it by chance, in milliseconds.
+    #[serde(deserialize_with = "service_kit::config::within::<0, 86400000, _, _>")]
     pub webhook_delay_ms: u64,
     /// How long an answer is withheld by the time-out scripts, in milliseconds: longer than a caller waits.
+    #[serde(deserialize_with = "service_kit::config::within::<0, 86400000, _, _>")]
     pub withheld_ms: u64,
     /// How long a hold lasts, in seconds.
+    #[serde(deserialize_with = "service_kit::config::within::<1, 31536000, _, _>")]
     pub auth_ttl_s: u64,
 }
 

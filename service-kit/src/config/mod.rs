@@ -10,6 +10,7 @@
 mod said;
 mod schema;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::de::{self, Deserialize, DeserializeOwned, Deserializer};
@@ -91,6 +92,24 @@ pub fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D
     }
 }
 
+/// For `#[serde(deserialize_with = "service_kit::config::within::<1, 300, _, _>")]`: a whole number from `MIN` to `MAX`. Every
+/// duration and every count among the settings has such a range: a wait of 0 spins, a bound of 0 lets nothing pass, and what
+/// is far too large overflows or waits for ever.
+///
+/// # Errors
+/// It is none, or is out of the range; both ends are named.
+pub fn within<'de, const MIN: i64, const MAX: i64, N, D>(deserializer: D) -> Result<N, D::Error>
+where
+    N: Deserialize<'de> + Copy + fmt::Display + TryInto<i64>,
+    D: Deserializer<'de>,
+{
+    let number = N::deserialize(deserializer)?;
+    match number.try_into() {
+        Ok(value) if (MIN..=MAX).contains(&value) => Ok(number),
+        Ok(_) | Err(_) => Err(de::Error::custom(format!("must be between {MIN} and {MAX}, got {number}"))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -112,6 +131,7 @@ mod tests {
     #[serde(default, deny_unknown_fields)]
     struct Http {
         listen: String,
+        #[serde(deserialize_with = "within::<1, 64, _, _>")]
         workers: u32,
         open: bool,
         secret: Option<String>,
@@ -200,6 +220,17 @@ mod tests {
         ] {
             assert!(error.contains(named), "{named}: {error}");
         }
+    }
+
+    #[test]
+    fn a_number_out_of_its_range_is_refused_by_name_with_both_ends() {
+        for (text, said) in [("[http]\nworkers = 0\n", vec![]), ("", vec![("BACKSTITCH__HTTP__WORKERS", "0")])] {
+            let error = read(text, &said).unwrap_err().to_string();
+            assert!(error.contains("`http.workers`"), "{error}");
+            assert!(error.contains("must be between 1 and 64, got 0"), "{error}");
+        }
+        assert!(read("[http]\nworkers = 65\n", &[]).is_err());
+        assert_eq!(read("[http]\nworkers = 64\n", &[]).unwrap().http.workers, 64);
     }
 
     #[test]
