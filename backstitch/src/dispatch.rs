@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use command_service::{CommandBus, CommandMeta, Origin, SendError};
+use domain::saga::LateBy;
 use saga_orchestrator::ports::{CommandPort, Dispatch, Outcome};
 
 /// How long to wait where the bus is full: its queues hold some milliseconds of work.
@@ -44,6 +45,7 @@ impl CommandPort for InProcess {
             actor: dispatch.actor,
             origin: Origin::Machine,
             not_after: Some(dispatch.not_after),
+            stream_not_after: dispatch.stream_not_after,
             if_match: None,
         };
         match self.bus.send(command, meta).await {
@@ -58,8 +60,9 @@ fn outcome(error: SendError) -> Outcome {
     match error {
         SendError::Rejected { code, detail, .. } => Outcome::Rejected { code: code.to_owned(), detail },
         SendError::Busy { .. } | SendError::InFlight => Outcome::Unavailable { detail, retry_after: Some(AFTER_BUSY) },
-        // A late command was refused, not decided: it is sent again with a new deadline.
-        SendError::TooLate { .. } | SendError::Unavailable { .. } => Outcome::Unavailable { detail, retry_after: None },
+        // A late command was refused, not decided: it is sent again when the saga has proven that it is still wanted.
+        SendError::TooLate { now, stream_time, .. } => Outcome::TooLate(LateBy { now, stream_time }),
+        SendError::Unavailable { .. } => Outcome::Unavailable { detail, retry_after: None },
         // Machines send neither `If-Match` nor a hash: these cannot be, and no saga may take them for a refusal.
         SendError::PreconditionFailed { .. } | SendError::KeyReused => {
             Outcome::Unavailable { detail, retry_after: None }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use command_service::contexts::Contexts;
-use command_service::{CommandBus, WriteSide, grpc, write_side};
+use command_service::{CommandBus, WriteSide, clock_watch, grpc, write_side};
 use event_store::serve::{ServeError, ServeOptions, Server};
 use event_store::sqlite::{SqliteOptions, SqliteStore};
 use event_store::{EventStore, EventStoreConfig, OpenError};
@@ -115,6 +115,7 @@ async fn start_on(config: Config, clock: Clock, store: Arc<SqliteStore>) -> Resu
         base_url: &format!("http://{address}"),
     };
     let write = WriteSide::start(settings, &log, &clock, &work)?;
+    clock_watch::start(Arc::clone(&log), clock.clone(), &health, &work);
     let sagas = sagas(&config, &log, &write.bus, &clock, &work)?;
     if let Some(listen) = config.grpc.listen {
         let hint = || format!("set `[grpc] listen` to \"{}:0\", or stop who listens there", listen.ip());

@@ -64,6 +64,7 @@ const MAY_SLEEP: &[(&str, &str)] = &[
     ("service-kit/tests/postgres.rs", "asks a process outside again until it answers; nothing there tells when"),
     ("backstitch/tests/replicas/client.rs", "tries again when the client says when, as sagas do"),
     ("saga-orchestrator/tests/runner.rs", "lets a hand-turned clock go on beside the test"),
+    ("saga-orchestrator/tests/unreachable.rs", "lets a hand-turned clock go on beside the test"),
 ];
 
 /// A module that cannot be named is two modules.

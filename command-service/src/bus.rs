@@ -42,8 +42,10 @@ pub struct CommandMeta {
     pub actor: String,
     /// Client or machine.
     pub origin: Origin,
-    /// Refused later than this, by the later of now and the stream's last event.
+    /// Refused when the clock shows a later time, or the stream's latest event is later.
     pub not_after: Option<Timestamp>,
+    /// The deadline for the stream's latest event where that is ahead of the clock; no earlier than `not_after`.
+    pub stream_not_after: Option<Timestamp>,
     /// Refused unless the stream's last event has this version.
     pub if_match: Option<u64>,
 }
@@ -60,6 +62,7 @@ impl CommandMeta {
             actor: actor.into(),
             origin: Origin::Machine,
             not_after: None,
+            stream_not_after: None,
             if_match: None,
         }
     }
@@ -112,10 +115,14 @@ pub enum SendError {
         detail: &'static str,
     },
     /// The command came after its deadline.
-    #[error("the command came after its deadline of {not_after}")]
+    #[error("the command came after its deadline of {not_after}: the clock shows {now}{}", of_stream(stream_time))]
     TooLate {
         /// The deadline.
         not_after: Timestamp,
+        /// What the clock showed.
+        now: Timestamp,
+        /// The time of the stream's latest event; `None`: it has no events.
+        stream_time: Option<Timestamp>,
     },
     /// The log did not answer; whether the command was carried out will be known when it is sent again.
     #[error("{detail}; send the same request again")]
@@ -123,6 +130,10 @@ pub enum SendError {
         /// What happened, for people.
         detail: String,
     },
+}
+
+fn of_stream(time: &Option<Timestamp>) -> String {
+    time.map(|time| format!(", the stream's latest event is of {time}")).unwrap_or_default()
 }
 
 impl SendError {

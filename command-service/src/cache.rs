@@ -129,6 +129,28 @@ impl<A: Aggregate> Folded<A> {
         }
     }
 
+    /// Up to when what is older than a day may be forgotten: the earlier of the clock and the stream's latest event. So an
+    /// event of a clock that was ahead forgets nothing when the clock is right again, nor does a clock that is ahead
+    /// before an event says the same.
+    fn passed(&self, now: Timestamp) -> Option<Timestamp> {
+        self.last_at.map(|last| last.min(now))
+    }
+
+    /// Forgets the requests of clients that are too old.
+    pub fn forget_requests(&mut self, now: Timestamp) {
+        if let Some(passed) = self.passed(now) {
+            self.window.forget(passed);
+        }
+    }
+
+    /// Forgets what is too old, before an event is folded.
+    pub fn forget(&mut self, now: Timestamp) {
+        self.forget_requests(now);
+        if let Some(passed) = self.passed(now) {
+            Arc::make_mut(&mut self.state).forget(passed);
+        }
+    }
+
     /// Whether others may have written between `asked_at` and the moment at which this was all there was: an answer to
     /// whoever asked then must not be given from it. `None`: nobody else writes.
     pub fn may_be_old(&self, asked_at: Option<Instant>) -> bool {

@@ -50,12 +50,7 @@ pub(crate) fn judge<A: Aggregate>(
     now: Timestamp,
 ) -> Judged<A::Event> {
     let no = |error| Judged::Answer(Answer::No(error));
-    let latest = folded.last_at.map_or(now, |last| last.max(now));
-    if let Some(not_after) = meta.not_after
-        && latest > not_after
-    {
-        return no(SendError::TooLate { not_after });
-    }
+    folded.forget_requests(now);
     if let Some(hash) = &meta.command_hash {
         match folded.window.find(meta.command_id, hash) {
             Known::No => {}
@@ -63,7 +58,7 @@ pub(crate) fn judge<A: Aggregate>(
             Known::InFlight => return no(SendError::InFlight),
             Known::OtherBody => return no(SendError::KeyReused),
         }
-        if !folded.window.has_room(latest) {
+        if !folded.window.has_room(now) {
             return no(SendError::Busy {
                 detail: "this stream has had all the requests that it can remember for a day",
             });
@@ -74,13 +69,29 @@ pub(crate) fn judge<A: Aggregate>(
     {
         return no(SendError::PreconditionFailed { expected, actual: folded.version });
     }
-    match folded.state.decide(command, now) {
+    let decided = folded.state.decide(command, now);
+    if decided.as_ref().is_ok_and(Vec::is_empty) {
+        // Also if it comes late: it has long been carried out, and nothing follows.
+        return Judged::Answer(Answer::AlreadySo { version: folded.version });
+    }
+    if let Some(late) = too_late(meta, folded.last_at, now) {
+        return no(late);
+    }
+    match decided {
         Err(rejection) => {
             no(SendError::Rejected { code: rejection.code(), detail: rejection.to_string(), replayed: false })
         }
-        Ok(events) if events.is_empty() => Judged::Answer(Answer::AlreadySo { version: folded.version }),
         Ok(events) => Judged::Events(now, events),
     }
+}
+
+/// Whether a command comes after its deadline. The clock and the stream's latest event are both compared, so that neither
+/// a clock that was set back nor one that is ahead lets a late duplicate meet what has been forgotten.
+fn too_late(meta: &CommandMeta, stream_time: Option<Timestamp>, now: Timestamp) -> Option<SendError> {
+    let not_after = meta.not_after?;
+    let of_stream = meta.stream_not_after.map_or(not_after, |later| later.max(not_after));
+    let late = now > not_after || stream_time.is_some_and(|time| time > of_stream);
+    late.then_some(SendError::TooLate { not_after, now, stream_time })
 }
 
 /// The append that a decision leads to.

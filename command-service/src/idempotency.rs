@@ -81,9 +81,12 @@ impl Window {
         }
     }
 
-    /// Whether there is room for one more, after those are forgotten that are too old at `now`.
+    /// Whether there is room for one more. Only where there is none the clock alone says what is too old: of a stream
+    /// without new events nothing would be forgotten otherwise.
     pub fn has_room(&mut self, now: Timestamp) -> bool {
-        self.prune(now);
+        if self.order.len() >= WINDOW_MAX {
+            self.forget(now);
+        }
         self.order.len() < WINDOW_MAX
     }
 
@@ -109,7 +112,6 @@ impl Window {
             at: metadata.occurred_at,
         };
         self.insert(command);
-        self.prune(metadata.occurred_at);
     }
 
     /// All that is remembered, the oldest first.
@@ -133,7 +135,8 @@ impl Window {
         self.commands.insert(command.command_id, command);
     }
 
-    fn prune(&mut self, now: Timestamp) {
+    /// Forgets those that are too old at `now`.
+    pub fn forget(&mut self, now: Timestamp) {
         while let Some(oldest) = self.order.front().and_then(|id| self.commands.get(id)) {
             if oldest.at > now - REMEMBERED {
                 return;

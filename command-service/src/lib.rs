@@ -6,6 +6,7 @@
 
 pub mod bus;
 mod cache;
+pub mod clock_watch;
 pub mod contexts;
 mod decision;
 pub mod grpc;

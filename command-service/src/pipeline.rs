@@ -48,7 +48,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub fn new(store: Arc<dyn EventStore>, clock: Clock, tasks: Tasks) -> Self {
-        let (epoch, head, snapshots) = (store.epoch(), store.head(), Snapshots::new(store.clone()));
+        let (epoch, head, snapshots) = (store.epoch(), store.head(), Snapshots::new(store.clone(), clock.clone()));
         let attempts_max = if store.is_shared() { ATTEMPTS_SHARED_MAX } else { ATTEMPTS_MAX };
         Self { store, epoch, head, clock, tasks, answers: Answers::new(), snapshots, attempts_max }
     }
@@ -269,6 +269,7 @@ impl<A: Aggregate> Pipeline<A> {
         };
         let (version, epoch) = (ticket.last_version, ticket.epoch);
         let durable = ticket.durable().boxed().shared();
+        folded.forget(now);
         let state = Arc::make_mut(&mut folded.state);
         events.iter().for_each(|event| state.evolve(event));
         if let Some(hash) = &request.meta.command_hash {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use domain::{Aggregate, Timestamp};
 use event_store::{Direction, Epoch, EventStore, RecordedEvent, StreamName, StreamSnapshot};
 use serde::{Deserialize, Serialize};
+use service_kit::Clock;
 use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
@@ -57,13 +58,14 @@ struct ContentRef<'a, A> {
 #[derive(Clone)]
 pub(crate) struct Snapshots {
     store: Arc<dyn EventStore>,
+    clock: Clock,
     epoch: watch::Receiver<Epoch>,
     writing: Arc<Semaphore>,
 }
 
 impl Snapshots {
-    pub fn new(store: Arc<dyn EventStore>) -> Self {
-        Self { epoch: store.epoch(), store, writing: Arc::new(Semaphore::new(WRITING_MAX)) }
+    pub fn new(store: Arc<dyn EventStore>, clock: Clock) -> Self {
+        Self { epoch: store.epoch(), store, clock, writing: Arc::new(Semaphore::new(WRITING_MAX)) }
     }
 
     /// The state of a stream as it is durable. Where `at_least` says that the stream is at that version, durable or
@@ -162,11 +164,12 @@ impl Snapshots {
 
     async fn read_on<A: Aggregate>(&self, stream: &StreamName, folded: &mut Folded<A>) -> Result<(), SendError> {
         folded.seen_at = self.moment();
+        let now = self.clock.now();
         loop {
             let from = folded.version.map_or(0, |version| version + 1);
             let page = self.store.read_stream(stream, from, Direction::Forward, PAGE).await.map_err(unreadable)?;
             for event in &page {
-                fold(folded, event)?;
+                fold(folded, event, now)?;
             }
             if page.len() < PAGE {
                 return Ok(());
@@ -217,7 +220,7 @@ impl Snapshots {
     }
 }
 
-fn fold<A: Aggregate>(folded: &mut Folded<A>, event: &RecordedEvent) -> Result<(), SendError> {
+fn fold<A: Aggregate>(folded: &mut Folded<A>, event: &RecordedEvent, now: Timestamp) -> Result<(), SendError> {
     let decoded = A::decode(&event.event_type, event.schema_version, event.data.get()).map_err(|error| {
         tracing::error!(stream = %event.stream, version = event.version, %error, "an event cannot be read");
         unavailable(format_args!(
@@ -225,6 +228,7 @@ fn fold<A: Aggregate>(folded: &mut Folded<A>, event: &RecordedEvent) -> Result<(
             event.version, event.stream
         ))
     })?;
+    folded.forget(now);
     Arc::make_mut(&mut folded.state).evolve(&decoded);
     folded.version = Some(event.version);
     folded.last_id = Some(event.id);

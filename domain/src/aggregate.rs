@@ -36,6 +36,10 @@ pub trait Aggregate:
     /// Folds one event into the state.
     fn evolve(&mut self, event: &Self::Event);
 
+    /// Drops what need not be remembered any more at `passed`, a moment that both the clock and the stream's latest event
+    /// have passed. Folding forgets nothing by itself: one event of a clock that was ahead would forget too much.
+    fn forget(&mut self, _passed: Timestamp) {}
+
     /// The order this stream belongs to, as the key that keeps one order's events together in a cluster; `None` for
     /// streams that belong to no order (their key is the stream's name).
     fn partition_key(&self) -> Option<String>;

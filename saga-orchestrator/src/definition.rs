@@ -114,8 +114,8 @@ pub struct Step {
     pub within: Time,
     /// When it has taken too long.
     pub limit: Limit,
-    /// How often it is sent while there is no answer. Then: before the pivot it fails; after it a person is called,
-    /// and it goes on trying.
+    /// How often it is sent at least before a person is called because there is no answer. It goes on trying without
+    /// end: only an answer can fail a step.
     pub tries: u32,
     /// On `Meaning::Redo`: the step that gets its next attempt group, and how many it may get.
     pub redo: Option<(&'static str, u32)>,

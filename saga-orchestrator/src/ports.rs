@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use domain::saga::LateBy;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -24,8 +25,11 @@ pub struct Dispatch {
     pub traceparent: Option<String>,
     /// `saga:<type>`
     pub actor: String,
-    /// A participant refuses it later than this. Renewed at each dispatch.
+    /// A participant refuses it when its clock shows a later time. Renewed at each dispatch.
     pub not_after: Timestamp,
+    /// A participant refuses it when its stream's latest event is later than this and than `not_after`. Only set when it
+    /// was refused as too late before, and the saga has proven since that it is still to be carried out.
+    pub stream_not_after: Option<Timestamp>,
 }
 
 /// What became of a command.
@@ -40,6 +44,9 @@ pub enum Outcome {
         /// What happened, for people.
         detail: String,
     },
+    /// It came after its deadline, by these times: nothing was decided. It may be sent with a later deadline when the saga
+    /// has proven that it is still to be carried out.
+    TooLate(LateBy),
     /// There is no answer: try again.
     Unavailable {
         /// Why, for people.

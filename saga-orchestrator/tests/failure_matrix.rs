@@ -52,13 +52,50 @@ fn a_shortage_leaves_no_mark_where_nothing_was_held() {
 }
 
 #[test]
-fn contention_that_lasts_rejects_the_order() {
+fn nobody_to_send_commands_to_calls_a_person_after_minutes_and_the_first_answer_takes_that_back() {
     let story = |world: &mut World| {
-        world.unavailable.insert("ReserveStock", 1_000);
+        world.unavailable.insert("ReserveStock", u32::MAX);
         world.place("tok_approve");
+        world.pass(MINUTES(4));
+        assert_eq!(world.ends().fulfilment, SagaState::Running, "{:#?}", names(world));
+        world.pass(MINUTES(4));
+        assert_eq!(world.ends().fulfilment, NeedsAttention, "{:#?}", names(world));
+        world.unavailable.clear();
+        world.pass(MINUTES(2));
+    };
+    let stock = [(10, 0, 3), (5, 0, 1)];
+    let expected = ends(OrderStatus::Confirmed, "", &[Authorized], Waiting);
+    always_ends(story, &Ends { shipment: ShipmentStatus::Planned, stock, ..expected });
+}
+
+#[test]
+fn a_cancellation_wins_while_there_is_nobody_to_send_commands_to() {
+    let story = |world: &mut World| {
+        world.place("tok_3ds_abandon");
+        world.settle();
+        world.all_away = true;
+        world.pass(MINUTES(10));
+        assert_eq!(world.cancel(), Outcome::Done);
+        world.pass(MINUTES(10));
+        world.all_away = false;
         world.pass(MINUTES(5));
     };
-    always_ends(story, &ends(OrderStatus::Rejected, "contention", &[], Compensated));
+    always_ends(story, &ends(OrderStatus::Cancelled, "customer_request", &[Voided], Compensated));
+}
+
+#[test]
+fn a_customer_who_could_not_pay_because_nobody_took_the_payment_has_time_afterwards() {
+    let story = |world: &mut World| {
+        world.unavailable.insert("RequestPaymentAuthorization", u32::MAX);
+        world.place("tok_3ds_approve");
+        world.pass(MINUTES(45));
+        assert_eq!(world.ends().order, OrderStatus::Pending, "{:#?}", names(world));
+        world.unavailable.clear();
+        world.pass(MINUTES(20));
+    };
+    let stock = [(10, 0, 3), (5, 0, 1)];
+    let expected = ends(OrderStatus::Confirmed, "", &[Authorized], Waiting);
+    always_ends(story, &Ends { shipment: ShipmentStatus::Planned, stock, ..expected });
 }
 
 #[test]
@@ -288,6 +325,26 @@ fn a_hold_of_stock_that_was_lost_is_reserved_once_more() {
         world.pass(MINUTES(5));
     };
     let stock = [(10, 0, 3), (5, 0, 1)];
+    let expected = ends(OrderStatus::Confirmed, "", &[Authorized], Waiting);
+    always_ends(story, &Ends { shipment: ShipmentStatus::Planned, stock, ..expected });
+}
+
+/// The pieces of the other items are still held by the attempt before: the new one must not be decided first.
+#[test]
+fn a_hold_of_stock_is_reserved_once_more_only_when_the_old_one_was_let_go() {
+    let story = |world: &mut World| {
+        world.place("tok_3ds_approve");
+        world.pass(Duration::from_secs(30));
+        world.lose_hold("a", 0);
+        // Whoever takes the release is slower than whoever takes the reservation.
+        world.unavailable.insert("ReleaseReservation", 3);
+        // Nothing is left of `b` but what this order holds.
+        let adjust = domain::stock::AdjustStock { delta: -4, reason: "count".into() };
+        let (id, command) = (world::shop::item("b"), domain::stock::Command::AdjustStock(adjust));
+        assert_eq!(world.decide(domain::Command::Stock { id, command }), Outcome::Done);
+        world.pass(MINUTES(5));
+    };
+    let stock = [(10, 0, 3), (1, 0, 1)];
     let expected = ends(OrderStatus::Confirmed, "", &[Authorized], Waiting);
     always_ends(story, &Ends { shipment: ShipmentStatus::Planned, stock, ..expected });
 }

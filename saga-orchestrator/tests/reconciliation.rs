@@ -127,9 +127,28 @@ fn an_outcome_that_nobody_tells_for_a_day_calls_a_person_and_is_still_pursued() 
     world.pass(MINUTES(25 * 60));
     assert_eq!(world.ends().reconciled, [NeedsAttention]);
     world.provider.speaks = true;
-    world.pass(MINUTES(10));
+    world.pass(MINUTES(150));
     assert_eq!((world.ends().reconciled, world.ends().payments), (vec![Completed; 2], vec![Voided]));
     assert!(world.provider.keeps_nothing());
+}
+
+#[test]
+fn an_outcome_that_nobody_tells_for_a_month_is_asked_for_a_few_times_a_day() {
+    let mut world = World::with_stock(10, 5);
+    world.place("tok_silent_for_long");
+    world.pass(MINUTES(2));
+    let (id, command) = (PaymentId::derive(ORDER, 0), payment::Command::ExpirePayment(ExpirePayment {}));
+    assert_eq!(world.decide(Command::Payment { id, command }), Outcome::Done);
+    let saga = world.all_of("payment_reconciliation").remove(0);
+    world.pass(MINUTES(2 * 24 * 60));
+    let two_days = world.sagas[&saga].len();
+    assert!(two_days < 350, "every five minutes on the first day, then a person was called: {two_days}");
+    world.pass(MINUTES(30 * 24 * 60));
+    let a_month = world.sagas[&saga].len() - two_days;
+    assert!((100..150).contains(&a_month), "every six hours: {a_month}");
+    world.provider.speaks = true;
+    world.pass(MINUTES(6 * 60));
+    assert_eq!((world.ends().reconciled, world.ends().payments), (vec![Completed; 2], vec![Voided]));
 }
 
 #[test]
@@ -142,7 +161,7 @@ fn a_bank_that_is_away_for_hours_in_the_middle_of_a_void_is_asked_until_it_is_ba
         world.pass(MINUTES(120));
         assert_eq!(world.ends().payments, [Authorized]);
         world.provider.down = false;
-        world.pass(MINUTES(10));
+        world.pass(MINUTES(15));
     };
     let expected = ends(OrderStatus::Cancelled, "customer_request", &[Voided], Compensated);
     always_ends(story, &Ends { shipment: ShipmentStatus::Cancelled, ..expected });

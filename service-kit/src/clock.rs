@@ -48,6 +48,13 @@ impl Clock {
         }
     }
 
+    /// Sets a manual clock to a moment, later or earlier than what it shows; the machine's clock is not touched.
+    pub fn set(&self, to: Timestamp) {
+        if let Kind::Manual(time) = &self.0 {
+            time.send_replace(to);
+        }
+    }
+
     /// Waits until it is `until`. Safe to drop while waiting.
     pub async fn sleep_until(&self, until: Timestamp) {
         match &self.0 {

@@ -91,7 +91,7 @@ async fn a_replica_that_was_killed_is_stood_in_for_and_found_again_when_it_is_ba
         let after = match send(&client, 200, &reserve(200)).await {
             Outcome::Done => break,
             Outcome::Unavailable { retry_after, .. } => retry_after.unwrap_or(Duration::from_millis(10)),
-            outcome @ Outcome::Rejected { .. } => panic!("{outcome:?}"),
+            outcome @ (Outcome::Rejected { .. } | Outcome::TooLate(_)) => panic!("{outcome:?}"),
         };
         assert!(begun.elapsed() < PATIENCE, "it is never asked again");
         tokio::time::sleep(after).await;

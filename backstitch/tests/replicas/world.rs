@@ -185,6 +185,7 @@ pub async fn send(client: &CommandsClient, number: u128, command: &domain::Comma
             traceparent: None,
             actor: "saga:test".to_owned(),
             not_after,
+            stream_not_after: None,
         })
         .await
 }

@@ -8,6 +8,7 @@ mod world;
 mod bad_input;
 mod bad_luck;
 mod cancel;
+mod clock;
 mod contract;
 mod crash;
 mod dead_letters;

@@ -53,8 +53,10 @@ pub(super) fn read(request: &CommandRequest) -> Result<(domain::Command, Command
 fn of_machine(machine: &Machine) -> Result<CommandMeta, Status> {
     let command_id = uuid("machine.command_id", &machine.command_id)?;
     let causation_id = uuid("machine.causation_id", &machine.causation_id)?;
-    let not_after = machine.not_after.as_ref().map(moment).transpose()?;
-    Ok(CommandMeta { not_after, ..CommandMeta::machine(command_id, command_id, causation_id, "") })
+    let moment_of = |field: &'static str, at: &Option<_>| at.as_ref().map(|at| moment(field, at)).transpose();
+    let not_after = moment_of("machine.not_after", &machine.not_after)?;
+    let stream_not_after = moment_of("machine.stream_not_after", &machine.stream_not_after)?;
+    Ok(CommandMeta { not_after, stream_not_after, ..CommandMeta::machine(command_id, command_id, causation_id, "") })
 }
 
 /// The same key for the same command of the same thing has the same id; its hash tells another body.
@@ -85,10 +87,10 @@ fn uuid(field: &str, text: &str) -> Result<Uuid, Status> {
     Uuid::try_parse(text).map_err(|_| invalid(field, "must be a UUID"))
 }
 
-fn moment(at: &prost_types::Timestamp) -> Result<Timestamp, Status> {
+fn moment(field: &str, at: &prost_types::Timestamp) -> Result<Timestamp, Status> {
     let nanos = u32::try_from(at.nanos).ok();
     let found = nanos.and_then(|nanos| DateTime::from_timestamp(at.seconds, nanos));
-    found.ok_or_else(|| invalid("machine.not_after", "is no moment"))
+    found.ok_or_else(|| invalid(field, "is no moment"))
 }
 
 /// As over HTTP: what is not well formed is not passed on, here with a word about it.

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use chrono::SecondsFormat;
+use domain::Timestamp;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -47,7 +49,7 @@ pub(super) fn of(error: &SendError) -> Option<Status> {
         SendError::Rejected { .. } => return None,
         SendError::PreconditionFailed { .. } => because(Code::Aborted, "version-mismatch", error.to_string()),
         SendError::KeyReused => because(Code::AlreadyExists, "idempotency-key-reused", error.to_string()),
-        SendError::TooLate { .. } => because(Code::FailedPrecondition, "too-late", error.to_string()),
+        SendError::TooLate { now, stream_time, .. } => too_late(error, *now, *stream_time),
         SendError::InFlight => later(Code::Unavailable, error, AFTER_BUSY),
         SendError::Busy { .. } => busy(error),
         SendError::Unavailable { .. } => unavailable(error),
@@ -61,6 +63,18 @@ pub(super) fn unavailable(what: impl std::fmt::Display) -> Status {
 
 fn later(code: Code, what: impl std::fmt::Display, after: Duration) -> Status {
     Status::with_error_details(code, what.to_string(), ErrorDetails::with_retry_info(Some(after)))
+}
+
+/// The metadata say by which times, in RFC 3339: the next deadline counts from them.
+fn too_late(error: &SendError, now: Timestamp, stream_time: Option<Timestamp>) -> Status {
+    let mut times = HashMap::from([("now".to_owned(), written(now))]);
+    times.extend(stream_time.map(|time| ("stream_time".to_owned(), written(time))));
+    let details = ErrorDetails::with_error_info("too-late", DOMAIN, times);
+    Status::with_error_details(Code::FailedPrecondition, error.to_string(), details)
+}
+
+fn written(at: Timestamp) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
 fn because(code: Code, reason: &str, what: String) -> Status {

@@ -45,6 +45,7 @@ impl About {
             actor: PRINCIPAL.to_owned(),
             origin: Origin::Client,
             not_after: None,
+            stream_not_after: None,
             if_match: self.if_match,
         }
     }

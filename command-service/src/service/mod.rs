@@ -19,6 +19,7 @@ use service_kit::start::listen_on;
 use service_kit::{Clock, Health, StartError, Tasks, health, limits, metrics, shutdown};
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::clock_watch;
 use crate::contexts::Context;
 use crate::grpc;
 use crate::provider::Mode;
@@ -83,6 +84,7 @@ impl Service {
             base_url: &format!("http://{address}"),
         };
         let write = WriteSide::start(settings, &store, &clock, &work)?;
+        clock_watch::start(Arc::clone(&store), clock.clone(), &health, &work);
         let api = OpenApiRouter::new().merge(health::router(health.clone())).merge(write.router());
         let (routes, _) = api.split_for_parts();
         let router = Router::new().merge(routes).merge(numbers);

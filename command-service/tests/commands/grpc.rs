@@ -97,7 +97,7 @@ fn request(command: &domain::Command, sender: Sender) -> CommandRequest {
 
 fn machine(number: u128, command: &domain::Command) -> CommandRequest {
     let id = id(number).to_string();
-    request(command, Sender::Machine(Machine { command_id: id.clone(), causation_id: id, not_after: None }))
+    request(command, Sender::Machine(Machine { command_id: id.clone(), causation_id: id, ..Machine::default() }))
 }
 
 fn client(key: &str, command: &domain::Command) -> CommandRequest {
@@ -160,7 +160,10 @@ async fn bad_input_is_refused_with_the_field_at_fault_and_leaves_the_log_untouch
     let sent_by = |command_id: &str, causation_id: &str, seconds| {
         let not_after = Some(prost_types::Timestamp { seconds, nanos: 0 });
         let (command_id, causation_id) = (command_id.to_owned(), causation_id.to_owned());
-        CommandRequest { sender: Some(Sender::Machine(Machine { command_id, causation_id, not_after })), ..good() }
+        CommandRequest {
+            sender: Some(Sender::Machine(Machine { command_id, causation_id, not_after, ..Machine::default() })),
+            ..good()
+        }
     };
     let one = id(1).to_string();
     let cases = [
@@ -196,7 +199,8 @@ async fn a_command_after_its_deadline_is_refused_as_too_late() {
     let mut late = machine(1, &receive(1));
     let not_after = Some(prost_types::Timestamp { seconds: 0, nanos: 0 });
     let id = id(1).to_string();
-    late.sender = Some(Sender::Machine(Machine { command_id: id.clone(), causation_id: id, not_after }));
+    late.sender =
+        Some(Sender::Machine(Machine { command_id: id.clone(), causation_id: id, not_after, ..Machine::default() }));
     assert_eq!(server.refused(late).await, (Code::FailedPrecondition, "too-late".to_owned()));
 }
 

@@ -1,14 +1,15 @@
 //! One effect and one answer per key.
 
-use command_service::SendError;
+use command_service::{CommandMeta, SendError};
 use domain::ids::Sku;
 use domain::money::{Currency, Money};
 use domain::product::{self, Product};
+use domain::testing::at;
 use event_store::EventStore as _;
 use futures_util::future::join_all;
 use std::time::Duration;
 
-use crate::world::{ITEM, World, adjust, client, id, machine, name, receive, reserve};
+use crate::world::{ITEM, World, adjust, client, id, machine, name, receive, release, reserve};
 
 #[tokio::test]
 async fn the_same_command_at_once_from_many_sides_has_one_effect() {
@@ -76,6 +77,58 @@ async fn a_machines_command_is_known_by_what_it_names_and_refused_after_its_dead
     world.clock.advance(Duration::from_secs(1));
     let refused = world.send(reserve(3), late.clone()).await;
     assert!(matches!(refused, Err(SendError::TooLate { .. })), "{refused:?}");
+}
+
+/// Fifteen minutes after what the clock shows, as sagas send it.
+fn soon(world: &World, number: u128) -> CommandMeta {
+    CommandMeta { not_after: Some(world.clock.now() + Duration::from_secs(900)), ..machine(id(number)) }
+}
+
+#[tokio::test]
+async fn a_stream_that_a_clock_ahead_has_touched_takes_commands_again_when_they_are_known_to_be_wanted() {
+    for hours in [2, 25] {
+        let world = World::new();
+        world.clock.set(at(hours * 3600));
+        world.receive(3).await;
+        world.send(reserve(1), soon(&world, 1)).await.unwrap();
+        world.clock.set(at(60));
+        let refused = world.send(reserve(2), soon(&world, 2)).await;
+        let Err(SendError::TooLate { now, stream_time: Some(stream_time), .. }) = refused else {
+            panic!("{refused:?}")
+        };
+        assert_eq!((now, stream_time), (at(60), at(hours * 3600)));
+        assert!(!world.send(reserve(1), soon(&world, 1)).await.unwrap().changed, "a replay is known for one");
+        let later = Some(stream_time + Duration::from_secs(900));
+        let proven = CommandMeta { stream_not_after: later, ..soon(&world, 2) };
+        assert!(world.send(reserve(2), proven.clone()).await.unwrap().changed, "{hours} h ahead");
+        let released = CommandMeta { stream_not_after: later, ..soon(&world, 3) };
+        assert!(world.send(release(1), released).await.unwrap().changed, "what was reserved ahead can be released");
+        // The stream's deadline is not one for the clock: who was paused since is late all the same.
+        world.clock.advance(Duration::from_secs(901));
+        let paused = CommandMeta { command_id: id(4), ..proven };
+        let refused = world.send(reserve(4), paused).await;
+        assert!(matches!(refused, Err(SendError::TooLate { .. })), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_of_a_clock_that_was_ahead_forgets_no_key_and_no_end() {
+    let world = World::new();
+    world.receive(3).await;
+    let first = world.send(receive(7), client(1, "seven")).await.unwrap();
+    world.send(release(9), machine(id(2))).await.unwrap();
+    world.clock.set(at(25 * 3600));
+    world.send(receive(1), client(3, "one")).await.unwrap();
+    world.clock.set(at(60));
+    let remembers = async |world: &World| {
+        let again = world.send(receive(7), client(1, "seven")).await.unwrap();
+        assert!(again.replayed, "the key is known");
+        assert_eq!(again.version, first.version);
+        let late = world.send(reserve(9), machine(id(4))).await;
+        assert!(matches!(late, Err(SendError::Rejected { code: "reservation-ended", .. })), "{late:?}");
+    };
+    remembers(&world).await;
+    remembers(&world.restarted().await).await;
 }
 
 #[tokio::test]

@@ -179,6 +179,12 @@ pub fn reserve(number: u128) -> domain::Command {
     domain::Command::Stock { id: item(), command: stock::Command::ReserveStock(command) }
 }
 
+pub fn release(number: u128) -> domain::Command {
+    let (reservation_id, order_id) = (ReservationId(id(number)), OrderId(id(number)));
+    let command = stock::ReleaseReservation { reservation_id, order_id, reason: "no longer wanted".to_owned() };
+    domain::Command::Stock { id: item(), command: stock::Command::ReleaseReservation(command) }
+}
+
 pub fn machine(command_id: Uuid) -> CommandMeta {
     CommandMeta::machine(command_id, command_id, command_id, "test")
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::facts::{Facts, RefundFacts};
-use super::parts::{Action, Answer, Awaits, Direction, Failure, IssuedCommand, Kind, Note, Source, StepRef};
+use super::parts::{Action, Answer, Awaits, Direction, Failure, IssuedCommand, Kind, LateBy, Note, Source, StepRef};
 use crate::aggregate::{DecodeError, EncodedEvent, Timestamp, decoded, encoded};
 use crate::ids::OrderId;
 
@@ -149,6 +149,9 @@ pub struct CommandAnswered {
     pub direction: Direction,
     /// The answers.
     pub answers: Vec<Answer>,
+    /// When the step has taken too long, if its time begins anew because nobody could be reached before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Timestamp>,
 }
 
 /// A step is tried again, or asked about again.
@@ -172,6 +175,10 @@ pub struct StepRetryScheduled {
     pub answers: Vec<Answer>,
     /// Why.
     pub failure: Failure,
+    /// By which times a participant refused the commands as too late. The next deadline counts from these times: this
+    /// event, appended at the expected version, proves that the step is still open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub too_late: Option<LateBy>,
 }
 
 /// What a step did is kept alive for longer.

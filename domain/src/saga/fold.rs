@@ -25,6 +25,10 @@ impl View {
             }
             Event::CommandAnswered(e) => self.on_leg(&e.step, e.group, e.direction, |leg| {
                 answered(leg, &e.answers);
+                leg.deadline = e.deadline.or(leg.deadline);
+                if leg.unanswered {
+                    (leg.attention, leg.unanswered) = (false, false); // Somebody answers again.
+                }
                 if leg.direction == Direction::Renew && leg.open_commands.is_empty() {
                     (leg.status, leg.ended_at) = (LegStatus::Succeeded, Some(at));
                 }
@@ -80,6 +84,7 @@ impl View {
         }
         self.on_leg(&e.step, e.group, e.direction, |leg| {
             leg.attention = true;
+            leg.unanswered = !e.stuck && e.failure.is_no_answer();
             leg.last_error = Some(e.failure.clone());
             if e.stuck {
                 leg.status = LegStatus::Stuck;
@@ -95,7 +100,7 @@ impl View {
         self.actions.push(ActionView { action, actor, reason, step, direction, at });
         match (&e.step, e.direction) {
             (Some(step), Some(direction)) => self.on_leg(step, e.group.unwrap_or(0), direction, |leg| {
-                (leg.attention, leg.deadline) = (false, e.deadline.or(leg.deadline));
+                (leg.attention, leg.unanswered, leg.deadline) = (false, false, e.deadline.or(leg.deadline));
             }),
             (Some(_) | None, _) if e.action == Action::Resume => self.unsupported = None,
             (Some(_) | None, _) => {}
@@ -184,6 +189,7 @@ fn new_leg(
         deadline: None,
         last_error: None,
         attention: false,
+        unanswered: false,
         open_ids: commands.iter().map(|command| command.id).collect(),
     }
 }
@@ -204,7 +210,8 @@ fn answered(leg: &mut LegView, answers: &[Answer]) {
 }
 
 fn close(leg: &mut LegView, status: LegStatus, at: Timestamp) {
-    (leg.status, leg.ended_at, leg.attention) = (status, Some(at), false);
+    (leg.status, leg.ended_at) = (status, Some(at));
+    (leg.attention, leg.unanswered) = (false, false);
     (leg.next_at, leg.check_at, leg.deadline) = (None, None, None);
     leg.open_ids.clear();
     leg.open_commands.clear();

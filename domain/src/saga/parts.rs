@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use crate::aggregate::Timestamp;
 use crate::command::Command;
 
 /// The way forward, or the way back.
@@ -192,6 +193,34 @@ pub struct Failure {
     pub code: String,
     /// What happened, for people.
     pub detail: String,
+}
+
+/// The code of a failure that says that a command came after its deadline.
+pub const TOO_LATE: &str = "too-late";
+
+impl Failure {
+    /// Whether nothing was decided: nobody could be reached, or the command came after its deadline. Sending it again
+    /// may well be answered, so that no step fails by it.
+    pub fn is_no_answer(&self) -> bool {
+        self.kind == ErrorKind::Unavailable || self.code == TOO_LATE
+    }
+}
+
+/// The times by which a participant refused a command as too late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LateBy {
+    /// The participant's clock.
+    pub now: Timestamp,
+    /// The time of the latest event in the participant's stream; none: the stream has no events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream_time: Option<Timestamp>,
+}
+
+impl LateBy {
+    /// The later times of two refusals.
+    pub fn max(self, other: Self) -> Self {
+        Self { now: self.now.max(other.now), stream_time: self.stream_time.max(other.stream_time) }
+    }
 }
 
 impl fmt::Display for Failure {

@@ -62,6 +62,7 @@ fn answered() -> Event {
         group: 0,
         direction: Direction::Do,
         answers,
+        deadline: None,
     })
 }
 
@@ -181,6 +182,7 @@ fn a_retry_shows_its_attempt_its_time_and_its_error() {
         check_at: None,
         answers: vec![],
         failure: failure("busy"),
+        too_late: None,
     };
     let view = view(&[started(), step_started(Party::Warehouse), Event::StepRetryScheduled(retry)]);
     assert_eq!((view.attempts(), view.next_attempt()), (2, Some(at(5))));
@@ -238,4 +240,23 @@ fn a_saga_that_nobody_could_follow_goes_on_once_it_is_resumed() {
     assert_eq!(view(&events).state(), SagaState::NeedsAttention);
     events.push(acted(Action::Resume, None));
     assert_eq!(view(&events).state(), SagaState::Waiting);
+}
+
+#[test]
+fn a_call_for_a_person_because_nobody_answered_is_taken_back_by_the_first_answer_and_no_other_is() {
+    let unavailable = Failure { kind: ErrorKind::Unavailable, ..failure("unavailable") };
+    for (failure, then) in [(unavailable, SagaState::Waiting), (failure("overdue"), SagaState::NeedsAttention)] {
+        let attention = SagaNeedsAttention {
+            step: "plan_shipment".into(),
+            group: 0,
+            direction: Direction::Do,
+            failure,
+            stuck: false,
+            source: None,
+        };
+        let called = [started(), step_started(Party::Warehouse), Event::SagaNeedsAttention(attention)];
+        assert_eq!(view(&called).state(), SagaState::NeedsAttention);
+        let answered = called.into_iter().chain([answered()]).collect::<Vec<_>>();
+        assert_eq!(view(&answered).state(), then);
+    }
 }

@@ -101,6 +101,9 @@ pub struct LegView {
     pub last_error: Option<Failure>,
     /// Whether a person was called, and nothing has moved since.
     pub attention: bool,
+    /// Whether the person was called because there was no answer: the first answer takes the call back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) unanswered: bool,
     /// Ids of `open_commands`, in the same order.
     pub(super) open_ids: Vec<uuid::Uuid>,
 }

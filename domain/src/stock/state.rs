@@ -12,8 +12,9 @@ use super::{Command, Event, Rejection, decide};
 use crate::aggregate::{Aggregate, DecodeError, EncodedEvent, Timestamp};
 use crate::ids::{OrderId, ReservationId, StockId};
 
-/// For how long, in event time, the end of a reservation is remembered. A machine's command is refused 15 minutes
-/// after it was sent, so that no late duplicate meets a forgotten end.
+/// For how long at least the end of a reservation is remembered, by the earlier of the clock and the stream's latest event
+/// (`Aggregate::forget`). A machine's command is refused 15 minutes after it was sent, so that no late duplicate meets a
+/// forgotten end.
 pub const ENDS_REMEMBERED: TimeDelta = TimeDelta::hours(24);
 
 /// Pieces held for an order for some time.
@@ -75,7 +76,7 @@ pub struct StockItem {
     pub reserved: BTreeMap<ReservationId, Reserved>,
     /// Holds without one.
     pub committed: BTreeMap<ReservationId, Committed>,
-    /// Ends of the last [`ENDS_REMEMBERED`] of event time, in the order of their events.
+    /// Ends of the last [`ENDS_REMEMBERED`] at least, in the order of their events.
     pub ended: VecDeque<Ended>,
     #[serde(skip_serializing)]
     reserved_pieces: i64,
@@ -163,16 +164,12 @@ impl StockItem {
         }
     }
 
-    /// Remembers an end and forgets those that are too old. Each end enters and leaves once: amortised O(log n).
+    /// Remembers an end.
     fn end(&mut self, reservation_id: ReservationId, kind: EndKind, at: Timestamp) {
         self.take_reserved(&reservation_id);
         self.take_committed(&reservation_id);
         self.ended.push_back(Ended { reservation_id, kind, at });
         self.end_of.insert(reservation_id, kind);
-        while let Some(oldest) = self.ended.front().filter(|end| end.at + ENDS_REMEMBERED < at) {
-            self.end_of.remove(&oldest.reservation_id);
-            self.ended.pop_front();
-        }
     }
 }
 
@@ -219,6 +216,14 @@ impl Aggregate for StockItem {
                 self.on_hand += e.quantity.get();
                 self.restocked += e.quantity.get();
             }
+        }
+    }
+
+    /// Forgets the ends that are too old. Each end enters and leaves once: amortized O(log n).
+    fn forget(&mut self, passed: Timestamp) {
+        while let Some(oldest) = self.ended.front().filter(|end| end.at + ENDS_REMEMBERED < passed) {
+            self.end_of.remove(&oldest.reservation_id);
+            self.ended.pop_front();
         }
     }
 

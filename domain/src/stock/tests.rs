@@ -301,14 +301,23 @@ fn no_more_pieces_come_back_than_left() {
 }
 
 #[test]
-fn an_end_is_remembered_for_a_day_of_event_time_and_then_forgotten() {
+fn an_end_is_remembered_for_a_day_and_then_forgotten() {
     let day = TimeDelta::hours(24);
-    let later = at(0) + day + TimeDelta::seconds(1);
-    let first = [received(9), reserved(R1, 1), released(R1, 1, false, at(0))];
-    let on_time = given(first.clone().into_iter().chain([released(R2, 0, false, at(0) + day)]));
-    assert_eq!((on_time.state().end_of(&R1), on_time.state().ended.len()), (Some(EndKind::Released), 2));
-    let afterwards = given(first.into_iter().chain([released(R2, 0, false, later)]));
-    assert_eq!((afterwards.state().end_of(&R1), afterwards.state().ended.len()), (None, 1));
+    let ends = [received(9), reserved(R1, 1), released(R1, 1, false, at(0)), released(R2, 0, false, at(0) + day)];
+    let mut stock = given(ends).state().clone();
+    stock.forget(at(0) + day);
+    assert_eq!((stock.end_of(&R1), stock.ended.len()), (Some(EndKind::Released), 2));
+    stock.forget(at(0) + day + TimeDelta::seconds(1));
+    assert_eq!((stock.end_of(&R1), stock.ended.len()), (None, 1));
+}
+
+#[test]
+fn an_event_of_a_clock_that_was_ahead_forgets_no_end() {
+    let ahead = at(0) + TimeDelta::hours(25);
+    let ends = [received(9), reserved(R1, 1), released(R1, 1, false, at(0)), released(R2, 0, false, ahead)];
+    let mut stock = given(ends).state().clone();
+    stock.forget(at(60)); // The clock is right again.
+    assert_eq!((stock.end_of(&R1), stock.end_of(&R2)), (Some(EndKind::Released), Some(EndKind::Released)));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! later: the command's id makes every repetition harmless, as whoever was asked before may have carried it out.
 
 pub mod breaker;
+mod budget;
 mod endpoint;
 mod status;
 
@@ -16,6 +17,7 @@ use serde::Deserialize;
 use tonic::{Code, Request, Status};
 
 use self::breaker::State;
+use self::budget::Budget;
 use self::endpoint::Endpoint;
 use self::proto::command_reply::Answer;
 use self::proto::command_request::Sender;
@@ -40,6 +42,7 @@ pub struct CommandsClient {
     endpoints: Vec<Endpoint>,
     turn: AtomicUsize,
     attempt: Duration,
+    budget: Budget,
 }
 
 /// What a command says of itself.
@@ -75,7 +78,7 @@ impl CommandsClient {
             Endpoint::new(address).map_err(|error| format!("`{url}` is no address of a command service: {error}"))
         };
         let endpoints = addresses.into_iter().map(endpoint).collect::<Result<_, _>>()?;
-        Ok(Self { endpoints, turn: AtomicUsize::new(0), attempt })
+        Ok(Self { endpoints, turn: AtomicUsize::new(0), attempt, budget: Budget::new() })
     }
 
     /// Each replica's address, and whether it is asked.
@@ -90,11 +93,19 @@ impl CommandsClient {
         let order = (0..count).map(|index| &self.endpoints[(first + index) % count]);
         let mut last = None;
         let mut soonest: Option<Duration> = None;
+        self.budget.pay_in();
         for endpoint in order.filter(|endpoint| endpoint.serves(context)) {
+            if last.is_some() && !self.budget.pays_for_another() {
+                metrics::counter!("backstitch_commands_retry_budget_spent_total").increment(1);
+                break; // The saga sends it again, later.
+            }
             let pass = match endpoint.breaker.pass(Instant::now()) {
                 Ok(pass) => pass,
                 Err(pause) => {
                     soonest = Some(soonest.map_or(pause, |other| other.min(pause)));
+                    if last.is_some() {
+                        self.budget.give_back(); // It was not sent.
+                    }
                     continue;
                 }
             };
@@ -161,14 +172,15 @@ fn request(dispatch: Dispatch) -> Result<(String, CommandRequest), serde_json::E
     let body = dispatch.body.get();
     let head: Head<'_> = serde_json::from_str(body)?;
     let (context, name) = (head.aggregate.to_owned(), head.command.name.to_owned());
-    let not_after = prost_types::Timestamp {
-        seconds: dispatch.not_after.timestamp(),
-        nanos: i32::try_from(dispatch.not_after.timestamp_subsec_nanos()).unwrap_or_default(), // Below 10⁹.
+    let moment = |at: domain::Timestamp| prost_types::Timestamp {
+        seconds: at.timestamp(),
+        nanos: i32::try_from(at.timestamp_subsec_nanos()).unwrap_or_default(), // Below 10⁹.
     };
     let machine = Machine {
         command_id: dispatch.command_id.to_string(),
         causation_id: dispatch.causation_id.to_string(),
-        not_after: Some(not_after),
+        not_after: Some(moment(dispatch.not_after)),
+        stream_not_after: dispatch.stream_not_after.map(moment),
     };
     let request = CommandRequest {
         name,

@@ -22,6 +22,9 @@ impl Draft<'_> {
         if let Some(reason) = (self.definition.stops)(&self.state).or_else(|| self.must_hand_over()) {
             return self.stop(reason);
         }
+        if let Some((target, group)) = self.owed() {
+            self.begin_step(target, group + 1, true);
+        }
         for step in self.definition.steps {
             if self.startable(step) {
                 self.start(step);
@@ -179,13 +182,29 @@ impl Draft<'_> {
         }
     }
 
-    /// One more attempt of an earlier step. What the one before left is undone on the side.
+    /// One more attempt of an earlier step. What the one before left is undone first: the new attempt begins when that
+    /// was answered (`owed`), as two replicas could otherwise carry out the new one first, which would then find taken
+    /// what the old one still holds.
     fn redo(&mut self, target: &'static str) {
         let Some(step) = self.definition.step(target) else { return };
         let before = self.state.latest(target).map(|leg| leg.group);
-        if let Some(group) = before.filter(|group| self.to_be_undone(step, *group)) {
-            self.undo(step, group);
+        match before.filter(|group| self.to_be_undone(step, *group)) {
+            Some(group) => self.undo(step, group),
+            None => self.begin_step(step, before.map_or(0, |group| group + 1), true),
         }
-        self.begin_step(step, before.map_or(0, |group| group + 1), true);
+    }
+
+    /// The step that must be done once more because another one failed, and its last attempt group, once the undoing of
+    /// that was answered. The provider's word on it need not be there.
+    fn owed(&self) -> Option<(&'static Step, u32)> {
+        let failed = |leg: &&Leg| leg.direction == Direction::Do && leg.status == LegStatus::Failed && !leg.superseded;
+        let target = self.state.legs.iter().filter(failed).find_map(|leg| {
+            let again = matches!((leg.step.means)(leg.failure.as_ref()?), Meaning::Redo(_));
+            leg.step.redo.filter(|_| again).and_then(|(target, _)| self.definition.step(target))
+        })?;
+        let group = self.state.latest(target.name)?.group;
+        let undo = self.state.leg(target.name, group, Direction::Undo)?;
+        let waits = undo.status == LegStatus::Open && undo.awaits.is_some() && undo.all_done();
+        (undo.status == LegStatus::Succeeded || waits).then_some((target, group))
     }
 }

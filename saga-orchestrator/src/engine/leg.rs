@@ -2,12 +2,17 @@
 
 use std::sync::Arc;
 
+use chrono::TimeDelta;
 use domain::Timestamp;
-use domain::saga::{Answer, Awaits, Direction, Failure, IssuedCommand, LegStatus, Party};
+use domain::saga::{Answer, Awaits, Direction, Failure, IssuedCommand, LateBy, LegStatus, Party};
 use uuid::Uuid;
 
 use super::state::Meta;
-use crate::definition::Step;
+use crate::definition::{Limit, Step};
+
+/// How far the clock must be behind the moment at which a wait was set before it counts as having been set back: more
+/// than the clocks of machines that are kept in step differ by.
+const SET_BACK: TimeDelta = TimeDelta::seconds(10);
 
 /// The answer to a command that will not change: done, or refused.
 pub type Final = Result<(), Failure>;
@@ -31,6 +36,14 @@ pub struct Leg {
     pub attempt: u32,
     /// How often there was no answer.
     pub unanswered: u32,
+    /// Since when there has been none.
+    pub unanswered_since: Option<Timestamp>,
+    /// By which times a participant refused the commands as too late.
+    pub too_late: Option<LateBy>,
+    /// When the moments below were set, by the clock of then; the deadline has its own.
+    pub set_at: Timestamp,
+    /// When the deadline was set, by the clock of then.
+    pub deadline_set_at: Timestamp,
     /// Not to be sent before.
     pub next_at: Option<Timestamp>,
     /// To be sent again then.
@@ -53,6 +66,8 @@ pub struct Leg {
     pub alerted: bool,
     /// The attempt at which a person last acted on it: whether to call one again is counted from here.
     pub acted_at: u32,
+    /// When it began.
+    pub began_at: Timestamp,
     /// The event that issued its commands.
     pub issued_by: Uuid,
 }
@@ -66,6 +81,42 @@ impl Leg {
     /// Whether it waits for the provider.
     pub fn awaits_provider(&self) -> bool {
         self.awaits.as_ref().is_some_and(|awaits| awaits.from == Party::Provider)
+    }
+
+    /// When it has taken too long. While nobody can be reached that does not fail a step: nobody has had the chance.
+    pub fn due_by(&self) -> Option<Timestamp> {
+        let waits = self.unanswered_since.is_some() && matches!(self.step.limit, Limit::Fail(..));
+        self.deadline.filter(|_| !waits)
+    }
+
+    /// Whether its moments were set by a clock that was ahead of what it is now. Then what would be sent again at one of
+    /// them is sent at once: the moment itself may be a day away.
+    pub fn is_ahead(&self, now: Timestamp) -> bool {
+        is_ahead(self.set_at, now)
+    }
+
+    /// Moves the moments that were set by a clock that was ahead to where they would be had it been right: as far away
+    /// from now as they were then.
+    pub(super) fn set_right(&mut self, now: Timestamp) {
+        if self.is_ahead(now) {
+            let ahead = self.set_at - now;
+            for moment in [&mut self.next_at, &mut self.check_at, &mut self.renew_at] {
+                *moment = moment.map(|at| at - ahead);
+            }
+            self.set_at = now;
+        }
+        if is_ahead(self.deadline_set_at, now) {
+            self.deadline = self.deadline.map(|at| at - (self.deadline_set_at - now));
+            self.deadline_set_at = now;
+        }
+    }
+
+    /// Somebody has answered. If a person was called because nobody did, the call is taken back.
+    pub(super) fn reached(&mut self) {
+        (self.unanswered, self.unanswered_since) = (0, None);
+        if self.alerted && self.failure.as_ref().is_some_and(Failure::is_no_answer) {
+            (self.alerted, self.failure) = (false, None);
+        }
     }
 
     /// Whether it is this attempt group of this step, this way.
@@ -89,6 +140,10 @@ pub(super) fn new_leg(
         commands: commands.iter().map(|command| (Arc::new(command.clone()), None)).collect(),
         attempt: 1,
         unanswered: 0,
+        unanswered_since: None,
+        too_late: None,
+        set_at: meta.at,
+        deadline_set_at: meta.at,
         next_at: None,
         check_at: None,
         deadline: None,
@@ -100,6 +155,7 @@ pub(super) fn new_leg(
         superseded: false,
         alerted: false,
         acted_at: 0,
+        began_at: meta.at,
         issued_by: meta.id,
     }
 }
@@ -115,4 +171,8 @@ pub(super) fn answer(leg: &mut Leg, answers: &[Answer]) {
 pub(super) fn close(leg: &mut Leg, status: LegStatus) {
     leg.status = status;
     (leg.next_at, leg.check_at, leg.deadline) = (None, None, None);
+}
+
+fn is_ahead(set_at: Timestamp, now: Timestamp) -> bool {
+    set_at - now > SET_BACK
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use domain::Timestamp;
-use domain::saga::{IssuedCommand, LegStatus};
+use domain::saga::{IssuedCommand, LateBy, LegStatus};
 use uuid::Uuid;
 
 use super::state::{Final, State};
@@ -17,6 +17,9 @@ pub struct Pending {
     pub attempt: u32,
     /// The event that issued them.
     pub issued_by: Uuid,
+    /// By which times a participant has refused them as too late; the saga's stream has proven since that they are still
+    /// to be carried out.
+    pub too_late: Option<LateBy>,
 }
 
 /// The commands without a final answer whose time has come. What awaits the provider's word stays pending until it
@@ -34,20 +37,23 @@ pub fn pending(state: &State, now: Timestamp) -> Vec<Pending> {
         };
         let commands: Vec<_> =
             leg.commands.iter().filter(|(_, answer)| open(answer)).map(|(command, _)| command.clone()).collect();
-        if !commands.is_empty() && leg.next_at.is_none_or(|at| at <= now) {
-            pending.push(Pending { commands, attempt: leg.attempt, issued_by: leg.issued_by });
+        if !commands.is_empty() && (leg.next_at.is_none_or(|at| at <= now) || leg.is_ahead(now)) {
+            let (attempt, issued_by, too_late) = (leg.attempt, leg.issued_by, leg.too_late);
+            pending.push(Pending { commands, attempt, issued_by, too_late });
         }
     }
     pending
 }
 
-/// When the saga next acts by itself, if nothing comes before.
+/// When the saga next acts by itself, if nothing comes before. What was put off by a clock that was ahead is due now.
 pub fn next_timer(state: &State, now: Timestamp) -> Option<Timestamp> {
     if state.ended || state.definition.is_none() {
         return None;
     }
     let moments = state.legs.iter().flat_map(|leg| match leg.status {
-        LegStatus::Open => [leg.next_at.filter(|at| *at > now), leg.check_at, leg.deadline],
+        LegStatus::Open if leg.is_ahead(now) => [None, leg.check_at.map(|at| at.min(now)), leg.due_by()],
+        LegStatus::Open => [leg.next_at.filter(|at| *at > now), leg.check_at, leg.due_by()],
+        LegStatus::Succeeded if leg.is_ahead(now) => [leg.renew_at.map(|at| at.min(now)), None, None],
         LegStatus::Succeeded => [leg.renew_at, None, None],
         LegStatus::Failed | LegStatus::Stuck => [None; 3],
     });

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use domain::saga::{
-    Answer, CommandAnswered, Direction, ErrorKind, Event, Failure, Kind, LegStatus, Note, StepRenewed,
-    StepRetryScheduled, UndoSucceeded,
+    Answer, CommandAnswered, Direction, ErrorKind, Event, Failure, LateBy, LegStatus, Note, StepRenewed,
+    StepRetryScheduled, TOO_LATE, UndoSucceeded,
 };
 
 use super::react::{Answered, Draft};
@@ -21,8 +21,26 @@ const UNDO_CHECKS: u32 = 6;
 struct Verdict {
     finals: Vec<Answer>,
     refused: Option<Failure>,
-    unavailable: Option<(Failure, Option<Duration>)>,
+    unanswered: Option<Unanswered>,
 }
+
+/// That not all commands were decided.
+struct Unanswered {
+    why: Failure,
+    /// How long to wait at least.
+    at_least: Option<Duration>,
+    /// What some were refused by as too late.
+    too_late: Option<LateBy>,
+}
+
+/// How often one look at the time may move a saga. What is due takes its own moment away, so that a saga of a few open
+/// steps makes a few moves; more are a fault, which must not fill the log.
+const MOVES_MAX: usize = 64;
+/// While nobody can be reached the longest wait grows with the time since: to a tenth of it, and to so many times the
+/// longest wait of before. So an outage of a day costs a saga some 150 events, and ten minutes after it all goes on.
+const LONGEST_WAITS: u32 = 10;
+/// The longest wait until the provider is asked again about something that a person was called for.
+const PURSUED_EVERY: Duration = Duration::from_secs(6 * 3600);
 
 impl Draft<'_> {
     /// The commands of one step were answered. Answers of what has ended meanwhile mean nothing any more.
@@ -45,16 +63,15 @@ impl Draft<'_> {
         if let Some(failure) = verdict.refused {
             return self.fail(leg, failure, verdict.finals, None);
         }
-        if let Some((failure, at_least)) = verdict.unavailable {
-            // The pivot's outcome may only be unknown: it is never given up.
-            let gives_up = matches!(leg.step.kind, Kind::Start | Kind::Compensatable);
-            if leg.unanswered + 1 >= leg.step.tries && gives_up {
-                return self.fail(leg, failure, verdict.finals, None);
-            }
-            return self.retry(leg, failure, verdict.finals, at_least);
+        if let Some(unanswered) = verdict.unanswered {
+            return self.retry(leg, unanswered, verdict.finals);
         }
         if !self.all_done_with(leg, &verdict.finals) || leg.awaits_provider() {
-            return; // The provider's word will follow; until then the command stays pending.
+            // The provider's word will follow; until then the command stays pending.
+            if leg.unanswered_since.is_some() {
+                self.record(leg, verdict.finals);
+            }
+            return;
         }
         if self.state.noted_of(Note::NothingLeft, leg.step.name, leg.group) {
             let detail = "what would have ended this step well can no longer come".to_owned();
@@ -62,7 +79,7 @@ impl Draft<'_> {
             self.fail(leg, failure, verdict.finals, None);
         } else if leg.awaits.is_none() {
             self.succeed(leg, None, None);
-        } else if !leg.all_done() {
+        } else if !leg.all_done() || leg.unanswered_since.is_some() {
             self.record(leg, verdict.finals);
         }
     }
@@ -72,8 +89,8 @@ impl Draft<'_> {
             let code = failure.code.clone();
             return self.undo_again(leg, failure, Some(&code));
         }
-        if let Some((failure, at_least)) = verdict.unavailable {
-            return self.retry(leg, failure, verdict.finals, at_least);
+        if let Some(unanswered) = verdict.unanswered {
+            return self.retry(leg, unanswered, verdict.finals);
         }
         if !self.all_done_with(leg, &verdict.finals) {
             return;
@@ -82,18 +99,17 @@ impl Draft<'_> {
         if leg.awaits.is_none() || self.state.noted_of(Note::NothingLeft, step, group) {
             let step = step.to_owned();
             self.emit(Event::UndoSucceeded(UndoSucceeded { step, group, source: None }));
-        } else if !leg.all_done() {
+        } else if !leg.all_done() || leg.unanswered_since.is_some() {
             self.record(leg, verdict.finals);
         }
     }
 
     fn renewal_answered(&mut self, leg: &Leg, verdict: Verdict) {
-        match verdict.unavailable {
-            Some((failure, at_least)) if leg.unanswered + 1 < leg.step.tries => {
-                self.retry(leg, failure, verdict.finals, at_least);
-            }
-            // A renewal that is refused, or never answered, is made good by the step that needs it (its `redo`).
-            Some(_) | None => self.record(leg, verdict.finals),
+        match verdict.unanswered {
+            // Until the next renewal takes its place.
+            Some(unanswered) => self.retry(leg, unanswered, verdict.finals),
+            // A renewal that is refused is made good by the step that needs it (its `redo`).
+            None => self.record(leg, verdict.finals),
         }
     }
 
@@ -104,12 +120,19 @@ impl Draft<'_> {
 
     fn record(&mut self, leg: &Leg, answers: Vec<Answer>) {
         let (step, group, direction) = (leg.step.name.to_owned(), leg.group, leg.direction);
-        self.emit(Event::CommandAnswered(CommandAnswered { step, group, direction, answers }));
+        // Whoever should act had no chance while nobody could be reached.
+        let anew = leg.unanswered_since.is_some() && matches!(leg.step.limit, Limit::Fail(..));
+        let deadline = anew.then(|| self.deadline_of(leg.step)).flatten().filter(|_| direction == Direction::Do);
+        self.emit(Event::CommandAnswered(CommandAnswered { step, group, direction, answers, deadline }));
     }
 
-    /// Tries again after a while, without end; once it has been often enough, a person is called besides.
-    fn retry(&mut self, leg: &Leg, failure: Failure, answers: Vec<Answer>, at_least: Option<Duration>) {
-        let wait = self.backoff(leg, leg.attempt).max(at_least.unwrap_or_default());
+    /// Tries again after a while, without end: that nobody could be reached is no answer, and no step fails by it. When
+    /// that has lasted, a person is called besides; the first answer takes the call back.
+    fn retry(&mut self, leg: &Leg, unanswered: Unanswered, answers: Vec<Answer>) {
+        let Unanswered { why, at_least, too_late } = unanswered;
+        // The first refusal as too late says by which times the next deadline counts: there is nothing to wait for.
+        let at_once = why.code == TOO_LATE && leg.too_late.is_none();
+        let wait = if at_once { Duration::ZERO } else { self.backoff_of(leg).max(at_least.unwrap_or_default()) };
         let next_at = self.now + wait;
         self.emit(Event::StepRetryScheduled(StepRetryScheduled {
             step: leg.step.name.to_owned(),
@@ -119,19 +142,39 @@ impl Draft<'_> {
             next_at,
             check_at: leg.awaits_provider().then(|| next_at + self.config.duration(leg.step.within)),
             answers,
-            failure: failure.clone(),
+            failure: why.clone(),
+            too_late,
         }));
-        if leg.unanswered + 1 >= leg.step.tries && !leg.alerted && leg.direction != Direction::Renew {
-            self.attention(leg, failure, false, None);
+        let tried = leg.unanswered + 1 >= leg.step.tries;
+        if tried && self.lasts(leg) && !leg.alerted && leg.direction != Direction::Renew {
+            self.attention(leg, why, false, None);
         }
+    }
+
+    /// For how long there has been no answer.
+    fn silence(&self, leg: &Leg) -> Duration {
+        leg.unanswered_since.and_then(|since| (self.now - since).to_std().ok()).unwrap_or_default()
+    }
+
+    fn lasts(&self, leg: &Leg) -> bool {
+        self.silence(leg) >= self.config.duration(Time::Unanswered)
+    }
+
+    fn backoff_of(&self, leg: &Leg) -> Duration {
+        let cap = Duration::from_secs(self.config.retry_cap_s);
+        let longest = (self.silence(leg) / LONGEST_WAITS).min(cap * LONGEST_WAITS).max(cap);
+        self.backoff_up_to(leg, leg.attempt, longest)
     }
 
     /// The wait before the try after the `attempt`-th: doubles, has a cap, and up to a quarter is taken off by a hash
     /// of what it is for, so that what failed together does not come back together.
     pub fn backoff(&self, leg: &Leg, attempt: u32) -> Duration {
+        self.backoff_up_to(leg, attempt, Duration::from_secs(self.config.retry_cap_s))
+    }
+
+    fn backoff_up_to(&self, leg: &Leg, attempt: u32, longest: Duration) -> Duration {
         let base = Duration::from_millis(self.config.retry_base_ms);
-        let cap = Duration::from_secs(self.config.retry_cap_s);
-        let wait = base.saturating_mul(2u32.saturating_pow(attempt.saturating_sub(1))).min(cap);
+        let wait = base.saturating_mul(2u32.saturating_pow(attempt.saturating_sub(1))).min(longest);
         let about = [&*self.state.stream, leg.step.name, leg.direction.as_str(), &attempt.to_string()];
         let draw = u32::from(domain::ids::derive(&about).as_bytes()[0]);
         wait - wait * draw / 1024
@@ -139,7 +182,8 @@ impl Draft<'_> {
 
     /// Does what is due, until nothing is: each takes its own moment away or ends what it belongs to.
     pub fn time(&mut self) {
-        while let Some(leg) = self.state.legs.iter().find(|leg| is_due(leg, self.now)).cloned() {
+        for _ in 0..MOVES_MAX {
+            let Some(leg) = self.state.legs.iter().find(|leg| is_due(leg, self.now)).cloned() else { return };
             let before = self.events.len();
             self.due(&leg);
             debug_assert!(self.events.len() > before, "what is due must be taken away: {leg:?}");
@@ -155,7 +199,7 @@ impl Draft<'_> {
         if leg.status != LegStatus::Open {
             return self.renew(leg);
         }
-        if due(leg.deadline) {
+        if due(leg.due_by()) {
             let overdue = |code: &str| Failure {
                 kind: ErrorKind::TimedOut,
                 code: code.to_owned(),
@@ -184,9 +228,7 @@ impl Draft<'_> {
 
     /// The commands without a final answer once more, at once. Why: nothing was heard.
     pub fn send_again(&mut self, leg: &Leg) -> Failure {
-        let within = if leg.direction == Direction::Undo { Time::ProviderCheck } else { leg.step.within };
-        let longest = self.config.duration(within) * 10;
-        let wait = self.config.duration(within).saturating_mul(2u32.saturating_pow(leg.attempt)).min(longest);
+        let wait = self.wait_for_word(leg);
         let fact = leg.awaits.as_ref().map_or("answer", |awaits| awaits.fact.as_str());
         let detail = format!("no {fact} so far");
         let failure = Failure { kind: ErrorKind::TimedOut, code: "no-outcome".to_owned(), detail };
@@ -199,8 +241,22 @@ impl Draft<'_> {
             check_at: leg.awaits_provider().then(|| self.now + wait),
             answers: Vec::new(),
             failure: failure.clone(),
+            too_late: None,
         }));
         failure
+    }
+
+    /// How long to wait for the provider's word before it is asked for again: doubles up to ten times the first wait. When a
+    /// person was called it is pursued for as long as it takes: then a tenth of the time so far, up to some hours.
+    fn wait_for_word(&self, leg: &Leg) -> Duration {
+        let within = if leg.direction == Direction::Undo { Time::ProviderCheck } else { leg.step.within };
+        let (first, twice) = (self.config.duration(within), |times: u32| 2u32.saturating_pow(times));
+        let longest = first * 10;
+        if leg.alerted {
+            let so_far = (self.now - leg.began_at).to_std().unwrap_or_default();
+            return (so_far / LONGEST_WAITS).min(PURSUED_EVERY).max(longest);
+        }
+        first.saturating_mul(twice(leg.attempt)).min(longest)
     }
 
     fn renew(&mut self, leg: &Leg) {
@@ -219,16 +275,18 @@ impl Draft<'_> {
 }
 
 fn is_due(leg: &Leg, now: domain::Timestamp) -> bool {
-    let due = |at: Option<domain::Timestamp>| at.is_some_and(|at| at <= now);
+    let passed = |at: Option<domain::Timestamp>| at.is_some_and(|at| at <= now);
+    // What was put off by a clock that was ahead is due now.
+    let due = |at: Option<domain::Timestamp>| passed(at) || (at.is_some() && leg.is_ahead(now));
     match leg.status {
-        LegStatus::Open => due(leg.deadline) || due(leg.check_at),
+        LegStatus::Open => passed(leg.due_by()) || due(leg.check_at),
         LegStatus::Succeeded => due(leg.renew_at),
         LegStatus::Failed | LegStatus::Stuck => false,
     }
 }
 
 fn verdict(answers: &[Answered]) -> Verdict {
-    let mut verdict = Verdict { finals: Vec::new(), refused: None, unavailable: None };
+    let mut verdict = Verdict { finals: Vec::new(), refused: None, unanswered: None };
     for answer in answers {
         let command_id = answer.command_id;
         match &answer.outcome {
@@ -238,12 +296,36 @@ fn verdict(answers: &[Answered]) -> Verdict {
                 verdict.refused.get_or_insert_with(|| failure.clone());
                 verdict.finals.push(Answer { command_id, rejected: Some(failure) });
             }
+            Outcome::TooLate(late) => verdict.unanswered(too_late(*late), None, Some(*late)),
             Outcome::Unavailable { detail, retry_after } => {
                 let code = "unavailable".to_owned();
-                let failure = Failure { kind: ErrorKind::Unavailable, code, detail: detail.clone() };
-                verdict.unavailable.get_or_insert((failure, *retry_after));
+                let why = Failure { kind: ErrorKind::Unavailable, code, detail: detail.clone() };
+                verdict.unanswered(why, *retry_after, None);
             }
         }
     }
     verdict
+}
+
+fn too_late(late: LateBy) -> Failure {
+    let stream = late.stream_time.map(|time| format!(", the stream's latest event is of {time}")).unwrap_or_default();
+    let detail = format!("the command came after its deadline: the participant's clock shows {}{stream}", late.now);
+    Failure { kind: ErrorKind::TimedOut, code: TOO_LATE.to_owned(), detail }
+}
+
+impl Verdict {
+    /// One more command was not decided. That nobody could be reached says more than that one came too late.
+    fn unanswered(&mut self, why: Failure, at_least: Option<Duration>, too_late: Option<LateBy>) {
+        self.unanswered = Some(match self.unanswered.take() {
+            None => Unanswered { why, at_least, too_late },
+            Some(before) => Unanswered {
+                why: if before.why.kind == ErrorKind::Unavailable { before.why } else { why },
+                at_least: before.at_least.max(at_least),
+                too_late: match (before.too_late, too_late) {
+                    (Some(one), Some(other)) => Some(one.max(other)),
+                    (one, other) => one.or(other),
+                },
+            },
+        });
+    }
 }

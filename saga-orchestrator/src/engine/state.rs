@@ -3,8 +3,8 @@
 use domain::Timestamp;
 use domain::ids::OrderId;
 use domain::saga::{
-    Action, CompensationStarted, Direction, ErrorKind, Event, Facts, Kind, LegStatus, Note, OperatorActed,
-    SagaNeedsAttention, SagaStarted, Source, StepRef, StepStarted,
+    Action, CompensationStarted, Direction, Event, Facts, Kind, LegStatus, Note, OperatorActed, SagaNeedsAttention,
+    SagaStarted, Source, StepRef, StepRetryScheduled, StepStarted,
 };
 use uuid::Uuid;
 
@@ -131,6 +131,7 @@ impl State {
     pub fn evolve(&mut self, event: &Event, meta: &Meta) {
         self.version = Some(self.version.map_or(0, |version| version + 1));
         self.last_event = meta.id;
+        self.legs.iter_mut().for_each(|leg| leg.set_right(meta.at));
         if let Some(source) = source_of(event) {
             self.mark(source);
         }
@@ -140,25 +141,28 @@ impl State {
             Event::StepStarted(e) => self.step_started(e, meta),
             Event::CommandAnswered(e) => self.with_leg(&e.step, e.group, e.direction, |leg| {
                 answer(leg, &e.answers);
+                leg.reached();
+                if e.deadline.is_some() {
+                    (leg.deadline, leg.deadline_set_at) = (e.deadline, meta.at);
+                }
                 if leg.direction == Direction::Renew {
                     leg.status = LegStatus::Succeeded;
                 }
             }),
-            Event::StepRetryScheduled(e) => self.with_leg(&e.step, e.group, e.direction, |leg| {
-                answer(leg, &e.answers);
-                leg.attempt = e.attempt + 1;
-                (leg.next_at, leg.check_at) = (Some(e.next_at), e.check_at);
-                leg.unanswered += u32::from(e.failure.kind == ErrorKind::Unavailable);
-            }),
+            Event::StepRetryScheduled(e) => {
+                self.with_leg(&e.step, e.group, e.direction, |leg| sent_again(leg, e, meta.at));
+            }
             Event::StepRenewed(e) => {
                 let Some(step) = self.row(&e.step) else { return };
-                self.with_leg(&e.step, e.group, Direction::Do, |leg| leg.renew_at = Some(e.next_at));
+                self.with_leg(&e.step, e.group, Direction::Do, |leg| {
+                    (leg.renew_at, leg.set_at) = (Some(e.next_at), meta.at);
+                });
                 self.legs.retain(|leg| !leg.is(&e.step, e.group, Direction::Renew)); // The newest says it all.
                 self.legs.push(new_leg(step, (e.group, Direction::Renew, e.round), &e.commands, meta));
             }
             Event::StepSucceeded(e) => self.with_leg(&e.step, e.group, Direction::Do, |leg| {
                 close(leg, LegStatus::Succeeded);
-                (leg.lapses_at, leg.renew_at) = (e.lapses_at, e.renew_at);
+                (leg.lapses_at, leg.renew_at, leg.set_at) = (e.lapses_at, e.renew_at, meta.at);
             }),
             Event::StepFailed(e) => self.with_leg(&e.step, e.group, Direction::Do, |leg| {
                 close(leg, LegStatus::Failed);
@@ -183,7 +187,7 @@ impl State {
             }
             Event::SagaCompleted(_) | Event::SagaCompensated(_) | Event::SagaHandedOver(_) => self.ended = true,
             Event::SagaNeedsAttention(e) => self.attention(e),
-            Event::OperatorActed(e) => self.acted(e),
+            Event::OperatorActed(e) => self.acted(e, meta.at),
         }
     }
 
@@ -228,8 +232,11 @@ impl State {
             self.unsupported = Some(e.failure.detail.clone());
         }
         self.with_leg(&e.step, e.group, e.direction, |leg| {
-            (leg.alerted, leg.deadline) = (true, None);
+            leg.alerted = true;
             leg.failure = Some(e.failure.clone());
+            if !e.failure.is_no_answer() {
+                leg.deadline = None;
+            }
             if e.stuck {
                 close(leg, LegStatus::Stuck);
             }
@@ -237,12 +244,15 @@ impl State {
     }
 
     /// The call for a person is answered: there is another one only when it does not go on from here.
-    fn acted(&mut self, e: &OperatorActed) {
+    fn acted(&mut self, e: &OperatorActed, at: Timestamp) {
         self.requests.push(e.request_id);
         if let (Some(step), Some(group), Some(direction)) = (&e.step, e.group, e.direction) {
             self.with_leg(step, group, direction, |leg| {
                 (leg.alerted, leg.unanswered, leg.acted_at) = (false, 0, leg.attempt);
-                leg.deadline = e.deadline.or(leg.deadline);
+                leg.unanswered_since = None;
+                if e.deadline.is_some() {
+                    (leg.deadline, leg.deadline_set_at) = (e.deadline, at);
+                }
             });
         } else if e.action == Action::Resume {
             self.unsupported = None;
@@ -277,6 +287,20 @@ impl State {
         if let Some(leg) = self.legs.iter_mut().rev().find(|leg| leg.is(step, group, direction)) {
             change(leg);
         }
+    }
+}
+
+fn sent_again(leg: &mut Leg, e: &StepRetryScheduled, at: Timestamp) {
+    answer(leg, &e.answers);
+    leg.attempt = e.attempt + 1;
+    (leg.next_at, leg.check_at, leg.set_at) = (Some(e.next_at), e.check_at, at);
+    leg.too_late = match (leg.too_late, e.too_late) {
+        (Some(before), Some(now)) => Some(before.max(now)),
+        (before, now) => now.or(before),
+    };
+    if e.failure.is_no_answer() {
+        leg.unanswered += 1;
+        leg.unanswered_since.get_or_insert(at);
     }
 }
 

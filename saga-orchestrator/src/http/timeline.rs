@@ -69,7 +69,7 @@ pub(super) fn timeline(loaded: &Loaded) -> Timeline {
                     began.entry(about.clone()).or_insert(at);
                 }
                 Event::StepSucceeded(_) | Event::StepFailed(_) | Event::UndoSucceeded(_) => {
-                    took_ms = began.get(about).map(|began| (at - *began).num_milliseconds());
+                    took_ms = began.get(about).map(|began| (at - *began).num_milliseconds().max(0));
                 }
                 Event::SagaStarted(_)
                 | Event::SagaInputRecorded(_)
@@ -92,7 +92,7 @@ pub(super) fn timeline(loaded: &Loaded) -> Timeline {
             position: recorded.position.0,
             event_type: recorded.event_type.to_string(),
             at,
-            after_ms: before.map_or(0, |before: DateTime<Utc>| (at - before).num_milliseconds()),
+            after_ms: before.map_or(0, |before: DateTime<Utc>| (at - before).num_milliseconds().max(0)),
             took_ms,
             direction: if back || undo { "back" } else { "forward" }.to_owned(),
             step: about.map(|(step, _, _)| step),

@@ -91,7 +91,7 @@ fn wait(leg: &LegView, now: DateTime<Utc>) -> Wait {
         waits_for,
         from: from.to_owned(),
         since: leg.started_at,
-        for_s: (now - leg.started_at).num_seconds(),
+        for_s: (now - leg.started_at).num_seconds().max(0), // The clock may have been ahead then.
         attempts: leg.attempts,
         last_error: leg.last_error.as_ref().map(trouble),
         next_attempt: next,

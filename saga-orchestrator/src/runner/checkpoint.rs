@@ -1,9 +1,15 @@
 //! How far the feed has been taken in, and which sagas are active: what a start needs so as not to read the whole log.
 //!
 //! Kept as the snapshot of `saga_checkpoint-<partition>`, not as events: with 100 000 active sagas it has some MB and
-//! would fill the log. JSON `{position, active: [{saga, order_id, id, due_us, open}]}`, where `id` is left out if it is
-//! the order's; newest wins; it is queued behind the appends that it stands on. Losing it, or an older one, costs time
-//! only: what is taken in again is recognised by the versions that each saga has seen.
+//! would fill the log. JSON `{position, partitions, active: [{saga, order_id, id, due_us, open}]}`, where `id` is left
+//! out if it is the order's; newest wins; it is queued behind the appends that it stands on. Losing it, or an older one,
+//! costs time only: what is taken in again is recognised by the versions that each saga has seen.
+//!
+//! *Invariant:* a checkpoint is used only under the partitioning that it was saved under. Which orders partition 0 holds
+//! depends on the number of partitions (one in a single process, `[bus] partitions` in a cluster). With another number
+//! the active sagas of the checkpoint are not those of the partition, so the feed is read from its beginning instead. A
+//! checkpoint without `partitions` was saved up to 0.2.0 under an unknown number and is not used either. The topic does
+//! not matter: positions are those of the log, and every topic distributes orders alike.
 //!
 //! *Invariant:* what it says of each active saga follows from at least all events of that saga at or below `position`.
 //! So it does not matter who saved it last, a former owner of the partition too: whatever has happened since is in the
@@ -60,6 +66,12 @@ pub(crate) struct Active {
 #[derive(Debug, Serialize, Deserialize)]
 struct Saved {
     position: Position,
+    /// Among how many partitions the orders were distributed; `None` in checkpoints up to 0.2.0, which did not say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    partitions: Option<u32>,
+    /// The time of the clock at which it was saved, which a later process's clock should not be behind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    saved_us: Option<i64>,
     #[serde(default = "one", skip_serializing_if = "is_one")]
     shares: usize,
     active: Vec<SavedSaga>,
@@ -91,17 +103,28 @@ pub(crate) struct Checkpoint {
     pub position: Position,
     /// The sagas that have not ended.
     pub active: Vec<Active>,
+    /// The time of the clock at which it was saved.
+    pub saved_at: Option<Timestamp>,
 }
 
-/// Reads a partition's checkpoint; without one, everything is taken in from the beginning.
-pub(crate) async fn load(store: &dyn EventStore, partition: u32) -> Result<Checkpoint, ReadError> {
-    let Some(first) = load_share(store, partition, &stream(partition)).await? else {
+/// A partition, and among how many the orders are distributed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Partition {
+    pub number: u32,
+    pub of: u32,
+}
+
+/// Reads a partition's checkpoint; without one, or with one of another partitioning, everything is taken in from the
+/// beginning.
+pub(crate) async fn load(store: &dyn EventStore, partition: Partition) -> Result<Checkpoint, ReadError> {
+    let number = partition.number;
+    let Some(first) = load_share(store, partition, &stream(number)).await? else {
         return Ok(Checkpoint::default());
     };
     let count = first.shares;
     let mut shares = vec![first];
     for share in 1..count {
-        let Some(saved) = load_share(store, partition, &stream_of(partition, count, share)).await? else {
+        let Some(saved) = load_share(store, partition, &stream_of(number, count, share)).await? else {
             return Ok(Checkpoint::default());
         };
         shares.push(saved);
@@ -110,7 +133,7 @@ pub(crate) async fn load(store: &dyn EventStore, partition: u32) -> Result<Check
     let position = checkpoint.position;
     // Where a snapshot is an event of the same log it cannot be; what this process has heard of that log's end is less.
     if !store.is_shared() && position > *store.head().borrow() {
-        tracing::warn!(partition, %position, "the sagas' checkpoint is ahead of the log and is not used");
+        tracing::warn!(partition = number, %position, "the sagas' checkpoint is ahead of the log and is not used");
         return Ok(Checkpoint::default());
     }
     Ok(checkpoint)
@@ -118,33 +141,56 @@ pub(crate) async fn load(store: &dyn EventStore, partition: u32) -> Result<Check
 
 fn joined(shares: Vec<Saved>) -> Checkpoint {
     let position = shares.iter().map(|share| share.position).min().unwrap_or_default();
+    let saved_at = shares.iter().filter_map(|share| share.saved_us).max().and_then(Timestamp::from_timestamp_micros);
     let active = shares.into_iter().flat_map(|share| share.active);
     let active = active.map(|entry| Active {
         key: Key { saga: entry.saga.into(), id: entry.id.unwrap_or(entry.order_id.0), order_id: entry.order_id },
         due: entry.due_us.and_then(Timestamp::from_timestamp_micros),
         open: entry.open,
     });
-    Checkpoint { position, active: active.collect() }
+    Checkpoint { position, active: active.collect(), saved_at }
 }
 
-async fn load_share(store: &dyn EventStore, partition: u32, stream: &StreamName) -> Result<Option<Saved>, ReadError> {
+async fn load_share(
+    store: &dyn EventStore,
+    partition: Partition,
+    stream: &StreamName,
+) -> Result<Option<Saved>, ReadError> {
+    let number = partition.number;
     let snapshot = store.load_snapshot(stream).await?.filter(|snapshot| snapshot.schema == SCHEMA);
     let Some(snapshot) = snapshot else { return Ok(None) };
-    let saved = serde_json::from_str::<Saved>(&snapshot.state).ok();
-    if saved.is_none() {
-        tracing::warn!(partition, %stream, "the sagas' checkpoint cannot be read; the feed is taken in from its beginning");
+    let Ok(saved) = serde_json::from_str::<Saved>(&snapshot.state) else {
+        tracing::warn!(
+            partition = number,
+            %stream,
+            "the sagas' checkpoint cannot be read; the feed is taken in from its beginning"
+        );
+        return Ok(None);
+    };
+    if saved.partitions != Some(partition.of) {
+        let under = saved.partitions.map_or_else(|| "an unknown number of".to_owned(), |count| count.to_string());
+        tracing::info!(
+            partition = number,
+            partitions = partition.of,
+            "the sagas' checkpoint was saved under {under} partitions; the feed is taken in from its beginning once"
+        );
+        return Ok(None);
     }
-    Ok(saved)
+    Ok(Some(saved))
 }
 
 /// Saves the checkpoint of a partition in place of the one before.
-pub(crate) async fn save(store: &dyn EventStore, partition: u32, checkpoint: Checkpoint) -> Result<(), ReadError> {
+pub(crate) async fn save(
+    store: &dyn EventStore,
+    partition: Partition,
+    checkpoint: Checkpoint,
+) -> Result<(), ReadError> {
     // A power of two, so that the number changes seldom.
     let needed = checkpoint.active.len().div_ceil(SAGAS_PER_SHARE).max(1).next_power_of_two();
-    let shares = shared_out(checkpoint, if store.is_shared() { needed } else { 1 });
+    let shares = shared_out(checkpoint, partition.of, if store.is_shared() { needed } else { 1 });
     // The first one last: it says how many others there are.
     for (share, saved) in shares.iter().enumerate().rev() {
-        save_share(store, (partition, share), saved).await?;
+        save_share(store, (partition.number, share), saved).await?;
     }
     Ok(())
 }
@@ -156,9 +202,11 @@ async fn save_share(store: &dyn EventStore, of: (u32, usize), saved: &Saved) -> 
     store.save_snapshot(&stream, StreamSnapshot { version: saved.position.0, schema: SCHEMA, state }).await
 }
 
-fn shared_out(checkpoint: Checkpoint, shares: usize) -> Vec<Saved> {
-    let Checkpoint { position, active } = checkpoint;
-    let mut saved: Vec<Saved> = (0..shares).map(|_| Saved { position, shares, active: Vec::new() }).collect();
+fn shared_out(checkpoint: Checkpoint, partitions: u32, shares: usize) -> Vec<Saved> {
+    let Checkpoint { position, active, saved_at } = checkpoint;
+    let saved_us = saved_at.map(|at| at.timestamp_micros());
+    let empty = |_| Saved { position, partitions: Some(partitions), saved_us, shares, active: Vec::new() };
+    let mut saved: Vec<Saved> = (0..shares).map(empty).collect();
     for active in active {
         saved[share_of(active.key.order_id, shares)].active.push(SavedSaga {
             saga: active.key.saga.to_string(),
@@ -202,7 +250,7 @@ mod tests {
             let key = Key { saga: "order_fulfilment".into(), id, order_id: OrderId(id) };
             Active { key, due: Timestamp::from_timestamp(5, 0), open: n % 2 == 0 }
         });
-        Checkpoint { position: Position::START, active: active.collect() }
+        Checkpoint { position: Position::START, active: active.collect(), saved_at: None }
     }
 
     fn ids(checkpoint: &Checkpoint) -> std::collections::BTreeSet<Uuid> {
@@ -214,30 +262,55 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = event_store::SqliteStore::open(dir.path(), event_store::SqliteOptions::default()).unwrap();
         let (small, large) = (checkpoint(100), checkpoint(500));
-        let shares = |checkpoint: &Checkpoint, count| shared_out(checkpoint.clone(), count);
+        let shares = |checkpoint: &Checkpoint, count| shared_out(checkpoint.clone(), 6, count);
         for (share, saved) in shares(&small, 4).iter().enumerate() {
             assert!(saved.active.len() > 10, "each has its share");
             save_share(&*store, (3, share), saved).await.unwrap();
         }
-        assert_eq!(ids(&load(&*store, 3).await.unwrap()), ids(&small));
-        assert_eq!(ids(&load(&*store, 2).await.unwrap()), ids(&Checkpoint::default()), "another partition has its own");
+        assert_eq!(ids(&load(&*store, Partition { number: 3, of: 6 }).await.unwrap()), ids(&small));
+        assert_eq!(
+            ids(&load(&*store, Partition { number: 2, of: 6 }).await.unwrap()),
+            ids(&Checkpoint::default()),
+            "another partition has its own"
+        );
         // Killed before the first of eight shares was written: the four are still good.
         for (share, saved) in shares(&large, 8).iter().enumerate().skip(1) {
             save_share(&*store, (3, share), saved).await.unwrap();
         }
-        assert_eq!(ids(&load(&*store, 3).await.unwrap()), ids(&small));
+        assert_eq!(ids(&load(&*store, Partition { number: 3, of: 6 }).await.unwrap()), ids(&small));
         save_share(&*store, (3, 0), &shares(&large, 8)[0]).await.unwrap();
-        assert_eq!(ids(&load(&*store, 3).await.unwrap()), ids(&large));
+        assert_eq!(ids(&load(&*store, Partition { number: 3, of: 6 }).await.unwrap()), ids(&large));
         store.close().await;
     }
 
     #[tokio::test]
     async fn the_share_that_is_furthest_behind_says_where_to_begin() {
         let shares = [Position(40), Position(30)].map(|position| {
-            let mut saved = shared_out(checkpoint(10), 2).remove(0);
+            let mut saved = shared_out(checkpoint(10), 6, 2).remove(0);
             saved.position = position;
             saved
         });
         assert_eq!(joined(shares.into()).position, Position(30));
+    }
+
+    #[tokio::test]
+    async fn a_checkpoint_of_another_partitioning_is_as_if_it_were_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = event_store::SqliteStore::open(dir.path(), event_store::SqliteOptions::default()).unwrap();
+        let whole = Partition { number: 0, of: 1 };
+        let first_of = |of| Partition { number: 0, of };
+        for (saved_under, read_under) in [(6, 1), (1, 6), (6, 3), (6, 8)] {
+            save(&*store, first_of(saved_under), checkpoint(100)).await.unwrap();
+            let read = load(&*store, first_of(read_under)).await.unwrap();
+            assert_eq!(ids(&read), ids(&Checkpoint::default()), "{saved_under} partitions, then {read_under}");
+            let again = load(&*store, first_of(saved_under)).await.unwrap();
+            assert_eq!(ids(&again), ids(&checkpoint(100)), "under the same number it is good");
+        }
+        // Up to 0.2.0 nothing said under how many partitions: one process may have followed a cluster on this log.
+        let mut old = shared_out(checkpoint(100), 6, 1).remove(0);
+        old.partitions = None;
+        save_share(&*store, (0, 0), &old).await.unwrap();
+        assert_eq!(ids(&load(&*store, whole).await.unwrap()), ids(&Checkpoint::default()));
+        store.close().await;
     }
 }

@@ -180,7 +180,8 @@ async fn active_of(links: &[Link], ask: impl Fn(oneshot::Sender<Vec<Active>>) ->
 /// Saves how far the feed has been taken in.
 async fn save(shared: &Shared, (partition, position): (u32, Position), active: Vec<Active>) {
     shared.report.active(partition, active.len());
-    if let Err(error) = checkpoint::save(&*shared.store, partition, Checkpoint { position, active }).await {
+    let checkpoint = Checkpoint { position, active, saved_at: Some(shared.clock.now()) };
+    if let Err(error) = checkpoint::save(&*shared.store, shared.partition(partition), checkpoint).await {
         // The one before still holds; only more will be read again.
         tracing::warn!(partition, %error, "the sagas' checkpoint was not saved");
     }

@@ -66,7 +66,7 @@ async fn generation(
     let began = *epoch.borrow_and_update();
     let what = format!("the checkpoint of the sagas of partition {}", source.partition());
     let saved = tokio::select! {
-        saved = waiting::named(what, checkpoint::load(&*shared.store, source.partition())) => saved?,
+        saved = waiting::named(what, checkpoint::load(&*shared.store, shared.partition(source.partition()))) => saved?,
         () = stop.cancelled() => return Ok(()),
     };
     let count = workers(shared);
@@ -80,7 +80,7 @@ async fn generation(
     for index in 0..count {
         let active = saved.active.iter().filter(|entry| feed::worker_of(entry.key.order_id, count) == index);
         let active = active.cloned().collect();
-        let (link, join) = worker::spawn(shared.clone(), tasks, signals.clone(), active);
+        let (link, join) = worker::spawn(shared.clone(), tasks, signals.clone(), active, saved.saved_at);
         links.push(link);
         joins.push(join);
     }

@@ -45,6 +45,13 @@ pub(crate) struct Shared {
     report: Report,
 }
 
+impl Shared {
+    /// A partition under the partitioning of this process.
+    fn partition(&self, number: u32) -> checkpoint::Partition {
+        checkpoint::Partition { number, of: self.ways.partitions() }
+    }
+}
+
 /// Why a generation ended before its time.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failed {

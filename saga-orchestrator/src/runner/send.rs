@@ -12,9 +12,14 @@ use crate::config::Time;
 use crate::engine::{Answered, Pending, State};
 use crate::ports::{Dispatch, Outcome};
 
-/// After that a participant refuses a command (`architecture.md` §3): far less than the 24 h that ends are remembered.
+/// After that a participant refuses a command: far less than the 24 h for which participants remember what has ended.
 /// Counted from the moment at which the saga was seen to be at the state that the command follows from: a process that
 /// is paused in between, for however long, sends nothing that a participant could have forgotten.
+///
+/// A participant whose clock or stream is ahead refuses such a command ([`Outcome::TooLate`]). The saga then appends the
+/// refusal to its stream at the expected version, which proves that the step is still open, and the deadline of the next
+/// attempt counts from the times of the refusal. The participant's clock has one deadline and its stream another: a
+/// stream may stay ahead for a day, in which a process that is paused now must not become able to act.
 const NOT_AFTER: Duration = Duration::from_secs(15 * 60);
 
 /// Sends the commands of one step, which follow from `state` as it was at `seen`, and waits for all their answers.
@@ -35,7 +40,8 @@ pub(super) fn send(
             causation_id: step.issued_by,
             traceparent: state.traceparent.clone(),
             actor: format!("saga:{}", saga),
-            not_after: seen + NOT_AFTER,
+            not_after: step.too_late.map_or(seen, |late| late.now.max(seen)) + NOT_AFTER,
+            stream_not_after: step.too_late.and_then(|late| late.stream_time).map(|time| time + NOT_AFTER),
         })
         .collect();
     async move {
@@ -53,6 +59,7 @@ pub(super) fn send(
                 let name = match &outcome {
                     Outcome::Done => "done",
                     Outcome::Rejected { .. } => "rejected",
+                    Outcome::TooLate(_) => "too_late",
                     Outcome::Unavailable { .. } => "unavailable",
                 };
                 metrics::counter!("backstitch_saga_commands_total", "outcome" => name).increment(1);

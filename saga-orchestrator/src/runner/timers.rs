@@ -83,6 +83,17 @@ impl Timers {
         self.due.iter().take_while(|(at, _)| *at <= now).take(limit).map(|(_, key)| key.clone()).collect()
     }
 
+    /// Makes every saga that waits for a later moment due `now`. Says how many they are.
+    pub fn all_due(&mut self, now: Timestamp) -> usize {
+        let later = self.due.iter().filter(|(at, _)| *at > now).map(|(_, key)| key.clone()).collect::<Vec<_>>();
+        for key in &later {
+            if let Some(standing) = self.active.get(key).copied() {
+                self.set(key, Some(now), standing.open, standing.version);
+            }
+        }
+        later.len()
+    }
+
     /// All active sagas.
     pub fn all(&self) -> impl Iterator<Item = Active> {
         self.active.iter().map(|(key, it)| Active { key: key.clone(), due: it.due, open: it.open })
@@ -117,6 +128,17 @@ mod tests {
         assert_eq!(timers.due(at(39), 10), [key(1)]);
         timers.remove(&key(1));
         assert_eq!((timers.next(), timers.all().count()), (Some(at(40)), 2));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_makes_all_that_wait_due_once() {
+        let mut timers = Timers::default();
+        timers.set(&key(1), Some(at(7_200)), true, 3);
+        timers.set(&key(2), Some(at(5)), false, 0);
+        timers.set(&key(3), None, false, 0);
+        assert_eq!(timers.all_due(at(10)), 1, "what is due already stays as it is, what waits for no moment does too");
+        assert_eq!(timers.due(at(10), 10), [key(2), key(1)]);
+        assert!(!timers.is_behind(&key(1), 3));
     }
 
     #[test]

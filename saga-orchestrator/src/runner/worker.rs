@@ -7,7 +7,10 @@ use std::collections::{HashSet, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use chrono::TimeDelta;
+use domain::Timestamp;
 use event_store::{AppendError, Appended, Epoch, Position, RecordedEvent};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -25,6 +28,11 @@ use super::timers::Timers;
 use super::{Failed, Shared};
 use crate::engine::{Answered, Begin, Input, State, begin, next_timer, pending, react};
 use crate::stream::{Cause, Feed};
+
+/// How often a worker that waits looks whether the clock was set back: real time, since the clock itself is in question.
+const LOOKS_AT_CLOCK: Duration = Duration::from_secs(5);
+/// How far the clock must go back to count as set back: more than a running clock is corrected by at once.
+const SET_BACK: TimeDelta = TimeDelta::seconds(10);
 
 /// Timers handled before other inputs have their turn.
 const TIMERS_AT_ONCE: usize = 64;
@@ -44,6 +52,8 @@ pub(super) struct Worker {
     pub sagas: LruCache<Key, Saga>,
     pub cached: usize,
     timers: Timers,
+    /// The latest time that the clock has shown.
+    latest: Timestamp,
     /// Sagas with something to send, for which there was no room.
     ready: VecDeque<Key>,
     queued: HashSet<Key>,
@@ -82,6 +92,7 @@ pub(super) fn spawn(
     tasks: &Tasks,
     signals: Signals,
     active: Vec<Active>,
+    saved_at: Option<Timestamp>,
 ) -> (Link, JoinHandle<()>) {
     let (link, told) = mpsc::channel(WAITING);
     let mut worker = Worker {
@@ -89,6 +100,7 @@ pub(super) fn spawn(
         cached: (shared.config.cached_sagas / signals.share).max(1),
         window: (shared.config.window / signals.share).max(1),
         head: shared.store.head(),
+        latest: saved_at.unwrap_or(Timestamp::MIN_UTC),
         shared,
         epoch: signals.epoch,
         timers: Timers::default(),
@@ -132,6 +144,7 @@ impl Worker {
             } else if self.flights.is_empty() && self.sends.is_empty() {
                 self.tell_active();
             }
+            self.look_at_clock();
             let next = self.timers.next().filter(|_| !self.ending);
             let timer =
                 async { if let Some(at) = next { clock.sleep_until(at).await } else { std::future::pending().await } };
@@ -156,6 +169,7 @@ impl Worker {
                     Some(Told::Last(reply)) => (self.ending, self.last) = (true, Some(reply)),
                     None => return Ok(()),
                 },
+                () = tokio::time::sleep(LOOKS_AT_CLOCK) => {}
                 () = timer => {
                     for key in self.timers.due(self.shared.clock.now(), TIMERS_AT_ONCE) {
                         self.input(&key, &Input::Time, None).await?;
@@ -163,6 +177,18 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// If the clock was set back, what was put off by it as it was before may be far away now: each saga that waits for a
+    /// moment is looked at, and sets its moments right.
+    fn look_at_clock(&mut self) {
+        let now = self.shared.clock.now();
+        if self.latest - now > SET_BACK {
+            let (was, waiting) = (self.latest, self.timers.all_due(now));
+            tracing::warn!(%was, is = %now, waiting, "the clock was set back; sagas that wait for a moment are looked at");
+            self.latest = now;
+        }
+        self.latest = self.latest.max(now);
     }
 
     /// Says which sagas are active, to whom waited until nothing is on its way.

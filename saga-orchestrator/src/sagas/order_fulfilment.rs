@@ -26,7 +26,7 @@ use crate::engine::operator::OPERATOR;
 use outside::{hand_over, hears, stops};
 use people::PEOPLE;
 
-/// Tries before the pivot: with waits that double from 0.2 s these are some seconds, well within the customer's patience.
+/// Tries without an answer after which a person may be called; it goes on trying.
 const TRIES: u32 = 5;
 /// A new attempt after each release of a hold; a bound only because every retry has one.
 const RELEASES: u32 = 1_000;

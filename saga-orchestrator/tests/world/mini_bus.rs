@@ -2,7 +2,7 @@
 //! (or does as the card's token says).
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use domain::ids::PaymentId;
 use domain::order::Order;
 use domain::payment::{self, OpenRequest, Payment, ProviderResult, RecordProviderResult, RequestKind, ResultSource};
+use domain::saga::LateBy;
 use domain::shipment::Shipment;
 use domain::stock::StockItem;
 use domain::{Aggregate, Command, Rejected};
@@ -22,6 +23,8 @@ pub struct MiniBus {
     pub store: Arc<dyn EventStore>,
     pub clock: Clock,
     locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Whether no saga's command gets an answer.
+    pub away: AtomicBool,
     /// How many commands of sagas were carried out or refused.
     pub dispatched: AtomicUsize,
     /// What the bank has booked, by request: one request moves money once.
@@ -48,6 +51,7 @@ impl MiniBus {
             store,
             clock,
             locks: Mutex::default(),
+            away: AtomicBool::new(false),
             dispatched: AtomicUsize::new(0),
             ledger: Mutex::default(),
         })
@@ -169,8 +173,12 @@ impl MiniBus {
 impl CommandPort for MiniBus {
     async fn dispatch(&self, dispatch: Dispatch) -> Outcome {
         self.dispatched.fetch_add(1, Ordering::Relaxed);
-        if self.clock.now() > dispatch.not_after {
-            return Outcome::Unavailable { detail: "too late".to_owned(), retry_after: None };
+        let now = self.clock.now();
+        if now > dispatch.not_after {
+            return Outcome::TooLate(LateBy { now, stream_time: None });
+        }
+        if self.away.load(Ordering::Relaxed) {
+            return Outcome::Unavailable { detail: "nobody there".to_owned(), retry_after: None };
         }
         let about = About {
             command_id: dispatch.command_id,

@@ -15,10 +15,11 @@ pub mod story;
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use domain::ids::{OrderId, PaymentId, ShipmentId, StockId};
 use domain::order::{self, Order};
 use domain::payment::{Command as P, Payment};
-use domain::saga::{Event, Source};
+use domain::saga::{Event, LateBy, Source};
 use domain::shipment::Shipment;
 use domain::stock::StockItem;
 use domain::{Aggregate, Command, Rejected, Timestamp};
@@ -29,6 +30,9 @@ use saga_orchestrator::{Outcome, SagaConfig, sagas, stream};
 use uuid::Uuid;
 
 use provider::Provider;
+
+/// For how long a command may be carried out after it was sent.
+const NOT_AFTER: Duration = Duration::from_secs(15 * 60);
 
 /// A fact of the log that sagas may hear.
 #[derive(Debug, Clone)]
@@ -62,6 +66,14 @@ pub struct World {
     pub feed: Feed,
     /// Whether the feed brings nothing for a while.
     pub silent_feed: bool,
+    /// At these moments the clock is turned by so many seconds, forward or back.
+    pub turns: BTreeMap<usize, i64>,
+    /// By how much it has been turned in all.
+    turned: TimeDelta,
+    /// The time of the latest event of each stream that sagas send commands to.
+    pub latest: BTreeMap<String, Timestamp>,
+    /// Whether no command gets an answer.
+    pub all_away: bool,
     /// Commands that get no answer, by name, so many times.
     pub unavailable: BTreeMap<&'static str, u32>,
     // What a process has in memory, and loses.
@@ -88,6 +100,10 @@ impl World {
             log: Vec::new(),
             feed: Feed::InOrder,
             silent_feed: false,
+            turns: BTreeMap::new(),
+            turned: TimeDelta::zero(),
+            latest: BTreeMap::new(),
+            all_away: false,
             unavailable: BTreeMap::new(),
             states: BTreeMap::new(),
             sent: HashSet::new(),
@@ -101,6 +117,10 @@ impl World {
     /// A moment at which the process may die: then all that is in memory is gone, and the feed comes from its beginning.
     fn killed(&mut self) -> bool {
         self.moments += 1;
+        if let Some(seconds) = self.turns.get(&self.moments) {
+            let by = TimeDelta::seconds(*seconds);
+            (self.now, self.turned) = (self.now + by, self.turned + by);
+        }
         if self.kill_at != Some(self.moments) {
             return false;
         }
@@ -122,9 +142,10 @@ impl World {
 
     /// Lets time pass, from timer to timer.
     pub fn pass(&mut self, duration: Duration) {
-        let until = self.now + duration;
+        let (end, turned) = (self.now + duration, self.turned);
         loop {
             self.settle();
+            let until = end + (self.turned - turned); // So much real time, whatever the clock was turned by.
             let timers = self.states.values().filter_map(|state| next_timer(state, self.now));
             let provider = self.provider.next(self.now);
             match timers.chain(provider).min().filter(|at| *at <= until) {
@@ -135,7 +156,7 @@ impl World {
                 None => break,
             }
         }
-        self.now = until;
+        self.now = end + (self.turned - turned);
         self.settle();
     }
 
@@ -286,12 +307,20 @@ impl World {
         let mut answers = Vec::new();
         for command in &step.commands {
             self.commands_sent.push(format!("{} {}", command.name, command.target));
+            let deadline = step.too_late.map_or(self.now, |late| late.now.max(self.now)) + NOT_AFTER;
+            let of_stream = step.too_late.and_then(|late| late.stream_time).map(|time| time + NOT_AFTER);
             let outcome = match self.unavailable.get_mut(command.name.as_str()).filter(|left| **left > 0) {
                 Some(left) => {
                     *left -= 1;
                     Outcome::Unavailable { detail: "on order of the test".into(), retry_after: None }
                 }
-                None => self.decide(command.body.parse().unwrap()),
+                None if self.all_away => Outcome::Unavailable { detail: "nobody there".into(), retry_after: None },
+                None => match self.latest.get(&command.target).copied() {
+                    Some(time) if time > of_stream.map_or(deadline, |later| later.max(deadline)) => {
+                        Outcome::TooLate(LateBy { now: self.now, stream_time: Some(time) })
+                    }
+                    Some(_) | None => self.decide(command.body.parse().unwrap()),
+                },
             };
             if self.killed() {
                 return; // It was carried out, and nobody heard the answer.
@@ -307,9 +336,12 @@ impl World {
         let stream = command.stream();
         let log = &mut self.log;
         let before = log.len();
+        let latest = self.latest.entry(stream.clone()).or_insert(now);
+        let mut wrote = || *latest = (*latest).max(now);
         match command {
             Command::Order { id, command } => {
                 decide(self.orders.entry(id).or_default(), &command, now, |version, event: &order::Event| {
+                    wrote();
                     log.push(outside(&stream, version, event.encode().event_type, Outside::Order(event.clone())));
                 })
             }
@@ -319,6 +351,7 @@ impl World {
                     &command,
                     now,
                     |version, event: &domain::payment::Event| {
+                        wrote();
                         let name = event.encode().event_type;
                         log.push(outside(&stream, version, name, Outside::Payment(id, event.clone())));
                     },
@@ -339,11 +372,12 @@ impl World {
                 &command,
                 now,
                 |version, event: &domain::shipment::Event| {
+                    wrote();
                     let name = event.encode().event_type;
                     log.push(outside(&stream, version, name, Outside::Shipment(id, event.clone())));
                 },
             ),
-            Command::Stock { id, command } => decide(self.stocks.entry(id).or_default(), &command, now, |_, _| {}),
+            Command::Stock { id, command } => decide(self.stocks.entry(id).or_default(), &command, now, |_, _| wrote()),
             Command::Product { .. } => panic!("no saga asks anything of a product"),
         }
     }
