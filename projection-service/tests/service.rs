@@ -104,7 +104,7 @@ async fn replicas_share_the_work_answer_for_each_other_and_one_that_stops_hands_
     first.stop().await;
     println!("stopped in {:?}", stops.elapsed());
     sell_and_read(&log, 20..30, &second).await;
-    let sums = support::rows(config.postgres.url.as_ref().unwrap(), "sales_by_day").await;
+    let sums = support::rows(config.postgres.url.as_ref().unwrap().reveal(), "sales_by_day").await;
     assert_eq!(sums[0]["orders"], 30);
     second.stop().await;
     assert!(tasks.shut_down(BOUND).await);
