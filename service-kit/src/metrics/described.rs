@@ -22,6 +22,7 @@ pub const DESCRIBED: &[(&str, &str)] = &[
     ("backstitch_bus_records_total", "Events read from a partition."),
     ("backstitch_bus_undecodable_total", "Records in our topic that could not be read."),
     ("backstitch_commands_breaker", "Circuit breaker towards a command service: 0 closed, 1 half open, 2 open."),
+    ("backstitch_commands_retry_budget_spent_total", "Commands of the sagas that were not repeated because the budget of repeats was spent."),
     ("backstitch_commands_sent_seconds", "Time of a command that the sagas sent to a command service."),
     ("backstitch_commands_sent_total", "Commands that the sagas sent to a command service, by result code."),
     ("backstitch_commands_total", "Commands carried out, by command and outcome."),
