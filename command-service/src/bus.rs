@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use domain::payment::{ProviderResult, ResultSource};
 use domain::{Aggregate, Timestamp, order, payment, product, shipment, stock};
 use event_store::{Direction, EventStore, Position, RecordedEvent, StreamName};
 use service_kit::{Clock, Tasks};
@@ -218,12 +219,12 @@ impl CommandBus {
             ),
             Origin::Machine => None,
         };
-        if let Some(hash) = &meta.command_hash
-            && let Some(answer) = self.inner.shared.answers.find(meta.command_id, hash)
-        {
-            return answer;
-        }
         let (name, stream) = (command.name(), stream_name(&command)?);
+        if let Some(hash) = &meta.command_hash
+            && let Some(remembered) = self.inner.shared.answers.find(meta.command_id, hash)
+        {
+            return self.confirmed(&stream, &command, &meta, remembered).await;
+        }
         let answer = self.dispatch(stream, &command, &meta).await;
         metrics::counter!("backstitch_commands_total", "command" => name, "outcome" => outcome(&answer)).increment(1);
         match &answer {
@@ -276,6 +277,32 @@ impl CommandBus {
         found.ok_or_else(|| unavailable(format_args!("streams of `{}` are not served here", A::CATEGORY)))
     }
 
+    /// A remembered answer, unless the command was carried out since: where others write the log, too, another replica
+    /// may have done so, and then its success is the answer. The caller keeps its permit while the stream is read.
+    async fn confirmed(
+        &self,
+        stream: &StreamName,
+        command: &domain::Command,
+        meta: &CommandMeta,
+        remembered: Result<Reply, SendError>,
+    ) -> Result<Reply, SendError> {
+        if !self.inner.shared.store.is_shared() {
+            return remembered;
+        }
+        let inner = &self.inner;
+        let done = match command {
+            domain::Command::Order { .. } => inner.orders.recall(stream, meta).await,
+            domain::Command::Payment { .. } => inner.payments.recall(stream, meta).await,
+            domain::Command::Stock { .. } => inner.stock.recall(stream, meta).await,
+            domain::Command::Shipment { .. } => inner.shipments.recall(stream, meta).await,
+            domain::Command::Product { .. } => inner.products.recall(stream, meta).await,
+        };
+        match done? {
+            Some(reply) => Ok(reply),
+            None => remembered,
+        }
+    }
+
     async fn dispatch(
         &self,
         stream: StreamName,
@@ -317,6 +344,8 @@ impl CommandBus {
             | P::RequestPaymentRefund(_) => {}
             // The driver's own mark is news; what is said again is a wish that the outcome be pursued.
             P::MarkPaymentOutcomeUnknown(_) if !changed => {}
+            // Money that a webhook tells of may be less than was asked for: then the provider is asked.
+            P::RecordProviderResult(c) if changed && c.source == ResultSource::Webhook && tells_amount(&c.result) => {}
             P::MarkPaymentOutcomeUnknown(_) | P::RecordProviderResult(_) | P::ExpirePayment(_) => return,
         }
         let cause = Cause {
@@ -325,6 +354,19 @@ impl CommandBus {
             traceparent: meta.traceparent.clone(),
         };
         self.inner.wake.wake(*id, cause);
+    }
+}
+
+fn tells_amount(result: &ProviderResult) -> bool {
+    match result {
+        ProviderResult::Authorized { .. } | ProviderResult::Captured { .. } | ProviderResult::Refunded { .. } => true,
+        ProviderResult::ActionRequired { .. }
+        | ProviderResult::Declined { .. }
+        | ProviderResult::Expired
+        | ProviderResult::CaptureFailed { .. }
+        | ProviderResult::Voided
+        | ProviderResult::VoidFailed { .. }
+        | ProviderResult::RefundFailed { .. } => false,
     }
 }
 

@@ -13,6 +13,7 @@ pub mod grpc;
 pub mod http;
 mod idempotency;
 mod pipeline;
+mod preconditions;
 pub mod provider;
 pub mod service;
 mod snapshot;

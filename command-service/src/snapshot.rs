@@ -20,7 +20,7 @@ use crate::cache::{Beneath, Folded, Kept};
 use crate::idempotency::{Remembered, Window};
 
 /// The format of what is written here. Raised when a field changes its meaning, in here or in an aggregate's state.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 /// Events read at once: at 600 bytes 600 kB.
 const PAGE: usize = 1_000;

@@ -106,7 +106,7 @@ async fn the_log_is_read_page_by_page_both_ways() {
     let stream = order_id(1).stream();
     place(&shop, 1).await;
     for _ in 0..4 {
-        let held = order::Event::OrderHoldReleased(order::OrderHoldReleased {});
+        let held = order::Event::OrderHoldReleased(order::OrderHoldReleased { reason: None });
         shop.log.append(&stream, vec![held.encode()], 0).await;
     }
     place(&shop, 2).await;

@@ -30,7 +30,7 @@ pub struct SagaConfig {
     /// How long before a card's hold lapses a person is called if it is not captured. Default 24 h.
     #[serde(deserialize_with = "service_kit::config::within::<1, 2592000, _, _>")]
     pub capture_margin_s: u64,
-    /// After how long without the provider's word on an unknown or late payment a person is called. Default 24 h.
+    /// After how long without the provider's word on an unknown or late payment a person is called. Default 10 min.
     #[serde(deserialize_with = "service_kit::config::within::<1, 7776000, _, _>")]
     pub reconciliation_alert_s: u64,
     /// After how long without an answer of the command service a person is called; the saga goes on trying, and the first
@@ -70,7 +70,7 @@ impl Default for SagaConfig {
             risk_review_s: 24 * 3600,
             warehouse_alert_s: 72 * 3600,
             capture_margin_s: 24 * 3600,
-            reconciliation_alert_s: 24 * 3600,
+            reconciliation_alert_s: 600,
             unanswered_alert_s: 5 * 60,
             retry_base_ms: 200,
             retry_cap_s: 60,

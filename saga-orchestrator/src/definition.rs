@@ -134,6 +134,8 @@ pub enum Heard {
     Failed(&'static str, u32, Failure),
     /// Undoing it did not work this time.
     UndoFailed(&'static str, u32, Failure),
+    /// Undoing it was done in part only: a person must look, and nothing more is asked for until then.
+    UndoFellShort(&'static str, u32, Failure),
     /// To be remembered.
     Noted(Note, Option<(&'static str, u32)>, Option<String>),
 }

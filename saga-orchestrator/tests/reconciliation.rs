@@ -109,7 +109,7 @@ fn an_unknown_outcome_is_pursued_when_the_order_has_long_ended() {
         assert_eq!(world.decide(Command::Payment { id, command }), Outcome::Done);
         world.pass(MINUTES(60));
         let ended = rejected_late("payment_timeout", payment::Status::Expired);
-        assert_eq!(world.ends(), Ends { reconciled: vec![Waiting], ..ended });
+        assert_eq!(world.ends(), Ends { reconciled: vec![NeedsAttention], ..ended });
         world.provider.speaks = true;
         world.pass(MINUTES(10));
     };
@@ -118,13 +118,13 @@ fn an_unknown_outcome_is_pursued_when_the_order_has_long_ended() {
 }
 
 #[test]
-fn an_outcome_that_nobody_tells_for_a_day_calls_a_person_and_is_still_pursued() {
+fn an_outcome_that_nobody_tells_for_ten_minutes_calls_a_person_and_is_still_pursued() {
     let mut world = World::with_stock(10, 5);
     world.place("tok_silent_for_long");
     world.pass(MINUTES(2));
     let (id, command) = (PaymentId::derive(ORDER, 0), payment::Command::ExpirePayment(ExpirePayment {}));
     assert_eq!(world.decide(Command::Payment { id, command }), Outcome::Done);
-    world.pass(MINUTES(25 * 60));
+    world.pass(MINUTES(20));
     assert_eq!(world.ends().reconciled, [NeedsAttention]);
     world.provider.speaks = true;
     world.pass(MINUTES(150));

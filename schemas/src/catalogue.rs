@@ -71,6 +71,7 @@ pub fn events() -> Vec<Contract> {
         contract::<payment::RefundFailed>("payment", "RefundFailed", 1),
         contract::<payment::PaymentExpired>("payment", "PaymentExpired", 1),
         contract::<payment::PaymentSucceededLate>("payment", "PaymentSucceededLate", 1),
+        contract::<payment::PaymentFellShort>("payment", "PaymentFellShort", 1),
         contract::<shipment::ShipmentPlanned>("shipment", "ShipmentPlanned", 1),
         contract::<shipment::ShipmentReady>("shipment", "ShipmentReady", 1),
         contract::<shipment::ShipmentDispatched>("shipment", "ShipmentDispatched", 1),

@@ -202,7 +202,8 @@ impl Books {
             | E::VoidRequested(_)
             | E::VoidFailed(_)
             | E::RefundRequested(_)
-            | E::PaymentExpired(_) => {}
+            | E::PaymentExpired(_)
+            | E::PaymentFellShort(_) => {}
         }
         if recorded.metadata.actor.starts_with("provider:") {
             book.results += 1;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use domain::order::Status::{Cancelled, Shipped};
+use domain::order::Status::{Cancelled, Confirmed, Shipped};
 use domain::payment::Status::{Captured, Declined, Voided};
-use domain::saga::SagaState::{Compensated, Completed, Waiting};
-use domain::shipment::Status::{Cancelled as NotShipped, Dispatched};
+use domain::saga::SagaState::{Compensated, Completed, NeedsAttention, Waiting};
+use domain::shipment::Status::{Cancelled as NotShipped, Dispatched, Ready as Packed};
 
 use crate::row::{Ends, Row};
 use crate::run::rows;
@@ -15,6 +15,7 @@ rows!(
     fails_again,
     fails_and_the_next_card_is_declined,
     answer_lost,
+    falls_short,
     provider_gone,
     hold_lapsed,
     hold_lapsed_and_the_next_card_is_declined,
@@ -85,6 +86,22 @@ fn answer_lost() -> Row {
             assert_eq!(found.entry(0).effects.len(), 2, "held once and taken once, although it was asked again");
         },
         ..captured("tok_capture_timeout", &[Captured])
+    }
+}
+
+/// One cent of what the order costs is taken, and the bank says so when it is asked: nothing leaves, nothing is asked for
+/// a second time, and a person is called.
+fn falls_short() -> Row {
+    let ends = Ends::new(Confirmed, "", &[Captured]).shipment(Packed).stock("MUG", [5, 0, 2]);
+    Row {
+        ends: ends.saga("order_fulfilment", NeedsAttention),
+        shows: ("captured", "ready"),
+        proof: |found| {
+            let times = ["PaymentAuthorizationRequested", "CaptureRequested", "PaymentFellShort", "OrderDispatchAllowed"];
+            assert_eq!(times.map(|event| found.times(event)), [1, 1, 1, 0]);
+            assert_eq!((found.entry(0).captured, found.told("0.01 EUR of the")), (1, true));
+        },
+        ..captured("tok_capture_short", &[])
     }
 }
 

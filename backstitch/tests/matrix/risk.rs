@@ -93,7 +93,7 @@ fn review_released() -> Row {
             Box::pin(async move {
                 shop.place().await;
                 shop.until("OrderHeld", 1).await;
-                shop.release().await;
+                shop.release("HIGH_RISK_OF_FRAUD").await;
             })
         },
         ends: ends.saga("order_fulfilment", Waiting),

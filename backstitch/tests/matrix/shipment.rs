@@ -65,7 +65,7 @@ fn held_until_released() -> Row {
                 assert!(
                     books.count("order", "OrderDispatchAllowed") == 0 || books.count("order", "OrderHoldReleased") > 0
                 );
-                shop.release().await;
+                shop.release("INCORRECT_ADDRESS").await;
             })
         },
         proof: |found| assert_eq!((found.times("OrderHeld"), found.times("OrderHoldReleased")), (1, 1)),

@@ -202,8 +202,8 @@ impl Shop {
         self.on_order("hold", &json!({"reason": "INCORRECT_ADDRESS"})).await;
     }
 
-    pub async fn release(&self) {
-        self.on_order("release", &json!({})).await;
+    pub async fn release(&self, reason: &str) {
+        self.on_order("release", &json!({ "reason": reason })).await;
     }
 
     /// A person has looked at the risk.

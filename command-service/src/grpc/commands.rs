@@ -15,6 +15,7 @@ use super::{request, status};
 use crate::bus::{CommandMeta, Origin};
 use crate::contexts::{Context, Contexts};
 use crate::http::orders;
+use crate::preconditions::{self, Unmet};
 use crate::{CommandBus, HttpState, Reply, SendError};
 
 /// Carries out what other processes ask.
@@ -41,6 +42,11 @@ impl CommandsService {
         if meta.origin == Origin::Client {
             if !is_for_clients(&command) {
                 return Err(status::denied(command.name()));
+            }
+            match preconditions::check(&self.state.bus, &command).await {
+                Ok(()) => {}
+                Err(Unmet::Missing(detail)) => return Ok(rejected("not-found", detail, false)),
+                Err(Unmet::Send(error)) => return answer(Err(error)),
             }
             if let domain::Command::Order { command: order::Command::PlaceOrder(placed), .. } = &command
                 && let Some(reply) = self.other_prices(placed, &meta).await?

@@ -21,7 +21,7 @@ use super::HttpState;
 use super::extract::{About, Body, CommandHeaders, Of};
 use super::problems::{Refusal, Refusals, named, refused};
 use super::reply::{Answer, CommandReply};
-use super::schema::{MoneySchema, Nothing, OrderIdPath};
+use super::schema::{MoneySchema, OrderIdPath};
 use crate::bus::{CommandMeta, Reply};
 
 pub(super) fn router() -> OpenApiRouter<HttpState> {
@@ -146,6 +146,24 @@ fn hold_reason<'de, D: serde::Deserializer<'de>>(from: D) -> Result<HoldReason, 
         let words = <HoldReasonWord as service_kit::api::Words>::WORDS.join(", ");
         serde::de::Error::custom(format_args!("the reason of a hold is one of {words}, not `{word}`"))
     })
+}
+
+/// As [`hold_reason`], where it need not be given.
+fn optional_hold_reason<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<HoldReason>, D::Error> {
+    #[derive(Deserialize)]
+    struct Given(#[serde(deserialize_with = "hold_reason")] HoldReason);
+    Ok(Option::<Given>::deserialize(from)?.map(|given| given.0))
+}
+
+/// Which hold of an order is released.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseOrderBody {
+    /// The reason of the hold, as in `held_reasons` of the order; needed where the order has several holds, and for
+    /// `high_risk_of_fraud` while the order is under review.
+    #[schema(value_type = Option<HoldReasonWord>, example = "incorrect_address")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "optional_hold_reason")]
+    pub reason: Option<HoldReason>,
 }
 
 /// What a person who has looked says of an order's risk.
@@ -347,17 +365,18 @@ async fn hold(
     send(&state, id, command, &about, body.hash).await.map(|reply| Answer::done(id, reply))
 }
 
-/// Lets a held order go on.
+/// Releases one hold of an order; the order goes on when it has none left. Without a `reason` it must be the only hold,
+/// and not that of a risk review.
 #[utoipa::path(post, path = "/v1/orders/{id}/release", tag = "orders", operation_id = "releaseOrder",
-    params(OrderIdPath, CommandHeaders),
+    params(OrderIdPath, CommandHeaders), request_body = Option<ReleaseOrderBody>,
     responses((status = 200, description = "The hold is released.", body = CommandReply), Refusals))]
 async fn release(
     State(state): State<HttpState>,
     Of(id): Of<OrderId>,
     about: About,
-    body: Body<Nothing>,
+    body: Body<ReleaseOrderBody>,
 ) -> Result<Answer<CommandReply>, Refusal> {
-    let command = Command::ReleaseOrderHold(ReleaseOrderHold {});
+    let command = Command::ReleaseOrderHold(ReleaseOrderHold { reason: body.value.reason });
     send(&state, id, command, &about, body.hash).await.map(|reply| Answer::done(id, reply))
 }
 
@@ -380,7 +399,7 @@ async fn assess(
         Verdict::Approve => RiskAssessment::Approve,
         Verdict::Refuse => RiskAssessment::Refuse,
     };
-    let command = Command::AssessOrderRisk(AssessOrderRisk { assessment, assessed_by });
+    let command = Command::AssessOrderRisk(AssessOrderRisk { assessment, assessed_by, by_person: true });
     send(&state, id, command, &about, body.hash).await.map(|reply| Answer::done(id, reply))
 }
 

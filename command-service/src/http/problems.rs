@@ -8,6 +8,7 @@ use service_kit::Problem;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 
 use crate::bus::SendError;
+use crate::preconditions::Unmet;
 
 /// Says that an answer is the first one again.
 pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -67,6 +68,7 @@ pub const TABLE: &[Row] = &[
     conflict("payment-captured", "The money was taken"),
     conflict("payment-not-captured", "No money was taken"),
     conflict("refund-exceeds-captured", "More would be given back than was taken"),
+    conflict("nothing-to-refund", "All that was taken is given back"),
     conflict("payment-succeeded-late", "The payment succeeded after its end"),
     conflict("request-reused", "The request's id stands for something else"),
     conflict("too-many-requests", "The payment has had too many requests"),
@@ -77,6 +79,7 @@ pub const TABLE: &[Row] = &[
     invalid("line-count", "There are too many or too few lines", "/lines"),
     invalid("invalid-line", "A line does not add up", "/lines"),
     invalid("too-many-pieces", "There are too many pieces of one item", "/lines"),
+    invalid("several-locations", "The order would be shipped from several locations", "/lines"),
     invalid("total-out-of-range", "The order costs more than an order may", "/lines"),
     invalid("payment-method-length", "The payment method is too long or too short", "/payment_method"),
     invalid("invalid-tags", "The labels are too many or too long", "/tags"),
@@ -89,6 +92,9 @@ pub const TABLE: &[Row] = &[
     },
     conflict("totals-mismatch", "The totals do not add up"),
     conflict("risk-already-assessed", "The risk was assessed already"),
+    conflict("order-not-under-review", "The order is not under review"),
+    conflict("order-under-review", "The order is under review"),
+    conflict("several-holds", "The order has several holds"),
     conflict("order-not-pending", "The order is past that"),
     conflict("order-pending", "The order is not confirmed yet"),
     conflict("order-held", "The order is held"),
@@ -148,6 +154,14 @@ impl IntoResponse for Refusal {
             response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
         }
         response
+    }
+}
+
+/// Why a command is not sent at all, as it is said.
+pub(crate) fn unmet(why: Unmet) -> Refusal {
+    match why {
+        Unmet::Missing(detail) => Problem::not_found(detail).into(),
+        Unmet::Send(error) => refused(error),
     }
 }
 

@@ -1,10 +1,9 @@
 //! `/v1/shipments`: what the warehouse and the carrier tell us.
 
 use axum::extract::State;
-use domain::ids::ShipmentId;
-use domain::shipment::{CancelShipment, Command, DeliverShipment, MarkShipmentReady, ReportShipmentLost, Shipment};
+use domain::ids::{OrderId, ShipmentId};
+use domain::shipment::{CancelShipment, Command, DeliverShipment, MarkShipmentReady, ReportShipmentLost};
 use serde::{Deserialize, Serialize};
-use service_kit::Problem;
 use service_kit::api::ReasonText;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -12,9 +11,10 @@ use utoipa_axum::routes;
 
 use super::HttpState;
 use super::extract::{About, Body, CommandHeaders, Of};
-use super::problems::{Refusal, Refusals, refused};
+use super::problems::{Refusal, Refusals, refused, unmet};
 use super::reply::{Answer, CommandReply};
 use super::schema::{Nothing, ShipmentIdPath};
+use crate::preconditions;
 
 pub(super) fn router() -> OpenApiRouter<HttpState> {
     OpenApiRouter::new().routes(routes!(ready)).routes(routes!(deliver)).routes(routes!(lost)).routes(routes!(cancel))
@@ -79,13 +79,10 @@ async fn cancel(
     about: About,
     body: Body<ShipmentReason>,
 ) -> Result<Answer<CommandReply>, Refusal> {
-    let stream = id.stream().parse().map_err(Problem::invalid)?;
-    // A saga may cancel what was never planned, a person may not: whose it is never changes, so looking first is safe.
-    let shipment = state.bus.load::<Shipment>(&stream).await.map_err(refused)?.state;
-    let Some(order_id) = shipment.order_id else {
-        return Err(Problem::not_found(format_args!("there is no shipment {id}")).into());
-    };
-    let command = Command::CancelShipment(CancelShipment { order_id, reason: body.value.reason });
+    let reason = body.value.reason;
+    let cancel = |order_id| Command::CancelShipment(CancelShipment { order_id, reason: reason.clone() });
+    let anyone = domain::Command::Shipment { id, command: cancel(OrderId::default()) };
+    let command = cancel(preconditions::order_of(&state.bus, &anyone).await.map_err(unmet)?);
     send(&state, id, command, &about, body.hash).await
 }
 
@@ -96,6 +93,8 @@ async fn send(
     about: &About,
     hash: String,
 ) -> Result<Answer<CommandReply>, Refusal> {
-    let reply = state.bus.send(domain::Command::Shipment { id, command }, about.meta(hash)).await;
+    let command = domain::Command::Shipment { id, command };
+    preconditions::check(&state.bus, &command).await.map_err(unmet)?;
+    let reply = state.bus.send(command, about.meta(hash)).await;
     reply.map(|reply| Answer::done(id, reply)).map_err(refused)
 }

@@ -12,9 +12,10 @@ use utoipa_axum::routes;
 
 use super::HttpState;
 use super::extract::{About, Body, CommandHeaders, Of};
-use super::problems::{Refusal, Refusals, refused};
+use super::problems::{Refusal, Refusals, refused, unmet};
 use super::reply::{Answer, CommandReply};
 use super::schema::StockPath;
+use crate::preconditions;
 
 pub(super) fn router() -> OpenApiRouter<HttpState> {
     OpenApiRouter::new().routes(routes!(receive)).routes(routes!(adjust)).routes(routes!(restock))
@@ -103,6 +104,8 @@ async fn send(
     hash: String,
 ) -> Result<Answer<CommandReply>, Refusal> {
     let id = item.to_string();
-    let reply = state.bus.send(domain::Command::Stock { id: item, command }, about.meta(hash)).await;
+    let command = domain::Command::Stock { id: item, command };
+    preconditions::check(&state.bus, &command).await.map_err(unmet)?;
+    let reply = state.bus.send(command, about.meta(hash)).await;
     reply.map(|reply| Answer::done(id, reply)).map_err(refused)
 }

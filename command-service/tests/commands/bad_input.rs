@@ -135,6 +135,7 @@ async fn a_body_that_does_not_say_it_is_json_is_refused() {
         got.at_fault(415, "unsupported-media-type", "header:Content-Type");
     }
     assert_eq!(world.head().0, 0);
+    world.sell().await;
     let request = Request::post(RECEIVE).header("idempotency-key", "k");
     let request = request.header(header::CONTENT_TYPE, "application/json; charset=utf-8");
     assert_eq!(world.request(request.body(Body::from(r#"{"quantity": 5}"#)).unwrap()).await.status, 200);

@@ -128,7 +128,7 @@ async fn a_command_sent_twice_has_one_effect_and_its_metadata_is_in_its_events()
 
 #[tokio::test]
 async fn a_refusal_by_the_rules_is_an_answer_and_comes_again_to_a_client() {
-    let world = World::new();
+    let world = World::selling().await;
     let server = Server::over(&world).await;
     assert_eq!(server.rejected(machine(1, &reserve(1))).await, ("out-of-stock".to_owned(), false));
     world.receive(1).await;
@@ -139,7 +139,7 @@ async fn a_refusal_by_the_rules_is_an_answer_and_comes_again_to_a_client() {
 
 #[tokio::test]
 async fn what_a_client_repeats_is_answered_again_and_what_it_changes_under_one_key_is_refused() {
-    let world = World::new();
+    let world = World::selling().await;
     let server = Server::over(&world).await;
     let first = server.accepted(client("k", &receive(5))).await;
     let again = server.accepted(client("k", &receive(5))).await;
@@ -244,7 +244,7 @@ async fn an_order_from_a_client_is_taken_at_our_prices_only() {
 
 #[tokio::test]
 async fn what_only_machines_send_is_denied_to_clients() {
-    let world = World::new();
+    let world = World::selling().await;
     world.receive(1).await;
     let server = Server::over(&world).await;
     assert_eq!(server.refused(client("k", &reserve(1))).await, (Code::PermissionDenied, "not-for-clients".to_owned()));
@@ -343,4 +343,18 @@ async fn a_server_that_is_stopped_answers_what_it_has_taken_and_takes_nothing_mo
     assert!(server.tasks.shut_down(Duration::from_secs(5)).await);
     let refused = server.send(machine(2, &receive(1))).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_client_cancels_no_shipment_that_was_never_planned_and_takes_in_no_unknown_product() {
+    let world = World::new();
+    let server = Server::over(&world).await;
+    let shipment_id = domain::ids::ShipmentId(id(9));
+    let cancel = domain::shipment::CancelShipment { order_id: domain::ids::OrderId(id(8)), reason: "no".to_owned() };
+    let command = domain::shipment::Command::CancelShipment(cancel);
+    let cancel = domain::Command::Shipment { id: shipment_id, command };
+    assert_eq!(server.rejected(client("k", &cancel)).await.0, "not-found");
+    assert_eq!(server.rejected(client("l", &receive(1))).await.0, "not-found");
+    assert_eq!(world.head().0, 0, "nothing was written");
+    assert!(server.accepted(machine(1, &cancel)).await.changed, "a saga may: the plan that comes later is refused");
 }

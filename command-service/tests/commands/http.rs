@@ -15,11 +15,11 @@ fn receive(headers: &[(&str, &str)]) -> Request<Body> {
 
 #[tokio::test]
 async fn a_command_answers_with_its_version_and_its_position() {
-    let world = World::new();
+    let world = World::selling().await;
     let got = world.post("/v1/stock/SKU/main/receive", "k", &json!({"quantity": 5})).await;
     assert_eq!(got.status, 200);
-    assert_eq!((got.header("etag"), got.header("x-commit-position")), (Some("\"0\""), Some("1")));
-    assert_eq!(got.body, json!({"id": "SKU@main", "version": 0, "position": "1"}));
+    assert_eq!((got.header("etag"), got.header("x-commit-position")), (Some("\"0\""), Some("3")));
+    assert_eq!(got.body, json!({"id": "SKU@main", "version": 0, "position": "3"}));
 }
 
 #[tokio::test]
@@ -32,7 +32,7 @@ async fn a_command_without_a_key_is_refused() {
 
 #[tokio::test]
 async fn a_key_is_a_quoted_or_a_bare_string_of_1_to_255_characters() {
-    let world = World::new();
+    let world = World::selling().await;
     let first = world.request(receive(&[("idempotency-key", "\"a \\\"b\\\"\"")])).await;
     assert_eq!((first.status.as_u16(), first.header("idempotent-replayed")), (200, None));
     assert_eq!(world.request(receive(&[("idempotency-key", "bare")])).await.status, 200);
@@ -52,7 +52,7 @@ async fn a_key_is_a_quoted_or_a_bare_string_of_1_to_255_characters() {
 
 #[tokio::test]
 async fn the_same_key_and_body_give_the_same_answer_and_another_body_is_refused() {
-    let world = World::new();
+    let world = World::selling().await;
     let first = world.post_text("/v1/stock/SKU/main/receive", "k", r#"{"quantity": 5}"#).await;
     let again = world.post_text("/v1/stock/SKU/main/receive", "k", r#"{ "quantity":5 }"#).await;
     assert_eq!((again.status, &again.body), (first.status, &first.body));
@@ -68,7 +68,7 @@ async fn the_same_key_and_body_give_the_same_answer_and_another_body_is_refused(
 
 #[tokio::test]
 async fn a_refusal_is_answered_again_as_it_was() {
-    let world = World::new();
+    let world = World::selling().await;
     let body = json!({"delta": -1, "reason": "gone"});
     let first = world.post("/v1/stock/SKU/main/adjust", "k", &body).await;
     world.post("/v1/stock/SKU/main/receive", "r", &json!({"quantity": 5})).await;
@@ -80,7 +80,7 @@ async fn a_refusal_is_answered_again_as_it_was() {
 
 #[tokio::test]
 async fn if_match_is_one_etag_and_holds() {
-    let world = World::new();
+    let world = World::selling().await;
     world.request(receive(&[("idempotency-key", "1")])).await;
     let stale = world.request(receive(&[("idempotency-key", "2"), ("if-match", "\"7\"")])).await;
     stale.at_fault(412, "version-mismatch", "header:If-Match");
@@ -94,7 +94,7 @@ async fn if_match_is_one_etag_and_holds() {
 
 #[tokio::test]
 async fn the_correlation_id_and_the_trace_go_into_the_event() {
-    let world = World::new();
+    let world = World::selling().await;
     let (correlation, trace) =
         ("0191b0a4-7c1e-7e53-bb4e-0d1f9a2f6a10", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
     let headers = [
@@ -129,4 +129,16 @@ async fn products_are_created_repriced_activated_and_discontinued() {
     assert_eq!(world.post_text("/v1/products/SKU/activate", "a", "{}").await.body["version"], 4);
     assert_eq!(world.post_text("/v1/products/SKU/activate", "b", "{}").await.body["version"], 4, "already so");
     world.post_text("/v1/products/NONE/activate", "c", "{}").await.problem(404, "not-found");
+}
+
+#[tokio::test]
+async fn goods_of_a_product_that_nobody_created_are_not_taken_in() {
+    let world = World::new();
+    let got = world.post("/v1/stock/SKU-TYPO/main/receive", "k", &json!({"quantity": 5})).await;
+    let problem = got.problem(404, "not-found");
+    let detail = problem.detail.unwrap_or_default();
+    assert!(detail.contains("`SKU-TYPO`") && detail.contains("POST /v1/products"), "{detail}");
+    assert_eq!(world.head().0, 0);
+    world.sell().await;
+    assert_eq!(world.post("/v1/stock/SKU/main/receive", "k", &json!({"quantity": 5})).await.status, 200);
 }

@@ -115,6 +115,35 @@ async fn an_order_is_held_released_and_cancelled_and_the_cancellation_points_at_
 }
 
 #[tokio::test]
+async fn of_several_holds_one_is_released_by_its_reason_and_a_verdict_needs_a_review() {
+    let world = World::new();
+    product(&world, "A", 999).await;
+    let placed = world.post("/v1/orders", "o", &order(&[("A", 2)])).await;
+    let id = placed.body["id"].as_str().unwrap();
+    let verdict = json!({"assessment": "approve", "assessed_by": "alice"});
+    let early = world.post(&format!("/v1/orders/{id}/assess"), "a", &verdict).await;
+    early.problem(409, "order-not-under-review");
+    for reason in ["INCORRECT_ADDRESS", "OTHER"] {
+        let held = world.post(&format!("/v1/orders/{id}/hold"), reason, &json!({ "reason": reason })).await;
+        assert_eq!(held.status, 200);
+    }
+    let release = format!("/v1/orders/{id}/release");
+    let problem = world.post_text(&release, "r", "").await.problem(409, "several-holds");
+    assert!(problem.detail.unwrap_or_default().contains("INCORRECT_ADDRESS, OTHER"));
+    assert_eq!(world.post(&release, "s", &json!({"reason": "OTHER"})).await.status, 200);
+    assert_eq!(world.post_text(&release, "t", "").await.status, 200, "one is left");
+}
+
+#[tokio::test]
+async fn lines_from_two_locations_are_refused_by_name() {
+    let world = World::new();
+    product(&world, "A", 999).await;
+    let mut body = order(&[("A", 1), ("A", 1)]);
+    body["lines"][1]["location"] = json!("north");
+    world.post("/v1/orders", "o", &body).await.at_fault(400, "several-locations", "/lines");
+}
+
+#[tokio::test]
 async fn a_shipment_that_nobody_planned_cannot_be_marked_or_cancelled() {
     let world = World::new();
     let shipment = "/v1/shipments/0191b0a4-7c1e-7e53-bb4e-0d1f9a2f6a10";

@@ -33,7 +33,7 @@ async fn a_client_that_sends_10_mb_reads_why_it_was_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_told_to_stop_answers_what_it_has_begun() {
-    let world = World::new();
+    let world = World::selling().await;
     let address = served(&world).await;
     let client = reqwest::Client::new();
     let request = |key: &'static str| {

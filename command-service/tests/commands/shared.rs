@@ -116,6 +116,25 @@ async fn one_key_at_both_replicas_has_one_effect_and_one_answer() {
 }
 
 #[tokio::test]
+async fn a_key_that_one_replica_refused_and_another_carried_out_is_answered_with_that_by_both() {
+    let pair = Pair::new();
+    let asked = || (adjust(-5), client(1, "five"));
+    let (command, meta) = asked();
+    let refused = pair.one.send(command, meta).await;
+    assert!(matches!(refused, Err(SendError::Rejected { .. })), "{refused:?}");
+    pair.one.receive(10).await;
+    let (command, meta) = asked();
+    let done = pair.two.send(command, meta).await.unwrap();
+    assert!(done.changed && !done.replayed, "{done:?}");
+    let (command, meta) = asked();
+    let again = pair.one.send(command, meta).await.unwrap();
+    assert_eq!((again.version, again.position, again.replayed), (done.version, done.position, true));
+    let other = pair.one.send(adjust(-4), client(1, "four")).await;
+    assert_eq!(other, Err(SendError::KeyReused));
+    assert_eq!(pair.one.events(ITEM).await.len(), 2);
+}
+
+#[tokio::test]
 async fn a_request_repeated_at_another_replica_gets_the_first_answer_again_also_where_it_began_the_stream() {
     let pair = Pair::new();
     pair.one.post("/v1/products", "p", &product_body("MUG", 1_000)).await;

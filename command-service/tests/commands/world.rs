@@ -6,8 +6,10 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::{Router, response::Response};
 use command_service::{CommandBus, CommandMeta, HttpState, Origin, Reply, SendError};
-use domain::ids::{OrderId, ReservationId, StockId};
+use domain::ids::{OrderId, ReservationId, Sku, StockId};
+use domain::money::{Currency, Money};
 use domain::order::pricing::PricingPolicy;
+use domain::product::{self, CreateProduct};
 use domain::quantity::Quantity;
 use domain::stock;
 use domain::testing::at;
@@ -32,6 +34,22 @@ pub struct World {
 impl World {
     pub fn new() -> Self {
         Self::over(|log| log)
+    }
+
+    /// A world where `SKU` is in the catalog: the first two positions of its log.
+    pub async fn selling() -> Self {
+        let world = Self::new();
+        world.sell().await;
+        world
+    }
+
+    /// Takes `SKU` into the catalog.
+    pub async fn sell(&self) {
+        let sku: Sku = "SKU".parse().unwrap();
+        let create =
+            CreateProduct { sku: sku.clone(), name: "Shirt".to_owned(), price: Money::new(1_000, Currency::EUR), active: true };
+        let command = domain::Command::Product { id: sku, command: product::Command::CreateProduct(create) };
+        self.send(command, machine(Uuid::new_v5(&Uuid::NAMESPACE_OID, b"sold"))).await.unwrap();
     }
 
     /// A world whose bus sees the log through `wrap`.

@@ -1,5 +1,7 @@
 //! What may be asked of an order.
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -95,6 +97,26 @@ pub enum HoldReason {
     Other,
 }
 
+impl HoldReason {
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::HighRiskOfFraud => "HIGH_RISK_OF_FRAUD",
+            Self::AwaitingPayment => "AWAITING_PAYMENT",
+            Self::IncorrectAddress => "INCORRECT_ADDRESS",
+            Self::InventoryOutOfStock => "INVENTORY_OUT_OF_STOCK",
+            Self::AwaitingReturnItems => "AWAITING_RETURN_ITEMS",
+            Self::Other => "OTHER",
+        }
+    }
+}
+
+impl fmt::Display for HoldReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// A command. Each variant bears the name of its payload.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type")]
@@ -109,7 +131,7 @@ pub enum Command {
     RejectOrder(RejectOrder),
     /// Stops it from being dispatched until released.
     HoldOrder(HoldOrder),
-    /// Lets it go on.
+    /// Releases one hold of the order; it goes on when it has none left.
     ReleaseOrderHold(ReleaseOrderHold),
     /// The customer does not want it any more.
     RequestOrderCancellation(RequestOrderCancellation),
@@ -170,6 +192,14 @@ pub struct AssessOrderRisk {
     pub assessment: RiskAssessment,
     /// A rule set or a person.
     pub assessed_by: String,
+    /// Whether a person says it, which counts only while the order is under review.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub by_person: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// Stock is committed and money is held.
@@ -190,9 +220,13 @@ pub struct HoldOrder {
     pub reason: HoldReason,
 }
 
-/// Lets it go on.
+/// Releases one hold of the order; it goes on when it has none left.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct ReleaseOrderHold {}
+pub struct ReleaseOrderHold {
+    /// The hold to release; none: the only one, unless it is that of a risk review.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<HoldReason>,
+}
 
 /// The customer does not want it any more.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -4,10 +4,11 @@ use super::place;
 use super::{
     AssessOrderRisk, CancelOrder, Command, Event, HoldOrder, HoldReason, Order, OrderCancellationRequested,
     OrderCancelled, OrderCompleted, OrderConfirmed, OrderDispatchAllowed, OrderHeld, OrderHoldReleased, OrderRejected,
-    OrderRiskAssessed, OrderShipped, RecordOrderShipped, RejectOrder, RequestOrderCancellation, RiskAssessment, Status,
+    OrderRiskAssessed, OrderShipped, RecordOrderShipped, RejectOrder, ReleaseOrderHold, RequestOrderCancellation,
+    RiskAssessment, Status,
 };
 use crate::aggregate::{Rejected, Timestamp};
-use crate::ids::StockId;
+use crate::ids::{Location, StockId};
 use crate::money::{Currency, Money};
 use crate::quantity::Quantity;
 
@@ -41,6 +42,14 @@ pub enum Rejection {
         item: StockId,
         /// Over all lines.
         asked: i64,
+    },
+    /// Two locations in one order.
+    #[error("an order is shipped from one location, not from {has} and {asked}; place one order for each location")]
+    SeveralLocations {
+        /// The first line's.
+        has: Location,
+        /// What was found as well.
+        asked: Location,
     },
     /// Two currencies in one order.
     #[error("an order is in one currency, not in {has} and {asked}; order in one currency at a time")]
@@ -77,6 +86,15 @@ pub enum Rejection {
     /// The risk check has spoken.
     #[error("the risk of this order was already assessed; hold or cancel it instead")]
     RiskAlreadyAssessed,
+    /// Nobody asked for a person's verdict.
+    #[error("the order is not under review; wait until the rules ask for a person, or hold or cancel it instead")]
+    NotUnderReview,
+    /// A person must look at its risk.
+    #[error("the order is under review; assess it, or release the hold `HIGH_RISK_OF_FRAUD` by its reason")]
+    UnderReview,
+    /// Which hold?
+    #[error("the order has several holds ({}); give the `reason` of the one to release", listed(.0))]
+    SeveralHolds(Vec<HoldReason>),
     /// It is past pending.
     #[error("the order is no longer pending; cancel it instead")]
     NotPending,
@@ -84,7 +102,7 @@ pub enum Rejection {
     #[error("the order is still pending; reject it, or wait until it is confirmed")]
     Pending,
     /// It must not be dispatched.
-    #[error("the order is held ({0:?}); release the hold first")]
+    #[error("the order is held ({0}); release the hold first")]
     Held(HoldReason),
     /// The customer does not want it any more.
     #[error("the order is being cancelled; wait for the end of that")]
@@ -119,6 +137,7 @@ pub const REJECTION_CODES: &[&str] = &[
     "line-count",
     "invalid-line",
     "too-many-pieces",
+    "several-locations",
     "currency-mismatch",
     "totals-mismatch",
     "total-out-of-range",
@@ -127,6 +146,9 @@ pub const REJECTION_CODES: &[&str] = &[
     "invalid-tags",
     "reason-length",
     "risk-already-assessed",
+    "order-not-under-review",
+    "order-under-review",
+    "several-holds",
     "order-not-pending",
     "order-pending",
     "order-held",
@@ -148,6 +170,7 @@ impl Rejected for Rejection {
             Self::LineCount(_) => "line-count",
             Self::InvalidLine { .. } => "invalid-line",
             Self::TooManyPieces { .. } => "too-many-pieces",
+            Self::SeveralLocations { .. } => "several-locations",
             Self::CurrencyMismatch { .. } => "currency-mismatch",
             Self::TotalsMismatch(_) => "totals-mismatch",
             Self::TotalOutOfRange(_) => "total-out-of-range",
@@ -156,6 +179,9 @@ impl Rejected for Rejection {
             Self::InvalidTags => "invalid-tags",
             Self::ReasonLength(_) => "reason-length",
             Self::RiskAlreadyAssessed => "risk-already-assessed",
+            Self::NotUnderReview => "order-not-under-review",
+            Self::UnderReview => "order-under-review",
+            Self::SeveralHolds(_) => "several-holds",
             Self::NotPending => "order-not-pending",
             Self::Pending => "order-pending",
             Self::Held(_) => "order-held",
@@ -180,7 +206,7 @@ pub(super) fn decide(order: &Order, command: &Command, now: Timestamp) -> Decisi
         Command::ConfirmOrder(_) => confirm(order),
         Command::RejectOrder(c) => reject(order, c),
         Command::HoldOrder(c) => hold(order, c),
-        Command::ReleaseOrderHold(_) => release_hold(order),
+        Command::ReleaseOrderHold(c) => release_hold(order, c),
         Command::RequestOrderCancellation(c) => request_cancellation(order, c),
         Command::CancelOrder(c) => cancel(order, c),
         Command::AllowOrderDispatch(_) => allow_dispatch(order),
@@ -189,8 +215,8 @@ pub(super) fn decide(order: &Order, command: &Command, now: Timestamp) -> Decisi
     }
 }
 
-/// Rule: the risk is assessed once, while the order is pending; only what is under review can be assessed again.
-/// `review` holds the order in the same append, what clears it lets the order go on in the same append.
+/// Rule: the risk is assessed once, while the order is pending; only what is under review can be assessed again, and only
+/// then by a person. `review` holds the order in the same append, what clears it releases that hold in the same append.
 fn assess_risk(order: &Order, c: &AssessOrderRisk) -> Decision {
     // The rules' word comes again when its answer was lost, also after a person has had his.
     let said_before = c.assessment == RiskAssessment::Review && order.was_reviewed;
@@ -206,18 +232,21 @@ fn assess_risk(order: &Order, c: &AssessOrderRisk) -> Decision {
         Status::Cancelled => return Err(Rejection::Cancelled),
         Status::Rejected => return Err(Rejection::Rejected),
     }
-    let under_review = order.risk == Some(RiskAssessment::Review);
-    if order.risk.is_some() && !under_review {
-        return Err(Rejection::RiskAlreadyAssessed);
+    let may_assess = if c.by_person { order.is_under_review() } else { order.risk == Some(RiskAssessment::Review) };
+    match order.risk {
+        Some(_) if !may_assess => return Err(Rejection::RiskAlreadyAssessed),
+        None if c.by_person => return Err(Rejection::NotUnderReview),
+        Some(_) | None => {}
     }
+    let is_held = order.holds.contains(&HoldReason::HighRiskOfFraud);
     let (assessment, assessed_by) = (c.assessment, c.assessed_by.clone());
     let mut events = vec![Event::OrderRiskAssessed(OrderRiskAssessed { assessment, assessed_by })];
     match assessment {
-        RiskAssessment::Review => events.push(Event::OrderHeld(OrderHeld { reason: HoldReason::HighRiskOfFraud })),
-        RiskAssessment::Approve if under_review && order.held == Some(HoldReason::HighRiskOfFraud) => {
-            events.push(Event::OrderHoldReleased(OrderHoldReleased {}));
+        RiskAssessment::Review if !is_held => {
+            events.push(Event::OrderHeld(OrderHeld { reason: HoldReason::HighRiskOfFraud }));
         }
-        RiskAssessment::Approve | RiskAssessment::Refuse => {}
+        RiskAssessment::Approve if order.is_under_review() => events.push(released(HoldReason::HighRiskOfFraud)),
+        RiskAssessment::Approve | RiskAssessment::Review | RiskAssessment::Refuse => {}
     }
     Ok(events)
 }
@@ -247,10 +276,10 @@ fn reject(order: &Order, c: &RejectOrder) -> Decision {
     }
 }
 
-/// Rule: an order can be held until its dispatch is allowed.
+/// Rule: an order can be held until its dispatch is allowed, for several reasons at once.
 fn hold(order: &Order, c: &HoldOrder) -> Decision {
     match order.status {
-        Status::Pending | Status::Confirmed if order.held == Some(c.reason) => Ok(vec![]),
+        Status::Pending | Status::Confirmed if order.holds.contains(&c.reason) => Ok(vec![]),
         Status::Pending | Status::Confirmed => Ok(vec![Event::OrderHeld(OrderHeld { reason: c.reason })]),
         Status::None => Err(Rejection::NotFound),
         Status::CancelPending => Err(Rejection::CancelPending),
@@ -261,15 +290,20 @@ fn hold(order: &Order, c: &HoldOrder) -> Decision {
     }
 }
 
-/// Rule: an order that is held can go on, unless it has ended or is about to.
-fn release_hold(order: &Order) -> Decision {
+/// Rule: a hold is released by its reason, unless the order has ended or is about to. Without a reason it is the only one;
+/// that of a risk review is released by name or by its assessment.
+fn release_hold(order: &Order, c: &ReleaseOrderHold) -> Decision {
     match order.status {
         Status::None => Err(Rejection::NotFound),
-        Status::Pending | Status::Confirmed if order.held.is_some() => {
-            Ok(vec![Event::OrderHoldReleased(OrderHoldReleased {})])
-        }
+        Status::Pending | Status::Confirmed => match (c.reason, order.holds.as_slice()) {
+            (Some(reason), holds) if holds.contains(&reason) => Ok(vec![released(reason)]),
+            (Some(_), _) | (None, []) => Ok(vec![]),
+            (None, [_]) if order.is_under_review() => Err(Rejection::UnderReview),
+            (None, [reason]) => Ok(vec![released(*reason)]),
+            (None, several) => Err(Rejection::SeveralHolds(several.to_vec())),
+        },
         // A dispatch is never allowed while held: from then on there is no hold.
-        Status::Pending | Status::Confirmed | Status::Dispatching | Status::Shipped | Status::Completed => Ok(vec![]),
+        Status::Dispatching | Status::Shipped | Status::Completed => Ok(vec![]),
         Status::CancelPending => Err(Rejection::CancelPending),
         Status::Cancelled => Err(Rejection::Cancelled),
         Status::Rejected => Err(Rejection::Rejected),
@@ -310,7 +344,7 @@ fn cancel(order: &Order, c: &CancelOrder) -> Decision {
 
 /// Rule: goods leave only for a confirmed order that is neither held nor being cancelled.
 fn allow_dispatch(order: &Order) -> Decision {
-    match (order.status, order.held) {
+    match (order.status, order.held()) {
         (Status::Confirmed, None) => Ok(vec![Event::OrderDispatchAllowed(OrderDispatchAllowed {})]),
         (Status::Confirmed, Some(reason)) => Err(Rejection::Held(reason)),
         (Status::Dispatching | Status::Shipped | Status::Completed, _) => Ok(vec![]),
@@ -348,6 +382,14 @@ fn complete(order: &Order) -> Decision {
         Status::Cancelled => Err(Rejection::Cancelled),
         Status::Rejected => Err(Rejection::Rejected),
     }
+}
+
+fn released(reason: HoldReason) -> Event {
+    Event::OrderHoldReleased(OrderHoldReleased { reason: Some(reason) })
+}
+
+fn listed(holds: &[HoldReason]) -> String {
+    holds.iter().map(|reason| reason.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 fn checked_reason(reason: &str) -> Result<String, Rejection> {

@@ -21,7 +21,7 @@ pub enum Event {
     OrderRejected(OrderRejected),
     /// It must not be dispatched until released.
     OrderHeld(OrderHeld),
-    /// It may go on.
+    /// A hold was released; the order may go on when it has none left.
     OrderHoldReleased(OrderHoldReleased),
     /// The customer does not want it any more.
     OrderCancellationRequested(OrderCancellationRequested),
@@ -141,9 +141,13 @@ pub struct OrderHeld {
     pub reason: HoldReason,
 }
 
-/// It may go on.
+/// A hold was released; the order may go on when it has none left.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct OrderHoldReleased {}
+pub struct OrderHoldReleased {
+    /// The hold that was released; none: all of them, as events up to 0.2.0 mean it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<HoldReason>,
+}
 
 /// The customer does not want it any more.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -11,9 +11,9 @@
 //! | CancelPending, Confirmed, Dispatching | CancelOrder (only sagas) | Cancelled, terminal |
 //! | Dispatching | RecordOrderShipped | Shipped |
 //! | Shipped | CompleteOrder | Completed, terminal |
-//! | Pending, Confirmed | HoldOrder, ReleaseOrderHold | the same, `held` with its reason or not |
+//! | Pending, Confirmed | HoldOrder, ReleaseOrderHold | the same; `holds` has one reason more or fewer |
 //!
-//! A risk check that says `review` holds the order in the same append; `approve` after it releases that hold.
+//! A risk check that says `review` holds the order in the same append; `approve` after it releases that hold and no other.
 
 pub mod commands;
 pub mod decide;

@@ -19,7 +19,7 @@ pub const MAX_TAG_CHARS: usize = 50;
 /// The longest card token, in characters.
 pub const MAX_PAYMENT_METHOD_CHARS: usize = 100;
 
-/// Rule: an order has 1 to 100 lines in one currency, and its totals are the sums of its lines, shipping and tax less
+/// Rule: an order has 1 to 100 lines in one currency from one location, and its totals are the sums of its lines, shipping and tax less
 /// the discount. The same order again is already so, whatever its prices have become.
 pub(super) fn place(order: &Order, c: &PlaceOrder, now: Timestamp) -> Decision {
     if order.status != Status::None {
@@ -34,6 +34,7 @@ pub(super) fn place(order: &Order, c: &PlaceOrder, now: Timestamp) -> Decision {
         check_line(index + 1, line, currency)?;
     }
     check_pieces(c)?;
+    check_location(c)?;
     check_totals(c, currency)?;
     if let Some(expected) = c.expected_total.filter(|expected| *expected != c.totals.total) {
         return Err(Rejection::PriceChanged { expected, actual: c.totals.total });
@@ -106,6 +107,16 @@ fn check_pieces(c: &PlaceOrder) -> Result<(), Rejection> {
         }
     }
     Ok(())
+}
+
+/// One shipment carries an order, and it leaves from one place.
+fn check_location(c: &PlaceOrder) -> Result<(), Rejection> {
+    let mut locations = c.lines.iter().map(|line| &line.item.location);
+    let Some(has) = locations.next() else { return Ok(()) };
+    match locations.find(|asked| *asked != has) {
+        Some(asked) => Err(Rejection::SeveralLocations { has: has.clone(), asked: asked.clone() }),
+        None => Ok(()),
+    }
 }
 
 fn check_totals(c: &PlaceOrder, currency: Currency) -> Result<(), Rejection> {

@@ -57,8 +57,8 @@ pub struct Order {
     pub placed_at: Option<Timestamp>,
     /// Where it stands.
     pub status: Status,
-    /// Why it must not be dispatched, if it is held.
-    pub held: Option<HoldReason>,
+    /// Why it must not be dispatched, each reason once, the oldest first; empty where it is not held.
+    pub holds: Vec<HoldReason>,
     /// What the risk check said last.
     pub risk: Option<RiskAssessment>,
     /// Whether it wanted a person to look, whatever that person said then.
@@ -97,6 +97,16 @@ impl Order {
         quantity_by_item(&self.lines)
     }
 
+    /// The oldest reason why it must not be dispatched, if it is held.
+    pub fn held(&self) -> Option<HoldReason> {
+        self.holds.first().copied()
+    }
+
+    /// Whether a person is to look at its risk: the rules said so, and nobody has ended that since.
+    pub fn is_under_review(&self) -> bool {
+        self.risk == Some(RiskAssessment::Review) && self.holds.contains(&HoldReason::HighRiskOfFraud)
+    }
+
     fn place(&mut self, e: &OrderPlaced) {
         self.order_id = e.order_id;
         self.number.clone_from(&e.number);
@@ -132,8 +142,9 @@ impl Aggregate for Order {
                 self.status = Status::Rejected;
                 self.rejected = Some(e.reason);
             }
-            Event::OrderHeld(e) => self.held = Some(e.reason),
-            Event::OrderHoldReleased(_) => self.held = None,
+            Event::OrderHeld(e) if self.holds.contains(&e.reason) => {}
+            Event::OrderHeld(e) => self.holds.push(e.reason),
+            Event::OrderHoldReleased(e) => self.holds.retain(|held| e.reason.is_some_and(|reason| reason != *held)),
             Event::OrderCancellationRequested(e) => {
                 self.status = Status::CancelPending;
                 self.cancelled = Some(e.reason.clone());

@@ -6,6 +6,7 @@ use crate::quantity::Quantity;
 use crate::testing::{Given, at};
 
 mod dispatching;
+mod holds;
 mod placing;
 mod prices;
 mod properties;
@@ -40,7 +41,7 @@ fn placing() -> PlaceOrder {
     PlaceOrder {
         order_id: ORDER,
         customer_id: CUSTOMER,
-        lines: vec![line(1, "MUG-1@main", 2, 1_000, 400), line(2, "PEN@north", 1, 500, 150)],
+        lines: vec![line(1, "MUG-1@main", 2, 1_000, 400), line(2, "PEN@main", 1, 500, 150)],
         totals: Totals { subtotal: eur(2_500), discount: eur(0), tax: eur(550), shipping: eur(400), total: eur(3_450) },
         payment_method: "tok_approve".into(),
         tags: vec!["gift".into()],
@@ -63,7 +64,12 @@ fn placed() -> Event {
 }
 
 fn assess(assessment: RiskAssessment) -> Command {
-    Command::AssessOrderRisk(AssessOrderRisk { assessment, assessed_by: "rules-1".into() })
+    Command::AssessOrderRisk(AssessOrderRisk { assessment, assessed_by: "rules-1".into(), by_person: false })
+}
+
+/// A person's verdict.
+fn judge(assessment: RiskAssessment) -> Command {
+    Command::AssessOrderRisk(AssessOrderRisk { assessment, assessed_by: "rules-1".into(), by_person: true })
 }
 
 fn assessed(assessment: RiskAssessment) -> Event {
@@ -95,11 +101,20 @@ fn held(reason: HoldReason) -> Event {
 }
 
 fn release() -> Command {
-    Command::ReleaseOrderHold(ReleaseOrderHold {})
+    Command::ReleaseOrderHold(ReleaseOrderHold { reason: None })
 }
 
-fn hold_released() -> Event {
-    Event::OrderHoldReleased(OrderHoldReleased {})
+fn release_of(reason: HoldReason) -> Command {
+    Command::ReleaseOrderHold(ReleaseOrderHold { reason: Some(reason) })
+}
+
+fn hold_released(reason: HoldReason) -> Event {
+    Event::OrderHoldReleased(OrderHoldReleased { reason: Some(reason) })
+}
+
+/// As it was written up to 0.2.0.
+fn all_holds_released() -> Event {
+    Event::OrderHoldReleased(OrderHoldReleased { reason: None })
 }
 
 fn request_cancellation() -> Command {
@@ -219,19 +234,21 @@ fn a_review_holds_the_order_in_the_same_append() {
     let review = [assessed(RiskAssessment::Review), held(HoldReason::HighRiskOfFraud)];
     let after = given([placed()]).when(assess(RiskAssessment::Review)).then(review);
     let after = after.when(assess(RiskAssessment::Review)).then_nothing();
-    assert_eq!(after.state().held, Some(HoldReason::HighRiskOfFraud));
+    assert_eq!(after.state().held(), Some(HoldReason::HighRiskOfFraud));
 }
 
 #[test]
 fn who_reviews_lets_the_order_go_on_or_not() {
     let review = || given([placed(), assessed(RiskAssessment::Review), held(HoldReason::HighRiskOfFraud)]);
-    let go = [assessed(RiskAssessment::Approve), hold_released()];
+    let go = [assessed(RiskAssessment::Approve), hold_released(HoldReason::HighRiskOfFraud)];
     review().when(assess(RiskAssessment::Approve)).then(go).when(assess(RiskAssessment::Approve)).then_nothing();
     let refused = review().when(assess(RiskAssessment::Refuse)).then([assessed(RiskAssessment::Refuse)]);
     refused.when(assess(RiskAssessment::Review)).then_nothing();
     // A hold for another reason is not the reviewer's to release.
-    let past = [placed(), assessed(RiskAssessment::Review), held(HoldReason::IncorrectAddress)];
-    given(past).when(assess(RiskAssessment::Approve)).then([assessed(RiskAssessment::Approve)]);
+    let both = review().when(hold(HoldReason::IncorrectAddress)).then([held(HoldReason::IncorrectAddress)]);
+    let go = [assessed(RiskAssessment::Approve), hold_released(HoldReason::HighRiskOfFraud)];
+    let after = both.when(judge(RiskAssessment::Approve)).then(go);
+    assert_eq!(after.state().holds, [HoldReason::IncorrectAddress]);
 }
 
 #[test]
@@ -324,7 +341,7 @@ fn what_is_not_held_needs_no_release() {
 fn a_held_order_goes_on_when_released() {
     for status in [Status::Pending, Status::Confirmed] {
         let held = given(past(status).into_iter().chain([held(HoldReason::Other)]));
-        held.when(release()).then([hold_released()]).when(release()).then_nothing();
+        held.when(release()).then([hold_released(HoldReason::Other)]).when(release()).then_nothing();
     }
     let leaving = [placed(), held(HoldReason::Other), cancellation_requested()];
     given(leaving).when(release()).then_rejected(Rejection::CancelPending);

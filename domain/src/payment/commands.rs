@@ -20,7 +20,7 @@ pub enum ProviderResult {
     },
     /// Money is held.
     Authorized {
-        /// How much.
+        /// How much of this request altogether.
         amount: Money,
         /// When the hold lapses.
         capture_before: Timestamp,
@@ -34,7 +34,7 @@ pub enum ProviderResult {
     Expired,
     /// Money was taken.
     Captured {
-        /// How much.
+        /// How much of this request altogether.
         amount: Money,
     },
     /// Money was not taken.
@@ -51,7 +51,7 @@ pub enum ProviderResult {
     },
     /// Money was given back.
     Refunded {
-        /// How much.
+        /// How much of this request altogether.
         amount: Money,
     },
     /// Money was not given back.
@@ -160,13 +160,22 @@ pub struct RequestPaymentVoid {
     pub request_id: RequestId,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
 /// Asks the provider to give captured money back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RequestPaymentRefund {
     /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
     pub request_id: RequestId,
-    /// How much.
+    /// How much; with `remaining` only what the sender believes to be left.
     pub amount: Money,
+    /// Whether all that was captured and is neither refunded nor being refunded goes back. The payment decides the amount
+    /// when it takes the command.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub remaining: bool,
     /// Why, for people.
     pub reason: String,
 }

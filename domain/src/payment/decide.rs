@@ -71,6 +71,9 @@ pub enum Rejection {
         /// Captured, neither refunded nor being refunded.
         refundable: Money,
     },
+    /// All that was captured is refunded or being refunded.
+    #[error("all that was captured is refunded or being refunded; there is nothing left to refund")]
+    NothingToRefund,
     /// It succeeded after its end.
     #[error("the payment succeeded after its end; void or refund it")]
     SucceededLate,
@@ -111,6 +114,7 @@ pub const REJECTION_CODES: &[&str] = &[
     "payment-captured",
     "payment-not-captured",
     "refund-exceeds-captured",
+    "nothing-to-refund",
     "payment-succeeded-late",
     "request-reused",
     "too-many-requests",
@@ -135,6 +139,7 @@ impl Rejected for Rejection {
             Self::AlreadyCaptured => "payment-captured",
             Self::NotCaptured => "payment-not-captured",
             Self::RefundExceedsCaptured { .. } => "refund-exceeds-captured",
+            Self::NothingToRefund => "nothing-to-refund",
             Self::SucceededLate => "payment-succeeded-late",
             Self::RequestReused(_) => "request-reused",
             Self::TooManyRequests => "too-many-requests",
@@ -246,7 +251,7 @@ fn void(payment: &Payment, c: &RequestPaymentVoid, now: Timestamp) -> Decision {
     Ok(vec![Event::VoidRequested(VoidRequested { request_id: c.request_id, at: now })])
 }
 
-/// Rule: refunded and being refunded together are at most what was captured.
+/// Rule: refunded and being refunded together are at most what was captured. With `remaining` it is all that is left.
 fn refund(payment: &Payment, c: &RequestPaymentRefund, now: Timestamp) -> Decision {
     if already_made(payment, &c.request_id, RequestKind::Refund)? {
         return Ok(vec![]);
@@ -258,13 +263,18 @@ fn refund(payment: &Payment, c: &RequestPaymentRefund, now: Timestamp) -> Decisi
         return Err(Rejection::NotCaptured);
     }
     check_room(payment)?;
-    check_currency(payment, c.amount)?;
-    check_range(c.amount)?;
     let refundable = payment.refundable();
-    if c.amount.amount > refundable.amount {
-        return Err(Rejection::RefundExceedsCaptured { asked: c.amount, refundable });
+    let amount = match c.remaining {
+        false => c.amount,
+        true if refundable.amount <= 0 => return Err(Rejection::NothingToRefund),
+        true => refundable,
+    };
+    check_currency(payment, amount)?;
+    check_range(amount)?;
+    if amount.amount > refundable.amount {
+        return Err(Rejection::RefundExceedsCaptured { asked: amount, refundable });
     }
-    let (request_id, amount, reason) = (c.request_id, c.amount, c.reason.clone());
+    let (request_id, reason) = (c.request_id, c.reason.clone());
     Ok(vec![Event::RefundRequested(RefundRequested { request_id, amount, reason, at: now })])
 }
 

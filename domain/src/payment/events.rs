@@ -7,6 +7,7 @@ use crate::aggregate::{DecodeError, EncodedEvent, decoded, encoded};
 use chrono::NaiveDate;
 
 use super::commands::LateSuccess;
+use super::state::RequestKind;
 use crate::aggregate::Timestamp;
 use crate::ids::{OrderId, PaymentId, RequestId};
 use crate::money::Money;
@@ -46,6 +47,8 @@ pub enum Event {
     PaymentExpired(PaymentExpired),
     /// A success after the end: the money must go back.
     PaymentSucceededLate(PaymentSucceededLate),
+    /// The provider was asked again and has done less than was requested; a person must act.
+    PaymentFellShort(PaymentFellShort),
 }
 
 impl Event {
@@ -67,6 +70,7 @@ impl Event {
         ("RefundFailed", 1),
         ("PaymentExpired", 1),
         ("PaymentSucceededLate", 1),
+        ("PaymentFellShort", 1),
     ];
 
     /// Writes an event for the log.
@@ -88,6 +92,7 @@ impl Event {
             Self::RefundFailed(e) => encoded("RefundFailed", 1, e),
             Self::PaymentExpired(e) => encoded("PaymentExpired", 1, e),
             Self::PaymentSucceededLate(e) => encoded("PaymentSucceededLate", 1, e),
+            Self::PaymentFellShort(e) => encoded("PaymentFellShort", 1, e),
         }
     }
 
@@ -115,6 +120,7 @@ impl Event {
             "RefundFailed" => Self::RefundFailed(decoded(event_type, 1, schema_version, data)?),
             "PaymentExpired" => Self::PaymentExpired(decoded(event_type, 1, schema_version, data)?),
             "PaymentSucceededLate" => Self::PaymentSucceededLate(decoded(event_type, 1, schema_version, data)?),
+            "PaymentFellShort" => Self::PaymentFellShort(decoded(event_type, 1, schema_version, data)?),
             other => return Err(DecodeError::UnknownType(other.to_owned())),
         })
     }
@@ -164,8 +170,11 @@ pub struct PaymentAuthorized {
     /// The provider's own name for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_ref: Option<String>,
-    /// How much.
+    /// How much more than before.
     pub amount: Money,
+    /// The request so far, where the provider has not done all of it at once; none: `amount` is all that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub portion: Option<Portion>,
     /// When the hold lapses.
     pub capture_before: Timestamp,
 }
@@ -212,8 +221,11 @@ pub struct PaymentCaptured {
     /// The provider's own name for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_ref: Option<String>,
-    /// How much.
+    /// How much more than before.
     pub amount: Money,
+    /// The request so far, where the provider has not done all of it at once; none: `amount` is all that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub portion: Option<Portion>,
     /// UTC date of the order, frozen for sums by day.
     pub placed_on: NaiveDate,
 }
@@ -290,8 +302,11 @@ pub struct PaymentRefunded {
     /// The provider's own name for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_ref: Option<String>,
-    /// How much.
+    /// How much more than before.
     pub amount: Money,
+    /// The request so far, where the provider has not done all of it at once; none: `amount` is all that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub portion: Option<Portion>,
     /// UTC date of the order, frozen for sums by day.
     pub placed_on: NaiveDate,
 }
@@ -329,6 +344,67 @@ pub struct PaymentSucceededLate {
     pub provider_ref: Option<String>,
     /// What succeeded.
     pub kind: LateSuccess,
-    /// How much.
+    /// How much more than before.
     pub amount: Money,
+}
+
+/// How far a request has got that the provider has not carried out at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Portion {
+    /// What was asked for.
+    pub asked: Money,
+    /// What the provider has done of it altogether, this event included.
+    pub done: Money,
+}
+
+impl Portion {
+    /// The portion that an event carries: none where the request is complete with this one amount.
+    pub(super) fn of(asked: Money, done: Money, amount: Money) -> Option<Self> {
+        (amount != asked).then_some(Self { asked, done })
+    }
+
+    /// Whether nothing is missing.
+    pub fn is_complete(&self) -> bool {
+        self.done.amount >= self.asked.amount
+    }
+}
+
+/// Whether a request is complete with an event that has this portion.
+fn completes(portion: Option<&Portion>) -> bool {
+    portion.is_none_or(Portion::is_complete)
+}
+
+impl PaymentAuthorized {
+    /// Whether all that was asked for is held now.
+    pub fn is_complete(&self) -> bool {
+        completes(self.portion.as_ref())
+    }
+}
+
+impl PaymentCaptured {
+    /// Whether all that was asked for is taken now.
+    pub fn is_complete(&self) -> bool {
+        completes(self.portion.as_ref())
+    }
+}
+
+impl PaymentRefunded {
+    /// Whether all that was asked for is given back now.
+    pub fn is_complete(&self) -> bool {
+        completes(self.portion.as_ref())
+    }
+}
+
+/// The provider was asked again and has done less than was requested; a person must act. What it does later still
+/// counts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PaymentFellShort {
+    /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
+    pub request_id: RequestId,
+    /// What was requested.
+    pub kind: RequestKind,
+    /// The amount that was asked for.
+    pub asked: Money,
+    /// The amount that the provider has held, taken or given back.
+    pub done: Money,
 }

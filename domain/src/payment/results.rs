@@ -1,11 +1,16 @@
 //! What the provider says of a request. Results come in any order, late and more than once; facts about money are
 //! taken whenever they are news, a failure never takes a success back.
+//!
+//! *Invariant:* an amount in a result is the total of its request. Only the difference to what is booked already becomes
+//! an event, so a larger total that comes later adds, and a smaller one changes nothing. A total below what was asked
+//! for leaves the request open, so that the provider is asked; `PaymentFellShort` records that it was asked in vain.
 
 use super::decide::{Decision, Rejection};
 use super::{
     CaptureFailed, Event, LateSuccess, Payment, PaymentActionRequired, PaymentAuthorized, PaymentCaptured,
-    PaymentDeclined, PaymentExpired, PaymentRefunded, PaymentSucceededLate, PaymentVoided, ProviderResult,
-    RecordProviderResult, RefundFailed, Request, RequestKind, RequestState, Status, VoidFailed,
+    PaymentDeclined, PaymentExpired, PaymentFellShort, PaymentRefunded, PaymentSucceededLate, PaymentVoided, Portion,
+    ProviderResult, RecordProviderResult, RefundFailed, Request, RequestKind, ResultSource, Status,
+    VoidFailed,
 };
 use crate::aggregate::Timestamp;
 use crate::money::Money;
@@ -45,7 +50,7 @@ pub(super) fn record(payment: &Payment, c: &RecordProviderResult) -> Decision {
             told_of(RequestKind::Capture)?;
             let failure_code = code.clone();
             let event = Event::CaptureFailed(CaptureFailed { request_id, provider_ref, failure_code });
-            Ok(failed(request, event))
+            Ok(failed(request, c, event))
         }
         ProviderResult::Voided => {
             told_of(RequestKind::Void)?;
@@ -54,7 +59,7 @@ pub(super) fn record(payment: &Payment, c: &RecordProviderResult) -> Decision {
         ProviderResult::VoidFailed { code } => {
             told_of(RequestKind::Void)?;
             let event = Event::VoidFailed(VoidFailed { request_id, provider_ref, failure_code: code.clone() });
-            Ok(failed(request, event))
+            Ok(failed(request, c, event))
         }
         ProviderResult::Refunded { amount } => {
             told_of(RequestKind::Refund)?;
@@ -64,7 +69,7 @@ pub(super) fn record(payment: &Payment, c: &RecordProviderResult) -> Decision {
             told_of(RequestKind::Refund)?;
             let (amount, failure_code) = (request.amount, code.clone());
             let event = Event::RefundFailed(RefundFailed { request_id, provider_ref, amount, failure_code });
-            Ok(failed(request, event))
+            Ok(failed(request, c, event))
         }
     }
 }
@@ -78,27 +83,30 @@ fn action_required(payment: &Payment, request: &Request, c: &RecordProviderResul
     vec![Event::PaymentActionRequired(PaymentActionRequired { request_id, provider_ref, action_url })]
 }
 
-/// Rule: money held for the first time is news; after the end it is a late success.
+/// Rule: money that was not held before is news; after the end it is a late success.
 fn authorized(
     payment: &Payment,
     request: &Request,
     c: &RecordProviderResult,
-    amount: Money,
+    told: Money,
     capture_before: Timestamp,
 ) -> Decision {
-    if request.state == RequestState::Succeeded {
-        return Ok(vec![]);
-    }
-    check_amount(amount, request.amount)?;
-    let (request_id, provider_ref) = (c.request_id, c.provider_ref.clone());
-    match payment.status {
-        Status::Requested | Status::ActionRequired => {
-            Ok(vec![Event::PaymentAuthorized(PaymentAuthorized { request_id, provider_ref, amount, capture_before })])
+    let total = check_amount(told, request.amount)?;
+    let more = match payment.status {
+        Status::Requested | Status::ActionRequired | Status::Authorized => news(request, total).map(|amount| {
+            let portion = Portion::of(request.amount, total, amount);
+            let (request_id, provider_ref) = (c.request_id, c.provider_ref.clone());
+            let authorized = PaymentAuthorized { request_id, provider_ref, amount, portion, capture_before };
+            Event::PaymentAuthorized(authorized)
+        }),
+        Status::SucceededLate if payment.captured.amount > 0 => None,
+        Status::Voided | Status::Expired | Status::Declined | Status::SucceededLate => {
+            news(request, total).map(|amount| late(c, LateSuccess::Authorized, amount))
         }
-        Status::Voided | Status::Expired | Status::Declined => Ok(vec![late(c, LateSuccess::Authorized, amount)]),
-        // The authorisation has succeeded in all of these: answered above.
-        Status::None | Status::Authorized | Status::Captured | Status::Refunded | Status::SucceededLate => Ok(vec![]),
-    }
+        // The money was taken: it is held no more.
+        Status::None | Status::Captured | Status::Refunded => return Ok(vec![]),
+    };
+    Ok(with_shortfall(request, c, total, more))
 }
 
 /// Rule: a refusal ends what is open, never what succeeded. After the end it still closes a request whose outcome was
@@ -106,6 +114,9 @@ fn authorized(
 fn declined(payment: &Payment, request: &Request, c: &RecordProviderResult, code: &str) -> Vec<Event> {
     if !request.state.is_open() || payment.status == Status::SucceededLate {
         return vec![];
+    }
+    if request.done.amount > 0 {
+        return vec![fell_short(request, c, request.done)]; // A part of it is held.
     }
     let (request_id, provider_ref, decline_code) = (c.request_id, c.provider_ref.clone(), code.to_owned());
     vec![Event::PaymentDeclined(PaymentDeclined { request_id, provider_ref, decline_code })]
@@ -124,17 +135,17 @@ fn expired(payment: &Payment, request: &Request, c: &RecordProviderResult) -> Ve
 }
 
 /// Rule: a provider may take the money at once; then the authorisation is the capture.
-fn captured_at_once(payment: &Payment, request: &Request, c: &RecordProviderResult, amount: Money) -> Decision {
+fn captured_at_once(payment: &Payment, request: &Request, c: &RecordProviderResult, told: Money) -> Decision {
+    let by_capture = |other: &Request| other.kind == RequestKind::Capture && other.done.amount > 0;
+    let taken_at_once = payment.captured.amount > 0 && !payment.requests.values().any(by_capture);
     match payment.status {
-        Status::Requested | Status::ActionRequired => {
-            check_amount(amount, request.amount)?;
-            capture_event(payment, c, amount)
+        Status::Requested | Status::ActionRequired => taken(payment, request, c, told),
+        Status::Captured | Status::Refunded | Status::SucceededLate if taken_at_once => {
+            taken(payment, request, c, told)
         }
-        Status::Voided | Status::Expired | Status::Declined if request.state != RequestState::Succeeded => {
-            check_amount(amount, request.amount)?;
-            Ok(vec![late(c, LateSuccess::Captured, amount)])
+        Status::Voided | Status::Expired | Status::Declined if request.done.amount == 0 => {
+            taken(payment, request, c, told)
         }
-        Status::Captured | Status::Refunded | Status::SucceededLate if amount == payment.captured => Ok(vec![]),
         Status::None
         | Status::Authorized
         | Status::Captured
@@ -147,16 +158,16 @@ fn captured_at_once(payment: &Payment, request: &Request, c: &RecordProviderResu
 }
 
 /// Rule: money taken on our request always lands, also after a failure was told; once.
-fn captured(payment: &Payment, request: &Request, c: &RecordProviderResult, amount: Money) -> Decision {
-    if request.state == RequestState::Succeeded {
-        return Ok(vec![]);
-    }
-    check_amount(amount, request.amount)?;
+fn captured(payment: &Payment, request: &Request, c: &RecordProviderResult, told: Money) -> Decision {
+    let told = check_amount(told, request.amount)?;
+    let left = payment.authorized.amount - payment.voided.amount - payment.captured.amount;
+    let fits = left >= told.amount - request.done.amount;
     match payment.status {
-        Status::Authorized => capture_event(payment, c, amount),
-        Status::Voided | Status::Expired if payment.authorized.amount - payment.voided.amount >= amount.amount => {
-            Ok(vec![late(c, LateSuccess::Captured, amount)])
+        Status::Authorized => taken(payment, request, c, told),
+        Status::Captured | Status::Refunded | Status::SucceededLate if request.done.amount > 0 => {
+            taken(payment, request, c, told)
         }
+        Status::Voided | Status::Expired if fits => taken(payment, request, c, told),
         // Another request took the money, or it was let go: this cannot be true of the same hold.
         Status::None
         | Status::Requested
@@ -168,6 +179,31 @@ fn captured(payment: &Payment, request: &Request, c: &RecordProviderResult, amou
         | Status::Refunded
         | Status::SucceededLate => Err(Rejection::ResultMismatch(c.request_id)),
     }
+}
+
+/// Rule: money that was not taken before is news; after the payment's end, or once money goes back, it goes back too.
+fn taken(payment: &Payment, request: &Request, c: &RecordProviderResult, told: Money) -> Decision {
+    let total = check_amount(told, request.amount)?;
+    let goes_back = payment.refunded.amount + payment.refund_pending.amount > 0;
+    let ended = match payment.status {
+        Status::Voided | Status::Expired | Status::Declined | Status::SucceededLate => true,
+        Status::None | Status::Requested | Status::ActionRequired | Status::Authorized => false,
+        Status::Captured | Status::Refunded => goes_back,
+    };
+    let more = match news(request, total) {
+        None => None,
+        Some(amount) if ended => Some(late(c, LateSuccess::Captured, amount)),
+        Some(amount) => {
+            let (Some(order_id), Some(placed_on)) = (payment.order_id, payment.placed_on) else {
+                return Err(Rejection::NotFound);
+            };
+            let (request_id, provider_ref) = (c.request_id, c.provider_ref.clone());
+            let portion = Portion::of(request.amount, total, amount);
+            let captured = PaymentCaptured { order_id, request_id, provider_ref, amount, portion, placed_on };
+            Some(Event::PaymentCaptured(captured))
+        }
+    };
+    Ok(with_shortfall(request, c, total, more))
 }
 
 /// Rule: Voided ends whatever is held, and an authorisation that is still open.
@@ -187,32 +223,53 @@ fn voided(payment: &Payment, c: &RecordProviderResult) -> Decision {
 }
 
 /// Rule: money given back on our request always lands, also after a failure was told, up to what was captured.
-fn refunded(payment: &Payment, request: &Request, c: &RecordProviderResult, amount: Money) -> Decision {
-    if request.state == RequestState::Succeeded {
-        return Ok(vec![]);
+fn refunded(payment: &Payment, request: &Request, c: &RecordProviderResult, told: Money) -> Decision {
+    let total = check_amount(told, request.amount)?;
+    let more = match news(request, total) {
+        None => None,
+        Some(amount) => {
+            let missing = request.amount.amount - request.done.amount;
+            let pending = if request.state.is_open() { missing } else { 0 };
+            check_amount(amount, Money::new(payment.refundable().amount + pending, amount.currency))?;
+            let (Some(order_id), Some(placed_on)) = (payment.order_id, payment.placed_on) else {
+                return Err(Rejection::NotFound);
+            };
+            let (request_id, provider_ref) = (c.request_id, c.provider_ref.clone());
+            let portion = Portion::of(request.amount, total, amount);
+            let refunded = PaymentRefunded { order_id, request_id, provider_ref, amount, portion, placed_on };
+            Some(Event::PaymentRefunded(refunded))
+        }
+    };
+    Ok(with_shortfall(request, c, total, more))
+}
+
+/// Rule: a failure ends an open request, and never takes a success back. Where a part was done, the rest is missing.
+fn failed(request: &Request, c: &RecordProviderResult, event: Event) -> Vec<Event> {
+    if !request.state.is_open() {
+        vec![]
+    } else if request.done.amount > 0 {
+        vec![fell_short(request, c, request.done)]
+    } else {
+        vec![event]
     }
-    check_amount(amount, request.amount)?;
-    let pending = if request.state.is_open() { request.amount.amount } else { 0 };
-    let room = Money::new(payment.refundable().amount + pending, amount.currency);
-    check_amount(amount, room)?;
-    let (Some(order_id), Some(placed_on)) = (payment.order_id, payment.placed_on) else {
-        return Err(Rejection::NotFound);
-    };
-    let (request_id, provider_ref) = (c.request_id, c.provider_ref.clone());
-    Ok(vec![Event::PaymentRefunded(PaymentRefunded { order_id, request_id, provider_ref, amount, placed_on })])
 }
 
-/// Rule: a failure ends an open request, and never takes a success back.
-fn failed(request: &Request, event: Event) -> Vec<Event> {
-    if request.state.is_open() { vec![event] } else { vec![] }
+/// What a total adds to what is booked of its request; none where it is no news.
+fn news(request: &Request, total: Money) -> Option<Money> {
+    let more = total.amount - request.done.amount;
+    (more > 0).then(|| Money::new(more, total.currency))
 }
 
-fn capture_event(payment: &Payment, c: &RecordProviderResult, amount: Money) -> Decision {
-    let (Some(order_id), Some(placed_on)) = (payment.order_id, payment.placed_on) else {
-        return Err(Rejection::NotFound);
-    };
-    let (request_id, provider_ref) = (c.request_id, c.provider_ref.clone());
-    Ok(vec![Event::PaymentCaptured(PaymentCaptured { order_id, request_id, provider_ref, amount, placed_on })])
+/// Rule: a part is a shortfall only when the provider says so on being asked (`fetch`), and once.
+fn with_shortfall(request: &Request, c: &RecordProviderResult, total: Money, more: Option<Event>) -> Vec<Event> {
+    let done = Money::new(total.amount.max(request.done.amount), total.currency);
+    let is_short = c.source == ResultSource::Fetch && request.state.is_open() && done.amount < request.amount.amount;
+    more.into_iter().chain(is_short.then(|| fell_short(request, c, done))).collect()
+}
+
+fn fell_short(request: &Request, c: &RecordProviderResult, done: Money) -> Event {
+    let (request_id, kind, asked) = (c.request_id, request.kind, request.amount);
+    Event::PaymentFellShort(PaymentFellShort { request_id, kind, asked, done })
 }
 
 fn late(c: &RecordProviderResult, kind: LateSuccess, amount: Money) -> Event {
@@ -221,9 +278,9 @@ fn late(c: &RecordProviderResult, kind: LateSuccess, amount: Money) -> Event {
 }
 
 /// What the provider tells is more than nothing, at most what was asked, and in its currency.
-fn check_amount(told: Money, asked: Money) -> Result<(), Rejection> {
+fn check_amount(told: Money, asked: Money) -> Result<Money, Rejection> {
     if told.currency == asked.currency && (1..=asked.amount).contains(&told.amount) {
-        Ok(())
+        Ok(told)
     } else {
         Err(Rejection::AmountMismatch { told, asked })
     }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use chrono::NaiveDate;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Command, Event, LateSuccess, PaymentAuthorizationRequested, PaymentAuthorized, PaymentExpired, PaymentRefunded,
-    PaymentSucceededLate, PaymentVoided, Rejection, decide,
+    Command, Event, LateSuccess, PaymentAuthorizationRequested, PaymentAuthorized, PaymentExpired, PaymentFellShort,
+    PaymentRefunded, PaymentSucceededLate, PaymentVoided, Rejection, decide,
 };
 use crate::aggregate::{Aggregate, DecodeError, EncodedEvent, Timestamp};
 use crate::ids::{OrderId, PaymentId, RequestId};
@@ -41,7 +42,7 @@ pub enum Status {
 }
 
 /// What is asked of the provider.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RequestKind {
     /// To hold money.
@@ -68,6 +69,8 @@ pub enum RequestState {
     Failed,
     /// What it was about ended otherwise; its own outcome was never told.
     Closed,
+    /// The provider has done a part of it, and says so when it is asked again: a person must act.
+    FellShort,
 }
 
 impl RequestState {
@@ -75,7 +78,7 @@ impl RequestState {
     pub fn is_open(self) -> bool {
         match self {
             Self::Open | Self::Unknown => true,
-            Self::Succeeded | Self::Failed | Self::Closed => false,
+            Self::Succeeded | Self::Failed | Self::Closed | Self::FellShort => false,
         }
     }
 }
@@ -87,6 +90,8 @@ pub struct Request {
     pub kind: RequestKind,
     /// About how much; of a void what is known to be held, 0 while that is open.
     pub amount: Money,
+    /// What the provider has said that it did of it, added up: at most `amount`.
+    pub done: Money,
     /// Where it stands.
     pub state: RequestState,
     /// When it was made.
@@ -106,6 +111,8 @@ pub struct OpenRequest {
     pub unknown: bool,
     /// Whether the provider answered that the customer must confirm first: only time or a webhook ends that.
     pub awaits_customer: bool,
+    /// Whether the provider has done a part of it: then it is only asked about, never sent again.
+    pub partly_done: bool,
     /// When it was made.
     pub opened_at: Timestamp,
 }
@@ -162,6 +169,7 @@ impl Payment {
                 amount: request.amount,
                 unknown: request.state == RequestState::Unknown,
                 awaits_customer: self.awaits_customer(request),
+                partly_done: request.done.amount > 0,
                 opened_at: request.opened_at,
             })
             .collect();
@@ -210,7 +218,21 @@ impl Payment {
     }
 
     fn open(&mut self, id: RequestId, kind: RequestKind, amount: Money, opened_at: Timestamp) {
-        self.requests.insert(id, Request { kind, amount, state: RequestState::Open, opened_at });
+        let done = Money::zero(amount.currency);
+        self.requests.insert(id, Request { kind, amount, done, state: RequestState::Open, opened_at });
+    }
+
+    /// Books what the provider did of a request. It has succeeded when nothing is missing; until then the outcome of
+    /// one that was unknown is open again.
+    fn book(&mut self, id: &RequestId, amount: Money) {
+        if let Some(request) = self.requests.get_mut(id) {
+            request.done.amount += amount.amount;
+            if request.done.amount >= request.amount.amount {
+                request.state = RequestState::Succeeded;
+            } else if request.state.is_open() {
+                request.state = RequestState::Open;
+            }
+        }
     }
 
     fn set(&mut self, id: &RequestId, state: RequestState) {
@@ -221,8 +243,14 @@ impl Payment {
 
     /// Closes what is open of a kind: what it was about has ended.
     fn close(&mut self, kind: RequestKind) {
-        for request in self.requests.values_mut().filter(|request| request.kind == kind && request.state.is_open()) {
-            request.state = RequestState::Closed;
+        self.close_others(kind, None);
+    }
+
+    fn close_others(&mut self, kind: RequestKind, but: Option<&RequestId>) {
+        for (id, request) in &mut self.requests {
+            if request.kind == kind && request.state.is_open() && Some(id) != but {
+                request.state = RequestState::Closed;
+            }
         }
     }
 
@@ -257,25 +285,28 @@ impl Payment {
 
     fn authorized(&mut self, e: &PaymentAuthorized) {
         self.status = Status::Authorized;
-        self.authorized = e.amount;
+        self.authorized.amount += e.amount.amount;
         self.capture_before = Some(e.capture_before);
+        self.action_url = None;
         self.keep_ref(e.provider_ref.as_ref());
-        self.set(&e.request_id, RequestState::Succeeded);
+        self.book(&e.request_id, e.amount);
     }
 
     /// What captured at once was also authorised: captured + voided stays within authorised.
     fn captured(&mut self, request_id: &RequestId, amount: Money) {
-        self.captured = amount;
-        self.authorized = Money::new(self.authorized.amount.max(amount.amount), amount.currency);
-        self.set(request_id, RequestState::Succeeded);
-        self.close(RequestKind::Capture);
+        self.captured.amount += amount.amount;
+        self.authorized.amount = self.authorized.amount.max(self.captured.amount + self.voided.amount);
+        self.action_url = None;
+        self.book(request_id, amount);
+        self.close_others(RequestKind::Capture, Some(request_id));
     }
 
     fn voided(&mut self, e: &PaymentVoided) {
         self.order_id = Some(e.order_id);
         self.status = Status::Voided;
+        self.action_url = None;
         if let Some(amount) = e.amount {
-            self.voided = amount;
+            self.voided.amount += amount.amount;
         }
         if let Some(request_id) = &e.request_id {
             self.set(request_id, RequestState::Succeeded);
@@ -289,6 +320,7 @@ impl Payment {
         if self.is_live() {
             self.status = Status::Expired;
         }
+        self.action_url = None;
         self.close(RequestKind::Void); // Nothing is held: it is as the void wished.
         for (id, request) in &mut self.requests {
             let unanswered = request.kind == RequestKind::Authorization && request.state == RequestState::Open;
@@ -303,27 +335,36 @@ impl Payment {
         self.keep_ref(e.provider_ref.as_ref());
         match e.kind {
             LateSuccess::Authorized => {
-                self.authorized = e.amount;
-                self.set(&e.request_id, RequestState::Succeeded);
+                self.authorized.amount += e.amount.amount;
+                self.book(&e.request_id, e.amount);
             }
             LateSuccess::Captured => self.captured(&e.request_id, e.amount),
         }
     }
 
     fn refunded(&mut self, e: &PaymentRefunded) {
-        self.stop_refund(&e.request_id);
-        self.set(&e.request_id, RequestState::Succeeded);
+        if self.requests.get(&e.request_id).is_some_and(|request| request.state.is_open()) {
+            self.refund_pending.amount -= e.amount.amount;
+        }
+        self.book(&e.request_id, e.amount);
         self.refunded.amount += e.amount.amount;
         if self.refunded.amount >= self.captured.amount {
             self.status = Status::Refunded;
         }
     }
 
-    /// An open refund is pending no more; one that had failed was not pending.
+    /// What is missing of an open refund is pending no more; one that had failed was not pending.
     fn stop_refund(&mut self, request_id: &RequestId) {
         if let Some(request) = self.requests.get(request_id).filter(|request| request.state.is_open()) {
-            self.refund_pending.amount -= request.amount.amount;
+            self.refund_pending.amount -= request.amount.amount - request.done.amount;
         }
+    }
+
+    fn fell_short(&mut self, e: &PaymentFellShort) {
+        if e.kind == RequestKind::Refund {
+            self.stop_refund(&e.request_id);
+        }
+        self.set(&e.request_id, RequestState::FellShort);
     }
 }
 
@@ -351,6 +392,7 @@ impl Aggregate for Payment {
                 if self.is_live() {
                     self.status = Status::Declined;
                 }
+                self.action_url = None;
                 self.keep_ref(e.provider_ref.as_ref());
                 self.set(&e.request_id, RequestState::Failed);
                 self.close(RequestKind::Void); // Nothing is held: it is as the void wished.
@@ -376,6 +418,7 @@ impl Aggregate for Payment {
             }
             Event::PaymentExpired(e) => self.expire(e),
             Event::PaymentSucceededLate(e) => self.succeeded_late(e),
+            Event::PaymentFellShort(e) => self.fell_short(e),
         }
     }
 

@@ -8,6 +8,7 @@ use crate::testing::{Given, at};
 
 mod properties;
 mod results;
+mod shortfalls;
 mod time;
 
 const PAYMENT: PaymentId = PaymentId(uuid::Uuid::from_u128(1));
@@ -64,11 +65,34 @@ fn void(request_id: RequestId) -> Command {
 }
 
 fn refund(request_id: RequestId, amount: i64) -> Command {
-    Command::RequestPaymentRefund(RequestPaymentRefund { request_id, amount: eur(amount), reason: "late".into() })
+    Command::RequestPaymentRefund(RequestPaymentRefund {
+        request_id,
+        amount: eur(amount),
+        remaining: false,
+        reason: "late".into(),
+    })
+}
+
+fn refund_all(request_id: RequestId) -> Command {
+    Command::RequestPaymentRefund(RequestPaymentRefund {
+        request_id,
+        amount: eur(100),
+        remaining: true,
+        reason: "late".into(),
+    })
 }
 
 fn result(request_id: RequestId, result: ProviderResult) -> Command {
-    let (provider_ref, source) = (Some("pr_1".to_owned()), ResultSource::Webhook);
+    told(request_id, result, ResultSource::Webhook)
+}
+
+/// What the provider says when it is asked again.
+fn fetched(request_id: RequestId, result: ProviderResult) -> Command {
+    told(request_id, result, ResultSource::Fetch)
+}
+
+fn told(request_id: RequestId, result: ProviderResult, source: ResultSource) -> Command {
+    let provider_ref = Some("pr_1".to_owned());
     Command::RecordProviderResult(RecordProviderResult { request_id, result, provider_ref, source })
 }
 
@@ -106,7 +130,7 @@ fn action_required() -> Event {
 fn authorized() -> Event {
     let capture_before = at(LAPSES);
     let (request_id, provider_ref, amount) = (A, reference(), eur(100));
-    Event::PaymentAuthorized(PaymentAuthorized { request_id, provider_ref, amount, capture_before })
+    Event::PaymentAuthorized(PaymentAuthorized { request_id, provider_ref, amount, portion: None, capture_before })
 }
 
 fn declined() -> Event {
@@ -124,7 +148,8 @@ fn capture_requested(request_id: RequestId, amount: i64) -> Event {
 
 fn captured(request_id: RequestId, amount: i64) -> Event {
     let (order_id, provider_ref, amount, placed_on) = (ORDER, reference(), eur(amount), placed_on());
-    Event::PaymentCaptured(PaymentCaptured { order_id, request_id, provider_ref, amount, placed_on })
+    let portion = None;
+    Event::PaymentCaptured(PaymentCaptured { order_id, request_id, provider_ref, amount, portion, placed_on })
 }
 
 fn capture_failed(request_id: RequestId) -> Event {
@@ -157,7 +182,8 @@ fn refund_requested(request_id: RequestId, amount: i64) -> Event {
 
 fn refunded(request_id: RequestId, amount: i64) -> Event {
     let (order_id, provider_ref, amount, placed_on) = (ORDER, reference(), eur(amount), placed_on());
-    Event::PaymentRefunded(PaymentRefunded { order_id, request_id, provider_ref, amount, placed_on })
+    let portion = None;
+    Event::PaymentRefunded(PaymentRefunded { order_id, request_id, provider_ref, amount, portion, placed_on })
 }
 
 fn refund_failed(request_id: RequestId, amount: i64) -> Event {
@@ -235,8 +261,8 @@ fn a_capture_is_in_the_currency_of_the_payment_and_so_is_a_refund() {
     let mismatch = Rejection::CurrencyMismatch { has: Currency::EUR, asked: usd(1).currency };
     let capture = Command::RequestPaymentCapture(RequestPaymentCapture { request_id: C, amount: usd(1) });
     given([requested(), authorized()]).when(capture).then_rejected(mismatch.clone());
-    let (request_id, amount, reason) = (R, usd(1), String::new());
-    let refund = Command::RequestPaymentRefund(RequestPaymentRefund { request_id, amount, reason });
+    let (request_id, amount, remaining, reason) = (R, usd(1), false, String::new());
+    let refund = Command::RequestPaymentRefund(RequestPaymentRefund { request_id, amount, remaining, reason });
     given(paid()).when(refund).then_rejected(mismatch);
 }
 
@@ -375,6 +401,7 @@ fn every_rejection_has_its_code_in_the_list() {
         Rejection::AlreadyCaptured,
         Rejection::NotCaptured,
         Rejection::RefundExceedsCaptured { asked: money, refundable: money },
+        Rejection::NothingToRefund,
         Rejection::SucceededLate,
         Rejection::RequestReused(A),
         Rejection::TooManyRequests,

@@ -1,7 +1,7 @@
 //! How events change the view of a saga.
 
 use super::events::{Event, OperatorActed, SagaNeedsAttention, StepRetryScheduled, UndoStarted};
-use super::parts::{Action, Answer, Direction, ErrorKind, Failure, IssuedCommand, Kind, Note, StepRef};
+use super::parts::{Action, Answer, Direction, ErrorKind, Failure, IssuedCommand, Kind, Note, REVIEW_HOLD, StepRef};
 use super::view::{ActionView, LegStatus, LegView, SagaState, View};
 use crate::aggregate::Timestamp;
 
@@ -16,7 +16,7 @@ impl View {
                 self.order_id = e.order_id;
                 self.started_at = Some(at);
             }
-            Event::SagaInputRecorded(e) => self.note(e.note, e.about.clone()),
+            Event::SagaInputRecorded(e) => self.note(e.note, e.about.clone(), e.detail.as_deref()),
             Event::StepStarted(e) => {
                 let mut leg = new_leg((&e.step, e.group, Direction::Do), e.kind, &e.commands, at);
                 leg.awaits.clone_from(&e.awaits);
@@ -107,11 +107,21 @@ impl View {
         }
     }
 
-    fn note(&mut self, note: Note, about: Option<StepRef>) {
+    fn note(&mut self, note: Note, about: Option<StepRef>, detail: Option<&str>) {
         match note {
-            Note::HoldReleased => self.notes.retain(|(old, _)| *old != Note::Held),
+            Note::HoldReleased => {
+                self.holds.release(detail);
+                let is_reviews = detail.is_none_or(|reason| reason == REVIEW_HOLD);
+                let ends = |about: &Option<StepRef>| if about.is_some() { is_reviews } else { self.holds.is_empty() };
+                self.notes.retain(|(old, about)| *old != Note::Held || !ends(about));
+            }
+            Note::Held => {
+                self.holds.add(if about.is_some() { Some(REVIEW_HOLD) } else { detail });
+                if !self.notes.contains(&(note, about.clone())) {
+                    self.notes.push((note, about));
+                }
+            }
             Note::CancellationRequested
-            | Note::Held
             | Note::CustomerMustAct
             | Note::OutcomeUnknown
             | Note::NothingLeft

@@ -1,5 +1,6 @@
 //! What the events of sagas are made of.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -235,9 +236,9 @@ impl fmt::Display for Failure {
 pub enum Note {
     /// The customer does not want the order any more.
     CancellationRequested,
-    /// The order is held.
+    /// The order is held; the detail is the reason.
     Held,
-    /// The order is no longer held.
+    /// A hold was released; the detail is its reason, none: all of them.
     HoldReleased,
     /// The customer must confirm the payment first.
     CustomerMustAct,
@@ -249,6 +250,39 @@ pub enum Note {
     CameEarly,
     /// The way back failed once; it is tried again.
     UndoFailed,
+}
+
+/// The reason of the hold that a risk review puts on an order.
+pub const REVIEW_HOLD: &str = crate::order::HoldReason::HighRiskOfFraud.as_str();
+
+/// The holds of an order, as a saga has noted them: a set by reason.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Holds(BTreeSet<String>);
+
+impl Holds {
+    /// Notes a hold. Notes up to 0.2.0 say no reason: such a hold is released with any other.
+    pub fn add(&mut self, reason: Option<&str>) {
+        self.0.insert(reason.unwrap_or_default().to_owned());
+    }
+
+    /// Notes a release: of one hold, or without a reason (up to 0.2.0) of all.
+    pub fn release(&mut self, reason: Option<&str>) {
+        match reason {
+            Some(reason) => self.0.retain(|held| !held.is_empty() && held != reason),
+            None => self.0.clear(),
+        }
+    }
+
+    /// Whether the order is held for this reason; without one, whether it is held at all.
+    pub fn has(&self, reason: Option<&str>) -> bool {
+        reason.map_or(!self.0.is_empty(), |reason| self.0.contains(reason))
+    }
+
+    /// Whether the order is not held.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 /// What a person does to one saga.

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::events::Event;
-use super::parts::{Action, Awaits, Direction, Failure, Kind, Note, Party, StepRef};
+use super::parts::{Action, Awaits, Direction, Failure, Holds, Kind, Note, Party, StepRef};
 use crate::aggregate::Timestamp;
 use crate::ids::OrderId;
 
@@ -165,6 +165,9 @@ pub struct View {
     pub actions: Vec<ActionView>,
     /// Why no program that has seen it can follow it.
     pub unsupported: Option<Failure>,
+    /// The order's holds, by reason.
+    #[serde(default)]
+    pub holds: Holds,
     pub(super) ended: Option<SagaState>,
     pub(super) last: Option<Failure>,
 }

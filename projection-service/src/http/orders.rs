@@ -28,7 +28,10 @@ const LISTED: &[&str] = &[orders::NAME, payments::NAME, shipments::NAME];
 
 const SHOW: &str = "
 select row_to_json(t) from (
-  select d.id, d.number, d.customer_id, d.status, d.payment_status, d.fulfilment_status, lower(d.held_reason) as held_reason, d.reason,
+  select d.id, d.number, d.customer_id, d.status, d.payment_status, d.fulfilment_status, lower(d.held_reason) as held_reason,
+    (select coalesce(json_agg(lower(h.reason) order by h.nth), '[]')
+      from jsonb_array_elements_text(d.held_reasons) with ordinality as h(reason, nth)) as held_reasons,
+    d.reason, d.customer_reason,
     json_build_object('amount', d.subtotal, 'currency', d.currency) as subtotal,
     json_build_object('amount', d.discount, 'currency', d.currency) as discount,
     json_build_object('amount', d.tax, 'currency', d.currency) as tax,
@@ -46,12 +49,16 @@ select row_to_json(t) from (
       from order_lines l where l.order_id = d.id) as lines,
     d.item_count, d.tags, d.placed_at, d.confirmed_at, d.shipped_at, d.completed_at, d.cancelled_at, d.payment_id,
     d.failure_code as payment_failure, d.action_url, d.shipment_id, d.saga_id as saga, d.saga_state, d.settled,
+    d.needs_attention,
     d.stream_version as version, d.updated_at
   from order_details d where d.id = $1) t";
 
 const LIST: &str = "
 select row_to_json(t) from (
-  select o.id, o.number, o.customer_id, o.status, o.payment_status, o.fulfilment_status, lower(o.held_reason) as held_reason, o.reason,
+  select o.id, o.number, o.customer_id, o.status, o.payment_status, o.fulfilment_status, lower(o.held_reason) as held_reason,
+    (select coalesce(json_agg(lower(h.reason) order by h.nth), '[]')
+      from jsonb_array_elements_text(o.held_reasons) with ordinality as h(reason, nth)) as held_reasons,
+    o.reason, o.customer_reason,
     json_build_object('amount', o.total, 'currency', o.currency) as total, o.item_count, o.tags, o.placed_at,
     o.stream_version as version, o.updated_at
   from order_list o
@@ -95,11 +102,17 @@ pub struct Order {
     /// The status of its goods.
     #[schema(value_type = FulfilmentStatus)]
     pub fulfilment_status: String,
-    /// The reason for which it must not be dispatched; null: it may.
+    /// The oldest reason for which it must not be dispatched; null: it may.
     #[schema(value_type = Option<HoldReasonWord>)]
     pub held_reason: Option<String>,
-    /// The reason for which it was cancelled or rejected.
+    /// All reasons for which it must not be dispatched, the oldest first.
+    #[schema(value_type = Vec<HoldReasonWord>)]
+    pub held_reasons: Vec<String>,
+    /// The reason for which it is being cancelled, was cancelled or was rejected: a stable word such as
+    /// `customer_request`, `payment_declined` or `capture_failed`.
     pub reason: Option<String>,
+    /// The words of the customer who asked for the cancellation.
+    pub customer_reason: Option<String>,
     /// The net value of the lines.
     pub subtotal: Money,
     /// The discount, taken off the subtotal.
@@ -148,6 +161,9 @@ pub struct Order {
     pub saga_state: Option<String>,
     /// Whether nothing happens any more until somebody outside acts.
     pub settled: bool,
+    /// Whether that somebody is a person of the shop: a saga of the order stands still and its money or goods wait for a
+    /// decision. `GET /v1/sagas/{saga}/why` says what is wrong and what can be done.
+    pub needs_attention: bool,
     /// The version of the order's stream; also the `ETag`.
     pub version: u64,
     /// The position that the answer reflects; also `X-Position`.
@@ -212,8 +228,13 @@ pub struct ListedOrder {
     /// The reason for which it must not be dispatched; null: it may.
     #[schema(value_type = Option<HoldReasonWord>)]
     pub held_reason: Option<String>,
-    /// The reason for which it was cancelled or rejected.
+    /// All reasons for which it must not be dispatched, the oldest first.
+    #[schema(value_type = Vec<HoldReasonWord>)]
+    pub held_reasons: Vec<String>,
+    /// The reason for which it is being cancelled, was cancelled or was rejected, as a stable word.
     pub reason: Option<String>,
+    /// The words of the customer who asked for the cancellation.
+    pub customer_reason: Option<String>,
     /// The sum that the customer pays.
     pub total: Money,
     /// The number of pieces over all lines.

@@ -25,7 +25,8 @@ select row_to_json(t) from (
     case when p.currency is not null then json_build_object('amount', p.captured, 'currency', p.currency) end as captured,
     case when p.currency is not null then json_build_object('amount', p.refunded, 'currency', p.currency) end as refunded,
     case when p.currency is not null then json_build_object('amount', p.voided, 'currency', p.currency) end as voided,
-    p.payment_method, p.provider_ref, p.action_url, p.failure_code, p.began_at, p.capture_before, p.stream_version as version, p.updated_at
+    p.payment_method, p.provider_ref, case when p.state = 'action_required' then p.action_url end as action_url,
+    p.failure_code, p.began_at, p.capture_before, p.stream_version as version, p.updated_at
   from payments p
   where (p.began_at, p.id) < (coalesce($1, 'infinity'::timestamptz), coalesce($2, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid))
     and ($3::uuid is null or p.order_id = $3)
@@ -39,7 +40,8 @@ select row_to_json(t) from (
     case when p.currency is not null then json_build_object('amount', p.captured, 'currency', p.currency) end as captured,
     case when p.currency is not null then json_build_object('amount', p.refunded, 'currency', p.currency) end as refunded,
     case when p.currency is not null then json_build_object('amount', p.voided, 'currency', p.currency) end as voided,
-    p.payment_method, p.provider_ref, p.action_url, p.failure_code, p.began_at, p.capture_before, p.stream_version as version, p.updated_at,
+    p.payment_method, p.provider_ref, case when p.state = 'action_required' then p.action_url end as action_url,
+    p.failure_code, p.began_at, p.capture_before, p.stream_version as version, p.updated_at,
     (select coalesce(json_agg(row_to_json(e) order by e.version), '[]') from (
       select l.entry_id, l.kind, l.state,
         case when l.currency is not null and l.amount is not null

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::DecodeError;
-use domain::order::{Event, HoldReason, OrderPlaced, RejectReason};
+use domain::order::{Event, OrderPlaced, RejectReason};
 use event_store::{RecordedEvent, StreamName};
 use sqlx::types::Json;
 use sqlx::{PgConnection, Row as _};
@@ -23,10 +23,11 @@ pub const NAME: &str = "orders";
 pub const DDL: &str = "
 create table orders (
     id uuid primary key, number text not null, customer_id uuid not null, status text not null, held_reason text,
+    held_reasons jsonb not null default '[]',
     currency text not null, subtotal bigint not null, discount bigint not null, tax bigint not null,
     shipping bigint not null, total bigint not null, item_count bigint not null, tags jsonb not null,
     payment_method text not null, placed_at timestamptz, confirmed_at timestamptz, shipped_at timestamptz,
-    completed_at timestamptz, cancelled_at timestamptz, reason text, shipment_id uuid,
+    completed_at timestamptz, cancelled_at timestamptz, reason text, customer_reason text, shipment_id uuid,
     stream_version bigint not null, global_position bigint not null, updated_at timestamptz not null
 ) with (fillfactor = 80);
 create index orders_by_number on orders (number);
@@ -44,23 +45,23 @@ create index order_lines_by_sku on order_lines (sku, order_id);
 ";
 
 const LOAD: &str = "
-select id, status, held_reason, placed_at, confirmed_at, shipped_at, completed_at, cancelled_at, reason, shipment_id,
-       stream_version, global_position, updated_at
+select id, status, held_reasons, placed_at, confirmed_at, shipped_at, completed_at, cancelled_at, reason, shipment_id,
+       stream_version, global_position, updated_at, customer_reason
 from orders where id = any($1)";
 
 const UPSERT: &str = "
 insert into orders as o (id, number, customer_id, currency, subtotal, discount, tax, shipping, total, item_count, tags,
     payment_method, status, held_reason, placed_at, confirmed_at, shipped_at, completed_at, cancelled_at, reason,
-    shipment_id, stream_version, global_position, updated_at)
+    shipment_id, stream_version, global_position, updated_at, held_reasons, customer_reason)
 select * from unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[],
     $8::bigint[], $9::bigint[], $10::bigint[], $11::jsonb[], $12::text[], $13::text[], $14::text[], $15::timestamptz[],
     $16::timestamptz[], $17::timestamptz[], $18::timestamptz[], $19::timestamptz[], $20::text[], $21::uuid[],
-    $22::bigint[], $23::bigint[], $24::timestamptz[])
+    $22::bigint[], $23::bigint[], $24::timestamptz[], $25::jsonb[], $26::text[])
 on conflict (id) do update set (status, held_reason, placed_at, confirmed_at, shipped_at, completed_at, cancelled_at,
-    reason, shipment_id, stream_version, global_position, updated_at)
+    reason, shipment_id, stream_version, global_position, updated_at, held_reasons, customer_reason)
   = (excluded.status, excluded.held_reason, excluded.placed_at, excluded.confirmed_at, excluded.shipped_at,
     excluded.completed_at, excluded.cancelled_at, excluded.reason, excluded.shipment_id, excluded.stream_version,
-    excluded.global_position, excluded.updated_at)
+    excluded.global_position, excluded.updated_at, excluded.held_reasons, excluded.customer_reason)
 where o.stream_version < excluded.stream_version";
 
 const INSERT_LINES: &str = "
@@ -69,17 +70,23 @@ select * from unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::text
     $8::bigint[], $9::bigint[], $10::bigint[], $11::text[], $12::bigint[], $13::bigint[], $14::timestamptz[])
 on conflict (order_id, line) do nothing";
 
+/// The reason of a cancellation that nobody gave one for, and of every cancelled order that a customer wanted so.
+const CUSTOMER_REQUEST: &str = "customer_request";
+
 /// What changes in an order's row, and, until it is written, what never does.
 #[derive(Debug, Clone, Default)]
 struct Order {
     status: String,
-    held_reason: Option<String>,
+    /// Why it is held, the oldest first.
+    held_reasons: Vec<String>,
     placed_at: Option<DateTime<Utc>>,
     confirmed_at: Option<DateTime<Utc>>,
     shipped_at: Option<DateTime<Utc>>,
     completed_at: Option<DateTime<Utc>>,
     cancelled_at: Option<DateTime<Utc>>,
     reason: Option<String>,
+    /// What the customer said.
+    customer_reason: Option<String>,
     shipment_id: Option<Uuid>,
     /// Placed in this batch: the rest of the row, and the event's head for the lines.
     placed: Option<(Arc<OrderPlaced>, Head)>,
@@ -110,13 +117,14 @@ impl Projection for Orders {
             let head = Head::stored(row.try_get(10)?, row.try_get(11)?, row.try_get(12)?);
             let order = Order {
                 status: row.try_get(1)?,
-                held_reason: row.try_get(2)?,
+                held_reasons: row.try_get::<Json<Vec<String>>, _>(2)?.0,
                 placed_at: row.try_get(3)?,
                 confirmed_at: row.try_get(4)?,
                 shipped_at: row.try_get(5)?,
                 completed_at: row.try_get(6)?,
                 cancelled_at: row.try_get(7)?,
                 reason: row.try_get(8)?,
+                customer_reason: row.try_get(13)?,
                 shipment_id: row.try_get(9)?,
                 placed: None,
             };
@@ -172,11 +180,15 @@ fn fold(order: &mut Order, event: &RecordedEvent, decoded: Event) {
             order.reason = Some(reject_reason(e.reason).to_owned());
             order.cancelled_at = at;
         }
-        Event::OrderHeld(e) => order.held_reason = Some(hold_reason(e.reason).to_owned()),
-        Event::OrderHoldReleased(_) => order.held_reason = None,
+        Event::OrderHeld(e) if order.held_reasons.iter().any(|held| held == e.reason.as_str()) => {}
+        Event::OrderHeld(e) => order.held_reasons.push(e.reason.as_str().to_owned()),
+        Event::OrderHoldReleased(e) => {
+            order.held_reasons.retain(|held| e.reason.is_some_and(|reason| reason.as_str() != held));
+        }
         Event::OrderCancellationRequested(e) => {
             order.status = "cancel_pending".to_owned();
             order.reason = Some(text(&e.reason));
+            order.customer_reason = Some(text(&e.reason)).filter(|said| said != CUSTOMER_REQUEST);
         }
         Event::OrderCancelled(e) => {
             order.status = "cancelled".to_owned();
@@ -208,17 +220,6 @@ fn reject_reason(reason: RejectReason) -> &'static str {
     }
 }
 
-fn hold_reason(reason: HoldReason) -> &'static str {
-    match reason {
-        HoldReason::HighRiskOfFraud => "HIGH_RISK_OF_FRAUD",
-        HoldReason::AwaitingPayment => "AWAITING_PAYMENT",
-        HoldReason::IncorrectAddress => "INCORRECT_ADDRESS",
-        HoldReason::InventoryOutOfStock => "INVENTORY_OUT_OF_STOCK",
-        HoldReason::AwaitingReturnItems => "AWAITING_RETURN_ITEMS",
-        HoldReason::Other => "OTHER",
-    }
-}
-
 type Changed<'r> = (&'r StreamName, &'r Row<Order>);
 
 async fn write_orders(changed: &[Changed<'_>], sql: &mut PgConnection) -> Result<(), sqlx::Error> {
@@ -241,7 +242,7 @@ async fn write_orders(changed: &[Changed<'_>], sql: &mut PgConnection) -> Result
         .bind(column(&placed, |p| Json(p.as_deref().map(tags).unwrap_or_default())))
         .bind(column(&placed, |p| p.as_ref().map_or_else(String::new, |p| text(&p.payment_method))))
         .bind(column(changed, |(_, row)| row.value.status.clone()))
-        .bind(column(changed, |(_, row)| row.value.held_reason.clone()))
+        .bind(column(changed, |(_, row)| row.value.held_reasons.first().cloned()))
         .bind(column(changed, |(_, row)| row.value.placed_at))
         .bind(column(changed, |(_, row)| row.value.confirmed_at))
         .bind(column(changed, |(_, row)| row.value.shipped_at))
@@ -252,6 +253,8 @@ async fn write_orders(changed: &[Changed<'_>], sql: &mut PgConnection) -> Result
         .bind(column(changed, |(_, row)| row.head.version_column()))
         .bind(column(changed, |(_, row)| row.head.position_column()))
         .bind(column(changed, |(_, row)| row.head.updated_at))
+        .bind(column(changed, |(_, row)| Json(row.value.held_reasons.clone())))
+        .bind(column(changed, |(_, row)| row.value.customer_reason.clone()))
         .execute(sql)
         .await
         .map(|_| ())

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::DecodeError;
 use domain::money::Money;
-use domain::payment::{Event, LateSuccess};
+use domain::payment::{Event, LateSuccess, PaymentRefunded, PaymentSucceededLate, RequestKind};
 use event_store::{RecordedEvent, StreamName};
 use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
@@ -203,8 +203,9 @@ fn fold(payment: &mut Payment, event: &RecordedEvent, decoded: Event) -> Said {
             }
         }
         Event::PaymentAuthorized(e) => {
-            hear(payment, Some("authorized"));
-            (payment.authorized, payment.capture_before) = (e.amount.amount, Some(e.capture_before));
+            hear_of(payment, "authorized", e.is_complete());
+            payment.authorized += e.amount.amount;
+            payment.capture_before = Some(e.capture_before);
             let provider_ref = refer(payment, e.provider_ref);
             Said { provider_ref, amount: Some(e.amount.amount), ..said("authorize", "succeeded", e.request_id.0) }
         }
@@ -222,19 +223,10 @@ fn fold(payment: &mut Payment, event: &RecordedEvent, decoded: Event) -> Said {
             let request_id = e.request_id.map(|id| id.0);
             Said { kind: "authorize", state: "expired", request_id, ..Said::default() }
         }
-        Event::PaymentSucceededLate(e) => {
-            hear(payment, Some("succeeded_late"));
-            let kind = match e.kind {
-                LateSuccess::Authorized => "authorize",
-                LateSuccess::Captured => "capture",
-            };
-            if kind == "capture" {
-                payment.captured = e.amount.amount;
-            }
-            payment.authorized = payment.authorized.max(e.amount.amount);
-            payment.currency.get_or_insert_with(|| e.amount.currency.to_string());
-            let provider_ref = refer(payment, e.provider_ref);
-            Said { provider_ref, amount: Some(e.amount.amount), ..said(kind, "succeeded_late", e.request_id.0) }
+        Event::PaymentSucceededLate(e) => succeeded_late(payment, e),
+        Event::PaymentFellShort(e) => {
+            hear(payment, None);
+            Said { amount: Some(e.done.amount), ..said(kind_of(e.kind), "fell_short", e.request_id.0) }
         }
         later @ (Event::CaptureRequested(_)
         | Event::PaymentCaptured(_)
@@ -248,6 +240,36 @@ fn fold(payment: &mut Payment, event: &RecordedEvent, decoded: Event) -> Said {
     }
 }
 
+/// Money that is held or was taken after the payment's end.
+fn succeeded_late(payment: &mut Payment, e: PaymentSucceededLate) -> Said {
+    hear(payment, Some("succeeded_late"));
+    let kind = match e.kind {
+        LateSuccess::Authorized => {
+            payment.authorized += e.amount.amount;
+            "authorize"
+        }
+        LateSuccess::Captured => {
+            payment.captured += e.amount.amount;
+            // What captured at once was also authorised.
+            payment.authorized = payment.authorized.max(payment.captured + payment.voided);
+            "capture"
+        }
+    };
+    payment.currency.get_or_insert_with(|| e.amount.currency.to_string());
+    let provider_ref = refer(payment, e.provider_ref);
+    Said { provider_ref, ..with_amount(kind, "succeeded_late", e.request_id.0, Some(e.amount)) }
+}
+
+/// Money was given back, all that was asked for or a part of it.
+fn refunded(payment: &mut Payment, e: PaymentRefunded) -> Said {
+    payment.order_id = e.order_id.0;
+    payment.refunded += e.amount.amount;
+    let state = if payment.refunded >= payment.captured { "refunded".to_owned() } else { payment.state.clone() };
+    hear_of(payment, &state, e.is_complete());
+    let provider_ref = refer(payment, e.provider_ref);
+    Said { provider_ref, ..with_amount("refund", "succeeded", e.request_id.0, Some(e.amount)) }
+}
+
 /// What follows once money is held.
 fn fold_later(payment: &mut Payment, event: &RecordedEvent, decoded: Event) -> Said {
     let said = with_amount;
@@ -257,10 +279,11 @@ fn fold_later(payment: &mut Payment, event: &RecordedEvent, decoded: Event) -> S
             said("capture", "requested", e.request_id.0, Some(e.amount))
         }
         Event::PaymentCaptured(e) => {
-            hear(payment, Some("captured"));
+            hear_of(payment, "captured", e.is_complete());
             payment.order_id = e.order_id.0;
-            payment.captured = e.amount.amount;
-            payment.authorized = payment.authorized.max(e.amount.amount); // What captured at once was also authorised.
+            payment.captured += e.amount.amount;
+            // What captured at once was also authorised.
+            payment.authorized = payment.authorized.max(payment.captured + payment.voided);
             let provider_ref = refer(payment, e.provider_ref);
             Said { provider_ref, ..said("capture", "succeeded", e.request_id.0, Some(e.amount)) }
         }
@@ -275,7 +298,7 @@ fn fold_later(payment: &mut Payment, event: &RecordedEvent, decoded: Event) -> S
         Event::PaymentVoided(e) => {
             hear(payment, Some("voided"));
             payment.order_id = e.order_id.0;
-            payment.voided = e.amount.map_or(0, |amount| amount.amount);
+            payment.voided += e.amount.map_or(0, |amount| amount.amount);
             let provider_ref = refer(payment, e.provider_ref);
             let amount = e.amount.map(|amount| amount.amount);
             Said {
@@ -295,13 +318,7 @@ fn fold_later(payment: &mut Payment, event: &RecordedEvent, decoded: Event) -> S
             payment.open_kind = Some("refund".to_owned());
             Said { detail: Some(text(&e.reason)), ..said("refund", "requested", e.request_id.0, Some(e.amount)) }
         }
-        Event::PaymentRefunded(e) => {
-            payment.order_id = e.order_id.0;
-            payment.refunded += e.amount.amount;
-            hear(payment, (payment.refunded >= payment.captured).then_some("refunded"));
-            let provider_ref = refer(payment, e.provider_ref);
-            Said { provider_ref, ..said("refund", "succeeded", e.request_id.0, Some(e.amount)) }
-        }
+        Event::PaymentRefunded(e) => refunded(payment, e),
         Event::RefundFailed(e) => {
             hear(payment, Some("refund_failed"));
             let failed = said("refund", "failed", e.request_id.0, Some(e.amount));
@@ -313,7 +330,8 @@ fn fold_later(payment: &mut Payment, event: &RecordedEvent, decoded: Event) -> S
         | Event::PaymentDeclined(_)
         | Event::PaymentOutcomeUnknown(_)
         | Event::PaymentExpired(_)
-        | Event::PaymentSucceededLate(_)) => fold(payment, event, earlier),
+        | Event::PaymentSucceededLate(_)
+        | Event::PaymentFellShort(_)) => fold(payment, event, earlier),
     }
 }
 
@@ -332,6 +350,23 @@ fn is_live(payment: &Payment) -> bool {
 fn ask(payment: &mut Payment, state: &str, kind: &str) {
     payment.state = state.to_owned();
     payment.open_kind = Some(kind.to_owned());
+}
+
+/// The kind of a request, as the ledger names it.
+fn kind_of(kind: RequestKind) -> &'static str {
+    match kind {
+        RequestKind::Authorization => "authorize",
+        RequestKind::Capture => "capture",
+        RequestKind::Void => "void",
+        RequestKind::Refund => "refund",
+    }
+}
+
+/// The open request was answered, in full or in part: then it stays open.
+fn hear_of(payment: &mut Payment, state: &str, in_full: bool) {
+    let open_kind = payment.open_kind.take().filter(|_| !in_full);
+    hear(payment, Some(state));
+    payment.open_kind = open_kind;
 }
 
 /// The open request was answered; `state` is what the payment is now, if that changed.

@@ -1,9 +1,11 @@
 -- Views over tables of several source streams. With several payments the one with the highest attempt group decides
 -- the status; amounts captured and refunded are summed over all of them.
 create view order_list as
-select o.id, o.number, o.customer_id, o.status, o.held_reason, o.currency, o.total, o.item_count, o.tags, o.placed_at,
+select o.id, o.number, o.customer_id, o.status, o.held_reason, o.held_reasons, o.currency, o.total, o.item_count, o.tags,
+    o.placed_at,
     coalesce(p.payment_status, 'none') as payment_status, coalesce(s.status, 'none') as fulfilment_status,
-    o.reason, o.stream_version, o.updated_at
+    case when o.status = 'cancel_pending' then 'customer_request' else o.reason end as reason, o.customer_reason,
+    o.stream_version, o.updated_at
 from orders o
 left join lateral (
     select case when p.outcome_unknown then 'unknown' else p.state end as payment_status
@@ -29,21 +31,24 @@ select o.id as order_id,
             or (g.awaits ? 'OrderHoldReleased' and o.held_reason is null)
             or exists (select from shipments s where s.order_id = o.id and (
                 (g.awaits ? 'ShipmentReady' and s.status in ('ready', 'cancelled'))
-                or (g.awaits ? 'ShipmentDelivered' and s.status in ('delivered', 'lost'))))))) as settled
+                or (g.awaits ? 'ShipmentDelivered' and s.status in ('delivered', 'lost'))))))) as settled,
+    bool_or(g.state = 'needs_attention') as needs_attention
 from orders o join saga_view g on g.order_id = o.id
 group by o.id;
 
 create view order_details as
 select o.id, o.number, o.customer_id, o.status, coalesce(p.payment_status, 'none') as payment_status,
-    coalesce(s.status, 'none') as fulfilment_status, o.held_reason, o.currency, o.subtotal, o.discount, o.tax,
+    coalesce(s.status, 'none') as fulfilment_status, o.held_reason, o.held_reasons, o.currency, o.subtotal, o.discount, o.tax,
     o.shipping, o.total, coalesce(p.authorized, 0) as authorized, coalesce(m.captured, 0) as captured,
     coalesce(m.refunded, 0) as refunded, l.lines, o.item_count, o.tags, o.placed_at, o.confirmed_at, o.shipped_at,
-    o.completed_at, o.cancelled_at, o.reason, p.payment_id, p.failure_code, p.action_url, s.id as shipment_id,
-    g.saga_id, g.saga_state, coalesce(t.settled, false) as settled, o.stream_version, o.updated_at
+    o.completed_at, o.cancelled_at,
+    case when o.status = 'cancel_pending' then 'customer_request' else o.reason end as reason, o.customer_reason, p.payment_id, p.failure_code, p.action_url, s.id as shipment_id,
+    g.saga_id, g.saga_state, coalesce(t.settled, false) as settled,
+    coalesce(t.needs_attention, false) as needs_attention, o.stream_version, o.updated_at
 from orders o
 left join lateral (
     select p.id as payment_id, case when p.outcome_unknown then 'unknown' else p.state end as payment_status,
-        p.authorized, p.failure_code, p.action_url
+        p.authorized, p.failure_code, case when p.state = 'action_required' then p.action_url end as action_url
     from payments p where p.order_id = o.id order by p.attempt_group desc nulls last, p.id limit 1) p on true
 left join lateral (
     select sum(p.captured)::bigint as captured, sum(p.refunded)::bigint as refunded
@@ -59,5 +64,5 @@ left join lateral (
 left join lateral (
     select g.saga_id, g.state as saga_state from saga_view g where g.order_id = o.id
     order by (g.type = 'order_fulfilment') desc, g.started_at limit 1) g on true
-left join lateral (select t.settled from order_settled t where t.order_id = o.id) t on true
+left join lateral (select t.settled, t.needs_attention from order_settled t where t.order_id = o.id) t on true
 where o.placed_at is not null;

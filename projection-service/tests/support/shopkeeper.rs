@@ -65,7 +65,7 @@ pub async fn long_story(log: &Log, number: u64, pages: usize) {
     let stream = order_id(number).stream();
     log.append(&stream, vec![order::Event::OrderPlaced(placed(number, &[(1, 1)], 0)).encode()], 0).await;
     for page in 0..pages {
-        let released = || order::Event::OrderHoldReleased(order::OrderHoldReleased {}).encode();
+        let released = || order::Event::OrderHoldReleased(order::OrderHoldReleased { reason: None }).encode();
         let events = (0..1_000).map(|_| released()).collect();
         log.append(&stream, events, i64::try_from(page).expect("few")).await;
     }

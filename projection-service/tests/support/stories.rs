@@ -228,6 +228,7 @@ fn order_story(dice: &mut Dice, number: u64) -> Vec<Story> {
                 request_id,
                 provider_ref: Some("ref".to_owned()),
                 amount: total,
+                portion: None,
                 capture_before: at(600_000),
             }));
             paid.push(payment::Event::CaptureRequested(payment::CaptureRequested {
@@ -282,6 +283,7 @@ pub fn captured(order_id: OrderId, amount: Money, placed: &OrderPlaced) -> payme
         request_id,
         provider_ref: None,
         amount,
+        portion: None,
         placed_on,
     })
 }
@@ -293,6 +295,7 @@ pub fn refunded(order_id: OrderId, amount: Money, placed: &OrderPlaced) -> payme
         request_id,
         provider_ref: None,
         amount,
+        portion: None,
         placed_on,
     })
 }

@@ -39,10 +39,11 @@ impl Draft<'_> {
     fn stop(&mut self, reason: &'static str) {
         let pivot = self.definition.pivot().and_then(|pivot| self.state.latest(pivot.name)).map(|leg| leg.status);
         match pivot {
-            Some(LegStatus::Open | LegStatus::Stuck) => {}
+            Some(LegStatus::Open) => {}
             // What is being undone on the side would be nobody's any more.
-            Some(LegStatus::Succeeded) if self.undoing().is_some() => {}
-            Some(LegStatus::Succeeded) => self.hand_over(reason),
+            Some(LegStatus::Succeeded | LegStatus::Stuck) if self.undoing().is_some() => {}
+            // One that stands still has an outcome, and no good one: what it took is given back.
+            Some(LegStatus::Succeeded | LegStatus::Stuck) => self.hand_over(reason),
             Some(LegStatus::Failed) | None => self.compensate(reason),
         }
     }

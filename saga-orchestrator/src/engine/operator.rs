@@ -224,6 +224,9 @@ impl Draft<'_> {
         let (step, group) = (leg.step.name.to_owned(), leg.group);
         let (source, answers, leaves_nothing) = (None, Vec::new(), false);
         self.emit(Event::StepFailed(StepFailed { step, group, source, failure, answers, leaves_nothing }));
+        if self.to_be_undone(leg.step, leg.group) {
+            self.undo(leg.step, leg.group); // What the attempt left is undone on the side.
+        }
         self.begin_step(leg.step, self.state.group_of(leg.step.name) + 1, false);
         Ok(())
     }
@@ -277,9 +280,10 @@ impl Draft<'_> {
         }
         if let Some((pivot, status)) = self.pivot() {
             match status {
-                Some(LegStatus::Open | LegStatus::Stuck) => return Err(Refusal::PivotOpen(pivot)),
+                Some(LegStatus::Open) => return Err(Refusal::PivotOpen(pivot)),
                 Some(LegStatus::Succeeded) => return Err(Refusal::AfterPivot(pivot)),
-                Some(LegStatus::Failed) | None => {}
+                // A pivot that stands still has an outcome: what it did is undone, too.
+                Some(LegStatus::Failed | LegStatus::Stuck) | None => {}
             }
         }
         self.acted(asked, None, None);
@@ -295,9 +299,9 @@ impl Draft<'_> {
             return Err(Refusal::GoesBack(reason.clone()));
         }
         match status {
-            Some(LegStatus::Open | LegStatus::Stuck) => return Err(Refusal::PivotOpen(pivot)),
+            Some(LegStatus::Open) => return Err(Refusal::PivotOpen(pivot)),
             Some(LegStatus::Failed) | None => return Err(Refusal::BeforePivot(pivot)),
-            Some(LegStatus::Succeeded) => {}
+            Some(LegStatus::Succeeded | LegStatus::Stuck) => {}
         }
         if let Some(why) = (self.definition.people.keeps)(&self.state) {
             return Err(Refusal::TooLate(why));

@@ -200,11 +200,18 @@ impl<'a> Draft<'a> {
                     self.undo_again(&leg, failure, None);
                 }
             }
+            Heard::UndoFellShort(step, group, failure) => {
+                if let Some(leg) = self.open(step, group, Direction::Undo).filter(|leg| leg.status == LegStatus::Open) {
+                    self.attention(&leg, failure, true, Some(source));
+                }
+            }
             Heard::Noted(note, about, detail) => {
-                let held = self.state.noted(Note::Held);
+                let holds = &self.state.holds;
                 let known = match note {
-                    Note::HoldReleased => !held,
-                    Note::Held if about.is_none() => held, // Also if it is the review's: then that was noted before.
+                    // A hold without a reason, noted up to 0.2.0, may be the one that is released.
+                    Note::HoldReleased => !holds.has(detail.as_deref()) && !holds.has(Some("")),
+                    // Also if it is the review's: then that was noted before.
+                    Note::Held if about.is_none() => holds.has(detail.as_deref()),
                     Note::CancellationRequested
                     | Note::Held
                     | Note::CustomerMustAct

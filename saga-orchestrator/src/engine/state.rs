@@ -3,8 +3,8 @@
 use domain::Timestamp;
 use domain::ids::OrderId;
 use domain::saga::{
-    Action, CompensationStarted, Direction, Event, Facts, Kind, LegStatus, Note, OperatorActed, SagaNeedsAttention,
-    SagaStarted, Source, StepRef, StepRetryScheduled, StepStarted,
+    Action, CompensationStarted, Direction, Event, Facts, Holds, Kind, LegStatus, Note, OperatorActed, REVIEW_HOLD,
+    SagaNeedsAttention, SagaStarted, Source, StepRef, StepRetryScheduled, StepStarted,
 };
 use uuid::Uuid;
 
@@ -49,6 +49,8 @@ pub struct State {
     pub marks: Vec<(String, u64)>,
     /// What was noted.
     pub notes: Vec<(Note, Option<StepRef>)>,
+    /// The order's holds, by reason.
+    pub holds: Holds,
     /// Its steps, in the order they began.
     pub legs: Vec<Leg>,
     /// Why it goes back.
@@ -77,6 +79,7 @@ impl State {
             traceparent: None,
             marks: Vec::new(),
             notes: Vec::new(),
+            holds: Holds::default(),
             legs: Vec::new(),
             reason: None,
             to_undo: Vec::new(),
@@ -137,7 +140,7 @@ impl State {
         }
         match event {
             Event::SagaStarted(e) => self.begun(e, meta),
-            Event::SagaInputRecorded(e) => self.note(e.note, e.about.clone()),
+            Event::SagaInputRecorded(e) => self.note(e.note, e.about.clone(), e.detail.as_deref()),
             Event::StepStarted(e) => self.step_started(e, meta),
             Event::CommandAnswered(e) => self.with_leg(&e.step, e.group, e.direction, |leg| {
                 answer(leg, &e.answers);
@@ -270,13 +273,17 @@ impl State {
         }
     }
 
-    fn note(&mut self, note: Note, about: Option<StepRef>) {
+    fn note(&mut self, note: Note, about: Option<StepRef>, detail: Option<&str>) {
         if note == Note::HoldReleased {
-            self.notes.retain(|(noted, _)| *noted != Note::Held);
+            self.holds.release(detail);
+            let is_reviews = detail.is_none_or(|reason| reason == REVIEW_HOLD);
+            let ends = |about: &Option<StepRef>| if about.is_some() { is_reviews } else { self.holds.is_empty() };
+            self.notes.retain(|(noted, about)| *noted != Note::Held || !ends(about));
         } else if !self.notes.contains(&(note, about.clone())) {
-            self.notes.push((note, about));
+            self.notes.push((note, about.clone()));
         }
         if note == Note::Held {
+            self.holds.add(if about.is_some() { Some(REVIEW_HOLD) } else { detail });
             // Whoever waits for the release knows now that it is still to come.
             let waits = |leg: &&mut Leg| leg.status == LegStatus::Open && leg.commands.is_empty();
             self.legs.iter_mut().filter(waits).for_each(|leg| leg.check_at = None);

@@ -173,6 +173,10 @@ fn ways_on(leg: &LegView, order: &str, shipment: &str) -> Vec<String> {
             format!("report the shipment delivered: POST /v1/shipments/{shipment}/deliver"),
             format!("or lost: POST /v1/shipments/{shipment}/lost"),
         ],
+        (_, Some("OrderHoldReleased")) if leg.step == "risk_review" => vec![
+            format!("say what was found, `approve` or `refuse`: POST /v1/orders/{order}/assess"),
+            format!("or release the hold HIGH_RISK_OF_FRAUD by its reason: POST /v1/orders/{order}/release"),
+        ],
         (_, Some("OrderHoldReleased")) => vec![format!("let the order go on: POST /v1/orders/{order}/release")],
         (_, Some(_)) => vec!["nothing: the provider is asked again by itself".to_owned()],
         (_, None) => vec!["nothing: it is tried again by itself".to_owned()],

@@ -57,7 +57,7 @@ pub const ORDER_FULFILMENT: Definition = Definition {
         step("commit",         Compensatable, &["authorise"],      commit_items,   None,               Some(Undo::Nothing),                         Time::Command,       Limit::Never,                                  TRIES, Some(("reserve", 1)),        commit_means),
         step("confirm",        Compensatable, &["commit"],         confirm,        None,               Some(Undo::Nothing),                         Time::Command,       Limit::Never,                                  TRIES, None,                        order_means),
         step("plan_shipment",  Compensatable, &["confirm"],        plan_shipment,  Some(READY),        Some(Undo::Send(cancel_shipment, None)),     Time::Command,       Limit::Alert(Time::Warehouse),                 TRIES, None,                        |_| Meaning::Fail(SHIPMENT_CANCELLED)),
-        step("capture",        Pivot,         &["plan_shipment"],  capture,        Some(CAPTURED),     None,                                        Time::ProviderCheck, Limit::AlertBeforeLapse(Time::CaptureMargin),  TRIES, Some(("authorise", 1)),      |_| Meaning::Redo("capture_failed")),
+        step("capture",        Pivot,         &["plan_shipment"],  capture,        Some(CAPTURED),     None,                                        Time::ProviderCheck, Limit::AlertBeforeLapse(Time::CaptureMargin),  TRIES, Some(("authorise", 1)),      capture_means),
         step("hold_released",  Retriable,     &["capture"],        sends_nothing,  Some(RELEASED),     None,                                        Time::Command,       Limit::Never,                                  TRIES, None,                        |_| Meaning::Attention),
         step("allow_dispatch", Retriable,     &["hold_released"],  allow_dispatch, None,               None,                                        Time::Command,       Limit::Never,                                  TRIES, Some(("hold_released", RELEASES)), allow_means),
         step("dispatch",       Retriable,     &["allow_dispatch"], dispatch,       None,               None,                                        Time::Command,       Limit::Alert(Time::Warehouse),                 TRIES, None,                        dispatch_means),
@@ -172,8 +172,8 @@ fn assess_risk(ctx: &Ctx) -> Vec<Command> {
         (false, true) => RiskAssessment::Review,
         (false, false) => RiskAssessment::Approve,
     };
-    let assessed_by = "rules".to_owned();
-    on_order(ctx, order::Command::AssessOrderRisk(order::AssessOrderRisk { assessment, assessed_by }))
+    let (assessed_by, by_person) = ("rules".to_owned(), false);
+    on_order(ctx, order::Command::AssessOrderRisk(order::AssessOrderRisk { assessment, assessed_by, by_person }))
 }
 
 /// What the risk check said, as it was sent: the rules may have changed since.
@@ -235,7 +235,12 @@ fn void(ctx: &Ctx) -> Vec<Command> {
         payment::Command::ExpirePayment(payment::ExpirePayment {})
     } else if let (Some("payment-captured"), Some(facts)) = (ctx.refused, facts(ctx.state)) {
         let (request_id, reason) = (request_id(ctx, payment_id), ctx.state.reason.clone().unwrap_or_default());
-        payment::Command::RequestPaymentRefund(RequestPaymentRefund { request_id, amount: facts.total, reason })
+        payment::Command::RequestPaymentRefund(RequestPaymentRefund {
+            request_id,
+            amount: facts.total,
+            remaining: true,
+            reason,
+        })
     } else {
         let request_id = request_id(ctx, payment_id);
         let order_id = ctx.state.order_id();
@@ -335,8 +340,21 @@ fn order_means(failure: &Failure) -> Meaning {
     Meaning::Fail(if failure.code.contains("cancel") { CUSTOMER_REQUEST } else { "contention" })
 }
 
+/// The failure of a step whose request the provider has carried out in part: a person decides what becomes of it.
+const FELL_SHORT: &str = "fell_short";
+
+/// Money that was taken, in part or by another request, and an authorization that is too small, never lead to a second
+/// authorization: a person looks.
+fn capture_means(failure: &Failure) -> Meaning {
+    match failure.code.as_str() {
+        FELL_SHORT | "payment-captured" | "capture-exceeds-authorized" => Meaning::Attention,
+        _ => Meaning::Redo("capture_failed"),
+    }
+}
+
 fn authorise_means(failure: &Failure) -> Meaning {
     match failure.kind {
+        ErrorKind::Failed if failure.code == FELL_SHORT => Meaning::Attention,
         ErrorKind::Failed if failure.code == "payment_timeout" => Meaning::Fail("payment_timeout"),
         ErrorKind::Failed | ErrorKind::Rejected => Meaning::Fail("payment_declined"),
         ErrorKind::Unavailable | ErrorKind::TimedOut | ErrorKind::Unsupported => Meaning::Fail("payment_timeout"),

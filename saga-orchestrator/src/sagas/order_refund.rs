@@ -6,7 +6,7 @@ use domain::Command;
 use domain::ids::RequestId;
 use domain::order;
 use domain::payment::{self, RequestPaymentRefund};
-use domain::saga::{ErrorKind, Facts, Failure, Kind, Party, RefundFacts};
+use domain::saga::{CommandBody, ErrorKind, Facts, Failure, Kind, LegStatus, Party, RefundFacts};
 use domain::shipment;
 use domain::stock;
 
@@ -69,7 +69,8 @@ fn refund(ctx: &Ctx) -> Vec<Command> {
     let id = facts.payment_id;
     let command_id = domain::ids::saga_command_id(&ctx.state.stream, ctx.step, ctx.direction, ctx.group, &id.stream());
     let request_id = RequestId::derive(id, command_id);
-    let refund = RequestPaymentRefund { request_id, amount: facts.amount, reason: facts.reason.clone() };
+    // All that remains: the payment knows how much was taken, also where that is not what the order costs.
+    let refund = RequestPaymentRefund { request_id, amount: facts.amount, remaining: true, reason: facts.reason.clone() };
     vec![Command::Payment { id, command: payment::Command::RequestPaymentRefund(refund) }]
 }
 
@@ -95,6 +96,31 @@ fn cancel_order(ctx: &Ctx) -> Vec<Command> {
     vec![Command::Order { id: facts.order_id, command: order::Command::CancelOrder(cancel) }]
 }
 
+/// Whether an attempt of this step made the request.
+pub(super) fn made_by(state: &State, step: &str, request_id: RequestId) -> bool {
+    let asks = |body: &CommandBody| match body.parse() {
+        Ok(Command::Payment { command: payment::Command::RequestPaymentRefund(c), .. }) => c.request_id == request_id,
+        Ok(Command::Payment { command: payment::Command::RequestPaymentVoid(c), .. }) => c.request_id == request_id,
+        Ok(
+            Command::Payment { .. }
+            | Command::Order { .. }
+            | Command::Stock { .. }
+            | Command::Shipment { .. }
+            | Command::Product { .. },
+        )
+        | Err(_) => false,
+    };
+    let of_step = state.legs.iter().filter(|leg| leg.step.name == step);
+    of_step.flat_map(|leg| &leg.commands).any(|(command, _)| asks(&command.body))
+}
+
+/// Why a refund of which the provider has made a part needs a person.
+pub(super) fn fell_short(e: &payment::PaymentFellShort) -> Failure {
+    let (done, asked) = (e.done, e.asked);
+    let detail = format!("the provider has refunded {done} of the {asked} asked for, and says the same when asked again");
+    Failure { kind: ErrorKind::Failed, code: "fell_short".to_owned(), detail }
+}
+
 fn hears(state: &State, outside: &Outside) -> Vec<Heard> {
     let Outside::Payment(id, event) = outside else { return Vec::new() };
     if facts(state).is_none_or(|facts| facts.payment_id != *id) {
@@ -102,7 +128,15 @@ fn hears(state: &State, outside: &Outside) -> Vec<Heard> {
     }
     let group = state.group_of("refund");
     match event {
-        payment::Event::PaymentRefunded(_) => vec![Heard::Succeeded("refund", group, None)],
+        payment::Event::PaymentRefunded(e) if e.is_complete() && made_by(state, "refund", e.request_id) => {
+            vec![Heard::Succeeded("refund", group, None)]
+        }
+        payment::Event::PaymentRefunded(_) => Vec::new(),
+        payment::Event::PaymentFellShort(e) if made_by(state, "refund", e.request_id) => {
+            let open = state.latest("refund").filter(|leg| leg.status == LegStatus::Open);
+            open.map(|leg| Heard::Failed("refund", leg.group, fell_short(e))).into_iter().collect()
+        }
+        payment::Event::PaymentFellShort(_) => Vec::new(),
         payment::Event::RefundFailed(e) => {
             let (code, detail) = ("refund_failed".to_owned(), e.failure_code.clone());
             vec![Heard::Failed("refund", group, Failure { kind: ErrorKind::Failed, code, detail })]

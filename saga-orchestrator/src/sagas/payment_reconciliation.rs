@@ -7,8 +7,9 @@
 use domain::Command;
 use domain::ids::RequestId;
 use domain::payment::{self, LateSuccess, MarkPaymentOutcomeUnknown, RequestPaymentRefund, RequestPaymentVoid};
-use domain::saga::{ErrorKind, Facts, Failure, Kind, Late, Party, ReconciliationFacts};
+use domain::saga::{ErrorKind, Facts, Failure, Kind, Late, LegStatus, Party, ReconciliationFacts};
 
+use super::order_refund::{fell_short, made_by};
 use crate::config::Time;
 use crate::definition::{Awaited, Ctx, Definition, Heard, Limit, Meaning, People, Step};
 use crate::engine::{Leg, Outside, State};
@@ -79,7 +80,8 @@ pub fn facts_of(
         | payment::Event::RefundRequested(_)
         | payment::Event::PaymentRefunded(_)
         | payment::Event::RefundFailed(_)
-        | payment::Event::PaymentExpired(_) => return None,
+        | payment::Event::PaymentExpired(_)
+        | payment::Event::PaymentFellShort(_) => return None,
     };
     Some(Facts::Reconciliation(ReconciliationFacts { order_id, payment_id, request_id, late }))
 }
@@ -144,7 +146,12 @@ fn refund(ctx: &Ctx) -> Vec<Command> {
     let Some(late) = taken(ctx) else { return Vec::new() };
     on_payment(ctx, |facts| {
         let (request_id, reason) = (request_id(ctx, facts), SUCCEEDED_LATE.to_owned());
-        payment::Command::RequestPaymentRefund(RequestPaymentRefund { request_id, amount: late.amount, reason })
+        payment::Command::RequestPaymentRefund(RequestPaymentRefund {
+            request_id,
+            amount: late.amount,
+            remaining: true,
+            reason,
+        })
     })
 }
 
@@ -170,6 +177,7 @@ fn closes(request_id: RequestId, event: &payment::Event) -> bool {
         payment::Event::PaymentRefunded(e) => e.request_id == request_id,
         payment::Event::RefundFailed(e) => e.request_id == request_id,
         payment::Event::PaymentSucceededLate(e) => e.request_id == request_id,
+        payment::Event::PaymentFellShort(e) => e.request_id == request_id,
         // Each ends whatever else was asked of the payment, too: it can only have been the void of what is gone, the
         // authorisation of what was let go, or another capture.
         payment::Event::PaymentDeclined(_) | payment::Event::PaymentCaptured(_) | payment::Event::PaymentVoided(_) => {
@@ -195,7 +203,15 @@ fn given_back(state: &State, kind: LateSuccess, event: &payment::Event) -> Vec<H
     match (event, kind) {
         (payment::Event::PaymentVoided(_), LateSuccess::Authorized) => done("void"),
         (payment::Event::VoidFailed(e), LateSuccess::Authorized) => no("void", "void_failed", &e.failure_code),
-        (payment::Event::PaymentRefunded(_), LateSuccess::Captured) => done("refund"),
+        (payment::Event::PaymentRefunded(e), LateSuccess::Captured)
+            if e.is_complete() && made_by(state, "refund", e.request_id) =>
+        {
+            done("refund")
+        }
+        (payment::Event::PaymentFellShort(e), LateSuccess::Captured) if made_by(state, "refund", e.request_id) => {
+            let open = state.latest("refund").filter(|leg| leg.status == LegStatus::Open);
+            open.map(|leg| Heard::Failed("refund", leg.group, fell_short(e))).into_iter().collect()
+        }
         (payment::Event::RefundFailed(e), LateSuccess::Captured) => no("refund", "refund_failed", &e.failure_code),
         (
             payment::Event::PaymentAuthorizationRequested(_)
@@ -213,7 +229,8 @@ fn given_back(state: &State, kind: LateSuccess, event: &payment::Event) -> Vec<H
             | payment::Event::PaymentRefunded(_)
             | payment::Event::RefundFailed(_)
             | payment::Event::PaymentExpired(_)
-            | payment::Event::PaymentSucceededLate(_),
+            | payment::Event::PaymentSucceededLate(_)
+            | payment::Event::PaymentFellShort(_),
             LateSuccess::Authorized | LateSuccess::Captured,
         ) => Vec::new(),
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use domain::Timestamp;
 use domain::ids::{PaymentId, RequestId};
+use domain::money::Money;
 use domain::payment::{
     Command, MarkPaymentOutcomeUnknown, OpenRequest, Payment, ProviderResult, RecordProviderResult, RequestKind,
     ResultSource,
@@ -70,7 +71,7 @@ impl Provider {
                     continue;
                 };
                 self.book(id, &result);
-                let source = ResultSource::Response;
+                let source = if asked == 1 { ResultSource::Response } else { ResultSource::Fetch };
                 let record =
                     RecordProviderResult { request_id: request.request_id, result, provider_ref: None, source };
                 let repeats = if payment.payment_method == "tok_duplicate_webhooks" { 3 } else { 1 };
@@ -113,7 +114,7 @@ impl Provider {
         now: Timestamp,
     ) -> Option<ProviderResult> {
         let token = payment.payment_method.as_str();
-        let amount = request.amount;
+        let amount = part(token, request);
         let authorized =
             Some(ProviderResult::Authorized { amount, capture_before: now + Duration::from_secs(7 * 86_400) });
         let no = |code: &str| code.to_owned();
@@ -139,6 +140,8 @@ impl Provider {
             (RequestKind::Authorization, "tok_captured_at_once" | "tok_captured_at_once_refund_fails") => {
                 Some(ProviderResult::Captured { amount })
             }
+            // Nothing of it by itself: the test tells what became of it.
+            (RequestKind::Capture, "tok_capture_told") => None,
             (RequestKind::Authorization, _) => authorized,
             (RequestKind::Capture, "tok_capture_fails") => {
                 Some(ProviderResult::CaptureFailed { code: no("expired_card") })
@@ -170,6 +173,17 @@ impl Provider {
             (RequestKind::Refund, _) => Some(ProviderResult::Refunded { amount }),
         }
     }
+}
+
+/// What the bank does of a request: all of it, or one cent.
+fn part(token: &str, request: &OpenRequest) -> Money {
+    let short = match request.kind {
+        RequestKind::Authorization => token == "tok_authorize_short",
+        RequestKind::Capture => token == "tok_capture_short",
+        RequestKind::Refund => token == "tok_refund_short",
+        RequestKind::Void => false,
+    };
+    if short { Money::new(1, request.amount.currency) } else { request.amount }
 }
 
 fn made(payment: &Payment, kind: RequestKind) -> usize {

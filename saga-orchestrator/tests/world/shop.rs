@@ -88,11 +88,32 @@ impl World {
     }
 
     pub fn hold(&mut self) -> Outcome {
-        self.order(order::Command::HoldOrder(order::HoldOrder { reason: HoldReason::Other }))
+        self.hold_for(HoldReason::Other)
     }
 
+    pub fn hold_for(&mut self, reason: HoldReason) -> Outcome {
+        self.order(order::Command::HoldOrder(order::HoldOrder { reason }))
+    }
+
+    /// Releases all holds, each by its reason.
     pub fn release_hold(&mut self) -> Outcome {
-        self.order(order::Command::ReleaseOrderHold(order::ReleaseOrderHold {}))
+        let holds = self.orders[&ORDER].0.holds.clone();
+        if holds.is_empty() {
+            return self.order(order::Command::ReleaseOrderHold(order::ReleaseOrderHold { reason: None }));
+        }
+        holds.into_iter().map(|reason| self.release(reason)).fold(Outcome::Done, |worst, outcome| {
+            if outcome == Outcome::Done { worst } else { outcome }
+        })
+    }
+
+    pub fn release(&mut self, reason: HoldReason) -> Outcome {
+        self.order(order::Command::ReleaseOrderHold(order::ReleaseOrderHold { reason: Some(reason) }))
+    }
+
+    /// A person says what was found.
+    pub fn assess(&mut self, assessment: order::RiskAssessment) -> Outcome {
+        let (assessed_by, by_person) = ("alice".to_owned(), true);
+        self.order(order::Command::AssessOrderRisk(order::AssessOrderRisk { assessment, assessed_by, by_person }))
     }
 
     pub fn shipment(&mut self, command: shipment::Command) -> Outcome {
@@ -123,12 +144,22 @@ impl World {
 
     /// The bank tells by itself what became of a payment's authorisation.
     pub fn bank_tells(&mut self, group: u32, result: payment::ProviderResult) -> Outcome {
+        self.bank_tells_of(payment::RequestKind::Authorization, group, result, payment::ResultSource::Webhook)
+    }
+
+    /// The bank tells what became of a payment's first request of a kind.
+    pub fn bank_tells_of(
+        &mut self,
+        kind: payment::RequestKind,
+        group: u32,
+        result: payment::ProviderResult,
+        source: payment::ResultSource,
+    ) -> Outcome {
         let id = PaymentId::derive(ORDER, group);
         let requests = self.payments[&id].0.requests.iter();
-        let mut asked = requests.filter(|(_, request)| request.kind == payment::RequestKind::Authorization);
+        let mut asked = requests.filter(|(_, request)| request.kind == kind);
         let request_id = *asked.next().unwrap().0;
         self.provider.book(id, &result);
-        let source = payment::ResultSource::Webhook;
         let record = payment::RecordProviderResult { request_id, result, provider_ref: None, source };
         self.decide(Command::Payment { id, command: payment::Command::RecordProviderResult(record) })
     }

@@ -58,7 +58,7 @@ fn order(order: &Order) -> Value {
         "order_id": order.order_id, "number": order.number, "customer_id": order.customer_id, "status": order.status,
         "subtotal": totals.map(|totals| totals.subtotal), "tax": totals.map(|totals| totals.tax),
         "shipping": totals.map(|totals| totals.shipping), "total": totals.map(|totals| totals.total),
-        "pieces": order.quantity_by_item(), "held": order.held, "rejected": order.rejected,
+        "pieces": order.quantity_by_item(), "held": order.held(), "rejected": order.rejected,
         "cancelled": order.cancelled, "shipment_id": order.shipment_id, "placed_at": order.placed_at,
     })
 }

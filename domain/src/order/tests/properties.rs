@@ -15,6 +15,8 @@ fn a_command() -> impl Strategy<Value = Command> {
         1 => Just(reject()),
         1 => prop_oneof![Just(HoldReason::Other), Just(HoldReason::HighRiskOfFraud)].prop_map(hold),
         2 => Just(release()),
+        1 => prop_oneof![Just(HoldReason::Other), Just(HoldReason::HighRiskOfFraud)].prop_map(release_of),
+        1 => prop_oneof![Just(RiskAssessment::Approve), Just(RiskAssessment::Refuse)].prop_map(judge),
         1 => Just(request_cancellation()),
         1 => Just(cancel()),
         3 => Just(allow_dispatch()),
@@ -53,7 +55,7 @@ proptest! {
                 prop_assert!(may_become(before.status, order.status), "{:?} to {:?}", before.status, order.status);
             }
             if events.contains(&dispatch_allowed()) {
-                prop_assert_eq!(before.held, None);
+                prop_assert_eq!(before.held(), None);
             }
         }
         let snapshot = serde_json::to_string(&order).unwrap();

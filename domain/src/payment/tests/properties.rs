@@ -21,6 +21,10 @@ fn a_result() -> impl Strategy<Value = ProviderResult> {
     ]
 }
 
+fn a_source() -> impl Strategy<Value = ResultSource> {
+    prop_oneof![Just(ResultSource::Response), Just(ResultSource::Webhook), Just(ResultSource::Fetch)]
+}
+
 fn a_command() -> impl Strategy<Value = (Command, Timestamp)> {
     let id = prop_oneof![Just(A), Just(C), Just(V), Just(R), Just(R2)];
     let command = prop_oneof![
@@ -28,7 +32,8 @@ fn a_command() -> impl Strategy<Value = (Command, Timestamp)> {
         2 => (prop_oneof![Just(C), Just(R2)], 1..130i64).prop_map(|(id, amount)| capture(id, amount)),
         1 => prop_oneof![Just(V), Just(R2)].prop_map(void),
         2 => (prop_oneof![Just(R), Just(R2)], 1..130i64).prop_map(|(id, amount)| refund(id, amount)),
-        8 => (id.clone(), a_result()).prop_map(|(id, said)| result(id, said)),
+        2 => prop_oneof![Just(R), Just(R2)].prop_map(refund_all),
+        8 => (id.clone(), a_result(), a_source()).prop_map(|(id, said, source)| told(id, said, source)),
         1 => id.prop_map(mark_unknown),
         1 => Just(expire()),
     ];
@@ -54,6 +59,29 @@ fn a_life() -> impl Strategy<Value = Vec<(Command, Timestamp)>> {
         .prop_map(|(beginning, rest)| beginning.into_iter().map(|command| (command, at(0))).chain(rest).collect())
 }
 
+/// Whether an event asks something of the provider.
+fn asks(event: &Event) -> bool {
+    match event {
+        Event::PaymentAuthorizationRequested(_)
+        | Event::CaptureRequested(_)
+        | Event::VoidRequested(_)
+        | Event::RefundRequested(_) => true,
+        Event::PaymentActionRequired(_)
+        | Event::PaymentAuthorized(_)
+        | Event::PaymentDeclined(_)
+        | Event::PaymentOutcomeUnknown(_)
+        | Event::PaymentCaptured(_)
+        | Event::CaptureFailed(_)
+        | Event::PaymentVoided(_)
+        | Event::VoidFailed(_)
+        | Event::PaymentRefunded(_)
+        | Event::RefundFailed(_)
+        | Event::PaymentExpired(_)
+        | Event::PaymentSucceededLate(_)
+        | Event::PaymentFellShort(_) => false,
+    }
+}
+
 /// Money that ever moved at the provider, added up from the events alone.
 fn moved(events: &[Event]) -> (i64, i64) {
     let (mut captured, mut refunded) = (0, 0);
@@ -75,7 +103,8 @@ fn moved(events: &[Event]) -> (i64, i64) {
             | Event::VoidFailed(_)
             | Event::RefundRequested(_)
             | Event::RefundFailed(_)
-            | Event::PaymentExpired(_) => {}
+            | Event::PaymentExpired(_)
+            | Event::PaymentFellShort(_) => {}
         }
     }
     (captured, refunded)
@@ -89,6 +118,9 @@ proptest! {
         let (mut payment, mut book) = (Payment::default(), Vec::new());
         for (command, now) in life {
             if let Ok(events) = payment.decide(&command, now) {
+                if matches!(command, Command::RecordProviderResult(_)) {
+                    prop_assert!(!events.iter().any(asks), "{command:?} made a request: {events:?}");
+                }
                 events.iter().for_each(|event| payment.evolve(event));
                 book.extend(events);
             }
@@ -109,6 +141,25 @@ proptest! {
             let Ok(events) = payment.decide(&command, now) else { continue };
             events.iter().for_each(|event| payment.evolve(event));
             prop_assert_eq!(payment.decide(&command, now), Ok(vec![]), "{:?} again", command);
+        }
+    }
+
+    #[test]
+    fn the_largest_total_told_is_what_is_booked_in_whatever_order(totals in proptest::collection::vec((1..130i64, a_source()), 1..20)) {
+        let past = [requested(), authorized(), capture_requested(C, 100)];
+        let mut payment = Payment::default();
+        past.iter().for_each(|event| payment.evolve(event));
+        let mut most = 0;
+        for (total, source) in totals {
+            match payment.decide(&told(C, ProviderResult::Captured { amount: eur(total) }, source), at(0)) {
+                Ok(events) => {
+                    events.iter().for_each(|event| payment.evolve(event));
+                    most = most.max(total);
+                }
+                Err(no) => prop_assert_eq!(no, Rejection::AmountMismatch { told: eur(total), asked: eur(100) }),
+            }
+            prop_assert_eq!(payment.captured.amount, most);
+            prop_assert_eq!(payment.requests[&C].state == RequestState::Succeeded, most == 100);
         }
     }
 

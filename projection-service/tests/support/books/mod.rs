@@ -21,6 +21,17 @@ pub struct Books {
     views: BTreeMap<String, View>,
 }
 
+/// What an order is held for after one more event about holds.
+fn holds(row: &Value, event_type: &str, reason: &Value) -> Value {
+    let mut held = row["held_reasons"].as_array().cloned().unwrap_or_default();
+    if event_type == "OrderHoldReleased" {
+        held.retain(|one| !reason.is_null() && one != reason);
+    } else if !held.contains(reason) {
+        held.push(reason.clone());
+    }
+    json!({ "held_reason": held.first().cloned().unwrap_or_default(), "held_reasons": held })
+}
+
 impl Books {
     /// The tables after these events.
     pub fn fold(events: &[Arc<RecordedEvent>]) -> Self {
@@ -69,9 +80,11 @@ impl Books {
         let change = match &*event.event_type {
             "OrderConfirmed" => json!({ "status": "confirmed", "confirmed_at": at }),
             "OrderRejected" => json!({ "status": "rejected", "reason": data["reason"], "cancelled_at": at }),
-            "OrderHeld" => json!({ "held_reason": data["reason"] }),
-            "OrderHoldReleased" => json!({ "held_reason": null }),
-            "OrderCancellationRequested" => json!({ "status": "cancel_pending", "reason": data["reason"] }),
+            "OrderHeld" | "OrderHoldReleased" => holds(row, &event.event_type, &data["reason"]),
+            "OrderCancellationRequested" => {
+                let said = if data["reason"] == "customer_request" { Value::Null } else { data["reason"].clone() };
+                json!({ "status": "cancel_pending", "reason": data["reason"], "customer_reason": said })
+            }
             "OrderCancelled" => json!({ "status": "cancelled", "reason": data["reason"], "cancelled_at": at }),
             "OrderDispatchAllowed" => json!({ "status": "dispatching" }),
             "OrderShipped" => json!({ "status": "shipped", "shipment_id": data["shipment_id"], "shipped_at": at }),
@@ -92,7 +105,7 @@ impl Books {
         let (currency, placed_at) = (&totals["total"]["currency"], moment(&data["placed_at"]));
         let row = json!({
             "id": id, "number": data["number"], "customer_id": data["customer_id"], "status": "pending",
-            "held_reason": null, "currency": currency, "subtotal": amount("subtotal"), "discount": amount("discount"),
+            "held_reason": null, "held_reasons": [], "customer_reason": null, "currency": currency, "subtotal": amount("subtotal"), "discount": amount("discount"),
             "tax": amount("tax"), "shipping": amount("shipping"), "total": amount("total"), "item_count": pieces,
             "tags": data["tags"], "payment_method": data["payment_method"], "placed_at": placed_at,
             "confirmed_at": null, "shipped_at": null, "completed_at": null, "cancelled_at": null, "reason": null,

@@ -27,7 +27,11 @@ impl Books {
         let asks = event.event_type.ends_with("Requested");
         let answers = !asks && !["PaymentActionRequired", "PaymentOutcomeUnknown"].contains(&&*event.event_type);
         let kind = row["open_kind"].clone();
-        if answers {
+        let portion = &data["portion"];
+        let is_part = !portion.is_null() && number(&portion["done"]["amount"]) < number(&portion["asked"]["amount"]);
+        if answers && is_part {
+            put(row, json!({ "outcome_unknown": false }));
+        } else if answers {
             put(row, json!({ "open_kind": null, "outcome_unknown": false }));
         }
         move_payment(row, &event.event_type, data);
@@ -62,13 +66,16 @@ impl Books {
             "RefundRequested" => ("refund", "requested"),
             "PaymentRefunded" => ("refund", "succeeded"),
             "RefundFailed" => ("refund", "failed"),
+            "PaymentFellShort" if data["kind"] == "authorization" => ("authorize", "fell_short"),
+            "PaymentFellShort" if data["kind"] == "capture" => ("capture", "fell_short"),
+            "PaymentFellShort" => ("refund", "fell_short"),
             _ => return,
         };
         let details = [&data["reason"], &data["decline_code"], &data["failure_code"]];
         let row = self.row("payments_ledger", &event.id.to_string());
         *row = json!({
             "entry_id": event.id, "payment_id": event.stream.id(), "order_id": order_id, "kind": kind, "state": state,
-            "amount": data["amount"]["amount"], "currency": currency,
+            "amount": if data["done"].is_null() { &data["amount"] } else { &data["done"] }["amount"], "currency": currency,
             "provider": event.metadata.actor.strip_prefix("provider:"), "provider_ref": data["provider_ref"],
             "request_id": data["request_id"], "detail": details.into_iter().find(|detail| !detail.is_null()),
             "occurred_at": time(event.metadata.occurred_at),
@@ -80,7 +87,8 @@ impl Books {
 /// Moves what a payment says of itself; what was open is answered by then.
 fn move_payment(row: &mut Value, event_type: &str, data: &Value) {
     let amount = &data["amount"]["amount"];
-    let most = |row: &Value| json!(number(&row["authorized"]).max(number(amount)));
+    let more = |of: &str| json!(number(&row[of]) + amount.as_i64().unwrap_or_default());
+    let most = json!(number(&row["authorized"]).max(number(&more("captured")) + number(&row["voided"])));
     let live = ["requested", "action_required", "authorized"].contains(&text(&row["state"]).as_str());
     let change = match event_type {
         "PaymentAuthorizationRequested" => json!({
@@ -92,20 +100,22 @@ fn move_payment(row: &mut Value, event_type: &str, data: &Value) {
             json!({ "state": "action_required", "outcome_unknown": false, "action_url": data["action_url"] })
         }
         "PaymentAuthorized" => {
-            json!({ "state": "authorized", "authorized": amount, "capture_before": moment(&data["capture_before"]) })
+            json!({ "state": "authorized", "authorized": more("authorized"), "capture_before": moment(&data["capture_before"]) })
         }
         "PaymentDeclined" if live => json!({ "state": "declined", "failure_code": data["decline_code"] }),
         "PaymentDeclined" => json!({ "failure_code": data["decline_code"] }),
         "PaymentOutcomeUnknown" => json!({ "outcome_unknown": true }),
         "PaymentExpired" if live => json!({ "state": "expired" }),
         "PaymentSucceededLate" => {
-            let captured = if data["kind"] == "captured" { amount } else { &row["captured"] };
-            json!({ "state": "succeeded_late", "authorized": most(row), "captured": captured })
+            let is_captured = data["kind"] == "captured";
+            let authorized = if is_captured { most } else { more("authorized") };
+            let captured = if is_captured { more("captured") } else { row["captured"].clone() };
+            json!({ "state": "succeeded_late", "authorized": authorized, "captured": captured })
         }
         "CaptureRequested" => json!({ "open_kind": "capture" }),
-        "PaymentCaptured" => json!({ "state": "captured", "captured": amount, "authorized": most(row) }),
+        "PaymentCaptured" => json!({ "state": "captured", "captured": more("captured"), "authorized": most }),
         "VoidRequested" => json!({ "open_kind": "void" }),
-        "PaymentVoided" => json!({ "state": "voided", "voided": amount.as_i64().unwrap_or_default() }),
+        "PaymentVoided" => json!({ "state": "voided", "voided": more("voided") }),
         "RefundRequested" => json!({ "open_kind": "refund" }),
         "PaymentRefunded" => {
             let refunded = number(&row["refunded"]) + number(amount);

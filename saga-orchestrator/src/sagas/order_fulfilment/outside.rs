@@ -1,12 +1,13 @@
 //! What the outside means to the fulfilment of an order.
 
 use domain::ids::{PaymentId, ReservationId};
-use domain::order::{self, RiskAssessment};
-use domain::payment;
-use domain::saga::{Direction, ErrorKind, Failure, Held, LegStatus, Note, RefundFacts};
+use domain::money::Money;
+use domain::order::{self, HoldReason, RiskAssessment};
+use domain::payment::{self, Portion, RequestKind};
+use domain::saga::{Direction, ErrorKind, Failure, Held, LegStatus, Note, REVIEW_HOLD, RefundFacts};
 use domain::shipment;
 
-use super::{CUSTOMER_REQUEST, SHIPMENT_CANCELLED, assessment, facts, payment_id, shipment_id};
+use super::{CUSTOMER_REQUEST, FELL_SHORT, SHIPMENT_CANCELLED, assessment, facts, payment_id, shipment_id};
 use crate::definition::Heard;
 use crate::engine::{Leg, Outside, State};
 
@@ -30,9 +31,9 @@ pub(super) fn hears(state: &State, outside: &Outside) -> Vec<Heard> {
 /// As `hears`, where nothing was noted about whose hold it is: the release ends whatever waits for one.
 pub(super) fn hears_v1(state: &State, outside: &Outside) -> Vec<Heard> {
     match outside {
-        Outside::Order(order::Event::OrderHoldReleased(_)) => {
+        Outside::Order(order::Event::OrderHoldReleased(e)) => {
             let early = state.latest("risk_review").is_none() && assessment(state) == Some(RiskAssessment::Review);
-            released(state, early || open(state, "risk_review"))
+            released(state, (early || open(state, "risk_review")) && may_be_reviews(e.reason), e.reason)
         }
         Outside::Order(_) | Outside::Payment(..) | Outside::Shipment(..) => hears(state, outside),
     }
@@ -42,12 +43,21 @@ fn open(state: &State, step: &str) -> bool {
     state.latest(step).is_some_and(|leg| leg.status == LegStatus::Open)
 }
 
-/// The order is held no more: what that ends, the review or only what waits for any release.
-fn released(state: &State, is_reviews: bool) -> Vec<Heard> {
+/// Whether a release may be that of the review's hold; one without a reason is of all holds.
+fn may_be_reviews(reason: Option<HoldReason>) -> bool {
+    reason.is_none_or(|reason| reason.as_str() == REVIEW_HOLD)
+}
+
+/// A hold of the order was released: what that ends, the review, or, where it was the last hold, what waits for that.
+fn released(state: &State, is_reviews: bool, reason: Option<HoldReason>) -> Vec<Heard> {
+    let reason = reason.map(HoldReason::as_str);
+    let mut left = state.holds.clone();
+    left.release(reason);
     let review = is_reviews.then_some("risk_review");
-    let ends = review.into_iter().chain(open(state, "hold_released").then_some("hold_released"));
+    let goes_on = (left.is_empty() && open(state, "hold_released")).then_some("hold_released");
+    let ends = review.into_iter().chain(goes_on);
     let ends = ends.map(|step| Heard::Succeeded(step, state.group_of(step), None));
-    std::iter::once(Heard::Noted(Note::HoldReleased, None, None)).chain(ends).collect()
+    std::iter::once(Heard::Noted(Note::HoldReleased, None, reason.map(str::to_owned))).chain(ends).collect()
 }
 
 fn hears_order(state: &State, event: &order::Event) -> Vec<Heard> {
@@ -55,10 +65,10 @@ fn hears_order(state: &State, event: &order::Event) -> Vec<Heard> {
         order::Event::OrderCancellationRequested(e) => {
             vec![Heard::Noted(Note::CancellationRequested, None, Some(e.reason.clone()))]
         }
-        order::Event::OrderHeld(_) => vec![Heard::Noted(Note::Held, None, None)],
-        order::Event::OrderHoldReleased(_) => {
+        order::Event::OrderHeld(e) => vec![Heard::Noted(Note::Held, None, Some(e.reason.as_str().to_owned()))],
+        order::Event::OrderHoldReleased(e) => {
             let review = state.noted_of(Note::Held, "risk_review", state.group_of("risk_review"));
-            released(state, review)
+            released(state, review && may_be_reviews(e.reason), e.reason)
         }
         // It holds the order in the same append. A release before it is not the review's, however late it is heard.
         order::Event::OrderRiskAssessed(e) if e.assessment == RiskAssessment::Review => {
@@ -93,13 +103,17 @@ fn hears_payment(state: &State, id: PaymentId, group: u32, event: &payment::Even
         std::iter::once(Heard::Failed("authorise", group, failure)).chain(capture).collect()
     };
     match event {
+        // Less than the order costs: the provider is asked for the rest, and this step waits for what it says.
+        payment::Event::PaymentAuthorized(e) if is_part(state, e.portion, e.amount) => Vec::new(),
         payment::Event::PaymentAuthorized(e) => vec![Heard::Succeeded("authorise", group, Some(e.capture_before))],
         payment::Event::PaymentDeclined(e) => over(failed("payment_declined", e.decline_code.clone())),
         payment::Event::PaymentExpired(_) => over(failed("payment_timeout", "the payment has expired")),
         payment::Event::PaymentVoided(_) => over(failed("payment_declined", "the payment was voided")),
         payment::Event::PaymentActionRequired(_) => vec![Heard::Noted(Note::CustomerMustAct, about, None)],
         payment::Event::PaymentOutcomeUnknown(_) => vec![Heard::Noted(Note::OutcomeUnknown, about, None)],
+        payment::Event::PaymentCaptured(e) if is_part(state, e.portion, e.amount) => Vec::new(),
         payment::Event::PaymentCaptured(_) => captured(state, id, group),
+        payment::Event::PaymentFellShort(e) => fell_short(state, id, group, e),
         payment::Event::CaptureFailed(e) => {
             vec![Heard::Failed("capture", state.group_of("capture"), failed("capture_failed", e.failure_code.clone()))]
         }
@@ -110,6 +124,7 @@ fn hears_payment(state: &State, id: PaymentId, group: u32, event: &payment::Even
             vec![Heard::UndoFailed("authorise", group, failed("refund_failed", e.failure_code.clone()))]
         }
         // What was taken where only a hold was asked for is undone by a refund (see `void`).
+        payment::Event::PaymentRefunded(e) if !e.is_complete() => Vec::new(),
         payment::Event::PaymentRefunded(_) => {
             let undo = state.leg("authorise", group, Direction::Undo);
             let open = undo.is_some_and(|leg| matches!(leg.status, LegStatus::Open | LegStatus::Stuck));
@@ -121,6 +136,46 @@ fn hears_payment(state: &State, id: PaymentId, group: u32, event: &payment::Even
         | payment::Event::VoidRequested(_)
         | payment::Event::RefundRequested(_)
         | payment::Event::PaymentSucceededLate(_) => Vec::new(), // The reconciliation's.
+    }
+}
+
+/// Whether a part of what the order costs is still missing. Events up to 0.2.0 say no portion: then it is the amount.
+fn is_part(state: &State, portion: Option<Portion>, amount: Money) -> bool {
+    match portion {
+        Some(portion) => !portion.is_complete(),
+        None => facts(state).is_some_and(|facts| amount.amount < facts.total.amount),
+    }
+}
+
+/// The provider has done a part and says so when asked. Nothing is asked of it a second time: a person decides. What is
+/// not open any more has been decided.
+fn fell_short(state: &State, id: PaymentId, group: u32, e: &payment::PaymentFellShort) -> Vec<Heard> {
+    let (what, done, asked) = (deed(e.kind), e.done, e.asked);
+    let detail = format!("the provider has {what} {done} of the {asked} asked for, and says the same when asked again");
+    let failure = failed(FELL_SHORT, detail);
+    let is_open = |leg: &&Leg| leg.status == LegStatus::Open;
+    match e.kind {
+        RequestKind::Authorization => {
+            let leg = state.leg("authorise", group, Direction::Do).filter(is_open);
+            leg.map(|leg| Heard::Failed("authorise", leg.group, failure)).into_iter().collect()
+        }
+        RequestKind::Capture => {
+            let stream = id.stream();
+            let leg = state.latest("capture").filter(|leg| leg.commands.iter().any(|(c, _)| c.target == stream));
+            leg.filter(is_open).map(|leg| Heard::Failed("capture", leg.group, failure)).into_iter().collect()
+        }
+        RequestKind::Refund => vec![Heard::UndoFellShort("authorise", group, failure)],
+        RequestKind::Void => Vec::new(), // A void is of all that is held.
+    }
+}
+
+/// What the provider does on a request, as a participle.
+pub(in crate::sagas) fn deed(kind: RequestKind) -> &'static str {
+    match kind {
+        RequestKind::Authorization => "authorized",
+        RequestKind::Capture => "captured",
+        RequestKind::Void => "voided",
+        RequestKind::Refund => "refunded",
     }
 }
 
