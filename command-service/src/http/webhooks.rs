@@ -5,6 +5,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::Html;
 use serde::{Deserialize, Serialize};
 use service_kit::api::{CustomerAction, OneOf, ProviderMode};
 use service_kit::{Problem, limits};
@@ -16,6 +17,7 @@ use utoipa_axum::routes;
 use crate::provider::intake::{IntakeError, ProviderEventReceived};
 use crate::provider::port::{Capabilities, ProviderError, WebhookError};
 use crate::provider::simulated::Action;
+use crate::provider::simulated::page::page;
 use crate::provider::statement::{Page, Statement};
 use crate::provider::{Mode, Provider};
 
@@ -42,6 +44,7 @@ fn routes() -> OpenApiRouter<Provider> {
         .routes(routes!(about))
         .routes(routes!(inbox))
         .routes(routes!(ledger))
+        .routes(routes!(action_page))
         .routes(routes!(act))
 }
 
@@ -206,6 +209,25 @@ pub struct ActionReply {
     /// The action that was done.
     #[schema(value_type = CustomerAction)]
     pub action: String,
+}
+
+/// The page at a payment's `action_url`: where a customer of the simulated provider confirms or gives up (3-D Secure).
+#[utoipa::path(get, path = "/v1/provider/actions/{payment_id}", tag = "payments", operation_id = "showActionPage",
+    params(("payment_id" = Uuid, Path, description = "The payment, such as `018f4e2a-7b1c-5d3e-9a4f-0c2b6d8e1f30`")),
+    responses((status = 200, description = "The page", body = String, content_type = "text/html"),
+        (status = 400, description = "Not valid", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 404, description = "There is no such payment at the provider of this process", body = Problem,
+            content_type = "application/problem+json")))]
+async fn action_page(
+    State(provider): State<Provider>,
+    Path(payment_id): Path<String>,
+) -> Result<Html<String>, Problem> {
+    let payment =
+        payment_id.parse().map_err(|_| Problem::invalid("not a UUID").field("path:payment_id", "must be a UUID"))?;
+    let customer = provider.simulator.as_ref().and_then(|simulator| simulator.customer(payment));
+    let customer = customer.ok_or_else(|| Problem::not_found("the provider of this process has no such payment"))?;
+    Ok(Html(page(payment, customer)))
 }
 
 /// A customer confirms a payment at the simulated provider of this process, or gives up (3-D Secure).

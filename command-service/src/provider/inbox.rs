@@ -101,8 +101,15 @@ impl Drain {
     async fn run(&self, after: &mut Position) -> Result<(), ReadError> {
         let mut feed = self.store.subscribe(*after, Filter::categories(["provider_inbox"])).await?;
         let mut caught_up = false;
+        // One timer over all deliveries: on a busy log they come faster than it ends.
+        let mut again = Box::pin(self.clock.sleep(AGAIN));
         loop {
             tokio::select! {
+                biased;
+                () = &mut again => {
+                    again = Box::pin(self.clock.sleep(AGAIN));
+                    self.try_all().await;
+                }
                 delivery = feed.next() => match delivery {
                     Some(Ok(Delivery::Events { events, up_to })) => {
                         events.iter().for_each(|event| self.inbox.fold(event));
@@ -118,7 +125,6 @@ impl Drain {
                     Some(Err(error)) => return Err(error),
                     None => return Ok(()),
                 },
-                () = self.clock.sleep(AGAIN) => self.try_all().await,
             }
         }
     }

@@ -41,6 +41,11 @@ impl Driver {
         if maybe_sent {
             match self.fetch(key).await {
                 Ok(Some(answer)) => return heard(answer, ResultSource::Fetch),
+                // It did a part of it and knows nothing of it: sent again, it might do all of it once more.
+                Ok(None) if request.partly_done => {
+                    tracing::error!(%key, "the provider does not know a request any more that it carried out in part");
+                    return Heard::Nothing { retry_after: None };
+                }
                 Ok(None) => {} // It never came: the same key and body.
                 Err(error) => return self.nothing(key, &error),
             }

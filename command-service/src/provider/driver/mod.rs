@@ -8,7 +8,9 @@
 //! open; the saga's next dispatch of the command wakes the driver again.
 
 mod attempt;
+mod budget;
 mod record;
+mod waiting;
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -18,21 +20,24 @@ use std::time::Duration;
 
 use domain::Timestamp;
 use domain::ids::PaymentId;
-use domain::payment::{OpenRequest, Payment};
-use futures_util::future::join_all;
+use domain::money::Money;
+use domain::payment::{OpenRequest, Payment, ProviderResult, ResultSource};
+use futures_util::future::{join, join_all};
 use lru::LruCache;
 use service_kit::{Clock, Tasks};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use self::attempt::Heard;
+use self::budget::RetryBudget;
 pub(super) use self::record::result_command_id;
+use self::waiting::Waiting;
 use super::config::ProviderConfig;
 use super::port::{PaymentProvider, RequestKey};
 use super::wake::{Cause, Queue};
 use crate::{CommandBus, SendError};
 
-/// Payments being driven at once, most of them asleep until their next attempt: some 4 MB. Beyond, wakes wait in their
-/// queue, which has a bound of its own.
+/// Payments being driven at once, most of them asleep until their next attempt: some 4 MB. Beyond, payments wait for a
+/// place (`waiting.rs`), and their requests are marked as unknown in time all the same.
 const PAYMENTS_MAX: usize = 4_096;
 
 /// Calls of the provider under way at once: what one saga process has in flight, and what providers allow a merchant
@@ -71,6 +76,8 @@ struct Driver {
     calls: Semaphore,
     running: Mutex<HashMap<RequestKey, Arc<Claim>>>,
     sent: Mutex<LruCache<RequestKey, ()>>,
+    waiting: Waiting,
+    retries: RetryBudget,
 }
 
 /// A request that a task is at.
@@ -79,6 +86,13 @@ struct Claim {
     notify: Notify,
     /// Somebody woke it since it last looked.
     again: AtomicBool,
+}
+
+impl Claim {
+    fn alarm(&self) {
+        self.again.store(true, Ordering::Release);
+        self.notify.notify_one();
+    }
 }
 
 /// Starts the driver. It ends, with all its calls, when `tasks` stops.
@@ -94,13 +108,15 @@ pub fn start(
         "backstitch_provider_failures_total",
         "backstitch_provider_inbox_total",
         "backstitch_provider_results_refused_total",
+        "backstitch_provider_retries_deferred_total",
         "backstitch_provider_wakes_dropped_total",
     ]);
+    let started_at = clock.now();
     let driver = Arc::new(Driver {
         bus,
         actor: format!("provider:{}", provider.name()),
         provider,
-        started_at: clock.now(),
+        started_at,
         clock,
         tasks: tasks.clone(),
         call_timeout: config.call_timeout(),
@@ -108,6 +124,8 @@ pub fn start(
         calls: Semaphore::new(CALLS_MAX),
         running: Mutex::default(),
         sent: Mutex::new(LruCache::new(SENT_MAX)),
+        waiting: Waiting::default(),
+        retries: RetryBudget::new(started_at),
     });
     tasks.spawn("provider-driver", driver.run(queue));
 }
@@ -117,24 +135,36 @@ impl Driver {
         let stopping = self.tasks.stopping();
         let places = Arc::new(Semaphore::new(PAYMENTS_MAX));
         loop {
-            let next = async {
-                let (payment_id, cause) = queue.wakes.recv().await?;
-                // A request that runs already needs no place, only its alarm; it is found below, or a moment later.
-                let place = places.clone().acquire_owned().await.ok()?;
-                Some((payment_id, cause, place))
-            };
             let woken = tokio::select! {
                 () = stopping.cancelled() => return,
-                woken = next => woken,
+                woken = queue.wakes.recv() => woken,
             };
-            let Some((payment_id, cause, place)) = woken else { return };
-            let driver = self.clone();
+            let Some((payment_id, cause)) = woken else { return };
+            let place = places.clone().try_acquire_owned().ok();
+            let waits = match &place {
+                Some(_) => None,
+                None => match self.waiting.enter(payment_id) {
+                    Some(waits) => Some(waits),
+                    None => continue, // It waits already, or too many do: the saga's next dispatch wakes it again.
+                },
+            };
+            let (driver, places) = (self.clone(), places.clone());
             let stopping = stopping.clone();
             self.tasks.spawn("provider-request", async move {
+                let look = async {
+                    let place = match place {
+                        Some(place) => Some(place),
+                        None => driver.place_for(payment_id, &cause, &places).await,
+                    };
+                    drop(waits);
+                    if let Some(place) = place {
+                        driver.look(payment_id, &cause, place).await;
+                    }
+                };
                 tokio::select! {
                     // What a call did that is dropped here is asked about at the next start.
                     () = stopping.cancelled() => {}
-                    () = driver.look(payment_id, &cause, place) => {}
+                    () = look => {}
                 }
             });
         }
@@ -172,13 +202,18 @@ impl Driver {
     fn claim(&self, key: RequestKey) -> Option<Arc<Claim>> {
         let mut running = lock(&self.running);
         if let Some(claim) = running.get(&key) {
-            claim.again.store(true, Ordering::Release);
-            claim.notify.notify_one();
+            claim.alarm();
             return None;
         }
         let claim = Arc::new(Claim::default());
         running.insert(key, claim.clone());
         Some(claim)
+    }
+
+    /// Alarms the task that is at a request; whether there is one.
+    fn alarm(&self, key: RequestKey) -> bool {
+        let running = lock(&self.running);
+        running.get(&key).inspect(|claim| claim.alarm()).is_some()
     }
 
     /// Calls the provider until the request has its outcome, its customer is awaited, or the attempts are used up.
@@ -192,10 +227,12 @@ impl Driver {
     ) {
         let release = Release { driver: self, key };
         let mut maybe_sent = self.may_have_been_sent(key, &request);
+        let mark_at = self.clock.now() + self.unknown_after;
         let mut now = (payment, request);
+        self.retries.first();
         for attempt in 0..ATTEMPTS_MAX {
             claim.again.store(false, Ordering::Release);
-            let heard = self.attempt(key, &now.0, &now.1, maybe_sent).await;
+            let heard = self.attempt_in_time((key, mark_at), &now, maybe_sent, cause).await;
             let (done, retry_after) = self.take_in(key.payment_id, &now.1, &heard, cause).await;
             if done && !claim.again.load(Ordering::Acquire) {
                 return;
@@ -204,10 +241,7 @@ impl Driver {
             let slow = self.age(&now.1) > self.unknown_after;
             let longest = if slow { DELAY_SLOW_MAX } else { DELAY_QUICK_MAX };
             let delay = delay(attempt, longest).max(retry_after.unwrap_or_default().min(DELAY_SLOW_MAX));
-            tokio::select! {
-                () = self.clock.sleep(delay) => {}
-                () = claim.notify.notified() => {}
-            }
+            self.pause(delay, &claim).await;
             let Some(payment) = self.load(key.payment_id).await else { break };
             let found = payment.open_requests().into_iter().find(|open| open.request_id == key.request_id);
             let Some(request) = found else { return }; // A webhook, or the end of the payment, has closed it.
@@ -216,6 +250,46 @@ impl Driver {
         lock(&self.sent).put(key, ());
         tracing::warn!(%key, "a request has no outcome yet");
         drop(release);
+    }
+
+    /// One attempt. It may wait long for its place among all calls, so the mark that its outcome is unknown has a timer of
+    /// its own.
+    async fn attempt_in_time(
+        &self,
+        (key, mark_at): (RequestKey, Timestamp),
+        (payment, request): &(Arc<Payment>, OpenRequest),
+        maybe_sent: bool,
+        cause: &Cause,
+    ) -> Heard {
+        let mut attempt = std::pin::pin!(self.attempt(key, payment, request, maybe_sent));
+        if request.unknown || request.awaits_customer {
+            return attempt.await;
+        }
+        let left = (mark_at - self.clock.now()).to_std().unwrap_or_default();
+        tokio::select! {
+            biased;
+            heard = &mut attempt => return heard,
+            () = self.clock.sleep(left) => {}
+        }
+        // Both at once: the attempt may hold a place among the calls, and who holds one must be polled.
+        join(self.mark_unknown(key.payment_id, request, cause), attempt).await.1
+    }
+
+    /// Waits before the next attempt: this long, and then until the budget of all retries has one to give. A wake ends
+    /// both: somebody wants to know now.
+    async fn pause(&self, delay: Duration, claim: &Claim) {
+        let mut delay = delay;
+        loop {
+            tokio::select! {
+                () = self.clock.sleep(delay) => {}
+                () = claim.notify.notified() => return,
+            }
+            if self.retries.take(self.clock.now()) {
+                return;
+            }
+            metrics::counter!("backstitch_provider_retries_deferred_total").increment(1);
+            delay = self::delay(u32::MAX, DELAY_QUICK_MAX);
+        }
     }
 
     /// Appends what was heard. Whether nothing is left to do, and how long the provider asks us to wait.
@@ -229,8 +303,10 @@ impl Driver {
         let (done, retry_after, outcome_unknown) = match heard {
             Heard::Result { result, provider_ref, source } => {
                 let provider_ref = provider_ref.clone();
-                let done = self.record(payment_id, request, result.clone(), provider_ref, *source, cause).await;
-                (done, None, !done)
+                let recorded = self.record(payment_id, request, result.clone(), provider_ref, *source, cause).await;
+                // Less than was asked for: the provider is asked (`fetch`) before anybody else is.
+                let asks = *source != ResultSource::Fetch && is_part(result, request.amount);
+                (recorded && !asks, None, !recorded)
             }
             Heard::Nothing { retry_after } => (false, *retry_after, true),
             Heard::StillAtIt => (false, None, false), // Known to be under way: neither lost nor unknown.
@@ -246,6 +322,7 @@ impl Driver {
     fn may_have_been_sent(&self, key: RequestKey, request: &OpenRequest) -> bool {
         request.unknown
             || request.awaits_customer
+            || request.partly_done
             || request.opened_at <= self.started_at
             || self.age(request) > self.call_timeout
             || lock(&self.sent).pop(&key).is_some()
@@ -253,6 +330,22 @@ impl Driver {
 
     fn age(&self, request: &OpenRequest) -> Duration {
         (self.clock.now() - request.opened_at).to_std().unwrap_or_default() // Clocks may step back.
+    }
+}
+
+/// Whether a result tells of less money than was asked for.
+fn is_part(result: &ProviderResult, asked: Money) -> bool {
+    match result {
+        ProviderResult::Authorized { amount, .. }
+        | ProviderResult::Captured { amount }
+        | ProviderResult::Refunded { amount } => amount.amount < asked.amount,
+        ProviderResult::ActionRequired { .. }
+        | ProviderResult::Declined { .. }
+        | ProviderResult::Expired
+        | ProviderResult::CaptureFailed { .. }
+        | ProviderResult::Voided
+        | ProviderResult::VoidFailed { .. }
+        | ProviderResult::RefundFailed { .. } => false,
     }
 }
 

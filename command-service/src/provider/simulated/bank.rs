@@ -176,7 +176,8 @@ impl Bank {
         }
         let account = self.accounts.entry(key.payment_id).or_insert_with(|| Account::new(call.order_id()));
         if let (Call::Authorize(_), Some(token)) = (call, token) {
-            account.behaviour = Behaviour::of(token);
+            // Ledgers up to 0.2.0 have tokens of every name, which were approved.
+            account.behaviour = Behaviour::of(token).unwrap_or(Behaviour::Approve);
         }
         account.currency = account.currency.or(call.amount().map(|amount| amount.currency));
         let (kind, fingerprint) = (call.kind(), call.fingerprint());
@@ -291,6 +292,7 @@ impl Bank {
             | Behaviour::LateSuccess
             | Behaviour::CaptureFails
             | Behaviour::CaptureFailsOnce
+            | Behaviour::CaptureShort
             | Behaviour::CaptureTimeout
             | Behaviour::RefundFails
             | Behaviour::RefundFailsOnce => {}

@@ -53,7 +53,7 @@ impl HttpProvider {
 
     async fn post(&self, path: &str, body: &impl Serialize) -> Result<Answer, ProviderError> {
         let answer = send(self.http.post(format!("{}{path}", self.base)).json(body)).await?;
-        answer.ok_or_else(|| refused("not_found", format!("the provider has no `{path}`; check `provider.url`")))
+        answer.ok_or_else(|| no_such(path))
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize) -> Result<Option<T>, ProviderError> {
@@ -61,11 +61,20 @@ impl HttpProvider {
     }
 }
 
-fn refused(code: &str, detail: String) -> ProviderError {
-    ProviderError::Refused { code: code.to_owned(), detail }
+/// The refusals that are outcomes: the provider took the call, judged it, and will never carry it out.
+const REFUSALS: &[&str] = &["idempotency-key-reused", "invalid-request", "body-too-large"];
+
+/// The longest piece of an answer of somebody else that is shown, in characters.
+const SHOWN_MAX: usize = 120;
+
+fn no_such(path: &str) -> ProviderError {
+    let detail = format!("the provider has no `{path}`; check `provider.url`");
+    ProviderError::Transient { detail, retry_after: None }
 }
 
-/// One call; `None` for 404. An error before anything was sent is transient, any later one leaves the outcome unknown.
+/// One call; `None` where the provider itself says that it has no such thing. An error before anything was sent is
+/// transient, any later one leaves the outcome unknown. Only the provider's own error document is an outcome: the page of
+/// a proxy on the way, whatever its status, says nothing about the call.
 async fn send<T: DeserializeOwned>(request: reqwest::RequestBuilder) -> Result<Option<T>, ProviderError> {
     let unknown = |error: reqwest::Error| ProviderError::Unknown { detail: chain(&error) };
     let response = request.send().await.map_err(|error| {
@@ -83,16 +92,26 @@ async fn send<T: DeserializeOwned>(request: reqwest::RequestBuilder) -> Result<O
             serde_json::from_slice(&body).map_err(|error| ProviderError::Unknown { detail: error.to_string() });
         return answer.map(Some);
     }
-    let problem: Option<Problem> = serde_json::from_slice(&body).ok();
-    let detail = problem.as_ref().and_then(|problem| problem.detail.clone()).unwrap_or_else(|| status.to_string());
-    if status == StatusCode::NOT_FOUND {
-        Ok(None)
-    } else if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-        Err(ProviderError::Transient { detail, retry_after })
-    } else {
-        let code = problem.as_ref().map_or("refused", |problem| problem.slug()).replace('-', "_");
-        Err(refused(&code, detail))
+    let transient = |detail: String| Err(ProviderError::Transient { detail, retry_after });
+    let Some(problem) = own_problem(status, &body) else {
+        let shown: String = String::from_utf8_lossy(&body).chars().filter(|c| !c.is_control()).take(SHOWN_MAX).collect();
+        return transient(format!("{status} from something on the way that is not the provider: {shown}"));
+    };
+    let detail = problem.detail.clone().unwrap_or_else(|| problem.title.clone());
+    match problem.slug() {
+        "not-found" if status == StatusCode::NOT_FOUND => Ok(None),
+        code if status.is_client_error() && REFUSALS.contains(&code) => {
+            Err(ProviderError::Refused { code: code.replace('-', "_"), detail })
+        }
+        code => transient(format!("{status} ({code}): {detail}")),
     }
+}
+
+/// The provider's own error document: its type is one of ours, and its status is that of the answer.
+fn own_problem(status: StatusCode, body: &[u8]) -> Option<Problem> {
+    let problem: Problem = serde_json::from_slice(body).ok()?;
+    let is_own = problem.problem_type.starts_with("/problems/") && problem.status == status.as_u16();
+    is_own.then_some(problem)
 }
 
 /// Reads an answer of bounded size.
@@ -167,6 +186,6 @@ impl PaymentProvider for HttpProvider {
 
     async fn statement(&self, page: &Page) -> Result<Statement, ProviderError> {
         let statement = self.get("/ledger", page).await?;
-        statement.ok_or_else(|| refused("not_found", "the provider has no `/ledger`; check `provider.url`".to_owned()))
+        statement.ok_or_else(|| no_such("/ledger"))
     }
 }

@@ -14,6 +14,7 @@ use domain::payment::ProviderResult;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use super::Customer;
 use super::bank::{Account, Bank, Later, Webhook};
 use super::judge;
 use super::record::{Call, Kind, Record, key_of, provider_ref};
@@ -104,6 +105,12 @@ impl Engine {
         if answer.is_some() && self.is_down(key) { Err(Reply::Failed) } else { Ok(answer) }
     }
 
+    /// Whether a payment waits for its customer; `None`: there is no such payment.
+    pub(super) fn customer(&self, payment: PaymentId) -> Option<Customer> {
+        let account = self.bank.accounts.get(&payment)?;
+        Some(if account.state == EntryState::ActionRequired { Customer::Awaited } else { Customer::Done })
+    }
+
     /// Somebody outside acts. `None`: it does not fit how the payment stands.
     pub(super) fn act(&mut self, payment: PaymentId, later: Later, now: Timestamp) -> Option<Vec<Record>> {
         let account = self.bank.accounts.get(&payment)?;
@@ -173,12 +180,14 @@ impl Engine {
         let key = call.key;
         let nth = self.bank.orders.get(&call.order_id).map_or(0, |order| order.authorizations);
         let token = token(&call.payment_method, &call.tags, nth).to_owned();
-        let scripted = Behaviour::of(&token);
+        let known = Behaviour::of(&token);
+        let unknown = known.is_none().then_some("unknown_token");
+        let scripted = known.unwrap_or(Behaviour::Approve);
         let behaviour = if self.rules.instant { scripted.at_once() } else { scripted };
         if let Some(reply) = self.fails_first(key, &behaviour) {
             return reply;
         }
-        let refusal = judge::authorization(&self.bank, call);
+        let refusal = judge::authorization(&self.bank, call).or(unknown);
         self.take(&Call::Authorize(call.clone()), Some(token), now, records);
         let action_required = || {
             let action_url = format!("{}/actions/{}", self.rules.action_base, key.payment_id);
@@ -208,6 +217,7 @@ impl Engine {
                 | Behaviour::LostWebhook
                 | Behaviour::CaptureFails
                 | Behaviour::CaptureFailsOnce
+                | Behaviour::CaptureShort
                 | Behaviour::CaptureTimeout
                 | Behaviour::RefundFails
                 | Behaviour::RefundFailsOnce,

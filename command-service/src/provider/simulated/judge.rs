@@ -47,6 +47,8 @@ pub(super) fn capture(bank: &Bank, payment: PaymentId, amount: Money) -> Provide
         failed("currency_mismatch")
     } else if amount.amount <= 0 || amount.amount > account.held() {
         failed("amount_too_large")
+    } else if account.behaviour == Behaviour::CaptureShort {
+        ProviderResult::Captured { amount: Money::new(1, amount.currency) }
     } else {
         ProviderResult::Captured { amount }
     }

@@ -12,6 +12,7 @@ mod engine;
 mod judge;
 pub mod ledger;
 pub mod outbox;
+pub mod page;
 mod record;
 pub mod script;
 pub mod server;
@@ -77,6 +78,15 @@ pub enum Action {
     Charge,
     /// The hold runs out.
     Lapse,
+}
+
+/// Whether a payment waits for its customer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Customer {
+    /// It does: the customer approves or abandons it.
+    Awaited,
+    /// It did, or never needed to.
+    Done,
 }
 
 impl Action {
@@ -179,6 +189,11 @@ impl Simulator {
         };
         self.settle(mark).await?;
         Ok(true)
+    }
+
+    /// Whether a payment waits for its customer; `None`: there is no such payment.
+    pub fn customer(&self, payment: PaymentId) -> Option<Customer> {
+        self.engine().customer(payment)
     }
 
     fn engine(&self) -> MutexGuard<'_, Engine> {

@@ -2,7 +2,8 @@
 //!
 //! A token is `tok_<behaviour>[.<parameter>]`, such as `tok_decline.insufficient_funds`. An order tag
 //! `script:<token>` overrides the card. Several tokens, comma-separated, are a sequence over the order's
-//! authorisations: `script:tok_decline,tok_approve`; the last one stays. An unknown token approves.
+//! authorisations: `script:tok_decline,tok_approve`; the last one stays. A token that is not in [`TOKENS`], or has a
+//! parameter that it does not take, is declined as `unknown_token`. `docs/test-cards.md` says what each does.
 
 /// What a payment does at the simulated provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub enum Behaviour {
     LateSuccess,
     /// Each capture fails.
     CaptureFails,
+    /// A capture takes one minor unit of what is asked for and says so, whenever it is asked.
+    CaptureShort,
     /// The order's first capture fails, a capture of its next authorisation does not.
     CaptureFailsOnce,
     /// The money is taken, the answer never comes, nor a webhook: only `fetch` or the same key tells.
@@ -64,31 +67,64 @@ pub enum Behaviour {
 /// Failing calls or copies that a token may ask for, so that a script always comes to its end.
 const TIMES_MAX: u32 = 100;
 
+/// All tokens, without their parameters.
+pub const TOKENS: &[&str] = &[
+    "tok_approve",
+    "tok_decline",
+    "tok_3ds_approve",
+    "tok_3ds_abandon",
+    "tok_timeout_charged",
+    "tok_timeout_not_charged",
+    "tok_error_twice",
+    "tok_webhook_first",
+    "tok_duplicate_webhooks",
+    "tok_reordered_webhooks",
+    "tok_lost_webhook",
+    "tok_late_success",
+    "tok_capture_fails",
+    "tok_capture_fails_once",
+    "tok_capture_short",
+    "tok_capture_timeout",
+    "tok_refund_fails",
+    "tok_refund_fails_once",
+];
+
 impl Behaviour {
-    /// What a token means.
-    pub fn of(token: &str) -> Self {
+    /// What a token means; `None`: it is none, or it does not take its parameter.
+    pub fn of(token: &str) -> Option<Self> {
         let (name, parameter) = token.split_once('.').map_or((token, None), |(name, rest)| (name, Some(rest)));
-        let number = |default: u32| {
-            parameter.and_then(|text| text.parse::<u32>().ok()).map_or(default, |times| times.min(TIMES_MAX))
+        let number = |default: u32| match parameter {
+            None => Some(default),
+            Some(text) => text.parse::<u32>().ok().map(|times| times.min(TIMES_MAX)),
         };
+        let word = |word: &str| match parameter {
+            None => Some(false),
+            Some(text) => (text == word).then_some(true),
+        };
+        let plain = |behaviour: Self| parameter.is_none().then_some(behaviour);
         match name {
-            "tok_decline" => Self::Decline { code: parameter.unwrap_or("card_declined").to_owned() },
-            "tok_3ds_approve" => Self::ThreeDsApprove { manual: parameter == Some("manual") },
-            "tok_3ds_abandon" => Self::ThreeDsAbandon { never: parameter == Some("never") },
-            "tok_timeout_charged" => Self::TimeoutCharged { down: number(0) },
-            "tok_timeout_not_charged" => Self::TimeoutNotCharged,
-            "tok_error_twice" => Self::Errors { times: number(2) },
-            "tok_webhook_first" => Self::WebhookFirst,
-            "tok_duplicate_webhooks" => Self::DuplicateWebhooks { copies: number(3).max(1) },
-            "tok_reordered_webhooks" => Self::ReorderedWebhooks,
-            "tok_lost_webhook" => Self::LostWebhook,
-            "tok_late_success" => Self::LateSuccess,
-            "tok_capture_fails" => Self::CaptureFails,
-            "tok_capture_fails_once" => Self::CaptureFailsOnce,
-            "tok_capture_timeout" => Self::CaptureTimeout,
-            "tok_refund_fails" => Self::RefundFails,
-            "tok_refund_fails_once" => Self::RefundFailsOnce,
-            _ => Self::Approve,
+            "tok_approve" => plain(Self::Approve),
+            "tok_decline" => match parameter {
+                Some("") => None,
+                code => Some(Self::Decline { code: code.unwrap_or("card_declined").to_owned() }),
+            },
+            "tok_3ds_approve" => word("manual").map(|manual| Self::ThreeDsApprove { manual }),
+            "tok_3ds_abandon" => word("never").map(|never| Self::ThreeDsAbandon { never }),
+            "tok_timeout_charged" => number(0).map(|down| Self::TimeoutCharged { down }),
+            "tok_timeout_not_charged" => plain(Self::TimeoutNotCharged),
+            "tok_error_twice" => number(2).map(|times| Self::Errors { times }),
+            "tok_webhook_first" => plain(Self::WebhookFirst),
+            "tok_duplicate_webhooks" => number(3).map(|copies| Self::DuplicateWebhooks { copies: copies.max(1) }),
+            "tok_reordered_webhooks" => plain(Self::ReorderedWebhooks),
+            "tok_lost_webhook" => plain(Self::LostWebhook),
+            "tok_late_success" => plain(Self::LateSuccess),
+            "tok_capture_fails" => plain(Self::CaptureFails),
+            "tok_capture_fails_once" => plain(Self::CaptureFailsOnce),
+            "tok_capture_short" => plain(Self::CaptureShort),
+            "tok_capture_timeout" => plain(Self::CaptureTimeout),
+            "tok_refund_fails" => plain(Self::RefundFails),
+            "tok_refund_fails_once" => plain(Self::RefundFailsOnce),
+            _ => None,
         }
     }
 
@@ -111,6 +147,7 @@ impl Behaviour {
             | Self::ThreeDsAbandon { .. }
             | Self::CaptureFails
             | Self::CaptureFailsOnce
+            | Self::CaptureShort
             | Self::RefundFails
             | Self::RefundFailsOnce => self,
         }
@@ -143,11 +180,23 @@ mod tests {
     }
 
     #[test]
-    fn a_token_carries_its_parameter_and_an_unknown_one_approves() {
-        assert_eq!(Behaviour::of("tok_decline.no_funds"), Behaviour::Decline { code: "no_funds".into() });
-        assert_eq!(Behaviour::of("tok_decline"), Behaviour::Decline { code: "card_declined".into() });
-        assert_eq!(Behaviour::of("tok_error_twice.5"), Behaviour::Errors { times: 5 });
-        assert_eq!(Behaviour::of("tok_error_twice.99999999"), Behaviour::Errors { times: TIMES_MAX });
-        assert_eq!(Behaviour::of("tok_visa"), Behaviour::Approve);
+    fn a_token_carries_its_parameter_and_no_other_one_is_known() {
+        assert_eq!(Behaviour::of("tok_decline.no_funds"), Some(Behaviour::Decline { code: "no_funds".into() }));
+        assert_eq!(Behaviour::of("tok_decline"), Some(Behaviour::Decline { code: "card_declined".into() }));
+        assert_eq!(Behaviour::of("tok_error_twice.5"), Some(Behaviour::Errors { times: 5 }));
+        assert_eq!(Behaviour::of("tok_error_twice.99999999"), Some(Behaviour::Errors { times: TIMES_MAX }));
+        let wrong = ["tok_visa", "tok_aprove", "", "tok_approve.now", "tok_error_twice.x", "tok_3ds_approve.manul", "tok_decline."];
+        for token in wrong {
+            assert_eq!(Behaviour::of(token), None, "`{token}`");
+        }
+        assert!(TOKENS.iter().all(|token| Behaviour::of(token).is_some()));
+    }
+
+    #[test]
+    fn the_page_of_test_cards_names_every_token() {
+        let page = include_str!("../../../../docs/test-cards.md");
+        for token in TOKENS {
+            assert!(page.contains(&format!("`{token}`")), "docs/test-cards.md does not name `{token}`");
+        }
     }
 }

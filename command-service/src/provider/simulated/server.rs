@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `POST /v1/authorizations`, `/v1/captures`, `/v1/voids`, `/v1/refunds` | the port's requests as JSON, answered by [`Answer`] |
 //! | `GET /v1/requests?key=…` or `?provider_ref=…` | what became of one; 404 if it never came |
+//! | `GET /actions/{payment id}` | the page where a customer confirms or gives up |
 //! | `POST /actions/{payment id}/approve` or `/abandon` | a customer confirms or gives up (3-D Secure) |
 //! | `POST /actions/{payment id}/charge` or `/lapse` | the money is taken at once, late too; the hold runs out |
 //! | `GET /ledger?after=…&limit=…` | the bank's own word ([`Statement`]) |
@@ -17,6 +18,7 @@ use std::time::Duration;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::StatusCode;
+use axum::response::Html;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
@@ -25,6 +27,7 @@ use tokio::net::TcpListener;
 
 use super::ledger::LedgerError;
 use super::outbox::Deliver;
+use super::page::page;
 use super::record::Call;
 use super::{Action, Simulator};
 use crate::provider::config::{SimulatedConfig, WebhookSecrets};
@@ -131,6 +134,7 @@ pub fn router(simulator: Simulator) -> Router {
         .route("/v1/voids", post(void))
         .route("/v1/refunds", post(refund))
         .route("/v1/requests", get(fetch))
+        .route("/actions/{payment}", get(action_page))
         .route("/actions/{payment}/{action}", post(act))
         .route("/ledger", get(ledger))
         .layer(DefaultBodyLimit::max(BODY_MAX))
@@ -187,6 +191,12 @@ async fn fetch(
 #[derive(Debug, Serialize)]
 struct Acted {
     done: bool,
+}
+
+async fn action_page(State(simulator): State<Simulator>, Path(payment): Path<String>) -> Result<Html<String>, Problem> {
+    let payment = payment.parse().map_err(|_| Problem::invalid("the payment's id is not a UUID"))?;
+    let customer = simulator.customer(payment).ok_or_else(|| Problem::not_found("there is no such payment"))?;
+    Ok(Html(page(payment, customer)))
 }
 
 async fn act(

@@ -21,8 +21,12 @@ struct Edge {
 
 /// A shop whose bank sends nothing by itself: the test plays the bank.
 async fn edge() -> Edge {
+    edge_with(Clock::system()).await
+}
+
+async fn edge_with(clock: Clock) -> Edge {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut process = Process::open(folder.path());
+    let mut process = Process::open_with(folder.path(), clock);
     let provider = process.start(Arc::new(bank(folder.path())), None);
     let router = webhooks::router(provider).split_for_parts().0;
     Edge { process, router, _folder: folder }
@@ -243,6 +247,42 @@ async fn what_came_too_early_is_recorded_once_it_fits_and_what_never_fits_is_sho
     assert!(listed.contains("evt_stranger") && listed.contains("no-such-payment"), "{listed}");
     let types = edge.process.types(1).await;
     assert_eq!(types.iter().filter(|name| *name == "PaymentAuthorized").count(), 1, "{types:?}");
+    edge.process.crash().await;
+}
+
+#[tokio::test]
+async fn the_inbox_is_tried_every_minute_on_a_busy_log_too() {
+    let clock = Clock::manual(Timestamp::from_timestamp(1_767_614_400, 0).expect("a valid time"));
+    let edge = edge_with(clock.clone()).await;
+    assert_eq!(edge.tell(&event(1, 1, "evt_early", authorized())).await.0, StatusCode::OK);
+    edge.process.send(1, authorize(1, "tok_3ds_approve.manual")).await;
+    for second in 0..70u128 {
+        edge.process.send(100 + second, authorize(100 + second, "tok_3ds_approve.manual")).await;
+        clock.advance(Duration::from_secs(1));
+        edge.process.until(100 + second, "asked", |payment| payment.status == Status::ActionRequired).await;
+    }
+    edge.until_recorded("evt_early").await;
+    edge.process.crash().await;
+}
+
+#[tokio::test]
+async fn the_page_at_an_action_url_shows_what_the_customer_can_do() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut process = Process::open(folder.path());
+    let simulator = bank(folder.path());
+    let provider = process.start(Arc::new(simulator.clone()), Some(simulator));
+    let edge = Edge { process, router: webhooks::router(provider).split_for_parts().0, _folder: folder };
+    waiting_payment(&edge).await;
+    let get = |payment: u128| {
+        let path = format!("/v1/provider/actions/{}", payment_id(payment));
+        edge.answer(Request::get(path).body(Body::empty()).expect("a valid request"))
+    };
+    let (status, page) = get(1).await;
+    assert!(status == StatusCode::OK && page.contains("/approve") && page.contains("/abandon"), "{page}");
+    assert_eq!(get(2).await.0, StatusCode::NOT_FOUND);
+    let approve = format!("/v1/provider/actions/{}/approve", payment_id(1));
+    assert_eq!(edge.answer(Request::post(approve).body(Body::empty()).expect("valid")).await.0, StatusCode::OK);
+    assert!(!get(1).await.1.contains("/approve"), "it is done");
     edge.process.crash().await;
 }
 

@@ -5,6 +5,8 @@ mod intake;
 mod over_http;
 mod replicas;
 mod scripts;
+mod shortfalls;
+mod waiting;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -72,8 +74,12 @@ pub(crate) struct Process {
 impl Process {
     /// Opens the log; the driver does not run yet.
     pub fn open(folder: &Path) -> Self {
+        Self::open_with(folder, Clock::system())
+    }
+
+    pub fn open_with(folder: &Path, clock: Clock) -> Self {
         let store = SqliteStore::open(&folder.join("log"), SqliteOptions::default()).expect("the log opens");
-        let (clock, tasks) = (Clock::system(), Tasks::new());
+        let tasks = Tasks::new();
         let (wake, queue) = wake::channel();
         let log: Arc<dyn EventStore> = store.clone();
         let bus = CommandBus::new(log, clock.clone(), tasks.clone(), wake);
@@ -186,7 +192,12 @@ pub(crate) fn void(payment: u128) -> Command {
 
 pub(crate) fn refund(amount: i64) -> Command {
     let (request_id, reason) = (request_id(4), "test".to_owned());
-    Command::RequestPaymentRefund(RequestPaymentRefund { request_id, amount: eur(amount), reason })
+    Command::RequestPaymentRefund(RequestPaymentRefund {
+        request_id,
+        amount: eur(amount),
+        remaining: false,
+        reason,
+    })
 }
 
 pub(crate) async fn statement(port: &dyn PaymentProvider) -> Statement {

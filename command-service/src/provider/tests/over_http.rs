@@ -195,3 +195,43 @@ async fn a_bank_that_is_not_there_leaves_nothing_decided() {
     assert!(matches!(port.void(&void).await, Err(ProviderError::Unknown { .. })), "it may have been done");
     drop(folder);
 }
+
+/// What something on the way answers, one request after another: pages of a proxy, and documents that are not the bank's.
+const PAGES: [(u16, &str); 4] = [
+    (404, "<html><body>default backend - 404</body></html>"),
+    (403, "<html><body>no</body></html>"),
+    (400, r#"{"type":"/problems/quota","title":"Too much","status":400}"#),
+    (404, r#"{"type":"about:blank","title":"Not Found","status":404}"#),
+];
+
+#[tokio::test]
+async fn a_page_of_something_on_the_way_is_no_outcome() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (mut process, listener, _) = shop(folder.path()).await;
+    let (on_the_way, seen) = (TcpListener::bind("127.0.0.1:0").await.expect("a free port"), Arc::new(AtomicU32::new(0)));
+    let address = on_the_way.local_addr().expect("an address");
+    let counted = seen.clone();
+    let routes = crate::provider::simulated::server::router(bank(folder.path())).layer(axum::middleware::from_fn(
+        move |request: axum::extract::Request, next: axum::middleware::Next| {
+            let nth = counted.fetch_add(1, Ordering::SeqCst) as usize;
+            async move {
+                match PAGES.get(nth) {
+                    Some((status, page)) => {
+                        let status = axum::http::StatusCode::from_u16(*status).expect("a status");
+                        axum::response::IntoResponse::into_response((status, *page))
+                    }
+                    None => next.run(request).await,
+                }
+            }
+        },
+    ));
+    process.tasks.spawn("on-the-way", async move {
+        let _ = axum::serve(on_the_way, routes).await;
+    });
+    call(&mut process, listener, address);
+    process.send(1, authorize(1, "tok_approve")).await;
+    process.until(1, "authorized", is_authorized).await;
+    assert_eq!(process.types(1).await, ["PaymentAuthorizationRequested", "PaymentAuthorized"]);
+    assert!(seen.load(Ordering::SeqCst) as usize > PAGES.len());
+    process.store.close().await;
+}
