@@ -130,7 +130,7 @@ fn a_person_hands_a_shortfall_over_and_what_was_taken_goes_back() {
     let mut world = World::with_stock(10, 5);
     at_the_capture(&mut world, "tok_capture_short");
     world.pass(MINUTES(5));
-    world.acts("order_fulfilment", &asks(Action::HandOver)).unwrap();
+    assert_eq!(world.acts("order_fulfilment", &asks(Action::HandOver)), Ok(()));
     world.pass(MINUTES(5));
     assert_eq!(world.ends(), Ends { reason: "operator".to_owned(), ..taken_back(&mut world) });
 }
