@@ -5,16 +5,19 @@ use std::sync::{Mutex, PoisonError};
 
 use domain::Timestamp;
 
-/// Retries that each request adds when it is first carried out: a provider that answers most calls gets one in five
+/// Tenths of a retry that each request adds when it is first carried out: a provider that answers most calls gets one in five
 /// again, which is more than a healthy one needs. Source: the retry budget of Finagle (20 %).
-const PER_REQUEST: f64 = 0.2;
+const PER_REQUEST: f64 = 2.0;
 
-/// Retries a second that are granted in any case, so that few requests are not starved: 4 096 requests, the most at once,
+/// Tenths of a retry a second that are granted in any case, so that few requests are not starved: 4 096 requests, the most at once,
 /// have each had a turn after seven minutes.
-const PER_SECOND: f64 = 10.0;
+const PER_SECOND: f64 = 100.0;
 
-/// Retries that can be saved up: a short hiccup of some hundred requests is repeated without a pause.
-const SAVED_MAX: f64 = 256.0;
+/// Tenths of a retry that can be saved up: a short hiccup of some hundred requests is repeated without a pause.
+const SAVED_MAX: f64 = 2_560.0;
+
+/// A retry, in tenths.
+const RETRY: f64 = 10.0;
 
 /// The retries that may be made now.
 #[derive(Debug)]
@@ -39,9 +42,9 @@ impl RetryBudget {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let since = (now - state.1).to_std().unwrap_or_default(); // Clocks may step back.
         *state = ((state.0 + since.as_secs_f64() * PER_SECOND).min(SAVED_MAX), now);
-        let granted = state.0 >= 1.0;
+        let granted = state.0 >= RETRY;
         if granted {
-            state.0 -= 1.0;
+            state.0 -= RETRY;
         }
         granted
     }
