@@ -95,7 +95,8 @@ words! {
     /// The kind of a payment's ledger entry.
     LedgerKind: "authorize", "capture", "void", "refund";
     /// The state of a payment's ledger entry.
-    LedgerState: "requested", "action_required", "succeeded", "failed", "unknown", "expired", "succeeded_late";
+    LedgerState: "requested", "action_required", "succeeded", "failed", "unknown", "expired", "succeeded_late",
+        "fell_short";
     /// The state of a saga.
     SagaState: "running", "waiting", "compensating", "needs_attention", "completed", "compensated", "handed_over";
     /// The direction of a saga's step: forward, its compensation, or its renewal.
