@@ -76,9 +76,10 @@ impl Marks {
         self.marks.version(stream)
     }
 
-    /// Passes by an event that adds nothing.
-    pub fn pass(&mut self, event: &RecordedEvent) {
-        self.marks.pass(event);
+    /// Passes by an event that adds nothing, and gives the stream's memo. What is put there is written with the next event
+    /// that adds; a mark that is forgotten before that is made again from the log.
+    pub fn pass(&mut self, event: &RecordedEvent) -> &mut String {
+        &mut self.marks.pass(event).memo
     }
 
     /// Moves the mark to an event that adds, and gives its memo.

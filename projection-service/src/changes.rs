@@ -135,9 +135,11 @@ impl<R: Default> Changes<R> {
 
     /// Moves the head past an event that changes nothing, in memory only. Where the row is written for another reason the
     /// head goes with it; where it is forgotten first, the events in between are read from the log again, as any gap is.
-    pub fn pass(&mut self, event: &RecordedEvent) {
+    pub fn pass(&mut self, event: &RecordedEvent) -> &mut R {
         let head = Head::of(event);
-        self.hot.entry(event.stream.clone()).or_insert_with(|| Row { head, value: R::default() }).head = head;
+        let row = self.hot.entry(event.stream.clone()).or_insert_with(|| Row { head, value: R::default() });
+        row.head = head;
+        &mut row.value
     }
 
     /// The rows changed in this batch.

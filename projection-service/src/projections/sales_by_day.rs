@@ -1,5 +1,12 @@
 //! `sales_by_day`: sums over orders and payments, by the UTC day on which the order was placed. A sum has no single
 //! source stream: it is added to, in the transaction that moves the streams' marks in `applied`.
+//!
+//! An order that is rejected was never a sale: what its placing added is taken out again, and it counts in `rejected`
+//! alone. A cancelled order was a sale; its sums stay, and it counts in `cancelled` besides. Money that the provider took
+//! after the payment's end counts as captured like any other: the refund that follows is subtracted from it.
+//!
+//! The memo of an order's mark is what its placing added; that of a payment's mark is the day of its order, which
+//! a late success does not say itself.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,6 +14,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::NaiveDate;
 use domain::DecodeError;
+use domain::money::Money;
+use domain::payment::LateSuccess;
 use domain::{order, payment};
 use event_store::{Position, RecordedEvent, StreamName};
 use sqlx::PgConnection;
@@ -23,21 +32,21 @@ pub const DDL: &str = "
 create table sales_by_day (
     day date not null, currency text collate \"C\" not null, orders bigint not null, units bigint not null,
     gross bigint not null, discounts bigint not null, tax bigint not null, shipping bigint not null,
-    captured bigint not null, refunded bigint not null, cancelled bigint not null, global_position bigint not null,
-    primary key (day, currency)
+    captured bigint not null, refunded bigint not null, cancelled bigint not null, rejected bigint not null,
+    global_position bigint not null, primary key (day, currency)
 ) with (fillfactor = 50);
 ";
 
 const ADD: &str = "
 insert into sales_by_day as s
 select * from unnest($1::date[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
-    $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[])
+    $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[])
 on conflict (day, currency) do update set (orders, units, gross, discounts, tax, shipping, captured, refunded,
-    cancelled, global_position)
+    cancelled, rejected, global_position)
   = (s.orders + excluded.orders, s.units + excluded.units, s.gross + excluded.gross,
     s.discounts + excluded.discounts, s.tax + excluded.tax, s.shipping + excluded.shipping,
     s.captured + excluded.captured, s.refunded + excluded.refunded, s.cancelled + excluded.cancelled,
-    greatest(s.global_position, excluded.global_position))";
+    s.rejected + excluded.rejected, greatest(s.global_position, excluded.global_position))";
 
 /// What a batch adds to one day and currency. Amounts in minor units.
 #[derive(Debug, Default)]
@@ -51,6 +60,7 @@ struct Sum {
     captured: i64,
     refunded: i64,
     cancelled: i64,
+    rejected: i64,
     position: Position,
 }
 
@@ -87,11 +97,11 @@ impl Projection for SalesByDay {
                 let decoded = order::Event::decode(&event.event_type, event.schema_version, event.data.get())?;
                 self.fold_order(event, &decoded);
             }
-            "PaymentCaptured" | "PaymentRefunded" => {
+            "PaymentAuthorizationRequested" | "PaymentCaptured" | "PaymentSucceededLate" | "PaymentRefunded" => {
                 let decoded = payment::Event::decode(&event.event_type, event.schema_version, event.data.get())?;
                 self.fold_payment(event, &decoded);
             }
-            _ => self.marks.pass(event),
+            _ => _ = self.marks.pass(event),
         }
         Ok(())
     }
@@ -117,6 +127,7 @@ impl Projection for SalesByDay {
             .bind(column(&sums, |(_, sum)| sum.captured))
             .bind(column(&sums, |(_, sum)| sum.refunded))
             .bind(column(&sums, |(_, sum)| sum.cancelled))
+            .bind(column(&sums, |(_, sum)| sum.rejected))
             .bind(column(&sums, |(_, sum)| signed(sum.position.0)))
             .execute(sql)
             .await
@@ -132,24 +143,22 @@ impl SalesByDay {
     }
 
     fn fold_order(&mut self, event: &RecordedEvent, decoded: &order::Event) {
-        let memo = self.marks.mark(event);
         match decoded {
             order::Event::OrderPlaced(e) => {
-                let (day, currency) = (e.placed_at.date_naive(), e.totals.total.currency.to_string());
-                *memo = format!("{day} {currency}"); // A cancellation says neither.
-                let sum = self.sum(event, day, &currency);
-                sum.orders += 1;
-                sum.units += e.lines.iter().map(|line| line.quantity.get()).sum::<i64>();
-                sum.gross += e.totals.subtotal.amount;
-                sum.discounts += e.totals.discount.amount;
-                sum.tax += e.totals.tax.amount;
-                sum.shipping += e.totals.shipping.amount;
+                let added = Placing::of(e);
+                *self.marks.mark(event) = added.to_memo(); // What ends the order does not say what it was.
+                added.add(self.sum(event, added.day, &added.currency), 1);
             }
-            order::Event::OrderRejected(_) | order::Event::OrderCancelled(_) => {
-                let placed =
-                    memo.split_once(' ').and_then(|(day, currency)| Some((day.parse().ok()?, currency.to_owned())));
-                if let Some((day, currency)) = placed {
-                    self.sum(event, day, &currency).cancelled += 1;
+            order::Event::OrderRejected(_) => {
+                if let Some(added) = Placing::from_memo(self.marks.mark(event)) {
+                    let sum = self.sum(event, added.day, &added.currency);
+                    added.add(sum, -1);
+                    sum.rejected += 1;
+                }
+            }
+            order::Event::OrderCancelled(_) => {
+                if let Some(added) = Placing::from_memo(self.marks.mark(event)) {
+                    self.sum(event, added.day, &added.currency).cancelled += 1;
                 }
             }
             order::Event::OrderRiskAssessed(_)
@@ -159,17 +168,110 @@ impl SalesByDay {
             | order::Event::OrderCancellationRequested(_)
             | order::Event::OrderDispatchAllowed(_)
             | order::Event::OrderShipped(_)
-            | order::Event::OrderCompleted(_) => {}
+            | order::Event::OrderCompleted(_) => _ = self.marks.pass(event),
         }
     }
 
     fn fold_payment(&mut self, event: &RecordedEvent, decoded: &payment::Event) {
-        self.marks.mark(event);
-        if let payment::Event::PaymentCaptured(e) = decoded {
-            self.sum(event, e.placed_on, e.amount.currency.code()).captured += e.amount.amount;
+        match decoded {
+            // Adds nothing. Where its memo is forgotten before it is needed, the stream is read again from here.
+            payment::Event::PaymentAuthorizationRequested(e) => *self.marks.pass(event) = e.placed_on.to_string(),
+            payment::Event::PaymentCaptured(e) => {
+                self.sum_of_payment(event, e.placed_on, e.amount).captured += e.amount.amount
+            }
+            payment::Event::PaymentRefunded(e) => {
+                self.sum_of_payment(event, e.placed_on, e.amount).refunded += e.amount.amount
+            }
+            payment::Event::PaymentSucceededLate(e) if e.kind == LateSuccess::Captured => {
+                match self.marks.pass(event).parse() {
+                    Ok(placed_on) => self.sum_of_payment(event, placed_on, e.amount).captured += e.amount.amount,
+                    // Without a request there is no order, and so no day.
+                    Err(_) => {
+                        tracing::warn!(stream = %event.stream, "a late capture of a payment that nobody requested")
+                    }
+                }
+            }
+            payment::Event::PaymentSucceededLate(_)
+            | payment::Event::PaymentActionRequired(_)
+            | payment::Event::PaymentAuthorized(_)
+            | payment::Event::PaymentDeclined(_)
+            | payment::Event::PaymentOutcomeUnknown(_)
+            | payment::Event::PaymentExpired(_)
+            | payment::Event::CaptureRequested(_)
+            | payment::Event::CaptureFailed(_)
+            | payment::Event::VoidRequested(_)
+            | payment::Event::PaymentVoided(_)
+            | payment::Event::VoidFailed(_)
+            | payment::Event::RefundRequested(_)
+            | payment::Event::RefundFailed(_) => _ = self.marks.pass(event),
         }
-        if let payment::Event::PaymentRefunded(e) = decoded {
-            self.sum(event, e.placed_on, e.amount.currency.code()).refunded += e.amount.amount;
+    }
+
+    /// The sum that an event of a payment adds to; its mark keeps the day for what comes later.
+    fn sum_of_payment(&mut self, event: &RecordedEvent, placed_on: NaiveDate, amount: Money) -> &mut Sum {
+        *self.marks.mark(event) = placed_on.to_string();
+        self.sum(event, placed_on, amount.currency.code())
+    }
+}
+
+/// What the placing of an order adds.
+#[derive(Debug, PartialEq, Eq)]
+struct Placing {
+    day: NaiveDate,
+    currency: String,
+    /// Units, gross, discounts, tax, shipping.
+    amounts: [i64; 5],
+}
+
+impl Placing {
+    fn of(e: &order::OrderPlaced) -> Self {
+        let units = e.lines.iter().map(|line| line.quantity.get()).sum();
+        let totals = &e.totals;
+        let money = [totals.subtotal.amount, totals.discount.amount, totals.tax.amount, totals.shipping.amount];
+        let [gross, discounts, tax, shipping] = money;
+        Self {
+            day: e.placed_at.date_naive(),
+            currency: totals.total.currency.to_string(),
+            amounts: [units, gross, discounts, tax, shipping],
+        }
+    }
+
+    /// Adds it, or (`times` −1) takes it out again.
+    fn add(&self, sum: &mut Sum, times: i64) {
+        let [units, gross, discounts, tax, shipping] = self.amounts;
+        sum.orders += times;
+        sum.units += times * units;
+        sum.gross += times * gross;
+        sum.discounts += times * discounts;
+        sum.tax += times * tax;
+        sum.shipping += times * shipping;
+    }
+
+    fn to_memo(&self) -> String {
+        let [units, gross, discounts, tax, shipping] = self.amounts;
+        format!("{} {} {units} {gross} {discounts} {tax} {shipping}", self.day, self.currency)
+    }
+
+    /// `None`: the stream does not begin with a placed order, which added nothing.
+    fn from_memo(memo: &str) -> Option<Self> {
+        let mut parts = memo.split(' ');
+        let (day, currency) = (parts.next()?.parse().ok()?, parts.next()?.to_owned());
+        let amounts: Vec<i64> = parts.map(str::parse).collect::<Result<_, _>>().ok()?;
+        Some(Self { day, currency, amounts: amounts.try_into().ok()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_placing_added_is_read_back_from_its_memo() {
+        let added = Placing { day: NaiveDate::MIN, currency: "EUR".to_owned(), amounts: [3, 1_999, 0, 380, 490] };
+        let added = Placing { day: NaiveDate::from_ymd_opt(2026, 11, 29).unwrap_or_default(), ..added };
+        assert_eq!(Placing::from_memo(&added.to_memo()), Some(added));
+        for wrong in ["", "2026-11-29 EUR", "2026-11-29 EUR 1 2 3 4", "x EUR 1 2 3 4 5"] {
+            assert_eq!(Placing::from_memo(wrong), None, "{wrong}");
         }
     }
 }

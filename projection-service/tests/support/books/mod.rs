@@ -5,6 +5,7 @@
 //! sum up the steps (`step` to `awaits`, `settled` to `stuck`) are those of `domain::saga::View`, which has its own tests.
 
 mod payments;
+mod sales;
 mod timeline;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,6 +49,7 @@ impl Books {
             }
             books.timeline(event, &data);
         }
+        books.sales(events);
         books
     }
 
@@ -92,10 +94,6 @@ impl Books {
             _ => json!({}),
         };
         put(row, change);
-        if ["OrderRejected", "OrderCancelled"].contains(&&*event.event_type) {
-            let (day, currency) = (row["placed_at"].clone(), row["currency"].clone());
-            self.add(event, &text(&day)[..10], &text(&currency), &[("cancelled", 1)]);
-        }
     }
 
     fn placed(&mut self, event: &RecordedEvent, data: &Value) {
@@ -120,31 +118,10 @@ impl Books {
                 "quantity": line["quantity"], "unit_price": line["unit_price"]["amount"],
                 "net": line["net"]["amount"], "discount_share": line["discount_share"]["amount"],
                 "tax_share": line["tax_share"]["amount"], "currency": line["net"]["currency"],
+                "placed_at": placed_at,
             });
             put(row, head(event));
         }
-        let sums = [
-            ("orders", 1),
-            ("units", pieces),
-            ("gross", number(&amount("subtotal"))),
-            ("discounts", number(&amount("discount"))),
-            ("tax", number(&amount("tax"))),
-            ("shipping", number(&amount("shipping"))),
-        ];
-        self.add(event, &text(&placed_at)[..10], &text(currency), &sums);
-    }
-
-    /// Adds to a day's sums.
-    fn add(&mut self, event: &RecordedEvent, day: &str, currency: &str, sums: &[(&str, i64)]) {
-        let row = self.row("sales_by_day", &format!("{day} {currency}"));
-        if row.is_null() {
-            *row = json!({
-                "day": day, "currency": currency, "orders": 0, "units": 0, "gross": 0, "discounts": 0, "tax": 0,
-                "shipping": 0, "captured": 0, "refunded": 0, "cancelled": 0,
-            });
-        }
-        sums.iter().for_each(|(name, more)| row[*name] = json!(number(&row[*name]) + more));
-        row["global_position"] = json!(event.position.0);
     }
 
     fn shipment(&mut self, event: &RecordedEvent, data: &Value) {

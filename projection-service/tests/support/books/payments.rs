@@ -37,13 +37,6 @@ impl Books {
         move_payment(row, &event.event_type, data);
         let (order_id, currency) = (row["order_id"].clone(), row["currency"].clone());
         self.ledger(event, data, &[order_id, currency, kind]);
-        let sum = match &*event.event_type {
-            "PaymentCaptured" => "captured",
-            "PaymentRefunded" => "refunded",
-            _ => return,
-        };
-        let amount = &data["amount"];
-        self.add(event, &text(&data["placed_on"]), &text(&amount["currency"]), &[(sum, number(&amount["amount"]))]);
     }
 
     fn ledger(&mut self, event: &RecordedEvent, data: &Value, [order_id, currency, open]: &[Value; 3]) {
