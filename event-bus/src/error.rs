@@ -33,7 +33,8 @@ pub enum BusError {
     /// The topic and the log are not of one history.
     #[error(
         "the topic `{topic}` holds position {seen}, which is not in this log (its end: {head}): the log is another one, or its end is missing; \
-         point `[event_store]` at the right log, or delete the topic so that it is filled anew"
+         point `[event_store]` at the right log, or, if it was restored from an older backup, let the topic be filled again: \
+         `backstitch cluster rewind --accept-restore`"
     )]
     AnotherLog {
         /// Which topic.

@@ -68,6 +68,26 @@ pub(crate) async fn ready_with_letters(config: &BusConfig, topic: &str, letters:
     }
 }
 
+/// Deletes a topic, so that the relay makes it again and fills it from the log. One that is not there is no error.
+///
+/// # Errors
+/// [`BusError`].
+pub async fn delete(config: &BusConfig, topic: &str) -> Result<(), BusError> {
+    let admin: AdminClient<Told> =
+        config.client().create_with_context(Told::default()).map_err(|error| client_error(config, error))?;
+    let deleted = admin.delete_topics(&[topic], &options(config)).await.map_err(|error| away(config, &admin, &error));
+    let outcome = deleted.and_then(|deleted| match deleted.into_iter().next() {
+        Some(Err((_, RDKafkaErrorCode::UnknownTopicOrPartition))) | Some(Ok(_)) | None => Ok(()),
+        Some(Err((_, code))) => Err(BusError::Topic {
+            topic: topic.to_owned(),
+            what: format!("cannot be deleted: {code}"),
+            way_out: "delete it by hand, or allow us to".to_owned(),
+        }),
+    });
+    close_apart(admin);
+    outcome
+}
+
 /// What a topic is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Keep {

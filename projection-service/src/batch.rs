@@ -12,6 +12,9 @@ use crate::repair::Request;
 
 /// Events of one batch: enough to make statements cheap per row, few enough to keep a batch below a second and some MB.
 const BATCH: usize = 4_096;
+/// Bytes of payloads of one batch: some 2 kB an event. Large events make batches of fewer, so that a backlog of any events
+/// costs the same memory.
+const BATCH_BYTES: usize = 8 << 20;
 /// The time between the beginnings of two batches, shortest and longest. Below load every batch starts at once; above
 /// it events gather, so that a row that many of them change is written 100 or 20 times a second, not once an event.
 const LINGER: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(50));
@@ -28,17 +31,23 @@ pub(crate) struct Batch {
     pub caught_up: bool,
     /// The position is written for every read model, also where no rows are: other replicas read it in Postgres.
     pub keeps: bool,
+    /// Bytes of the events' payloads.
+    bytes: usize,
 }
 
 impl Batch {
     fn take_what_is_there(&mut self, subscription: &mut Subscription) -> Result<(), ReadError> {
-        while self.events.len() < BATCH {
+        while !self.is_full() {
             match subscription.next().now_or_never() {
                 Some(Some(delivery)) => self.take(delivery?),
                 Some(None) | None => break,
             }
         }
         Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.events.len() >= BATCH || self.bytes >= BATCH_BYTES
     }
 
     /// Leaves out what comes after a position.
@@ -50,6 +59,7 @@ impl Batch {
     fn take(&mut self, delivery: Delivery) {
         match delivery {
             Delivery::Events { events, up_to } => {
+                self.bytes += events.iter().map(|event| event.data.get().len()).sum::<usize>();
                 self.events.extend(events);
                 self.up_to = self.up_to.max(up_to);
             }
@@ -121,7 +131,7 @@ pub(crate) async fn gather(
     let Some(first) = first else { return Ok(Gathered::Closed) };
     batch.take(first?);
     batch.take_what_is_there(subscription)?;
-    if let Some(last) = last.filter(|last| last.live && batch.events.len() < BATCH) {
+    if let Some(last) = last.filter(|last| last.live && !batch.is_full()) {
         tokio::time::sleep_until(last.begun + last.linger()).await; // In the past when that batch took longer itself.
         batch.take_what_is_there(subscription)?;
     }

@@ -137,7 +137,7 @@ impl Board {
     }
 
     async fn look(&self, last: &mut Look) -> Result<(), sqlx::Error> {
-        let Some(pool) = self.database.reader()? else {
+        let Some(pool) = self.database.looker()? else {
             return Err(sqlx::Error::Configuration("Postgres is not there yet".into()));
         };
         let stands: Vec<Stand> = sqlx::query_as(STANDS).fetch_all(&pool).await?;
@@ -217,7 +217,7 @@ impl Board {
     /// Wakes who waits for an order that has settled, or that a parked stream keeps from it.
     async fn wake_settled(&self, round: usize) -> Result<(), sqlx::Error> {
         let waited = self.progress.waited_orders(ORDERS, round);
-        let Some(pool) = self.database.reader()?.filter(|_| !waited.is_empty()) else { return Ok(()) };
+        let Some(pool) = self.database.looker()?.filter(|_| !waited.is_empty()) else { return Ok(()) };
         let statuses = self.progress.statuses();
         let parked = statuses.iter().flat_map(|status| status.parked.values());
         let parked = parked.filter_map(|letter| letter.partition_key.parse().ok());

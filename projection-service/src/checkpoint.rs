@@ -66,10 +66,10 @@ returning projection, generation, position, epoch";
 
 const ADVANCE: &str = "
 update backstitch.projection_checkpoints as c set position = greatest(c.position, n.position)
-from unnest($1::text[], $2::integer[], $3::integer[], $4::bigint[], $5::bigint[])
-    as n(projection, generation, partition, position, epoch)
+from unnest($1::text[], $2::integer[], $3::integer[], $4::bigint[], $5::bigint[], $6::bigint[])
+    as n(projection, generation, partition, position, epoch, stored)
 where c.projection = n.projection and c.generation = n.generation
-  and (n.partition is null or c.partition = n.partition) and c.epoch = n.epoch";
+  and (n.partition is null or c.partition = n.partition) and c.epoch = n.epoch and c.position >= n.stored";
 
 const STOP: &str = "
 update backstitch.projection_checkpoints set stopped = $5
@@ -123,6 +123,17 @@ pub struct Checkpoint {
     pub position: Position,
     /// The epoch of the runner.
     pub epoch: i64,
+    /// Where Postgres was last told that it stands. A server that says less has lost commits: it took the place of one
+    /// that had not sent them to it yet.
+    pub stored: Position,
+}
+
+impl Checkpoint {
+    /// The same once it is written.
+    #[must_use]
+    pub fn written(self) -> Self {
+        Self { stored: self.position, ..self }
+    }
 }
 
 /// Divides the checkpoints of all generations among so many partitions, if they are not so divided already; those that
@@ -179,13 +190,14 @@ pub async fn take_over(
     let checkpoint = |slice: &Slice| {
         let own = rows.iter().filter(|(name, of, ..)| name == slice.projection && *of == slice.generation);
         let (.., position, epoch) = own.min_by_key(|(.., position, _)| *position)?;
-        Some(Checkpoint { share, position: Position(unsigned(*position)), epoch: *epoch })
+        let position = Position(unsigned(*position));
+        Some(Checkpoint { share, position, epoch: *epoch, stored: position })
     };
     Ok(slices.iter().filter_map(|slice| Some((*slice, checkpoint(slice)?))).collect())
 }
 
-/// Moves checkpoints inside the transaction that writes the rows. `false`: another runner has taken over, and the
-/// transaction must not commit.
+/// Moves checkpoints inside the transaction that writes the rows. `false`: another runner has taken over, or Postgres has lost
+/// what was committed before; the transaction must not commit, and what is in memory is of no use.
 ///
 /// # Errors
 /// What Postgres says.
@@ -195,7 +207,9 @@ pub async fn advance(sql: &mut PgConnection, moves: &[(Slice, Checkpoint)]) -> R
     let partitions: Vec<Option<i32>> = moves.iter().map(|(_, to)| to.share.one()).collect();
     let positions: Vec<i64> = moves.iter().map(|(_, to)| signed(to.position.0)).collect();
     let epochs: Vec<i64> = moves.iter().map(|(_, to)| to.epoch).collect();
+    let stored: Vec<i64> = moves.iter().map(|(_, to)| signed(to.stored.0)).collect();
     let done = sqlx::query(ADVANCE).bind(names).bind(generations).bind(partitions).bind(positions).bind(epochs);
+    let done = done.bind(stored);
     let rows: usize = moves.iter().map(|(_, to)| to.share.partitions().len()).sum();
     Ok(done.execute(sql).await?.rows_affected() == rows as u64)
 }

@@ -58,7 +58,8 @@ pub fn start_shared(
         closing.1.close().await;
     });
     let (desk, shared) = (Desk::default(), Some(Arc::clone(&board)));
-    let handle = Handle { progress, regroup, wake, desk, database, store, clock, tasks, replica, board: shared };
+    let live = Arc::default();
+    let handle = Handle { progress, regroup, live, wake, desk, database, store, clock, tasks, replica, board: shared };
     (handle.clone(), Feeder { handle, board, names })
 }
 

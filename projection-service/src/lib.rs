@@ -44,6 +44,8 @@ use serde::Deserialize;
 use service_kit::{Clock, Tasks};
 use tokio::sync::watch;
 
+pub use http::sse::{LiveBounds, LivePlaces};
+
 pub use cluster::{Feeder, start_shared};
 pub use progress::{Partition, Progress, State, Status};
 pub use regroup::Regroup;
@@ -78,6 +80,8 @@ pub struct Handle {
     pub progress: Arc<Progress>,
     /// Lets the runner feed other generations.
     pub regroup: Arc<Regroup>,
+    /// The places for live connections.
+    pub live: Arc<LivePlaces>,
     pub(crate) wake: Arc<Wake>,
     /// The way to the runner, for operators.
     pub(crate) desk: Desk,
@@ -152,5 +156,6 @@ pub fn start(
         tasks: tasks.clone(),
     };
     rebuilds.start();
-    Handle { progress, regroup, wake, desk, database, store, clock, tasks, replica, board: None }
+    let live = Arc::default();
+    Handle { progress, regroup, live, wake, desk, database, store, clock, tasks, replica, board: None }
 }

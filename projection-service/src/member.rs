@@ -4,6 +4,7 @@
 //! commit, the member is gone with everything it remembered, and is made anew from its seat.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use event_store::{EventStore, Position, RecordedEvent, StreamName};
 use service_kit::pg;
@@ -37,6 +38,10 @@ pub(crate) struct Seat {
     pub stopped: bool,
 }
 
+/// The longest that a batch may take. Thousands of rows take less than a second; a server that has not answered for so
+/// long is gone without a word, and another connection leads to its successor.
+const BOUND: Duration = Duration::from_secs(30);
+
 /// A read model in somebody's hands.
 pub(crate) struct Member {
     pub seat: Seat,
@@ -67,7 +72,7 @@ pub(crate) struct Outcome {
 /// Why a batch was not written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unwritten {
-    #[error("another runner has taken over")]
+    #[error("another runner has taken over, or Postgres has lost what was committed")]
     Fenced,
     #[error(transparent)]
     Postgres(#[from] sqlx::Error),
@@ -84,7 +89,7 @@ pub(crate) async fn write(
     let store = Arc::clone(store);
     let schema = members.first().map_or_else(|| "backstitch".into(), |member| Arc::clone(&member.seat.schema));
     let first = Arc::clone(&schema);
-    let done = pg::tx(pool, &first, move |sql| {
+    let done = pg::tx_within(pool, &first, BOUND, move |sql| {
         Box::pin(async move { write_all(sql, &*store, schema, members, &batch).await })
     })
     .await;
@@ -149,7 +154,12 @@ async fn close(
     let from = seat.checkpoint.position;
     seat.checkpoint.position = from.max(batch.up_to);
     let moved = (seat.exact || batch.keeps) && seat.checkpoint.position > from;
-    Ok((wrote || moved).then_some((seat.slice, seat.checkpoint)))
+    if !wrote && !moved {
+        return Ok(None);
+    }
+    let to = seat.checkpoint;
+    seat.checkpoint = to.written(); // If the transaction does not commit, the seat is gone.
+    Ok(Some((seat.slice, to)))
 }
 
 /// Why a read model stops whose every other stream is parked.
@@ -168,7 +178,7 @@ pub(crate) async fn write_apart(
         return Ok((Member::new(seat), Outcome::default()));
     }
     let (store, schema) = (Arc::clone(store), Arc::clone(&seat.schema));
-    let done = pg::tx(pool, &schema, move |sql| {
+    let done = pg::tx_within(pool, &schema, BOUND, move |sql| {
         Box::pin(async move {
             let mut now = seat.clone();
             let taker = (seat.model.make)();
@@ -202,13 +212,14 @@ pub(crate) async fn write_repair(
     (stream, verb): (StreamName, Verb),
 ) -> Result<(Seat, Result<Repaired, Refusal>), Unwritten> {
     let (store, schema) = (Arc::clone(store), Arc::clone(&seat.schema));
-    let done = pg::tx(pool, &schema, move |sql| {
+    let done = pg::tx_within(pool, &schema, BOUND, move |sql| {
         Box::pin(async move {
             let mut now = seat.clone();
             let wish = (&stream, &verb);
             let repaired = repair(seat.model.make, sql, &*store, seat.slice, wish, &mut now.parked).await?;
             now.parked.write(sql, seat.slice).await?;
             fenced(sql, &[(now.slice, now.checkpoint)]).await?;
+            now.checkpoint = now.checkpoint.written();
             Ok((now, repaired))
         })
     })

@@ -12,6 +12,8 @@ use crate::generations::{self, Generation, LOCK, New, Stage};
 use crate::projections::ReadModel;
 use crate::views::{self, Switched};
 
+/// The most replays of a read model at once: each is a whole set of tables, and only people drop them.
+const REPLAYS_MOST: usize = 4;
 /// How often a switch that readers hold up is tried while somebody waits for the answer.
 const TRIES: usize = 20;
 
@@ -56,6 +58,9 @@ pub enum Refused {
     /// It has no such generation.
     #[error("it has no generation {0}")]
     NoSuch(i32),
+    /// There are as many replays as there may be.
+    #[error("it has {0} replays already, the most at once: retire one of them (`backstitch projection retire`)")]
+    TooManyReplays(usize),
     /// Postgres does not answer.
     #[error(transparent)]
     Postgres(#[from] sqlx::Error),
@@ -99,7 +104,14 @@ pub async fn rebuild(
 /// # Errors
 /// A [`Refused`].
 pub async fn replay(pool: &PgPool, model: &'static ReadModel, until: Position, asked: Asked) -> Result<Done, Refused> {
-    make(pool, model, asked, move |_| Ok(Made::New(Stage::Replaying, false, Some(until)))).await
+    make(pool, model, asked, move |own| {
+        let replays = own.iter().filter(|found| found.until.is_some() && found.stage != Stage::Retiring).count();
+        match replays < REPLAYS_MOST {
+            true => Ok(Made::New(Stage::Replaying, false, Some(until))),
+            false => Err(Refused::TooManyReplays(replays)),
+        }
+    })
+    .await
 }
 
 /// What a request comes to.

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::apart::is_refusal;
 use crate::batch::{Batch, Gathered, LastBatch, gather};
 use crate::checkpoint::{self, Checkpoint, Share, Slice};
-use crate::database::{Database, is_contention};
+use crate::database::{Database, blocked_by, is_contention};
 use crate::dead_letters::Parked;
 use crate::generations::{self, Stage};
 use crate::member::{Member, Outcome, Seat, Unwritten, write, write_apart, write_repair};
@@ -34,12 +34,15 @@ use crate::regroup::Regroup;
 use crate::repair::{Refusal, Request, Verb};
 use crate::replica::Replica;
 use crate::report::Reporter;
-use crate::session::{Ended, KEEP, Session, end_of};
+use crate::session::{Ended, KEEP, KEEP_ALONE, Session, end_of};
 
 /// The first and the longest pause after an outage: Postgres is back within seconds, or not for minutes.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// After this long a read model that stopped is tried again: its cause is in the log or the program, which change slowly.
 const RETRY_STOPPED: Duration = Duration::from_secs(60);
+
+/// A batch that has not been written for so long stands still: people are told, and for whom it waits.
+const STANDS_STILL: Duration = Duration::from_secs(5);
 
 /// The longest pause between the beginnings of two batches where partitions share a Postgres.
 const LONGEST_REST: Duration = Duration::from_millis(200);
@@ -108,7 +111,10 @@ impl Runner {
                 gathered = gather(&mut subscription, last_batch, due_at, Some(&mut *requests)) => gathered?,
                 // What was gathered is delivered again to the next session.
                 () = self.regroup.outdated(session.revision) => return session.keep_positions(Ended::Regroup).await,
-                () = self.stopping.cancelled() => return Ok(Ended::Stopping),
+                () = self.stopping.cancelled() => {
+                    session.keep_at_stop().await;
+                    return Ok(Ended::Stopping);
+                }
             };
             // From here to the next look at `stopping` nothing is dropped half-way.
             match gathered {
@@ -118,7 +124,7 @@ impl Runner {
                     if !session.bound && !batch.events.is_empty() {
                         session.bound = self.bind_to_log(&session.pool).await?;
                     }
-                    batch.keeps = self.is_shared() && session.kept.0.elapsed() >= KEEP;
+                    batch.keeps = session.kept.0.elapsed() >= self.keeps_every();
                     session.kept = if batch.keeps { (Instant::now(), false) } else { (session.kept.0, true) };
                     session = self.commit(session, batch).await?;
                     // Where several share a Postgres, each leaves it to the others for as long as it has had it: the busier
@@ -163,10 +169,15 @@ impl Runner {
         self.report.board.is_some()
     }
 
+    /// How often positions without new rows are written.
+    fn keeps_every(&self) -> Duration {
+        if self.is_shared() { KEEP } else { KEEP_ALONE }
+    }
+
     /// When something is to be done that no event brings.
     fn due_at(&self, session: &Session) -> Option<Instant> {
         let retry = session.stopped_since.map(|since| since + RETRY_STOPPED);
-        let keep = (self.is_shared() && session.kept.1).then(|| session.kept.0 + KEEP);
+        let keep = session.kept.1.then(|| session.kept.0 + self.keeps_every());
         retry.into_iter().chain(keep).min()
     }
 
@@ -235,10 +246,14 @@ impl Runner {
     async fn commit(&self, session: Session, batch: Batch) -> Result<Session, Ended> {
         let Session { pool, mut members, .. } = session;
         let seats: Vec<Seat> = members.iter().map(|member| member.seat.clone()).collect();
-        let mut tries = 1..=TRIES;
+        let (mut tries, mut stood_still) = (1..=TRIES, false);
         members = loop {
-            match write(&pool, &self.store, members, batch.clone()).await {
+            let writing = write(&pool, &self.store, members, batch.clone());
+            match self.watched(writing, &mut stood_still).await {
                 Ok((members, outcomes)) => {
+                    if stood_still {
+                        self.report.running(&members);
+                    }
                     self.report.batch(&members, &outcomes, &batch);
                     self.tell(&pool, stops(&members, &outcomes)).await?;
                     break members;
@@ -259,12 +274,34 @@ impl Runner {
         Ok(Session { pool, members, stopped_since, ..session })
     }
 
+    /// Waits for a batch; where that takes long, says that the read models stand still, and for whom they wait.
+    async fn watched<T>(
+        &self,
+        writing: impl Future<Output = Result<T, Unwritten>>,
+        stood_still: &mut bool,
+    ) -> Result<T, Unwritten> {
+        let mut writing = std::pin::pin!(writing); // Its transaction goes on by itself while we look.
+        if let Ok(written) = tokio::time::timeout(STANDS_STILL, &mut writing).await {
+            return written;
+        }
+        *stood_still = true;
+        let waits = match blocked_by(&self.database).await {
+            Some(holders) => format!("a lock in Postgres that {holders} holds"),
+            None => "Postgres, which has not answered yet".to_owned(),
+        };
+        let why = format!("a batch has been waiting for {} s for {waits}", STANDS_STILL.as_secs());
+        tracing::warn!(partition = self.source.partition(), "the read models stand still: {why}");
+        self.report.down(&why);
+        writing.await
+    }
+
     async fn commit_apart(&self, pool: &PgPool, seats: Vec<Seat>, batch: &Batch) -> Result<Vec<Member>, Ended> {
         let mut members = Vec::with_capacity(seats.len());
         for seat in seats {
             let mut tries = 1..=TRIES;
             let (member, outcome) = loop {
-                match write_apart(pool, &self.store, seat.clone(), batch.clone()).await {
+                let (writing, mut stood_still) = (write_apart(pool, &self.store, seat.clone(), batch.clone()), false);
+                match self.watched(writing, &mut stood_still).await {
                     Err(Unwritten::Postgres(error)) if is_contention(&error) && tries.next().is_some() => {}
                     written => break written?,
                 }

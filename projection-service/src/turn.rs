@@ -12,6 +12,7 @@ use crate::rebuild::Rebuilds;
 
 /// The advisory lock of whoever works on generations.
 const TURN: i64 = 0x6261_636b_7374_6765;
+const TRY: &str = "select pg_try_advisory_lock($1)";
 /// Between two tries to get it, and two looks at whether it is still held.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -33,16 +34,14 @@ pub(crate) async fn take_turns(database: Database, rebuilds: Rebuilds) {
     }
 }
 
-/// One try, and the work for as long as the lock is held.
+/// Tries until the lock is to be had, over one connection, and works for as long as it is held.
 async fn turn(database: &Database, rebuilds: &Rebuilds) -> Result<(), sqlx::Error> {
     rebuilds.progress.started().await;
     let Some(pool) = database.writer().await? else { return std::future::pending().await };
     // Taken out of the pool: the lock goes with the connection, and must not go back into the pool with it.
     let mut connection = pool.acquire().await?.detach();
-    let ours: bool =
-        sqlx::query_scalar("select pg_try_advisory_lock($1)").bind(TURN).fetch_one(&mut connection).await?;
-    if !ours {
-        return connection.close().await;
+    while !sqlx::query_scalar::<_, bool>(TRY).bind(TURN).fetch_one(&mut connection).await? {
+        tokio::time::sleep(LOOK).await;
     }
     tracing::info!("this replica works on generations from now on");
     tokio::select! {

@@ -191,6 +191,8 @@ async fn a_replay_shows_the_tables_as_they_were_and_touches_no_other() {
         }
     }
     assert_ne!(folded_to(&shop, Position(head.0 / 2)).await, now, "a half is not the whole");
+    let fifth = shop.ask("orders", "replay", "fifth", json!({ "to_position": head.0 })).await;
+    assert_eq!((fifth.status, &fifth.body["type"]), (409, &json!("/problems/too-many-replays")));
     assert_eq!(shop.ask("orders", "retire", "drop", json!({ "generation": 2 })).await.status, 202);
     shop.until("orders", 2, Value::Null).await;
     assert_eq!(shop.number("select count(*) from pg_namespace where nspname = 'replay_orders_2'").await, 0);

@@ -3,11 +3,19 @@
 
 mod support;
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::Request;
 use axum::response::Response;
 use domain::order;
 use http_body_util::BodyExt as _;
+use projection_service::LiveBounds;
 use support::stories::{order_id, placed};
 use support::{BOUND, Shop};
+use tower::ServiceExt as _;
 
 async fn place(shop: &Shop, number: u64) -> u64 {
     let placed = order::Event::OrderPlaced(placed(number, &[(1, 1)], 0));
@@ -91,6 +99,69 @@ async fn live_connections_end_when_the_service_stops() {
     assert_eq!(ids(&mut stream, 1).await, [position]);
     shop.tasks.stop();
     assert_eq!(ids(&mut stream, 1).await, [] as [u64; 0]);
+}
+
+async fn until_there_is_a_place(shop: &Shop) {
+    while shop.response("/v1/events", &[("accept", "text/event-stream")]).await.status() == 503 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_and_one_that_stays_for_long_lose_their_places_to_others() {
+    let mut shop = Shop::start().await;
+    let bounds = LiveBounds { connections: 1, stalls: Duration::from_millis(200), ..LiveBounds::default() };
+    shop.live_within(bounds);
+    for number in 0..60 {
+        place(&shop, number).await;
+    }
+    let stands = live(&shop, "/v1/events?after=0", None).await; // Nobody reads from it.
+    let headers = [("accept", "text/event-stream")];
+    assert_eq!(shop.response("/v1/events", &headers).await.status(), 503, "there is one place");
+    tokio::time::timeout(BOUND, until_there_is_a_place(&shop)).await.expect("its place is taken away");
+    drop(stands);
+    // Nor does one keep it that reads: it is ended after a while, and goes on where it was.
+    shop.live_within(LiveBounds { connections: 1, lasts: Duration::from_millis(200), ..LiveBounds::default() });
+    let mut reads = live(&shop, "/v1/events?after=0", None).await;
+    let seen = ids(&mut reads, usize::MAX).await; // To its end.
+    assert!(tokio::time::timeout(BOUND, until_there_is_a_place(&shop)).await.is_ok(), "{seen:?}");
+}
+
+#[tokio::test]
+async fn one_address_never_has_all_live_connections() {
+    let mut shop = Shop::start().await;
+    shop.live_within(LiveBounds { connections: 3, per_address: 2, ..LiveBounds::default() });
+    let from = async |address: &str| {
+        let address: SocketAddr = address.parse().unwrap();
+        let mut request = Request::get("/v1/events").header("accept", "text/event-stream").body(Body::empty()).unwrap();
+        request.extensions_mut().insert(ConnectInfo(address));
+        shop.router.clone().oneshot(request).await.unwrap()
+    };
+    let (one, two) = (from("10.0.0.1:1").await, from("10.0.0.1:2").await);
+    assert_eq!((one.status().as_u16(), two.status().as_u16()), (200, 200));
+    assert_eq!(from("10.0.0.1:3").await.status(), 503);
+    assert_eq!(from("10.0.0.2:1").await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_position_that_the_log_does_not_have_is_refused_and_not_waited_for_in_silence() {
+    let shop = Shop::start().await;
+    let head = place(&shop, 1).await;
+    let beyond = (head + 7).to_string();
+    let events = [("accept", "text/event-stream"), ("last-event-id", beyond.as_str())];
+    for (path, headers) in [
+        ("/v1/events".to_owned(), &events[..]),
+        (format!("/v1/events?after={beyond}"), &events[..1]),
+        (format!("/v1/events?after={beyond}"), &[]),
+        (format!("/v1/events/find?cursor={beyond}"), &[]),
+    ] {
+        let answer = shop.get_with(&path, headers).await;
+        assert_eq!((answer.status, &answer.body["type"]), (410, &"/problems/beyond-the-log".into()), "{path}");
+        let detail = answer.body["detail"].as_str().unwrap();
+        assert!(detail.contains(&format!("ends at position {head}")), "{detail}");
+    }
+    // Its very end is a place to go on from.
+    assert_eq!(shop.response(&format!("/v1/events?after={head}"), &events[..1]).await.status(), 200);
 }
 
 #[tokio::test]

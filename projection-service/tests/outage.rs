@@ -5,14 +5,19 @@ mod support;
 
 use std::sync::Arc;
 
+use axum::body::Body;
+use axum::http::Request;
 use domain::{order, payment};
 use event_store::EventStore;
 use projection_service::{Config, State, start};
 use service_kit::postgres::testing::{TestCluster, fresh_database};
 use service_kit::{Clock, Tasks};
+use sqlx::{Connection as _, PgConnection};
 use support::stories::{captured, order_id, placed, requested};
-use support::{BOUND, Log, Shop, at};
+use support::{BOUND, Log, Shop, at, execute};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tower::ServiceExt as _;
 
 /// An order that is placed, paid and captured: it moves rows, a ledger and a sum.
 async fn sell(log: &Log, number: u64) {
@@ -152,6 +157,126 @@ async fn a_database_of_another_log_is_refused_and_keeps_its_rows() {
     let error = last_error(&shop).await;
     assert!(error.contains("another log"), "{error}");
     assert_eq!(shop.rows("orders").await, rows);
+}
+
+#[tokio::test]
+async fn a_server_that_took_no_writes_for_a_while_is_written_to_again_by_connections_that_can() {
+    let cluster = TestCluster::start().await.unwrap();
+    let shop = Shop::over(Log::new(), cluster.fresh_database().await.unwrap());
+    sell(&shop.log, 1).await;
+    shop.caught_up().await;
+    // As after a failover: the connections lead to a server that answers and takes no writes (25006), for as long as they
+    // live; new ones lead to one that does.
+    execute(
+        &shop.url,
+        "do $$ begin execute format('alter database %I set default_transaction_read_only = on',
+        current_database()); end $$; select pg_terminate_backend(pid) from pg_stat_activity
+        where application_name = 'backstitch' and datname = current_database()",
+    )
+    .await;
+    sell(&shop.log, 2).await;
+    let read_only = async || {
+        while !last_error(&shop).await.contains("read-only transaction") {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(BOUND, read_only()).await.unwrap();
+    let mut sql = PgConnection::connect(&shop.url).await.unwrap();
+    for each in [
+        "set default_transaction_read_only = off",
+        "do $$ begin
+        execute format('alter database %I reset default_transaction_read_only', current_database()); end $$",
+    ] {
+        sqlx::raw_sql(each).execute(&mut sql).await.unwrap();
+    }
+    shop.caught_up().await;
+    assert_eq!(shop.rows("orders").await.len(), 2);
+}
+
+#[tokio::test]
+async fn commits_that_a_failover_has_lost_are_made_again() {
+    let shop = Shop::start().await;
+    sell(&shop.log, 1).await;
+    shop.caught_up().await;
+    let kept = *shop.log.store.head().borrow();
+    sell(&shop.log, 2).await;
+    shop.caught_up().await;
+    // As at a standby that took over before the last commits had reached it.
+    let mut sql = PgConnection::connect(&shop.url).await.unwrap();
+    let back = "update backstitch.projection_checkpoints set position = $1 where projection = 'orders'";
+    sqlx::query("delete from read_1.orders where id = $1").bind(order_id(2).0).execute(&mut sql).await.unwrap();
+    sqlx::query(back).bind(i64::try_from(kept.0).unwrap()).execute(&mut sql).await.unwrap();
+    sell(&shop.log, 3).await;
+    shop.caught_up().await;
+    assert_eq!(shop.rows("orders").await.len(), 3);
+    assert_eq!(sales(&shop).await.0, 3, "the others were not touched");
+}
+
+#[tokio::test]
+async fn while_a_table_is_locked_queries_for_the_others_are_answered_and_the_standstill_is_shown() {
+    let shop = Shop::start().await;
+    sell(&shop.log, 1).await;
+    shop.caught_up().await;
+    let mut other = PgConnection::connect(&shop.url).await.unwrap();
+    sqlx::raw_sql("set application_name = 'somebody'; begin; lock table read_1.orders in access exclusive mode")
+        .execute(&mut other)
+        .await
+        .unwrap();
+    sell(&shop.log, 2).await;
+    // More of both classes than there are connections.
+    let path = format!("/v1/orders/{}", order_id(1));
+    let stuck = (0..40).map(|number| {
+        let (router, path) =
+            (shop.router.clone(), if number % 2 == 0 { "/v1/orders".to_owned() } else { path.clone() });
+        async move { router.oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap().status().as_u16() }
+    });
+    let stuck = JoinSet::from_iter(stuck);
+    for _ in 0..20 {
+        assert_eq!(shop.get("/v1/products").await.status, 200);
+        let payment = domain::ids::PaymentId::derive(order_id(1), 0);
+        assert_eq!(shop.get(&format!("/v1/payments/{payment}")).await.status, 200);
+    }
+    assert!(stuck.join_all().await.iter().all(|status| *status == 503));
+    let standing = async || loop {
+        let shown = shop.get("/v1/projections").await.ok()["items"][0].clone();
+        if shown["state"] == "down" {
+            return shown;
+        }
+        tokio::task::yield_now().await;
+    };
+    let shown = tokio::time::timeout(BOUND, standing()).await.unwrap();
+    assert!(shown["last_error"].as_str().unwrap().contains("(somebody)"), "{shown}");
+    assert!(shown["lag_events"].as_u64().unwrap() > 0);
+    sqlx::raw_sql("rollback").execute(&mut other).await.unwrap();
+    shop.caught_up().await;
+    let running = async || {
+        while shop.get("/v1/projections").await.ok()["items"][0]["state"] != "running" {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(BOUND, running()).await.unwrap();
+    assert_eq!(shop.rows("orders").await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_read_model_that_nothing_happens_to_moves_its_checkpoint_and_keeps_it_at_a_stop() {
+    let shop = Shop::start().await;
+    sell(&shop.log, 1).await;
+    shop.caught_up().await;
+    let kept = async |shop: &Shop| -> i64 {
+        let mut sql = PgConnection::connect(&shop.url).await.unwrap();
+        let shipments = "select position from backstitch.projection_checkpoints where projection = 'shipments'";
+        sqlx::query_scalar(shipments).fetch_one(&mut sql).await.unwrap()
+    };
+    // Nothing of this moves a row of the shipments.
+    let head = shop.log.store.head().borrow().0;
+    let reached = async || while kept(&shop).await < i64::try_from(head).unwrap() {};
+    tokio::time::timeout(BOUND, reached()).await.expect("kept while it runs");
+    sell(&shop.log, 2).await;
+    shop.caught_up().await;
+    let head = shop.log.store.head().borrow().0;
+    assert!(shop.tasks.shut_down(BOUND).await);
+    assert_eq!(kept(&shop).await, i64::try_from(head).unwrap(), "kept at the stop");
 }
 
 async fn last_error(shop: &Shop) -> String {

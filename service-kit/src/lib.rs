@@ -1,6 +1,7 @@
 //! What every service process needs once, and nothing of what it is for.
 
 pub mod api;
+pub mod class;
 pub mod clock;
 pub mod config;
 pub mod health;
@@ -18,6 +19,7 @@ pub mod telemetry;
 pub mod text;
 pub mod waiting;
 
+pub use class::Class;
 pub use clock::Clock;
 pub use health::Health;
 pub use limits::Limits;

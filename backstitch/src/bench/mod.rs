@@ -10,6 +10,7 @@ pub mod commands;
 pub mod everything;
 pub mod hot_stream;
 pub mod limit;
+pub mod lists;
 pub mod lives;
 pub mod load;
 pub mod machine;
@@ -35,6 +36,7 @@ use crate::cli::Exit;
 Examples:
   backstitch bench append                     # durable events a second, 64 clients
   backstitch bench commands --seconds 30      # POST /v1/orders over 64 connections
+  backstitch bench lists                      # every filter of every list over 1 000 000 orders
   backstitch bench everything --json          # sagas and read models on, one JSON object a line
 
 The floor of each figure is shown beside it; exit 1 says that one was missed.")]
@@ -71,6 +73,8 @@ pub enum What {
     Projection,
     /// Orders with sagas and read models on, and a second start.
     Everything,
+    /// Every list and each of its filters over 1 000 000 orders.
+    Lists,
     /// The served log over loopback: appends at once and alone, a subscriber that catches up.
     Store,
     /// The same customers before one process and before clusters of processes.
@@ -139,7 +143,7 @@ impl What {
     /// Seconds and clients, unless told otherwise. Source: the floors are stated for these.
     fn defaults(self) -> (u64, u32) {
         match self {
-            Self::Append | Self::Commands | Self::HotStream | Self::Projection | Self::Store => (10, 64),
+            Self::Append | Self::Commands | Self::HotStream | Self::Projection | Self::Store | Self::Lists => (10, 64),
             Self::Saga => (20, 256),
             Self::Cluster => (20, 64),
             Self::Everything => (60, 256),
@@ -154,6 +158,7 @@ impl What {
             Self::Saga => saga::run(options).await,
             Self::Projection => projection::run(options).await,
             Self::Everything => everything::run(options).await,
+            Self::Lists => lists::run(options).await,
             Self::Store => store::run(options).await,
             Self::Cluster => cluster::run(options).await,
         }

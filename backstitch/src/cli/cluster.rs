@@ -9,7 +9,7 @@ use service_kit::shutdown;
 use service_kit::telemetry::{self, LogConfig};
 
 use super::output::{self, Table, Tone};
-use super::{Exit, Failure};
+use super::{Exit, Failure, rewind};
 use crate::cluster::{self, Cluster, Shape, State};
 
 /// A whole cluster on this machine: Kafka, Postgres, the event store, two replicas of each service, a front door.
@@ -112,6 +112,15 @@ enum Verb {
         #[arg(long)]
         remove: bool,
     },
+    /// Drops what has seen more than a restored log holds, so that it is made from the log again: the topic, the read models.
+    #[command(after_help = "\
+Settings: `[event_store] url`, `[bus]`, `[postgres] url`. It works on any cluster that these name. Without
+--accept-restore it only says what is ahead of the log (exit 1), or that nothing is.
+
+Example:
+  backstitch cluster rewind
+  backstitch cluster rewind --accept-restore")]
+    Rewind(rewind::Args),
     /// Keeps the cluster's Postgres; `up` starts it.
     #[command(hide = true)]
     KeepPostgres {
@@ -179,6 +188,7 @@ impl Args {
                     std::fs::remove_dir_all(&cluster.dir).context("removing the folder").map_err(failed)?;
                 }
             }
+            Verb::Rewind(args) => return args.run().await,
             Verb::KeepPostgres { folder, port } => {
                 telemetry::start(&LogConfig::default()).map_err(|error| failed(error.into()))?;
                 cluster::keep_postgres(&folder, port).await?;

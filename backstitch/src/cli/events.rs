@@ -68,11 +68,11 @@ struct Wanted {
     /// A condition on a field of `data` or `metadata`: = != < <= > >= ~ (contains). May be given more than once: all hold.
     #[arg(long = "where", value_name = "CONDITION")]
     conditions: Vec<Condition>,
-    /// Occurred since: a moment, a day, or a time span such as 2h before now.
+    /// Occurred since: a moment, a day (UTC), or a time span such as 2h before now. It is included.
     #[arg(long, value_name = "TIME|SPAN", value_parser = moment)]
     since: Option<DateTime<Utc>>,
-    /// Occurred until: the same.
-    #[arg(long, value_name = "TIME|SPAN", value_parser = moment)]
+    /// Occurred until: the same; a day is included to its end.
+    #[arg(long, value_name = "TIME|SPAN", value_parser = last_moment)]
     until: Option<DateTime<Utc>>,
     /// Of the story with this correlation id.
     #[arg(long, value_name = "ID")]
@@ -238,6 +238,15 @@ fn moment(text: &str) -> Result<DateTime<Utc>, String> {
     })
 }
 
+/// The same where a range ends: a day is included to its end.
+fn last_moment(text: &str) -> Result<DateTime<Utc>, String> {
+    let moment = moment(text)?;
+    match text.parse::<NaiveDate>() {
+        Ok(_) => Ok(moment + chrono::Duration::days(1) - chrono::Duration::microseconds(1)),
+        Err(_) => Ok(moment),
+    }
+}
+
 fn span(text: &str) -> Option<chrono::Duration> {
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
     let seconds = match unit {
@@ -257,6 +266,8 @@ mod tests {
     #[test]
     fn a_time_is_a_moment_a_day_or_a_span_before_now() {
         assert_eq!(moment("2026-11-21"), moment("2026-11-21T00:00:00Z"));
+        assert_eq!(last_moment("2026-11-21"), moment("2026-11-21T23:59:59.999999Z"));
+        assert_eq!(last_moment("2026-11-21T10:00:00Z"), moment("2026-11-21T10:00:00Z"));
         let two_hours = Clock::system().now() - moment("2h").unwrap();
         assert!((7_199..7_300).contains(&two_hours.num_seconds()), "{two_hours}");
         for wrong in ["2", "h", "2w", "-2h", "yesterday", "99999999999999999999h", "9223372036854775807d"] {

@@ -22,6 +22,7 @@ mod projection_work;
 pub mod provider_sim;
 pub mod relay;
 mod replay;
+mod rewind;
 pub mod saga;
 mod saga_act;
 mod saga_find;

@@ -13,3 +13,4 @@ mod lineage;
 mod output;
 mod prepare;
 mod repair;
+mod rewind;

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use event_store::{Delivery, EventStore, Filter, Position, RecordedEvent, Subscription};
+use event_store::{Delivery, Direction, EventStore, Filter, Position, RecordedEvent, Subscription};
 use futures_util::{Stream, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +41,26 @@ impl EventsService {
     }
 }
 
+impl EventsService {
+    /// Refuses a place to go on from that the log does not have: it was restored from an older backup, and to go on there
+    /// in silence would pass by what is appended until it is as long again. Of a log that others append to the end is asked
+    /// for: what is known here may be old.
+    async fn not_beyond(&self, after: Position) -> Result<(), Status> {
+        let mut head = *self.store.head().borrow();
+        if after > head && self.store.is_shared() {
+            let last = self.store.read_all(Position(u64::MAX), Direction::Backward, 1, &Filter::default()).await;
+            head = last.map_err(status::unavailable)?.first().map_or(Position::START, |event| event.position);
+        }
+        if after <= head {
+            return Ok(());
+        }
+        Err(status::beyond_the_log(format_args!(
+            "the log ends at position {head}, before {after}: it was restored from an older backup, or is another log; \
+             what was read after position {head} is no more. Follow again from a position up to {head}"
+        )))
+    }
+}
+
 #[tonic::async_trait]
 impl Events for EventsService {
     type FollowStream = Pin<Box<dyn Stream<Item = Result<FollowReply, Status>> + Send>>;
@@ -52,6 +72,7 @@ impl Events for EventsService {
         if categories.len() > CATEGORIES_MAX || !categories.iter().all(is_category) {
             return Err(status::invalid("categories", "are at most 32 names such as `order`, in lower case with `_`"));
         }
+        self.not_beyond(Position(after)).await?;
         let place = self.free.clone().try_acquire_owned().map_err(|_| status::busy("too many follow the log here"))?;
         let subscribed = self.store.subscribe(Position(after), Filter { categories }).await;
         let subscription = subscribed.map_err(status::unavailable)?;

@@ -27,6 +27,11 @@ pub(super) fn invalid(field: &str, what: impl std::fmt::Display) -> Status {
     Status::with_error_details(Code::InvalidArgument, format!("{field}: {text}"), details)
 }
 
+/// A position beyond the end of the log.
+pub(super) fn beyond_the_log(what: impl std::fmt::Display) -> Status {
+    because(Code::OutOfRange, "beyond-the-log", what.to_string())
+}
+
 /// Too much is under way; nothing was done.
 pub(super) fn busy(what: impl std::fmt::Display) -> Status {
     later(Code::ResourceExhausted, what, AFTER_BUSY)

@@ -81,6 +81,18 @@ async fn only_the_categories_that_were_asked_for_are_sent_and_the_position_moves
 }
 
 #[tokio::test]
+async fn a_place_beyond_the_end_of_the_log_is_refused_and_its_very_end_is_not() {
+    let world = World::new();
+    product(&world, "A", 1_000).await;
+    let server = Server::over(&world).await;
+    let head = world.head().0;
+    let refused = server.events().follow(FollowRequest { after: head + 1, categories: vec![] }).await.unwrap_err();
+    assert_eq!(refused.code(), Code::OutOfRange, "{refused:?}");
+    assert!(refused.message().contains(&format!("ends at position {head}")), "{refused:?}");
+    assert_eq!(until_caught_up(&mut follow(&server, head, &[]).await).await, (vec![], head));
+}
+
+#[tokio::test]
 async fn followers_are_let_go_when_the_server_stops() {
     let world = World::new();
     let server = Server::over(&world).await;

@@ -225,35 +225,36 @@ impl Worker {
     /// Does the steps, all in one transaction if that works, else one by one up to whatever is at fault.
     async fn apply(&mut self, mut steps: Vec<Step>) -> Result<(), Halt> {
         self.shared.stats.consumed.fetch_add(steps.len() as u64, Ordering::Relaxed);
-        let (mut failed, mut size) = (0_u32, steps.len());
+        // An outage is nobody's fault: it lengthens the pauses and is no attempt at a record.
+        let (mut failed, mut outages, mut size) = (0_u32, 0_u32, steps.len());
         while !steps.is_empty() {
             let size_now = size.clamp(1, steps.len());
             self.put_behind(&mut steps[..size_now]);
             if let Some(fault) = self.send_letters(&steps[..size_now]).await {
-                failed += 1;
-                self.wait(failed, fault).await?;
+                outages += 1;
+                self.wait(outages, fault).await?;
                 continue;
             }
             match self.commit(&steps[..size_now]).await {
                 Ok(()) => {
                     steps.drain(..size_now);
                     // One by one to the end of the batch, once it had to be: better than to try the rest whole again and again.
-                    (failed, size) = (0, if size == 1 { 1 } else { steps.len() });
+                    (failed, outages, size) = (0, 0, if size == 1 { 1 } else { steps.len() });
                 }
                 Err(Fault::Fenced) => return Err(Halt::Again("somebody else has moved its offsets".to_owned())),
                 Err(Fault::Away(reason)) => {
-                    failed += 1;
-                    self.wait(failed, reason).await?;
+                    outages += 1;
+                    self.wait(outages, reason).await?;
                 }
                 // First what came before it; then it alone.
                 Err(Fault::At(index, _)) if index > 0 => size = index,
                 Err(Fault::Rows(_)) if size_now > 1 => size = 1,
                 Err(Fault::Rows(error)) if !matches!(steps[0].kind, Kind::Handle(_)) => {
-                    failed += 1;
-                    self.wait(failed, format!("Postgres refuses the consumer's own rows: {error}")).await?;
+                    outages += 1;
+                    self.wait(outages, format!("Postgres refuses the consumer's own rows: {error}")).await?;
                 }
                 Err(fault) => {
-                    (failed, size) = (failed + 1, 1);
+                    (failed, outages, size) = (failed + 1, 0, 1);
                     self.judge_failure(&mut steps[0], fault, failed).await?;
                 }
             }

@@ -1,13 +1,17 @@
 //! Kafka or Postgres hang, die and come back; nothing is lost and nothing is done twice.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use event_bus::consumer::Received;
 use event_bus::testing::Kafka;
-use event_bus::{BusConfig, Consumer};
+use event_bus::{BusConfig, Consumer, HandlerError, Retry};
+use futures_util::future::BoxFuture;
 use service_kit::postgres::testing::TestCluster;
+use sqlx::PgConnection;
 use sqlx::postgres::PgPoolOptions;
 
-use crate::shop::{BOUND, Shop, database, eventually, make_tables, orders};
+use crate::shop::{BOUND, OrderPlaced, Shop, database, eventually, make_tables, orders, write};
 
 /// How long a broker hangs: longer than the session time-out, so that it forgets its members.
 const HANGS: Duration = Duration::from_secs(3);
@@ -59,6 +63,34 @@ async fn a_postgres_that_is_killed_is_waited_for_and_no_event_is_blamed() {
     shop.assert_each_once(&events).await;
     drop(shop);
     cluster.stop().await;
+}
+
+/// How often the handler below was called.
+static CALLS: AtomicU32 = AtomicU32::new(0);
+
+/// What it needs is away ten times; then it fails twice, of the three attempts that a record has.
+fn unlucky(received: Received<OrderPlaced>, connection: &mut PgConnection) -> BoxFuture<'_, Result<(), HandlerError>> {
+    Box::pin(async move {
+        match CALLS.fetch_add(1, Ordering::Relaxed) {
+            0..10 => Err(HandlerError::away("the mail server is away")),
+            10..12 => Err(HandlerError::failed("the address is not there yet")),
+            _ => write(received, connection).await,
+        }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_is_no_attempt_at_the_record_that_it_meets() {
+    let shop = Shop::open(Kafka::shared().await.unwrap(), 1).await;
+    let retry = Retry { attempts: 3, first_pause: Duration::from_millis(1), ..Retry::default() };
+    let retry = Retry { longest_pause: Duration::from_millis(5), ..retry };
+    let builder = Consumer::builder(&shop.config, "outage").retry(retry).on("OrderPlaced", 1, unlucky);
+    let consumer = builder.start(&shop.pool).await.unwrap();
+    let events = orders("o", 1, 1, 0);
+    shop.publish(0, &events).await;
+    shop.until("select count(*) from handled", 1).await;
+    assert_eq!((consumer.counts().parked, consumer.counts().handler_errors), (0, 2));
+    assert!(consumer.shut_down(BOUND).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

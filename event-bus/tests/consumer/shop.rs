@@ -160,7 +160,8 @@ impl Shop {
     }
 }
 
-async fn write(received: Received<OrderPlaced>, connection: &mut sqlx::PgConnection) -> Result<(), HandlerError> {
+/// The handler: it writes a row.
+pub async fn write(received: Received<OrderPlaced>, connection: &mut sqlx::PgConnection) -> Result<(), HandlerError> {
     let event = &received.event;
     if event.metadata.traceparent.is_none() {
         return Err(HandlerError::failed("the trace was lost on the way"));

@@ -8,9 +8,9 @@ use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use event_store::{Position, StreamName};
 use serde::de::DeserializeOwned;
-use service_kit::Problem;
 use service_kit::api::LogPosition;
-use sqlx::postgres::{PgArguments, PgPool};
+use service_kit::{Class, Problem};
+use sqlx::postgres::PgArguments;
 use sqlx::query::QueryScalar;
 use sqlx::types::Json;
 use sqlx::{Postgres, query_scalar};
@@ -20,6 +20,7 @@ use utoipa::IntoParams;
 use super::answer::no_answer;
 use super::stale::{MOST_NAMED, Stale};
 use crate::Handle;
+use crate::database::{Database, Lane};
 use crate::dead_letters::{Letter, Letters};
 
 /// How long is waited for a position where the client does not say: a batch takes milliseconds.
@@ -90,6 +91,11 @@ impl Consistency {
         Instant::now() + self.wait.unwrap_or_default()
     }
 
+    /// Until when is waited for a position.
+    pub fn position_deadline(&self) -> Instant {
+        Instant::now() + self.wait.unwrap_or(USUAL_WAIT)
+    }
+
     /// The seconds of an applied `Prefer: wait`.
     pub fn waited_s(&self) -> Option<u64> {
         self.wait.map(|wait| wait.as_secs())
@@ -115,14 +121,18 @@ impl Consistency {
         partition: Option<u32>,
     ) -> Result<Reader, Problem> {
         if let Some(position) = self.min_position {
-            let deadline = Instant::now() + self.wait.unwrap_or(USUAL_WAIT);
+            let deadline = self.position_deadline();
             if !handle.progress.reached(of, partition, position, deadline).await {
                 let (now, _) = handle.progress.position_and_parked(of, partition);
                 let detail = format!("the read models are at position {now}, not yet at {position}");
                 return Err(Problem::unavailable(detail, 1));
             }
         }
-        Reader::new(handle, of, partition).await
+        let reader = Reader::new(handle, of, partition).await?;
+        Ok(match self.wait {
+            Some(_) => reader.waiting(),
+            None => reader,
+        })
     }
 
     /// The seconds waited where a position was asked for.
@@ -134,7 +144,11 @@ impl Consistency {
 /// What answers queries.
 #[derive(Debug, Clone)]
 pub struct Reader {
-    pool: PgPool,
+    database: Database,
+    /// The read models whose tables are asked.
+    of: Vec<&'static str>,
+    /// The class whose connections it uses; none: that of each query.
+    class: Option<Class>,
     /// Rows reflect this position, or a later one.
     pub position: Position,
     /// Of the read models that were asked for, those with parked streams, as they stood at that position.
@@ -157,22 +171,46 @@ impl Reader {
     ///
     /// # Errors
     /// 503: Postgres, or its tables, are not there yet.
-    pub async fn new(handle: &Handle, of: &[&str], partition: Option<u32>) -> Result<Self, Problem> {
+    pub async fn new(handle: &Handle, of: &[&'static str], partition: Option<u32>) -> Result<Self, Problem> {
         if handle.progress.is_ready() {
             handle.look().await.map_err(|error| no_answer(&error))?;
         }
-        let pool = handle.database.reader().map_err(|error| no_answer(&error))?;
-        match pool.filter(|_| handle.progress.is_ready()) {
-            Some(pool) => {
-                let (position, parked) = handle.progress.position_and_parked(of, partition);
-                Ok(Self { pool, position, parked })
-            }
-            None => {
-                let error = handle.progress.statuses().into_iter().find_map(|status| status.last_error);
-                let error = error.map(|error| format!(" ({error})")).unwrap_or_default();
-                Err(Problem::unavailable(format_args!("the read models are starting; commands are taken{error}"), 1))
-            }
+        if !handle.progress.is_ready() {
+            let error = handle.progress.statuses().into_iter().find_map(|status| status.last_error);
+            let error = error.map(|error| format!(" ({error})")).unwrap_or_default();
+            return Err(Problem::unavailable(
+                format_args!("the read models are starting; commands are taken{error}"),
+                1,
+            ));
         }
+        let (position, parked) = handle.progress.position_and_parked(of, partition);
+        Ok(Self { database: handle.database.clone(), of: of.to_vec(), class: None, position, parked })
+    }
+
+    /// The same for a request that waits for something to happen.
+    #[must_use]
+    pub fn waiting(mut self) -> Self {
+        self.class = Some(Class::LongWait);
+        self
+    }
+
+    /// The same for a query that goes through many rows.
+    #[must_use]
+    pub fn heavy(mut self) -> Self {
+        self.class = Some(Class::Heavy);
+        self
+    }
+
+    /// The same for what stands in none of the read models' tables.
+    #[must_use]
+    pub fn of_no_table(mut self) -> Self {
+        self.of.clear();
+        self
+    }
+
+    fn lane(&self, class: Class) -> Result<Lane, Problem> {
+        let lane = self.database.reader(self.class.unwrap_or(class)).map_err(|error| no_answer(&error))?;
+        lane.ok_or_else(|| Problem::unavailable("the read models are starting; commands are taken", 1))
     }
 
     /// The parked streams that an answer touches, in order, the first [`MOST_NAMED`] of them.
@@ -199,8 +237,9 @@ impl Reader {
         &self,
         query: JsonQuery<'_, T>,
     ) -> Result<Vec<T>, Problem> {
-        let rows = query.persistent(false).fetch_all(&self.pool).await.map_err(|error| no_answer(&error))?;
-        Ok(rows.into_iter().map(|Json(row)| row).collect())
+        let leased = self.lane(Class::List)?.lease(&self.of).await.map_err(|error| no_answer(&error))?;
+        let rows = leased.ask(async |sql| query.persistent(false).fetch_all(sql).await).await;
+        Ok(rows.map_err(|error| no_answer(&error))?.into_iter().map(|Json(row)| row).collect())
     }
 
     /// One row, by its key.
@@ -211,8 +250,9 @@ impl Reader {
         &self,
         query: JsonQuery<'_, T>,
     ) -> Result<Option<T>, Problem> {
-        let row = query.fetch_optional(&self.pool).await.map_err(|error| no_answer(&error))?;
-        Ok(row.map(|Json(row)| row))
+        let leased = self.lane(Class::OneRow)?.lease(&self.of).await.map_err(|error| no_answer(&error))?;
+        let row = leased.ask(async |sql| query.fetch_optional(sql).await).await;
+        Ok(row.map_err(|error| no_answer(&error))?.map(|Json(row)| row))
     }
 }
 

@@ -197,7 +197,7 @@ pub async fn list(State(handle): State<Handle>, params: Params) -> Result<Answer
         .bind(stream.unwrap_or_default())
         .bind(params.one_of("projection", &names)?)
         .bind(look_up(limit));
-    let reader = Reader::new(&handle, &names, None).await?;
+    let reader = Reader::new(&handle, &names, None).await?.of_no_table();
     let found = reader.list(query).await?;
     let key = |letter: &DeadLetter| [letter.projection.clone(), format!("{} {}", letter.stream, letter.generation)];
     Ok(Answer::at(reader.position, Page::of(found, limit, |letter| cursor::encode("dead-letters", &key(letter)))))
@@ -217,7 +217,7 @@ pub async fn show(
 ) -> Result<Answer<DeadLetterShown>, Problem> {
     params.only(&["generation"])?;
     let (slice, stream) = key(&handle, &names, &params)?;
-    let reader = Reader::new(&handle, &[slice.projection], None).await?;
+    let reader = Reader::new(&handle, &[slice.projection], None).await?.of_no_table();
     let query = json::<DeadLetter>(SHOW).bind(slice.projection).bind(slice.generation).bind(stream.as_str());
     let letter = reader.one(query).await?.ok_or_else(|| {
         let what = format_args!("`{}` has not parked `{stream}`: it follows it as it comes", slice.projection);

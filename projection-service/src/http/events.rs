@@ -8,9 +8,11 @@ use service_kit::Problem;
 use service_kit::api::{LimitQuery, LogPosition, POSITION_MAX};
 
 use super::answer::{Answer, Refusals};
+use super::consistency::Consistency;
+use super::log_end::{Gone, not_beyond};
 use super::page::{MOST, Page, USUAL};
 use super::params::Params;
-use super::sse;
+use super::sse::{self, FromAddress};
 use super::streams::{EventDocument, category, unreadable};
 use crate::Handle;
 
@@ -22,19 +24,27 @@ use crate::Handle;
         LimitQuery,
         ("Last-Event-ID" = Option<LogPosition>, Header, description = "Where server-sent events go on; goes before `after`")),
     responses((status = 200, description = "A page of events, or a stream of server-sent events.", content(
-        (Page<EventDocument> = "application/json"), (String = "text/event-stream"))), Refusals))]
-pub async fn list(State(handle): State<Handle>, params: Params, headers: HeaderMap) -> Result<Response, Problem> {
+        (Page<EventDocument> = "application/json"), (String = "text/event-stream"))), Gone, Refusals))]
+pub async fn list(
+    State(handle): State<Handle>,
+    address: FromAddress,
+    params: Params,
+    consistency: Consistency,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let live = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let live = live.flat_map(|value| value.split(',')).any(|kind| kind.trim().starts_with("text/event-stream"));
     let filter = Filter { categories: category(&params)?.into_iter().collect() };
     let after = params.position("after")?.map(Position);
     if live {
         params.only(&["after", "category"])?;
-        return sse::stream(&handle, last_event_id(&headers)?.or(after), filter).await;
+        let after = last_event_id(&headers)?.or(after);
+        let head = not_beyond(&handle, &consistency, after).await?;
+        return sse::stream(&handle, address, after.unwrap_or(head), filter).await;
     }
     params.only(&["after", "category", "limit"])?;
     let limit = params.limit(USUAL, MOST)?;
-    let position = handle.head().await.map_err(|error| unreadable(&error))?;
+    let position = not_beyond(&handle, &consistency, after).await?;
     let after = after.unwrap_or(Position::START);
     let found = handle.store.read_all(after, Direction::Forward, limit + 1, &filter).await;
     let found = found.map_err(|error| unreadable(&error))?;

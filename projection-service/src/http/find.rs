@@ -6,13 +6,16 @@ use event_store::find::{Condition, Find};
 use event_store::{Direction, Filter, Position, RecordedEvent, StreamName};
 use serde::Serialize;
 use service_kit::Problem;
-use service_kit::api::{LimitQuery, LogPosition, MomentText, StreamText};
+use service_kit::api::{LimitQuery, LogPosition, MomentText, StreamText, TimeZoneText};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::answer::{Answer, RefusalsOfOne};
+use super::consistency::Consistency;
+use super::log_end::{Gone, not_beyond};
 use super::page::{MOST, USUAL};
 use super::params::Params;
+use super::range::SEARCHED;
 use super::streams::{EventDocument, category, unreadable};
 use crate::Handle;
 
@@ -78,30 +81,39 @@ impl<S: Sync> FromRequestParts<S> for Search {
         ("category" = Option<String>, Query, min_length = 1, max_length = 100, pattern = "^[!-,.-~]+$", example = "order", description = "Only streams of this category"),
         ("where" = Option<Vec<String>>, Query, description = "Conditions that all must hold, such as `data.sku=MUG` or \
             `data.amount.amount>1000`: a path into `data` or `metadata`, one of = != < <= > >= ~ (contains), a value"),
-        ("since" = inline(Option<MomentText>), Query, description = "Occurred at this moment or later"),
-        ("until" = inline(Option<MomentText>), Query, description = "Occurred at this moment or earlier"),
+        ("since" = inline(Option<MomentText>), Query, description = "The first day or moment at which events occurred; it is included"),
+        ("until" = inline(Option<MomentText>), Query, description = "The last day or moment; it is included"),
+        ("tz" = inline(Option<TimeZoneText>), Query, description = "The time zone of days; UTC if not given"),
         ("correlation" = Option<Uuid>, Query, description = "Only events with this correlation id"),
         ("actor" = Option<String>, Query, min_length = 1, max_length = 200, description = "Only events that this actor asked for"),
         ("cursor" = Option<LogPosition>, Query, description = "The place to go on: `next` of the answer before"),
         LimitQuery),
-    responses((status = 200, description = "The events that were found in a part of the log.", body = Found), RefusalsOfOne))]
-pub async fn find(State(handle): State<Handle>, search: Search) -> Result<Answer<Found>, Problem> {
+    responses((status = 200, description = "The events that were found in a part of the log.", body = Found), Gone, RefusalsOfOne))]
+pub async fn find(
+    State(handle): State<Handle>,
+    consistency: Consistency,
+    search: Search,
+) -> Result<Answer<Found>, Problem> {
     let Search { params, conditions } = search;
-    params.only(&["type", "stream", "category", "since", "until", "correlation", "actor", "cursor", "limit"])?;
+    params.only(&["type", "stream", "category", "since", "until", "tz", "correlation", "actor", "cursor", "limit"])?;
     let limit = params.limit(USUAL, MOST)?;
     let types = params.text("type", 500)?;
+    let (since, before) = params.range(SEARCHED)?;
+    let until = before.map(|before| before - chrono::TimeDelta::nanoseconds(1)); // A search includes its last moment.
     let find = Find {
         types: types.iter().flat_map(|types| types.split(',')).map(|name| name.trim().to_owned()).collect(),
         stream: params.get::<StreamName>("stream")?,
         category: category(&params)?,
-        since: params.moment("since")?,
-        until: params.moment("until")?,
+        since,
+        until,
         correlation: params.get::<Uuid>("correlation")?,
         actor: params.text("actor", 200)?,
         conditions,
     };
     let cursor = params.position("cursor")?;
-    let position = handle.head().await.map_err(|error| unreadable(&error))?;
+    // Where one stream is searched, the cursor is a version of it.
+    let after = cursor.filter(|_| find.stream.is_none()).map(Position);
+    let position = not_beyond(&handle, &consistency, after).await?;
     let found = match &find.stream {
         Some(stream) => in_stream(&handle, stream, &find, cursor.unwrap_or(0), limit).await?,
         None => in_log(&handle, position, &find, cursor.unwrap_or(0), limit).await?,

@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 
 use super::answer::{Answer, RefusalsOfOne, no_answer};
 use super::params::{Names, Params};
-use super::projections::{Projection, look, stand};
+use super::projections::{Lags, Projection, look, stand};
 use super::streams::unreadable;
 use crate::Handle;
 use crate::compare::Comparison;
@@ -202,7 +202,9 @@ pub async fn retire(
 /// Folds the read model into tables of their own, up to a position and no further, to be looked at with SQL.
 #[utoipa::path(post, path = "/v1/projections/{name}/replay", tag = "operations", operation_id = "replayProjection",
     params(("name" = String, Path, min_length = 1, max_length = 64, pattern = "^[a-z_]+$", example = "orders", description = "The read model's name"), KeyHeaders), request_body = Replay,
-    responses((status = 202, body = OneProjection, description = "`Location` shows how far it is"), RefusalsOfOne))]
+    responses((status = 202, body = OneProjection, description = "`Location` shows how far it is"),
+        (status = 409, body = Problem, content_type = "application/problem+json",
+            description = "`too-many-replays`"), RefusalsOfOne))]
 pub async fn replay(
     State(handle): State<Handle>,
     names: Names,
@@ -286,6 +288,9 @@ fn refused(why: Refused) -> Problem {
             Problem::new(conflict, "generation-behind", "It is not where the live one is").detail(&why).retry_after(1)
         }
         Refused::InUse(_) => Problem::new(conflict, "generation-in-use", "Answers come from it").detail(&why),
+        Refused::TooManyReplays(_) => {
+            Problem::new(conflict, "too-many-replays", "There are too many replays").detail(&why)
+        }
         Refused::NoSuch(_) => Problem::not_found(&why),
         Refused::Busy => Problem::unavailable(&why, 1),
         Refused::Postgres(error) => no_answer(error),
@@ -303,6 +308,7 @@ async fn one(handle: &Handle, model: &'static ReadModel) -> Result<Answer<OnePro
     let mut own: Vec<Kept> = found.into_iter().filter(|found| found.model.name == model.name).collect();
     own.sort_by_key(|generation| generation.number);
     let position = status.position;
+    let lag = Lags::new(handle, head).at(position).await;
     let shown = |found: Kept| Generation {
         generation: found.number,
         state: found.stage,
@@ -315,7 +321,7 @@ async fn one(handle: &Handle, model: &'static ReadModel) -> Result<Answer<OnePro
         last_error: found.last_error,
     };
     let generations = own.into_iter().map(shown).collect();
-    Ok(Answer::at(position, OneProjection { projection: stand(handle, head, status), generations }))
+    Ok(Answer::at(position, OneProjection { projection: stand(head, status, lag), generations }))
 }
 
 /// 202, and where to look how far it is.

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::answer::{Answer, RefusalsOfOne};
 use super::consistency::{Consistency, ConsistencyHeaders, Reader, json};
+use super::page::look_up;
 use super::params::{Names, Params};
 use super::streams::unreadable;
 use super::wanted::BY_NUMBER;
@@ -24,13 +25,14 @@ use crate::projections::{order_timeline, orders};
 const PARTS: &[&str] = &[orders::NAME, order_timeline::NAME];
 /// The most events of one stream, and of one order's timeline: far beyond any order's story.
 const EVENTS_MOST: usize = 2_000;
-/// The most orders of one request: a correlation id may span several.
-const ORDERS_MOST: i64 = 5;
+/// The most orders of one request: a correlation id, which clients choose, may span any number.
+const ORDERS_MOST: usize = 5;
 
 const ORDERS_OF: &str = "
 select to_json(t.order_id) from (
-  select distinct order_id from order_timeline
-  where order_id = $1 or event_id = $1 or command_id = $1 or causation_id = $1 or correlation_id = $1 limit $2) t";
+  select order_id, min(position) as first from order_timeline
+  where order_id = $1 or event_id = $1 or command_id = $1 or causation_id = $1 or correlation_id = $1
+  group by order_id order by first limit $2) t order by t.first";
 
 const HAPPENED: &str = "
 select row_to_json(t) from (
@@ -43,8 +45,11 @@ select row_to_json(t) from (
 pub struct Lineage {
     /// What was asked for.
     pub id: String,
-    /// The orders to whose story it belongs.
+    /// The orders to whose story it belongs, the first five in the order in which the log has them.
     pub orders: Vec<Uuid>,
+    /// Whether it belongs to more orders than these.
+    #[serde(default)]
+    pub more_orders: bool,
     /// What nothing in here caused: requests from outside.
     pub roots: Vec<Uuid>,
     /// Causes and effects.
@@ -74,7 +79,9 @@ pub async fn show(
     params.only(&[])?;
     let text = names.raw("id").to_owned();
     let reader = consistency.reader(&handle, PARTS).await?;
-    let wanted = wanted(&handle, &reader, &text).await?;
+    let mut wanted = wanted(&handle, &reader, &text).await?;
+    let more_orders = wanted.orders.len() > ORDERS_MOST;
+    wanted.orders.truncate(ORDERS_MOST);
     let mut events = Vec::new();
     for order in &wanted.orders {
         events.extend(story(&handle, &reader, *order).await?);
@@ -95,13 +102,13 @@ pub async fn show(
     // An order's id, or that of a correlation, is no node's: it stands for the whole story.
     let graph = if asked_for.is_empty() { graph } else { graph.around(&asked_for) };
     let roots = graph.roots().into_iter().map(|node| node.id).collect();
-    let body = Lineage { id: text, orders: wanted.orders, roots, graph };
+    let body = Lineage { id: text, orders: wanted.orders, more_orders, roots, graph };
     Ok(Answer::at(reader.position, body).waited(consistency.applied_s()))
 }
 
 async fn wanted(handle: &Handle, reader: &Reader, text: &str) -> Result<Wanted, Problem> {
     if let Ok(id) = Uuid::try_parse(text) {
-        let orders = reader.list(json::<Uuid>(ORDERS_OF).bind(id).bind(ORDERS_MOST)).await?;
+        let orders = reader.list(json::<Uuid>(ORDERS_OF).bind(id).bind(look_up(ORDERS_MOST))).await?;
         return Ok(Wanted { orders, stream: None, id: Some(id) });
     }
     if text.len() != 12 && text.bytes().all(|byte| byte.is_ascii_digit()) {

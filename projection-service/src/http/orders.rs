@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use service_kit::Problem;
 use service_kit::api::{
     FulfilmentStatus, HoldReasonWord, LogPosition, MomentText, OneOf, OrderPath, OrderStatus, PageQuery, PaymentStatus,
-    SagaState, SkuText, Until, Words as _,
+    SagaState, SkuText, TimeZoneText, Until, Words as _,
 };
 use tokio::time::timeout_at;
 use utoipa::ToSchema;
@@ -17,6 +17,7 @@ use super::consistency::{Consistency, ConsistencyHeaders, Reader, json};
 use super::cursor;
 use super::page::{MOST, Page, USUAL, look_up};
 use super::params::{Names, Params};
+use super::range::RANGE;
 use super::stale::{self, Stale};
 use super::wanted::Wanted;
 use crate::Handle;
@@ -64,11 +65,29 @@ select row_to_json(t) from (
   from order_list o
   where (o.placed_at, o.id) < (coalesce($1, 'infinity'::timestamptz), coalesce($2, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid))
     and ($3::text is null or o.status = $3) and ($4::uuid is null or o.customer_id = $4)
-    and ($5::text is null or exists (select from order_lines l where l.sku = $5 and l.order_id = o.id))
+    and $5::text is null
     and ($6::boolean is null or (o.held_reason is not null) = $6)
     and ($7::timestamptz is null or o.placed_at >= $7) and ($8::timestamptz is null or o.placed_at < $8)
     and ($9::bigint is null or o.total >= $9) and ($10::bigint is null or o.total <= $10)
   order by o.placed_at desc, o.id desc limit $11) t";
+
+/// As [`LIST`], along the lines of one SKU: they are found in the list's order, however many or few there are.
+const LIST_OF_SKU: &str = "
+select row_to_json(t) from (
+  select o.id, o.number, o.customer_id, o.status, o.payment_status, o.fulfilment_status, o.held_reason, o.reason,
+    json_build_object('amount', o.total, 'currency', o.currency) as total, o.item_count, o.tags, o.placed_at,
+    o.stream_version as version, o.updated_at
+  from (
+    select distinct l.placed_at, l.order_id from order_lines l
+    where l.sku = $5 and (l.placed_at, l.order_id)
+        < (coalesce($1, 'infinity'::timestamptz), coalesce($2, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid))
+      and ($7::timestamptz is null or l.placed_at >= $7) and ($8::timestamptz is null or l.placed_at < $8)
+    order by l.placed_at desc, l.order_id desc) l
+  join order_list o on o.id = l.order_id
+  where ($3::text is null or o.status = $3) and ($4::uuid is null or o.customer_id = $4)
+    and ($6::boolean is null or (o.held_reason is not null) = $6)
+    and ($9::bigint is null or o.total >= $9) and ($10::bigint is null or o.total <= $10)
+  order by l.placed_at desc, l.order_id desc limit $11) t";
 
 const TIMELINE: &str = "
 select row_to_json(t) from (
@@ -80,8 +99,8 @@ select row_to_json(t) from (
 const LIFETIME: &str = "
 select row_to_json(t) from (
   select count(*) as orders, json_build_object('amount', sum(total)::bigint, 'currency', currency) as total
-  from customer_orders
-  where customer_id = $1 and status not in ('cancelled', 'rejected') group by currency order by currency) t";
+  from orders
+  where customer_id = $1 and placed_at is not null and status not in ('cancelled', 'rejected') group by currency order by currency) t";
 
 /// An order with all that belongs to it.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -312,8 +331,9 @@ pub struct Lifetime {
         ("customer" = Option<Uuid>, Query, deprecated, description = "The name of `customer_id` before 0.3"),
         ("sku" = inline(Option<SkuText>), Query, description = "Only orders with a line of this SKU"),
         ("held" = Option<bool>, Query, description = "Only held ones, or only others"),
-        ("from" = inline(Option<MomentText>), Query, description = "Placed at or after this moment or day"),
-        ("to" = inline(Option<MomentText>), Query, description = "Placed before this moment or day"),
+        ("from" = inline(Option<MomentText>), Query, description = "The first day or moment of placing; it is included"),
+        ("to" = inline(Option<MomentText>), Query, description = "The last day or moment; it is included: `from=2026-11-21&to=2026-11-21` is that whole day"),
+        ("tz" = inline(Option<TimeZoneText>), Query, description = "The time zone of days; UTC if not given"),
         ("min_total" = Option<i64>, Query, description = "In minor units"),
         ("max_total" = Option<i64>, Query, description = "In minor units"),
         PageQuery),
@@ -331,6 +351,7 @@ pub async fn list(
         "held",
         "from",
         "to",
+        "tz",
         "min_total",
         "max_total",
         "limit",
@@ -367,15 +388,17 @@ async fn page_of_orders(
 ) -> Result<Answer<Page<ListedOrder>>, Problem> {
     let limit = params.limit(USUAL, MOST)?;
     let (placed_at, id) = cursor::decode::<DateTime<Utc>, Uuid>(params, "orders")?.unzip();
-    let query = json::<ListedOrder>(LIST)
+    let (from, until) = params.range(RANGE)?;
+    let sku = params.text("sku", 64)?;
+    let query = json::<ListedOrder>(if sku.is_some() { LIST_OF_SKU } else { LIST })
         .bind(placed_at)
         .bind(id)
         .bind(params.one_of("status", OrderStatus::WORDS)?)
         .bind(customer)
-        .bind(params.text("sku", 64)?)
+        .bind(sku)
         .bind(params.get::<bool>("held")?)
-        .bind(params.moment("from")?)
-        .bind(params.moment("to")?)
+        .bind(from)
+        .bind(until)
         .bind(params.get::<i64>("min_total")?)
         .bind(params.get::<i64>("max_total")?)
         .bind(look_up(limit));
@@ -426,7 +449,7 @@ pub async fn show(
         if let (true, Some(settles)) = (waits, settles.as_pin_mut())
             && timeout_at(deadline, settles).await.is_ok()
         {
-            reader = Reader::new(&handle, PARTS, partition).await?;
+            reader = Reader::new(&handle, PARTS, partition).await?.waiting();
             continue;
         }
         let waited_s = if until_settled { consistency.waited_s() } else { consistency.applied_s() };

@@ -24,7 +24,8 @@ impl<S: Sync> FromRequestParts<S> for Params {
     }
 }
 
-fn refuse(name: &str, message: impl Display) -> Problem {
+/// What a parameter that is not valid is answered with.
+pub(super) fn refuse(name: &str, message: impl Display) -> Problem {
     Problem::invalid(format_args!("the query parameter `{name}` is not valid")).field(format!("query:{name}"), message)
 }
 
@@ -102,15 +103,6 @@ impl Params {
             .transpose()
     }
 
-    /// A moment such as `2026-11-21T10:00:00Z`, or a day (its begin).
-    pub fn moment(&self, name: &str) -> Result<Option<chrono::DateTime<chrono::Utc>>, Problem> {
-        self.raw(name)
-            .map(|text| {
-                moment(text).ok_or_else(|| refuse(name, "it is a moment such as 2026-11-21T10:00:00Z, or a day"))
-            })
-            .transpose()
-    }
-
     /// How many items a list may have: 1 to `most`, `usual` where nothing is said.
     pub fn limit(&self, usual: usize, most: usize) -> Result<usize, Problem> {
         match self.get::<usize>("limit")? {
@@ -134,13 +126,6 @@ fn duration(text: &str) -> Option<Duration> {
     // A hundred years, so that it can be taken from any moment.
     let seconds = number.parse::<u64>().ok()?.checked_mul(seconds).filter(|seconds| *seconds <= 3_155_760_000)?;
     Some(Duration::from_secs(seconds))
-}
-
-fn moment(text: &str) -> Option<chrono::DateTime<chrono::Utc>> {
-    let whole = text.parse::<chrono::DateTime<chrono::Utc>>().ok();
-    let day = || Some(text.parse::<chrono::NaiveDate>().ok()?.and_hms_opt(0, 0, 0)?.and_utc());
-    // Postgres' own range is narrower than chrono's.
-    whole.or_else(day).filter(|moment| (0..=9_999).contains(&chrono::Datelike::year(moment)))
 }
 
 /// The names in a path, decoded.
@@ -208,15 +193,6 @@ mod tests {
         assert_eq!(duration("5m"), Some(Duration::from_secs(300)));
         for wrong in ["5", "m", "", "5w", "-5m", "99999999999999999999d", "3155760001s"] {
             assert_eq!(duration(wrong), None, "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_moment_is_whole_or_a_day() {
-        assert_eq!(moment("2026-11-21"), moment("2026-11-21T00:00:00Z"));
-        assert_eq!(moment("2026-11-21T01:00:00+01:00"), moment("2026-11-21"));
-        for wrong in ["yesterday", "2026-13-01", "-262000-01-01", ""] {
-            assert_eq!(moment(wrong), None, "{wrong}");
         }
     }
 }

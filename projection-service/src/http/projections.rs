@@ -1,7 +1,10 @@
 //! `GET /v1/projections`: how far the read models are. Answered also while Postgres is away.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use axum::extract::State;
-use event_store::Position;
+use event_store::{Direction, Filter, Position};
 use serde::Serialize;
 use service_kit::Problem;
 use service_kit::api::{LogPosition, ProjectionState};
@@ -27,7 +30,7 @@ pub struct Projection {
     pub head: u64,
     /// How far it is behind, in positions: at most so many events.
     pub lag_events: u64,
-    /// How far it is behind: the age of the last event applied; 0 where nothing is behind it.
+    /// How far it is behind, in seconds: the age of the oldest event that is not applied yet; 0 where there is none.
     pub lag_s: f64,
     /// The state of the read model.
     #[schema(value_type = ProjectionState)]
@@ -64,7 +67,12 @@ pub async fn list(State(handle): State<Handle>, params: Params) -> Result<Answer
     let head = known_head(&handle).await;
     let statuses = handle.progress.statuses();
     let position = statuses.iter().map(|status| status.position).min().unwrap_or_default();
-    let items = statuses.into_iter().map(|status| stand(&handle, head, status)).collect();
+    let mut lags = Lags::new(&handle, head);
+    let mut items = Vec::with_capacity(statuses.len());
+    for status in statuses {
+        let lag = lags.at(status.position).await;
+        items.push(stand(head, status, lag));
+    }
     Ok(Answer::at(position, Projections { items, has_more: false }))
 }
 
@@ -80,17 +88,45 @@ async fn known_head(handle: &Handle) -> Position {
     handle.head().await.unwrap_or_else(|_| *handle.store.head().borrow())
 }
 
+/// How long events have been waiting to be applied. Read models that stand at one position cost one look at the log.
+pub(super) struct Lags<'h> {
+    handle: &'h Handle,
+    head: Position,
+    known: BTreeMap<Position, Duration>,
+}
+
+impl<'h> Lags<'h> {
+    /// Of read models of a log that ends at `head`.
+    pub fn new(handle: &'h Handle, head: Position) -> Self {
+        Self { handle, head, known: BTreeMap::new() }
+    }
+
+    /// The age of the first event behind a position: the oldest that is not applied. While the log cannot be read it is
+    /// not known, and nothing is said.
+    pub async fn at(&mut self, position: Position) -> Duration {
+        if position >= self.head {
+            return Duration::ZERO;
+        }
+        if let Some(known) = self.known.get(&position) {
+            return *known;
+        }
+        let next = self.handle.store.read_all(position, Direction::Forward, 1, &Filter::default()).await;
+        let written = next.ok().and_then(|next| next.first().map(|event| event.recorded_at));
+        let age = written.and_then(|at| (self.handle.clock.now() - at).to_std().ok()).unwrap_or_default();
+        self.known.insert(position, age);
+        age
+    }
+}
+
 /// How a read model stands, for people.
-pub(super) fn stand(handle: &Handle, head: Position, status: Status) -> Projection {
-    let lag_events = head.0.saturating_sub(status.position.0);
-    let age = status.occurred_at.filter(|_| lag_events > 0).and_then(|at| (handle.clock.now() - at).to_std().ok());
+pub(super) fn stand(head: Position, status: Status, lag: Duration) -> Projection {
     Projection {
         name: status.name,
         generation: status.generation,
         position: status.position.0,
         head: head.0,
-        lag_events,
-        lag_s: age.unwrap_or_default().as_secs_f64(),
+        lag_events: head.0.saturating_sub(status.position.0),
+        lag_s: lag.as_secs_f64(),
         state: status.state,
         last_error: status.last_error,
         folded: status.folded,

@@ -35,6 +35,7 @@ select row_to_json(t) from (
     and ($7::text is null or g.step = $7) and ($8::text is null or g.error_kind = $8)
     and ($9::text is null or g.error_code = $9) and ($10::integer is null or g.definition_version = $10)
     and ($11::text is null or g.direction = $11)
+    and ($7::text is null or $3::text is not null or g.state in ('running', 'waiting', 'compensating', 'needs_attention'))
   order by g.started_at desc, g.saga_id desc limit $12) t";
 
 // A kind of incident is what a person would repair in one way. The most frequent first.
@@ -198,7 +199,7 @@ pub async fn incidents(
     params(ConsistencyHeaders, ("state" = inline(Option<OneOf<SagaState>>), Query, description = "Only those in this state"),
         ("type" = Option<String>, Query, min_length = 1, max_length = 100, example = "order_fulfilment", description = "Only those of this type"),
         ("stuck_for" = inline(Option<TimeSpanText>), Query, description = "Only those that go on and to which nothing has happened for this time span, such as `5m`"),
-        ("step" = Option<String>, Query, min_length = 1, max_length = 100, description = "Only those at this step"),
+        ("step" = Option<String>, Query, min_length = 1, max_length = 100, description = "Only those at this step; sagas that have ended only if `state` is given too"),
         ("direction" = inline(Option<OneOf<SagaDirection>>), Query, description = "Only those whose step goes in this direction"),
         ("error_kind" = inline(Option<OneOf<SagaErrorKind>>), Query, description = "Only those whose last failure was of this kind"),
         ("error_code" = Option<String>, Query, min_length = 1, max_length = 100, description = "Such as `refund_failed`"),

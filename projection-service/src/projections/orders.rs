@@ -19,7 +19,8 @@ use crate::projection::Projection;
 /// The projection's name.
 pub const NAME: &str = "orders";
 
-/// The tables. `placed_at` is null only where a stream does not begin with a known `OrderPlaced`; queries leave it out.
+/// The tables. Each filter of the list of orders has an index in the list's own order; the lines repeat the moment at
+/// which their order was placed, so that those of one SKU are found in that order too. `placed_at` is null only where a stream does not begin with a known `OrderPlaced`; queries leave it out.
 pub const DDL: &str = "
 create table orders (
     id uuid primary key, number text not null, customer_id uuid not null, status text not null, held_reason text,
@@ -34,14 +35,16 @@ create index orders_by_number on orders (number);
 create index orders_by_time on orders (placed_at, id);
 create index orders_by_customer on orders (customer_id, placed_at, id);
 create index orders_by_status on orders (status, placed_at, id);
+create index orders_by_total on orders (total, placed_at, id);
+create index orders_held on orders (placed_at, id) where held_reason is not null;
 create table order_lines (
     order_id uuid not null, line integer not null, sku text not null, location text not null, name text not null,
     quantity bigint not null, unit_price bigint not null, net bigint not null, discount_share bigint not null,
-    tax_share bigint not null, currency text not null,
+    tax_share bigint not null, currency text not null, placed_at timestamptz not null,
     stream_version bigint not null, global_position bigint not null, updated_at timestamptz not null,
     primary key (order_id, line)
 );
-create index order_lines_by_sku on order_lines (sku, order_id);
+create index order_lines_by_sku on order_lines (sku, placed_at, order_id);
 ";
 
 const LOAD: &str = "
@@ -67,7 +70,8 @@ where o.stream_version < excluded.stream_version";
 const INSERT_LINES: &str = "
 insert into order_lines
 select * from unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],
-    $8::bigint[], $9::bigint[], $10::bigint[], $11::text[], $12::bigint[], $13::bigint[], $14::timestamptz[])
+    $8::bigint[], $9::bigint[], $10::bigint[], $11::text[], $12::timestamptz[], $13::bigint[], $14::bigint[],
+    $15::timestamptz[])
 on conflict (order_id, line) do nothing";
 
 /// The reason of a cancellation that nobody gave one for, and of every cancelled order that a customer wanted so.
@@ -262,12 +266,12 @@ async fn write_orders(changed: &[Changed<'_>], sql: &mut PgConnection) -> Result
 
 async fn write_lines(changed: &[Changed<'_>], sql: &mut PgConnection) -> Result<(), sqlx::Error> {
     let placed = changed.iter().filter_map(|(_, row)| row.value.placed.as_ref());
-    let lines: Vec<_> = placed.flat_map(|(p, head)| p.lines.iter().map(move |line| (p.order_id, line, head))).collect();
+    let lines: Vec<_> = placed.flat_map(|(p, head)| p.lines.iter().map(move |line| (p, line, head))).collect();
     if lines.is_empty() {
         return Ok(());
     }
     sqlx::query(INSERT_LINES)
-        .bind(column(&lines, |(order_id, ..)| order_id.0))
+        .bind(column(&lines, |(placed, ..)| placed.order_id.0))
         .bind(column(&lines, |(_, line, _)| i32::try_from(line.line).unwrap_or(i32::MAX)))
         .bind(column(&lines, |(_, line, _)| line.item.sku.to_string()))
         .bind(column(&lines, |(_, line, _)| line.item.location.to_string()))
@@ -278,6 +282,7 @@ async fn write_lines(changed: &[Changed<'_>], sql: &mut PgConnection) -> Result<
         .bind(column(&lines, |(_, line, _)| line.discount_share.amount))
         .bind(column(&lines, |(_, line, _)| line.tax_share.amount))
         .bind(column(&lines, |(_, line, _)| line.net.currency.to_string()))
+        .bind(column(&lines, |(placed, ..)| placed.placed_at))
         .bind(column(&lines, |(.., head)| head.version_column()))
         .bind(column(&lines, |(.., head)| head.position_column()))
         .bind(column(&lines, |(.., head)| head.updated_at))

@@ -38,8 +38,12 @@ create table saga_view (
 ) with (fillfactor = 70);
 create index saga_view_by_order on saga_view (order_id);
 create index saga_view_by_start on saga_view (started_at, saga_id);
-create index saga_view_open on saga_view (state, started_at, saga_id)
-    where state in ('running', 'waiting', 'compensating', 'needs_attention');
+create index saga_view_by_type on saga_view (type, started_at, saga_id);
+create index saga_view_by_definition on saga_view (definition_version, started_at, saga_id);
+create index saga_view_by_state on saga_view (state, started_at, saga_id);
+create index saga_view_by_error on saga_view (error_kind, started_at, saga_id) where error_kind is not null;
+create index saga_view_by_error_code on saga_view (error_code, started_at, saga_id) where error_code is not null;
+create index saga_view_turned_back on saga_view (direction, started_at, saga_id) where direction <> 'do';
 create index saga_view_attention on saga_view (type, definition_version, started_at, saga_id)
     where state = 'needs_attention';
 ";

@@ -27,6 +27,7 @@ create table shipments (
 ) with (fillfactor = 80);
 create index shipments_by_order on shipments (order_id);
 create index shipments_by_time on shipments (began_at, id);
+create index shipments_by_status on shipments (status, began_at, id);
 ";
 
 const LOAD: &str = "

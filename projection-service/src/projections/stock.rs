@@ -31,6 +31,7 @@ create table stock_levels (
     stream_version bigint not null, global_position bigint not null, updated_at timestamptz not null,
     primary key (sku, location)
 ) with (fillfactor = 50);
+create index stock_levels_by_location on stock_levels (location, sku);
 create table reservations (
     reservation_id uuid primary key, order_id uuid not null, sku text collate \"C\" not null,
     location text collate \"C\" not null, quantity bigint not null, state text not null, expires_at timestamptz,
@@ -38,7 +39,9 @@ create table reservations (
     stream_version bigint not null, global_position bigint not null, updated_at timestamptz not null
 ) with (fillfactor = 80);
 create index reservations_by_order on reservations (order_id);
-create index reservations_by_item on reservations (sku, location, reservation_id);
+create index reservations_by_sku on reservations (sku, reservation_id);
+create index reservations_by_location on reservations (location, reservation_id);
+create index reservations_by_state on reservations (state, reservation_id);
 create index reservations_by_expiry on reservations (expires_at) where state = 'reserved';
 ";
 

@@ -121,6 +121,12 @@ impl Shop {
         Self { log, handle, url, clock, tasks, router }
     }
 
+    /// Bounds live connections from now on.
+    pub fn live_within(&mut self, bounds: projection_service::LiveBounds) {
+        self.handle.live = Arc::new(projection_service::LivePlaces::within(bounds));
+        (self.router, _) = projection_service::http::router(self.handle.clone()).split_for_parts();
+    }
+
     /// Stops the read side and starts it again over the same log and database.
     pub async fn restart(self) -> Self {
         assert!(self.tasks.shut_down(BOUND).await, "the read side did not stop");

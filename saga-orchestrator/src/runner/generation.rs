@@ -71,9 +71,8 @@ async fn generation(
     };
     let count = workers(shared);
     let (ended, failed) = (CancellationToken::new(), CancellationToken::new());
-    let share = count * shared.ways.partitions() as usize;
     let why = Arc::default();
-    let signals = worker::Signals { epoch: began, share, ended: ended.clone(), failed: failed.clone(), why };
+    let signals = worker::Signals { epoch: began, workers: count, ended: ended.clone(), failed: failed.clone(), why };
     let _guard = ended.clone().drop_guard();
     let mut links = Vec::with_capacity(count);
     let mut joins = Vec::with_capacity(count);

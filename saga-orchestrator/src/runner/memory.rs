@@ -184,7 +184,8 @@ impl Worker {
     pub fn keep(&mut self, key: &Key, saga: Saga) {
         self.sagas.push(key.clone(), saga);
         let mut looked_at = 0;
-        while self.sagas.len() > self.cached && looked_at < 8 {
+        let room = self.room(self.shared.config.cached_sagas);
+        while self.sagas.len() > room && looked_at < 8 {
             looked_at += 1;
             match self.sagas.pop_lru() {
                 Some((busy, saga)) if saga.doubt > 0 || saga.flying > 0 => {

@@ -49,9 +49,9 @@ impl Ways {
         Self { partitions: partitions.max(1), owned: Arc::default() }
     }
 
-    /// How many partitions there are.
-    pub fn partitions(&self) -> u32 {
-        self.partitions
+    /// How many partitions this process has; at least 1, since whoever asks is of one.
+    pub fn owned(&self) -> usize {
+        self.lock().len().max(1)
     }
 
     /// From now on this process has a partition. Who had it before, here, has it no more.
@@ -99,5 +99,21 @@ impl Drop for Owned {
         if owned.get(&self.partition).is_some_and(|open| Arc::ptr_eq(&open.by, &self.me)) {
             owned.remove(&self.partition);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_s_room_is_shared_by_the_partitions_that_it_has_and_not_by_all_there_are() {
+        let ways = Ways::new(6);
+        assert_eq!(ways.owned(), 1);
+        let (first, second) = (ways.own(0), ways.own(4));
+        assert_eq!(ways.owned(), 2);
+        drop(first);
+        assert_eq!(ways.owned(), 1);
+        drop(second);
     }
 }

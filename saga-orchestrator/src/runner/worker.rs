@@ -50,7 +50,6 @@ pub(super) struct Worker {
     pub epoch: Epoch,
     pub head: watch::Receiver<Position>,
     pub sagas: LruCache<Key, Saga>,
-    pub cached: usize,
     timers: Timers,
     /// The latest time that the clock has shown.
     latest: Timestamp,
@@ -64,7 +63,8 @@ pub(super) struct Worker {
     /// has to go on while the worker is busy with another saga.
     sends: JoinSet<Sent>,
     steps: usize,
-    window: usize,
+    /// How many workers a partition has.
+    workers: usize,
     /// Nothing new is begun any more.
     ending: bool,
     /// Who wants to know which sagas are active once nothing is on its way.
@@ -76,8 +76,8 @@ pub(super) struct Worker {
 pub(super) struct Signals {
     /// The epoch that the generation began in.
     pub epoch: Epoch,
-    /// Among how many the process's room for sagas and steps is shared out.
-    pub share: usize,
+    /// How many workers a partition has.
+    pub workers: usize,
     /// The generation is over.
     pub ended: CancellationToken,
     /// A worker cannot go on.
@@ -97,8 +97,7 @@ pub(super) fn spawn(
     let (link, told) = mpsc::channel(WAITING);
     let mut worker = Worker {
         sagas: LruCache::unbounded(),
-        cached: (shared.config.cached_sagas / signals.share).max(1),
-        window: (shared.config.window / signals.share).max(1),
+        workers: signals.workers,
         head: shared.store.head(),
         latest: saved_at.unwrap_or(Timestamp::MIN_UTC),
         shared,
@@ -136,6 +135,12 @@ pub(super) fn spawn(
 }
 
 impl Worker {
+    /// What this worker may have of the process's room for sagas or steps, which the workers of the partitions that the
+    /// process has at the moment share.
+    pub(super) fn room(&self, of_process: usize) -> usize {
+        (of_process / (self.workers * self.shared.ways.owned())).max(1)
+    }
+
     async fn run(&mut self, mut told: mpsc::Receiver<Told>) -> Result<(), Failed> {
         let clock = self.shared.clock.clone();
         loop {
@@ -305,7 +310,7 @@ impl Worker {
 
     /// Sends what is to be sent, as far as the window allows.
     async fn launch(&mut self) -> Result<(), Failed> {
-        while self.steps < self.window {
+        while self.steps < self.room(self.shared.config.window) {
             let Some(key) = self.ready.pop_front() else { return Ok(()) };
             self.queued.remove(&key);
             let mut saga = self.current(&key).await?;

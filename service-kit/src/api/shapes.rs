@@ -96,6 +96,10 @@ texts! {
     TimeSpanText: 2 to 9 of Some("^[0-9]{1,8}[smhd]$"), such as "5m";
     /// A moment (RFC 3339) or a day.
     MomentText: 10 to 40 of Some("^[0-9]{4}-[0-9]{2}-[0-9]{2}"), such as "2026-11-21";
+    /// A day.
+    DayText: 10 to 10 of Some("^[0-9]{4}-[0-9]{2}-[0-9]{2}$"), such as "2026-11-21";
+    /// The name of a time zone in the IANA time zone database.
+    TimeZoneText: 2 to 64 of Some("^[A-Za-z][A-Za-z0-9_+/-]+$"), such as "Europe/Berlin";
     /// A reason that a person gives.
     ReasonText: 1 to 200 of None::<String>, such as "count of 21 November";
 }
