@@ -10,6 +10,7 @@ use std::time::Duration;
 use event_bus::{BusConfig, BusError, status, topics};
 use event_store::{Direction, EventStore as _, EventStoreConfig, Filter, KurrentStore, Position};
 use projection_service::service::{PostgresConfig, place};
+use secret::SecretUrl;
 use serde::{Deserialize, Serialize};
 use service_kit::config;
 use sqlx::{Connection as _, PgConnection};
@@ -130,7 +131,7 @@ impl Found {
     fn ahead(&self, settings: &Settings) -> Vec<String> {
         let beyond = |seen: Option<Position>| seen.filter(|seen| *seen > self.log);
         let topic = beyond(self.topic).map(|seen| format!("The topic `{}` holds position {seen}.", settings.bus.topic));
-        let at = settings.postgres.url.as_deref().map(place).unwrap_or_default();
+        let at = settings.postgres.url.as_ref().map(place).unwrap_or_default();
         let models = beyond(self.read_models).map(|seen| format!("The read models in {at} have seen position {seen}."));
         topic.into_iter().chain(models).collect()
     }
@@ -186,13 +187,13 @@ async fn read_models(postgres: &PostgresConfig) -> anyhow::Result<Option<Positio
 }
 
 async fn connect(postgres: &PostgresConfig) -> anyhow::Result<PgConnection> {
-    let url = postgres.url.as_deref().unwrap_or_default();
+    let url = postgres.url.as_ref().map_or("", SecretUrl::reveal);
     let connected = tokio::time::timeout(CONNECT_BOUND, PgConnection::connect(url)).await;
     let connected = connected.unwrap_or(Err(sqlx::Error::PoolTimedOut));
     connected.map_err(|error| unanswered(postgres, &error))
 }
 
 fn unanswered(postgres: &PostgresConfig, error: &sqlx::Error) -> anyhow::Error {
-    let at = postgres.url.as_deref().map(place).unwrap_or_default();
+    let at = postgres.url.as_ref().map(place).unwrap_or_default();
     Failure::no_answer(format_args!("{at}: {error}"), "psql \"$DATABASE_URL\" -c 'select 1'")
 }
