@@ -14,9 +14,9 @@ use event_store::{EventStore, EventStoreConfig, OpenError};
 use projection_service::standing;
 use service_kit::health::Need;
 use service_kit::postgres::PrivatePostgres;
+use service_kit::serve::{Port, warn_if_open};
 use service_kit::start::listen_on;
-use service_kit::{Clock, Health, Tasks, health, limits, metrics, shutdown};
-use tokio::net::TcpListener;
+use service_kit::{Clock, Health, Tasks, health, metrics};
 use tokio::sync::watch;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -121,6 +121,7 @@ async fn start_on(config: Config, clock: Clock, store: Arc<SqliteStore>) -> Resu
         let hint = || format!("set `[grpc] listen` to \"{}:0\", or stop who listens there", listen.ip());
         let (listener, address) = listen_on(listen, hint).await?;
         tracing::info!(%address, "commands are taken by gRPC");
+        warn_if_open("gRPC", address);
         let (bus, pricing) = (write.bus.clone(), Arc::clone(&write.pricing));
         let (limits, health) = (config.limits.clone(), health.clone());
         let served =
@@ -136,8 +137,10 @@ async fn start_on(config: Config, clock: Clock, store: Arc<SqliteStore>) -> Resu
         .merge(projection_service::http::router(read.handle))
         .merge(saga_orchestrator::router(sagas));
     let (routes, openapi) = api.split_for_parts();
-    let router = Router::new().merge(routes).merge(numbers).merge(pages::router(service_kit::api::document(&openapi)));
-    serve(&edge, listener, limits::edge(router, config.limits));
+    let router = routes.merge(numbers.clone()).merge(pages::router(service_kit::api::document(&openapi)));
+    let internal = Router::from(health::router(health.clone())).merge(numbers);
+    let port = Port { config: &config.http, limits: &config.limits, health: &health, grace: HTTP_GRACE };
+    port.serve(listener, router, internal, &edge).await?;
     let served_log = log_server.map(|server| serve_log(&edge, server));
     Ok(Parts {
         address,
@@ -268,15 +271,6 @@ fn serve_log(edge: &Tasks, server: Server) -> Arc<str> {
         }
     });
     connect_with.into()
-}
-
-fn serve(edge: &Tasks, listener: TcpListener, router: Router) {
-    let stop = edge.stopping();
-    edge.spawn("http", async move {
-        if let Err(error) = shutdown::serve(listener, router, stop, HTTP_GRACE).await {
-            tracing::error!(%error, "the HTTP port failed");
-        }
-    });
 }
 
 impl Parts {

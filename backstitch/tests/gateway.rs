@@ -14,9 +14,11 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use backstitch::gateway::{self, GatewayConfig, Running};
-use service_kit::{Clock, Limits, Tasks};
-use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpListener;
+use futures_util::{StreamExt as _, stream};
+use service_kit::limits::DRAINING;
+use service_kit::{Clock, Limits, Problem, Tasks};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 /// A replica of the test's own: what it was asked, and how it answers.
@@ -81,7 +83,13 @@ async fn nobody() -> SocketAddr {
 async fn before(replicas: &[SocketAddr]) -> Running {
     let urls = replicas.iter().map(|address| format!("http://{address}")).collect::<Vec<_>>().join(",");
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    let config = GatewayConfig { listen, commands: urls.clone(), queries: urls.clone(), sagas: urls };
+    let config = GatewayConfig {
+        listen,
+        commands: urls.clone(),
+        queries: urls.clone(),
+        sagas: urls,
+        ..GatewayConfig::default()
+    };
     gateway::start(&config, Limits::default(), Clock::system()).await.unwrap()
 }
 
@@ -138,9 +146,9 @@ async fn what_has_no_key_is_not_sent_again_once_it_may_have_arrived() {
 }
 
 #[tokio::test]
-async fn a_replica_that_says_elsewhere_or_later_is_passed_by() {
+async fn a_replica_that_says_elsewhere_or_is_being_stopped_is_passed_by() {
     let misdirected = Fake::answering(|| StatusCode::MISDIRECTED_REQUEST.into_response()).await;
-    let busy = Fake::answering(|| StatusCode::SERVICE_UNAVAILABLE.into_response()).await;
+    let busy = Fake::answering(|| (StatusCode::SERVICE_UNAVAILABLE, [(DRAINING, "true")]).into_response()).await;
     let owner = Fake::answering(|| "done".into_response()).await;
     let gateway = before(&[misdirected.address, busy.address, owner.address]).await;
     for _ in 0..3 {
@@ -208,10 +216,10 @@ async fn server_sent_events_pass_through_as_they_come() {
     let tell = Arc::new(Mutex::new(Some(tell)));
     let live = Fake::answering(move || {
         let tell = tell.lock().unwrap().take().expect("asked once");
-        let stream = futures_util::stream::unfold(tell, |mut tell| async move {
+        let events = stream::unfold(tell, |mut tell| async move {
             tell.recv().await.map(|text| (Ok::<_, std::io::Error>(Bytes::from(text)), tell))
         });
-        ([("content-type", "text/event-stream")], Body::from_stream(stream)).into_response()
+        ([("content-type", "text/event-stream")], Body::from_stream(events)).into_response()
     })
     .await;
     let gateway = before(&[live.address]).await;
@@ -235,5 +243,126 @@ async fn the_front_door_shows_the_contract_and_refuses_what_is_too_large_by_itse
     let large = reqwest::Client::new().post(format!("http://{}/v1/orders", gateway.address)).body("x".repeat(100_000));
     assert_eq!(large.send().await.unwrap().status(), StatusCode::PAYLOAD_TOO_LARGE);
     assert_eq!(fake.asked(), 0);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_refusal_is_the_client_s_answer_and_reaches_one_replica_once() {
+    let busy = || Problem::overloaded("2 requests of the class `command` are being served", 7).into_response();
+    let replicas = [Fake::answering(busy).await, Fake::answering(busy).await, Fake::answering(busy).await];
+    let gateway = before(&replicas.each_ref().map(|fake| fake.address)).await;
+    for n in 1..=20 {
+        let answer = post(&gateway, "/v1/orders", Some(&format!("key-{n}"))).await;
+        assert_eq!(
+            (answer.status(), &answer.headers()["retry-after"]),
+            (StatusCode::SERVICE_UNAVAILABLE, &"7".parse().unwrap())
+        );
+        assert!(answer.text().await.unwrap().contains("/problems/overloaded"));
+        let read = reqwest::get(format!("http://{}/v1/orders/x", gateway.address)).await.unwrap();
+        assert_eq!(read.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(replicas.iter().map(Fake::asked).sum::<usize>(), 2 * n, "each request is sent once");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn replicas_that_die_over_every_request_get_a_fifth_more_of_them_and_no_multiple() {
+    let tasks = Tasks::new();
+    let (one, first) = dying(&tasks).await;
+    let (other, second) = dying(&tasks).await;
+    let gateway = before(&[one, other]).await;
+    let (begun, requests) = (std::time::Instant::now(), 300);
+    let sends = (0..requests).map(|n| {
+        let gateway = &gateway;
+        async move { post(gateway, "/v1/orders", Some(&format!("key-{n}"))).await.status() }
+    });
+    let statuses: Vec<StatusCode> = stream::iter(sends).buffer_unordered(50).collect().await;
+    assert!(statuses.iter().all(|status| *status == StatusCode::SERVICE_UNAVAILABLE));
+    let sent = first.load(Ordering::SeqCst) + second.load(Ordering::SeqCst);
+    // A fifth, the hundred that were saved up, and ten a second.
+    let most = requests + requests / 5 + 100 + 10 * (begun.elapsed().as_secs() as usize + 1);
+    assert!((requests..=most).contains(&sent), "{requests} requests were sent {sent} times");
+    gateway.stop().await;
+    tasks.stop();
+}
+
+/// What a gateway answers to a request with this path, written as it is.
+async fn ask_raw(gateway: &Running, path: &str) -> String {
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn paths_that_a_service_could_read_in_another_way_are_refused_before_they_are_routed() {
+    let fake = Fake::answering(|| "internal".into_response()).await;
+    let gateway = before(&[fake.address]).await;
+    for path in [
+        "/v1/%2e%2e/metrics",
+        "/v1/../metrics",
+        "/v1/..%2fmetrics",
+        "/v1/orders/..\\..\\metrics",
+        "/v1//metrics",
+        "/v1/payments/webhooks/../../orders",
+        "/v1/payments/webhooks/%2e%2e/%2E%2E/orders",
+        "/v1/orders/a%2Fb",
+        "/v1/orders/%5c",
+        "/v1/orders/a%00",
+    ] {
+        let answer = ask_raw(&gateway, path).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{path}: {answer}");
+    }
+    assert_eq!(fake.asked(), 0);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn the_path_that_is_decided_on_is_the_path_that_is_sent() {
+    const PARTS: [&str; 24] = [
+        "/", "v1/", "orders", "sagas", "a", ".", "..", "%2e", "%2E%2e", "%2f", "%5C", "\\", "//", "%25", "%", "%g0",
+        ";", ":", "?q=%27'|", "&x=[]", "@", "%20", "~", "+",
+    ];
+    let fake = Fake::answering(|| "answered".into_response()).await;
+    let gateway = before(&[fake.address]).await;
+    // Drawn by a small generator of our own: the same paths at each run.
+    let mut seed = 7_u64;
+    let mut draw = |most: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(seed >> 33).unwrap() % most
+    };
+    let mut arrived = 0;
+    for _ in 0..400 {
+        let path: String = (0..=draw(6)).fold("/v1/".to_owned(), |path, _| path + PARTS[draw(PARTS.len())]);
+        let answer = ask_raw(&gateway, &path).await;
+        if fake.asked() > arrived {
+            arrived += 1;
+            assert_eq!(fake.asked.lock().unwrap().last().unwrap().0, format!("GET {path}"));
+            let only = path.split('?').next().unwrap().to_lowercase();
+            assert!(!["//", "%2f", "%5c", "\\"].iter().any(|bad| only.contains(bad)), "{path}");
+        } else {
+            assert!(answer.starts_with("HTTP/1.1 4"), "{path}: {answer}");
+        }
+    }
+    assert!(arrived > 50, "{arrived} of 400 came through");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_replica_hears_who_asked_from_the_gateway_alone_and_nothing_of_the_client_s_connection() {
+    let fake = Fake::answering(created).await;
+    let gateway = before(&[fake.address]).await;
+    let request = reqwest::Client::new().post(format!("http://{}/v1/orders", gateway.address));
+    let request = request.header("idempotency-key", "k").header("connection", "x-hop").header("x-hop", "1");
+    let request = request.header("x-forwarded-for", "6.6.6.6").header("keep-alive", "timeout=5");
+    assert_eq!(request.send().await.unwrap().status(), StatusCode::CREATED);
+    let asked = fake.asked.lock().unwrap();
+    let headers = &asked[0].1;
+    assert_eq!(headers["x-forwarded-for"], "127.0.0.1");
+    assert_eq!(headers["x-forwarded-host"], gateway.address.to_string());
+    assert!(!headers.contains_key("x-hop") && !headers.contains_key("keep-alive"), "{headers:?}");
+    drop(asked);
     gateway.stop().await;
 }

@@ -37,7 +37,7 @@ async fn world() -> (Log, Config, Tasks) {
     let (relay, stop) = (Relay::new(bus.clone(), log.store.clone()), tasks.stopping());
     tasks.spawn("relay", async move { relay.run(stop).await.unwrap() });
     let config = Config {
-        http: HttpConfig { listen: nowhere },
+        http: HttpConfig { listen: nowhere, ..HttpConfig::default() },
         event_store: EventStoreConfig { url: Some(url.into()), ..EventStoreConfig::default() },
         bus,
         postgres: PostgresConfig { url: Some(fresh_database().await.unwrap().into()) },
@@ -113,7 +113,7 @@ async fn replicas_share_the_work_answer_for_each_other_and_one_that_stops_hands_
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_service_cannot_do_without_is_named_with_what_to_type() {
     let bus = BusConfig { brokers: Some("127.0.0.1:1".to_owned()), ..BusConfig::default() };
-    let http = HttpConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)) };
+    let http = HttpConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..HttpConfig::default() };
     let postgres = |url: &str| PostgresConfig { url: Some(url.to_owned().into()) };
     for (config, what, hint) in [
         (Config { bus: bus.clone(), ..Config::default() }, "postgres.url", "DATABASE_URL"),

@@ -1,7 +1,9 @@
 //! Whether the process lives, can serve, and how each thing it depends on is.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
@@ -78,6 +80,32 @@ pub struct Health {
 struct Entries {
     stopping: bool,
     dependencies: BTreeMap<String, Dependency>,
+    pulses: Vec<Weak<Pulse>>,
+}
+
+/// How long a part may say nothing before the process counts as hung: far longer than any pause of a machine that works.
+const HUNG: Duration = Duration::from_secs(30);
+
+/// The heartbeat of a part that must never stand still, such as the loop that takes connections. Once it is dropped, the
+/// part has ended and is no longer waited for.
+#[derive(Debug)]
+pub struct Pulse {
+    name: &'static str,
+    begun: Instant,
+    /// When it beat last, in milliseconds since then.
+    beat_ms: AtomicU64,
+}
+
+impl Pulse {
+    /// The part lives.
+    pub fn beat(&self) {
+        let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.beat_ms.store(now, Ordering::Relaxed);
+    }
+
+    fn silent_for(&self) -> Duration {
+        self.begun.elapsed().saturating_sub(Duration::from_millis(self.beat_ms.load(Ordering::Relaxed)))
+    }
 }
 
 /// Says how one dependency is. Cheap to clone.
@@ -124,6 +152,22 @@ impl Health {
                 }
             }
         });
+    }
+
+    /// Watches over a part of the process: `/health/live` says 503 when it has not beaten for half a minute.
+    pub fn pulse(&self, name: &'static str) -> Arc<Pulse> {
+        let pulse = Arc::new(Pulse { name, begun: Instant::now(), beat_ms: AtomicU64::new(0) });
+        let mut state = self.lock();
+        state.pulses.retain(|pulse| pulse.strong_count() > 0);
+        state.pulses.push(Arc::downgrade(&pulse));
+        pulse
+    }
+
+    /// The parts that have not beaten for longer than `bound`, each with how long.
+    fn hung(&self, bound: Duration) -> Vec<(&'static str, Duration)> {
+        let pulses: Vec<Arc<Pulse>> = self.lock().pulses.iter().filter_map(Weak::upgrade).collect();
+        let silent = pulses.iter().map(|pulse| (pulse.name, pulse.silent_for()));
+        silent.filter(|(_, silent)| *silent > bound).collect()
     }
 
     /// From now on the process is not ready: it is being stopped, and no new requests should come.
@@ -200,11 +244,21 @@ async fn everything(State(health): State<Health>) -> Json<HealthReport> {
     Json(health.report())
 }
 
-/// The process lives.
+/// The process lives: the loops that serve requests go round.
 #[utoipa::path(get, path = "/health/live", tag = "health", operation_id = "healthLive",
-    responses((status = 204, description = "It lives")))]
-async fn live() -> StatusCode {
-    StatusCode::NO_CONTENT
+    responses((status = 204, description = "It lives"),
+        (status = 503, description = "It hangs and should be started again; `errors` names the part that stands still",
+            body = Problem, content_type = "application/problem+json")))]
+async fn live(State(health): State<Health>) -> Response {
+    let hung = health.hung(HUNG);
+    if hung.is_empty() {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    let problem = Problem::unavailable("a part of the process stands still", 1);
+    let named = |problem: Problem, (name, silent): (&str, Duration)| {
+        problem.field(format!("part:{name}"), format_args!("has not moved for {} s", silent.as_secs()))
+    };
+    hung.into_iter().fold(problem, named).into_response()
 }
 
 /// Requests can be served.
@@ -242,6 +296,21 @@ mod tests {
         store.down("the disk is full");
         assert_eq!(ready(State(health.clone())).await.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(health.report().dependencies["postgres"].detail.as_deref(), Some("connection refused"));
+    }
+
+    #[tokio::test]
+    async fn a_part_that_stands_still_is_named_and_one_that_has_ended_is_not_waited_for() {
+        let health = Health::new(Clock::system());
+        let (moves, hangs) = (health.pulse("moves"), health.pulse("hangs"));
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(20) {
+            moves.beat();
+        }
+        let named: Vec<&str> = health.hung(Duration::from_millis(15)).into_iter().map(|(name, _)| name).collect();
+        assert!(named.contains(&"hangs"), "{named:?}");
+        assert_eq!(live(State(health.clone())).await.status(), StatusCode::NO_CONTENT);
+        drop(hangs);
+        assert!(health.hung(Duration::ZERO).iter().all(|(name, _)| *name != "hangs"));
     }
 
     #[test]

@@ -1,17 +1,22 @@
 //! What every service process needs once, and nothing of what it is for.
 
 pub mod api;
+pub mod backoff;
 pub mod class;
 pub mod clock;
 pub mod config;
 pub mod health;
+pub mod hosts;
 pub mod limits;
 pub mod metrics;
+mod observe;
+pub mod permits;
 pub mod pg;
 pub mod postgres;
 pub mod problem;
 pub mod process;
 pub mod request;
+pub mod serve;
 pub mod shutdown;
 pub mod start;
 pub mod tasks;
@@ -19,6 +24,7 @@ pub mod telemetry;
 pub mod text;
 pub mod waiting;
 
+pub use backoff::backoff;
 pub use class::Class;
 pub use clock::Clock;
 pub use health::Health;

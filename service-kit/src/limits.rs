@@ -1,43 +1,90 @@
-//! The edge's bounds, on by default: how large a request may be, how long it may take, how many are served at once;
-//! and the same shape of error for everything that goes wrong there.
+//! The edge's bounds, on by default: how large a request may be, how long it may take, how many of each class are served at
+//! once; and the same shape of error for everything that goes wrong there.
+//!
+//! *Invariant:* a request that is refused costs next to nothing: its class, its host and the free places are looked at
+//! before its body is read and before any work is done.
 
 use std::any::Any;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use bytes::BytesMut;
 use futures_util::StreamExt as _;
+use http_body::{Frame, SizeHint};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tower_http::catch_panic::CatchPanicLayer;
 
+use crate::class::Class;
+use crate::hosts::{self, Hosts};
+use crate::observe::Observed;
+use crate::permits::{AtOnce, Permit, Permits};
 use crate::problem::Problem;
 use crate::telemetry;
 
-/// Bounds of the edge.
+/// `[limits]`: bounds of the edge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// The largest body, in bytes. The largest order (100 lines, 20 tags) has some 15 kB.
     #[serde(deserialize_with = "crate::config::within::<1024, 67108864, _, _>")]
     pub body_bytes: usize,
+    /// Bytes of all bodies that are being read or carried out.
+    #[serde(deserialize_with = "crate::config::within::<65536, 4294967295, _, _>")]
+    pub body_memory_bytes: usize,
+    /// The longest time until a body has arrived, in milliseconds: 64 KiB over 52 kbit/s.
+    #[serde(deserialize_with = "crate::config::within::<100, 600000, _, _>")]
+    pub body_timeout_ms: u64,
     /// The longest time until an answer begins, in milliseconds. Longer than any `Prefer: wait` (30 s).
     #[serde(deserialize_with = "crate::config::within::<1, 600000, _, _>")]
     pub request_timeout_ms: u64,
-    /// Requests at once; those beyond are told to come back. Waiting ones (`until=settled`) count too.
+    /// An upper bound for each number in `[limits.at_once]`.
     #[serde(deserialize_with = "crate::config::within::<1, 1000000, _, _>")]
     pub concurrent_requests: usize,
+    /// How many requests of each class are served at once; those beyond are told to come back.
+    pub at_once: AtOnce,
+    /// Connections at once to a port. A connection beyond them is answered about health and metrics only.
+    #[serde(deserialize_with = "crate::config::within::<1, 1000000, _, _>")]
+    pub connections: usize,
+    /// Connections at once from one address (of IPv6, from one network of 64 bits).
+    #[serde(deserialize_with = "crate::config::within::<1, 1000000, _, _>")]
+    pub connections_per_address: usize,
+    /// The longest time until the head of a connection's first request has arrived, in milliseconds.
+    #[serde(deserialize_with = "crate::config::within::<100, 600000, _, _>")]
+    pub header_timeout_ms: u64,
+    /// How long a connection is kept without a request, in milliseconds, and how long the head of a later one may take.
+    #[serde(deserialize_with = "crate::config::within::<100, 3600000, _, _>")]
+    pub idle_timeout_ms: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { body_bytes: 64 * 1024, request_timeout_ms: 45_000, concurrent_requests: 4096 }
+        Self {
+            body_bytes: 64 * 1024,
+            body_memory_bytes: 32 << 20,
+            body_timeout_ms: 10_000,
+            request_timeout_ms: 45_000,
+            concurrent_requests: 4096,
+            at_once: AtOnce::default(),
+            connections: 4096,
+            connections_per_address: 2048,
+            header_timeout_ms: 10_000,
+            idle_timeout_ms: 60_000,
+        }
     }
 }
+
+/// On a 503, says that another replica can do better: this one is being stopped. For the gateway, which takes it off.
+pub const DRAINING: HeaderName = HeaderName::from_static("x-backstitch-draining");
 
 /// Bodies up to this size are read to their end before they are refused: somebody's mistake, such as a picture in place
 /// of an order. Larger ones are cut off.
@@ -46,23 +93,148 @@ const DRAINED_MAX_BYTES: u64 = 16 << 20;
 /// How long that may take: 16 MB over 30 Mbit/s.
 const DRAINED_MAX: Duration = Duration::from_secs(5);
 
-#[derive(Clone)]
-struct Bounds {
-    limits: Limits,
-    free: Arc<Semaphore>,
+/// What stands around all routes of a port.
+#[derive(Debug, Clone)]
+pub struct Edge {
+    limits: Arc<Limits>,
+    permits: Permits,
+    /// A permit is a byte.
+    bodies: Arc<Semaphore>,
+    hosts: Hosts,
+    stop: CancellationToken,
+    grace: Duration,
 }
 
 /// Puts the bounds around all routes, and problem documents in place of bare errors. To be called last, when all
 /// routes are there.
 pub fn edge(router: Router, limits: Limits) -> Router {
-    let bounds = Bounds { free: Arc::new(Semaphore::new(limits.concurrent_requests)), limits };
-    router
-        .fallback(no_such_path)
-        .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(bounds.limits.body_bytes))
-        .layer(middleware::from_fn_with_state(bounds, bounded))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn(telemetry::span))
+    Edge::new(limits).around(router)
+}
+
+impl Edge {
+    /// These bounds, for any host, without an end.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            permits: Permits::new(&limits.at_once, limits.concurrent_requests),
+            bodies: Arc::new(Semaphore::new(limits.body_memory_bytes.min(Semaphore::MAX_PERMITS))),
+            hosts: Hosts::any(),
+            stop: CancellationToken::new(),
+            grace: Duration::ZERO,
+            limits: Arc::new(limits),
+        }
+    }
+
+    /// Answers only to these names.
+    #[must_use]
+    pub fn hosts(mut self, hosts: Hosts) -> Self {
+        self.hosts = hosts;
+        self
+    }
+
+    /// Once `stop` fires, requests that wait are told to ask again, and after `grace` all that are still under way.
+    #[must_use]
+    pub fn until(mut self, stop: CancellationToken, grace: Duration) -> Self {
+        (self.stop, self.grace) = (stop, grace);
+        self
+    }
+
+    /// Puts the bounds around all routes.
+    pub fn around(self, router: Router) -> Router {
+        router
+            .fallback(no_such_path)
+            .method_not_allowed_fallback(wrong_method)
+            .layer(DefaultBodyLimit::max(self.limits.body_bytes))
+            .layer(CatchPanicLayer::custom(panicked))
+            .layer(middleware::from_fn(telemetry::span))
+            .layer(middleware::from_fn_with_state(self, bounded))
+    }
+
+    async fn serve(&self, class: Class, request: Request, next: Next) -> Result<Response, Problem> {
+        self.hosts.check(&request)?;
+        if !self.permits.has_room(class) {
+            return Err(self.permits.refuse(class, "full"));
+        }
+        // The place is taken when the body is there: clients that send slowly keep nobody else out.
+        let (request, bytes) = self.collected(class, request).await?;
+        let permit = self.permits.enter(class)?;
+        let response = self.in_time(class, next.run(request)).await;
+        drop(bytes);
+        // An answer that is read slowly still has its place: memory is bounded by the places, whatever clients do.
+        let stop = (class == Class::Stream).then(|| Box::pin(self.stop.clone().cancelled_owned()));
+        Ok(response.map(|body| Body::new(Held { body, stop, _permit: permit })))
+    }
+
+    /// The request with its whole body, and the memory that the body may take.
+    async fn collected(
+        &self,
+        class: Class,
+        request: Request,
+    ) -> Result<(Request, Option<OwnedSemaphorePermit>), Problem> {
+        let most = self.limits.body_bytes;
+        // What announces itself as too large is refused before it is read; what does not, while it is read.
+        let announced: Option<u64> =
+            request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        if let Some(bytes) = announced
+            && bytes > most as u64
+        {
+            if bytes <= DRAINED_MAX_BYTES {
+                drain(request).await;
+            }
+            return Err(too_large(most));
+        }
+        if request.body().is_end_stream() {
+            return Ok((request, None));
+        }
+        let (parts, body) = request.into_parts();
+        let within = Duration::from_millis(self.limits.body_timeout_ms);
+        let read = tokio::time::timeout(within, self.read(class, body)).await;
+        let (bytes, memory) = read.map_err(|_| too_slow(within))??;
+        Ok((Request::from_parts(parts, Body::from(bytes)), memory))
+    }
+
+    async fn read(&self, class: Class, body: Body) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Problem> {
+        let most = self.limits.body_bytes;
+        let mut body = body.into_data_stream();
+        let (mut whole, mut memory): (BytesMut, Option<OwnedSemaphorePermit>) = (BytesMut::new(), None);
+        while let Some(chunk) = body.next().await {
+            let chunk = chunk.map_err(|_| Problem::invalid("the body did not arrive whole; nothing was done"))?;
+            if whole.len() + chunk.len() > most {
+                return Err(too_large(most));
+            }
+            let bytes = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+            let Ok(more) = Arc::clone(&self.bodies).try_acquire_many_owned(bytes) else {
+                return Err(self.permits.refuse(class, "memory"));
+            };
+            match &mut memory {
+                Some(memory) => memory.merge(more),
+                None => memory = Some(more),
+            }
+            whole.extend_from_slice(&chunk);
+        }
+        Ok((whole.freeze(), memory))
+    }
+
+    async fn in_time(&self, class: Class, answer: impl Future<Output = Response>) -> Response {
+        let timeout = Duration::from_millis(self.limits.request_timeout_ms);
+        tokio::select! {
+            biased;
+            response = answer => response,
+            () = self.ends(class) => stopping(),
+            () = tokio::time::sleep(timeout) => Problem::unavailable(
+                "no answer in time; a command may have been carried out: send it again with the same Idempotency-Key",
+                1,
+            )
+            .into_response(),
+        }
+    }
+
+    /// Waits until a request of this class is answered for it, because the process ends.
+    async fn ends(&self, class: Class) {
+        self.stop.cancelled().await;
+        if class != Class::LongWait {
+            tokio::time::sleep(self.grace).await;
+        }
+    }
 }
 
 /// The answer to a body that is too large.
@@ -71,31 +243,67 @@ pub fn too_large(limit_bytes: usize) -> Problem {
         .detail(format_args!("a body has at most {limit_bytes} bytes; nothing was done"))
 }
 
-async fn bounded(State(bounds): State<Bounds>, request: Request, next: Next) -> Response {
-    // What announces itself as too large is refused before it is read; what does not, while it is read.
-    let announced: Option<u64> =
-        request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if let Some(bytes) = announced
-        && bytes > bounds.limits.body_bytes as u64
-    {
-        if bytes <= DRAINED_MAX_BYTES {
-            drain(request).await;
+fn too_slow(within: Duration) -> Problem {
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", "The request did not arrive in time")
+        .detail(format_args!("the body did not arrive within {} ms; nothing was done", within.as_millis()))
+}
+
+/// The answer to a request that the end of the process overtakes.
+fn stopping() -> Response {
+    let detail = "the server is being stopped; a command may have been carried out: send it again with the same \
+                  Idempotency-Key";
+    let mut response = Problem::unavailable(detail, 1).into_response();
+    response.headers_mut().insert(DRAINING, HeaderValue::from_static("true"));
+    response
+}
+
+async fn bounded(State(edge): State<Edge>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let docs = path.starts_with("/docs");
+    let mut response = match Class::of(request.method(), path, request.headers()) {
+        // Health and metrics: read from memory, never refused.
+        None => next.run(request).await,
+        Some(class) => {
+            let observed = Observed::begin(class, &request);
+            let response = edge.serve(class, request, next).await.unwrap_or_else(IntoResponse::into_response);
+            observed.end(response.status());
+            response
         }
-        return too_large(bounds.limits.body_bytes).into_response();
-    }
-    let Ok(_permit) = bounds.free.try_acquire() else {
-        metrics::counter!("backstitch_http_shed_total").increment(1);
-        return Problem::unavailable("too many requests are being served; nothing was done, try again", 1)
-            .into_response();
     };
-    let timeout = Duration::from_millis(bounds.limits.request_timeout_ms);
-    match tokio::time::timeout(timeout, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => Problem::unavailable(
-            "no answer in time; a command may have been carried out: send it again with the same Idempotency-Key",
-            1,
-        )
-        .into_response(),
+    hosts::protect(response.headers_mut(), docs);
+    response
+}
+
+/// A body whose request keeps its place until the body has been sent or dropped. Server-sent events end with the process.
+struct Held {
+    body: Body,
+    stop: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    _permit: Permit,
+}
+
+impl HttpBody for Held {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
+            return Poll::Ready(frame);
+        }
+        match &mut self.stop {
+            Some(stop) => stop.as_mut().poll(context).map(|()| None),
+            None => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        HttpBody::size_hint(&self.body)
     }
 }
 

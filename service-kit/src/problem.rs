@@ -94,6 +94,13 @@ impl Problem {
         Self::new(StatusCode::MISDIRECTED_REQUEST, "misdirected", "Another replica has that").detail(detail)
     }
 
+    /// 503: more is asked for at once than is served at once; nothing was done.
+    pub fn overloaded(detail: impl std::fmt::Display, retry_after_s: u32) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too many requests at the moment")
+            .detail(detail)
+            .retry_after(retry_after_s)
+    }
+
     /// 503: it cannot be answered now; nothing was lost, try again.
     pub fn unavailable(detail: impl std::fmt::Display, retry_after_s: u32) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available at the moment")

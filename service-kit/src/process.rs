@@ -35,6 +35,9 @@ pub fn settings<T: DeserializeOwned>(file: Option<&Path>) -> Result<T, StartErro
     settings.map_err(|error| StartError::new(error, "backstitch config show   # every key with its value"))
 }
 
+/// Open files beyond which nothing is gained: a port takes some thousand connections. macOS refuses `unlimited`.
+const OPEN_FILES_MAX: u64 = 65_536;
+
 /// Runs what serves on threads of its own, one for each processor, with this name.
 ///
 /// # Errors
@@ -75,4 +78,21 @@ pub async fn stop(stops: impl Future<Output = ()>, then: &str) -> Result<(), Sta
 
 fn no_threads(error: io::Error) -> StartError {
     StartError::new(format_args!("no threads can be started: {error}"), "ulimit -u")
+}
+
+/// Raises how many files this process may have open to what the system allows at most, and says how many that are. Each
+/// connection is one; the usual first limit of 1 024 is meant for programs that use `select`.
+pub fn raise_open_files() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` lives through both calls, which write and read nothing else (getrlimit(2)).
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) != 0 {
+            return 1024;
+        }
+        let raised = libc::rlimit { rlim_cur: limit.rlim_max.min(OPEN_FILES_MAX), ..limit };
+        if raised.rlim_cur > limit.rlim_cur && libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) == 0 {
+            return raised.rlim_cur;
+        }
+    }
+    limit.rlim_cur
 }

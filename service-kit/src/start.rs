@@ -12,11 +12,18 @@ use tokio::net::TcpListener;
 pub struct HttpConfig {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Where health and metrics are served besides, by a thread of its own; none: at `listen` only.
+    pub admin_listen: Option<SocketAddr>,
+    /// Names in `Host` that are answered besides addresses and `localhost`; none: any name, but on a loopback address no
+    /// other.
+    #[serde(deserialize_with = "crate::config::list")]
+    pub allowed_hosts: Vec<String>,
 }
 
 impl Default for HttpConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7400)) }
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 7400));
+        Self { listen, admin_listen: None, allowed_hosts: Vec::new() }
     }
 }
 

@@ -11,12 +11,12 @@ use event_bus::{BusConfig, Relay};
 use event_store::{EventStore, EventStoreConfig, KurrentStore};
 use serde::Deserialize;
 use service_kit::health::Need;
+use service_kit::serve::Port;
 use service_kit::start::HttpConfig;
 use service_kit::telemetry::LogConfig;
-use service_kit::{Clock, Health, Tasks, health, metrics, shutdown, telemetry};
+use service_kit::{Clock, Health, Limits, Tasks, health, metrics, shutdown, telemetry};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use utoipa_axum::router::OpenApiRouter;
 
 use super::{Exit, Failure, output};
 
@@ -51,6 +51,8 @@ pub struct Args {
 pub struct Settings {
     /// `[http]`
     pub http: HttpConfig,
+    /// `[limits]`: bounds of the port for health and metrics.
+    pub limits: Limits,
     /// `[event_store]`: whose log is published.
     pub event_store: EventStoreConfig,
     /// `[bus]`: where to.
@@ -66,13 +68,13 @@ impl Args {
     /// A [`Failure`] when it cannot start, or a topic is refused.
     pub async fn run(self) -> anyhow::Result<Exit> {
         let settings = settings(self.config.as_deref())?;
-        let Settings { http, event_store, bus, log } = settings;
+        let Settings { http, limits, event_store, bus, log } = settings;
         telemetry::start(&log).map_err(|error| Failure::no_answer(error, "RUST_LOG=info backstitch relay"))?;
         let signal = shutdown::signalled()?; // Before anything runs: an early SIGTERM stops cleanly too.
         let (clock, tasks) = (Clock::system(), Tasks::new());
         let health = Health::new(clock.clone());
-        let listen = self.listen.unwrap_or(http.listen);
-        let address = serve(listen, &health, &clock, &tasks).await?;
+        let http = HttpConfig { listen: self.listen.unwrap_or(http.listen), ..http };
+        let address = serve(&http, &limits, &health, &clock, &tasks).await?;
         let store = open(&event_store).await?;
         metrics::follow_log(store.head(), |position| position.0, &tasks);
         health.follow(("event-store", Need::Required), store.health(), store.describes(), &tasks);
@@ -117,21 +119,24 @@ pub(super) async fn open(config: &EventStoreConfig) -> anyhow::Result<Arc<Kurren
     store.map_err(|error| Failure::no_answer(&error, error.hint()))
 }
 
-async fn serve(listen: SocketAddr, health: &Health, clock: &Clock, tasks: &Tasks) -> anyhow::Result<SocketAddr> {
+async fn serve(
+    config: &HttpConfig,
+    limits: &Limits,
+    health: &Health,
+    clock: &Clock,
+    tasks: &Tasks,
+) -> anyhow::Result<SocketAddr> {
+    let listen = config.listen;
     let bound = TcpListener::bind(listen).await;
     let listener = bound.map_err(|error| {
         let hint = format!("backstitch relay --listen {}:0   # any free port", listen.ip());
         Failure::no_answer(format_args!("cannot listen on {listen}: {error}"), hint)
     })?;
     let address = listener.local_addr()?;
-    let (routes, _) = OpenApiRouter::new().merge(health::router(health.clone())).split_for_parts();
-    let router = Router::new().merge(routes).merge(metrics::start(tasks, clock));
-    let stop = tasks.stopping();
-    tasks.spawn("http", async move {
-        if let Err(error) = shutdown::serve(listener, router, stop, HTTP_GRACE).await {
-            tracing::error!(%error, "the HTTP port failed");
-        }
-    });
+    let router = Router::from(health::router(health.clone())).merge(metrics::start(tasks, clock));
+    let port = Port { config, limits, health, grace: HTTP_GRACE };
+    let served = port.serve(listener, router.clone(), router, tasks).await;
+    served.map_err(|error| Failure::no_answer(&error, &error.hint))?;
     Ok(address)
 }
 

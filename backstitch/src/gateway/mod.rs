@@ -1,9 +1,14 @@
 //! The front door of a cluster: one address for clients, operators and the payment provider, as `serve` has one.
 //!
 //! It decides nothing. It knows which service a path belongs to (`routes`), which of its replicas answer (`replicas`),
-//! and that a request which may safely be sent again is sent to the next replica when one does not answer (`forward`).
+//! and that a request which may safely be sent again is sent to the next replica when one does not answer (`forward`), as
+//! far as the `budget` for that goes. `path` and `headers` say what it passes on.
 
+mod body;
+mod budget;
 mod forward;
+mod headers;
+mod path;
 mod replicas;
 mod routes;
 
@@ -14,9 +19,11 @@ use anyhow::Context as _;
 use axum::Router;
 use serde::Deserialize;
 use service_kit::health::Need;
-use service_kit::{Clock, Health, Limits, Tasks, health, limits, metrics, shutdown};
+use service_kit::serve::Port;
+use service_kit::{Clock, Health, HttpConfig, Limits, Tasks, health, metrics};
 use tokio::net::TcpListener;
 
+use self::budget::Budget;
 use self::forward::Gateway;
 use self::replicas::Replicas;
 use crate::pages;
@@ -35,6 +42,12 @@ const OPENAPI: &str = include_str!("../../../schemas/openapi.json");
 pub struct GatewayConfig {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Where health and metrics are served besides, by a thread of its own; none: at `listen` only.
+    pub admin_listen: Option<SocketAddr>,
+    /// Names in `Host` that are answered besides addresses and `localhost`; none: any name, but on a loopback address no
+    /// other.
+    #[serde(deserialize_with = "service_kit::config::list")]
+    pub allowed_hosts: Vec<String>,
     /// Base URLs of the command-service replicas, separated by commas.
     pub commands: String,
     /// Base URLs of the projection-service replicas, separated by commas.
@@ -47,6 +60,8 @@ impl Default for GatewayConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7400)),
+            admin_listen: None,
+            allowed_hosts: Vec::new(),
             commands: "http://127.0.0.1:7411".to_owned(),
             queries: "http://127.0.0.1:7421".to_owned(),
             sagas: "http://127.0.0.1:7431".to_owned(),
@@ -73,7 +88,7 @@ pub async fn start(config: &GatewayConfig, edge: Limits, clock: Clock) -> anyhow
     let numbers = metrics::start(&tasks, &clock); // Before anything counts.
     metrics::present(&["backstitch_gateway_rounds_total", "backstitch_http_shed_total"]);
     let health = Health::new(clock.clone());
-    let client = forward::client()?;
+    let client = forward::client();
     let watched = |service: Service, urls: &str, need: Need| -> anyhow::Result<Replicas> {
         let replicas = Replicas::parse(urls).with_context(|| format!("`[gateway] {}`", service.name()))?;
         replicas.watch(client.clone(), health.register(service.name(), need), &tasks);
@@ -84,19 +99,18 @@ pub async fn start(config: &GatewayConfig, edge: Limits, clock: Clock) -> anyhow
         queries: watched(Service::Queries, &config.queries, Need::Optional)?,
         sagas: watched(Service::Sagas, &config.sagas, Need::Optional)?,
         client,
+        budget: Budget::new(),
         body_bytes: edge.body_bytes,
     };
     let openapi: serde_json::Value = serde_json::from_str(OPENAPI).context("the contract that was compiled in")?;
     let listener = TcpListener::bind(config.listen).await.with_context(|| format!("listening on {}", config.listen))?;
     let address = listener.local_addr()?;
-    let (own, _) = health::router(health.clone()).split_for_parts();
-    let router = Router::new().merge(own).merge(numbers).merge(pages::router(openapi)).merge(forward::router(gateway));
-    let (router, stop) = (limits::edge(router, edge), tasks.stopping());
-    tasks.spawn("http", async move {
-        if let Err(error) = shutdown::serve(listener, router, stop, GRACE).await {
-            tracing::error!(%error, "the HTTP port failed");
-        }
-    });
+    let internal = Router::from(health::router(health.clone())).merge(numbers);
+    let router = internal.clone().merge(pages::router(openapi)).merge(forward::router(gateway));
+    let (admin_listen, allowed_hosts) = (config.admin_listen, config.allowed_hosts.clone());
+    let http = HttpConfig { listen: config.listen, admin_listen, allowed_hosts };
+    let port = Port { config: &http, limits: &edge, health: &health, grace: GRACE };
+    port.serve(listener, router, internal, &tasks).await.map_err(|error| anyhow::anyhow!("{error}; {}", error.hint))?;
     Ok(Running { address, health, edge: tasks })
 }
 

@@ -4,10 +4,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::body::Bytes;
+use axum::http::Request;
+use http_body_util::{BodyExt as _, Full};
 use service_kit::Tasks;
 use service_kit::health::{HealthReport, Reporter, Status};
 use service_kit::secret::SecretUrl;
 use tokio::sync::watch;
+
+use super::forward::Towards;
 
 /// How often each replica is asked whether it is ready: one that drains should get nothing new within a moment.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -44,14 +49,24 @@ impl Replica {
         }
     }
 
-    async fn asked(&self, client: &reqwest::Client) -> Said {
-        match client.get(format!("{}/health/ready", self.base)).timeout(LOOK_WITHIN).send().await {
-            Ok(answer) if answer.status().is_success() => {
-                self.says(&answer.bytes().await.unwrap_or_default());
+    async fn asked(&self, client: &Towards) -> Said {
+        let Ok(request) = Request::get(format!("{}/health/ready", self.base)).body(Full::<Bytes>::default()) else {
+            return Said::Nothing;
+        };
+        let asks = async {
+            let answer = client.request(request).await.ok()?;
+            let ready = answer.status().is_success();
+            // Read to its end, so that the connection is kept.
+            let body = answer.into_body().collect().await.ok()?.to_bytes();
+            Some((ready, body))
+        };
+        match tokio::time::timeout(LOOK_WITHIN, asks).await {
+            Ok(Some((true, body))) => {
+                self.says(&body);
                 Said::Ready
             }
-            Ok(_) => Said::NotReady,
-            Err(_) => Said::Nothing,
+            Ok(Some((false, _))) => Said::NotReady,
+            Ok(None) | Err(_) => Said::Nothing,
         }
     }
 
@@ -126,7 +141,7 @@ impl Replicas {
     }
 
     /// Asks each replica again and again whether it is ready, and reports how many are, until the gateway stops.
-    pub fn watch(&self, client: reqwest::Client, health: Reporter, tasks: &Tasks) {
+    pub fn watch(&self, client: Towards, health: Reporter, tasks: &Tasks) {
         let (replicas, stopping) = (self.clone(), tasks.stopping());
         tasks.spawn("replicas", async move {
             loop {
@@ -140,7 +155,7 @@ impl Replicas {
         });
     }
 
-    async fn look(&self, client: &reqwest::Client) {
+    async fn look(&self, client: &Towards) {
         let said = futures_util::future::join_all(self.all.iter().map(|replica| replica.asked(client))).await;
         for (replica, said) in self.all.iter().zip(said) {
             let (ready, silent) = (matches!(said, Said::Ready), matches!(said, Said::Nothing));

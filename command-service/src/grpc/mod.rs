@@ -3,6 +3,7 @@
 //! *Invariant:* a command from here goes the same way as one from HTTP, through the bus; nothing is decided here.
 
 mod commands;
+mod deadline;
 mod events;
 mod request;
 mod status;
@@ -12,11 +13,11 @@ use std::time::Duration;
 
 use domain::order::pricing::PricingPolicy;
 use event_store::EventStore;
+use service_kit::serve::{self, Options, Protocols};
 use service_kit::{Health, Limits, Tasks};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+use tonic::service::Routes;
 
 use self::commands::CommandsService;
 use self::events::EventsService;
@@ -39,9 +40,6 @@ const ENVELOPE_BYTES: usize = 16 * 1024;
 
 /// Calls that one connection may have under way: what an orchestrator has in flight, a few times over.
 const STREAMS_PER_CONNECTION: u32 = 1_024;
-
-/// How often a silent connection is asked whether it lives, so that one whose other end is gone is given up.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// How often the health service looks how the process is.
 const HEALTH_EVERY: Duration = Duration::from_millis(250);
@@ -70,32 +68,20 @@ pub fn start(listener: TcpListener, served: Served, tasks: &Tasks, grace: Durati
     let limits = served.limits.clone();
     let bytes = limits.body_bytes + ENVELOPE_BYTES;
     let followers = EventsService::new(served.store, stop.clone());
-    let commands = CommandsService::new(served.bus, served.pricing, served.contexts, limits.concurrent_requests);
-    let mut builder = Server::builder()
-        .max_concurrent_streams(STREAMS_PER_CONNECTION)
-        .http2_keepalive_interval(Some(KEEP_ALIVE))
-        .timeout(Duration::from_millis(limits.request_timeout_ms));
-    let router = builder
-        .add_service(health)
+    let at_once = limits.at_once.commands.min(limits.concurrent_requests);
+    let commands = CommandsService::new(served.bus, served.pricing, served.contexts, at_once);
+    let mut routes = Routes::new(health)
         .add_service(CommandsServer::new(commands).max_decoding_message_size(bytes))
         .add_service(EventsServer::new(followers).max_decoding_message_size(bytes));
-    let router = match reflection() {
-        Ok(reflection) => router.add_service(reflection),
-        Err(error) => {
-            tracing::error!(%error, "the gRPC services cannot be described by reflection");
-            router
-        }
-    };
-    tasks.spawn("grpc", async move {
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let stopped = stop.clone().cancelled_owned();
-        tokio::select! {
-            served = router.serve_with_incoming_shutdown(incoming, stopped) => if let Err(error) = served {
-                tracing::error!(%error, "the gRPC port failed");
-            },
-            () = async { stop.cancelled().await; tokio::time::sleep(grace).await } => {}
-        }
-    });
+    match reflection() {
+        Ok(reflection) => routes = routes.add_service(reflection),
+        Err(error) => tracing::error!(%error, "the gRPC services cannot be described by reflection"),
+    }
+    let router = deadline::within(routes.into_axum_router(), Duration::from_millis(limits.request_timeout_ms));
+    let protocols = Protocols::Grpc { streams: STREAMS_PER_CONNECTION };
+    let options = Options { protocols, ..Options::new("grpc", &limits, grace) };
+    let pulse = served.health.pulse("grpc");
+    tasks.spawn("grpc", async move { serve::run(listener, router, options, Some(pulse), stop).await });
 }
 
 fn reflection() -> Result<

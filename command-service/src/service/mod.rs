@@ -15,8 +15,9 @@ use axum::Router;
 use event_store::EventStore;
 use event_store::KurrentStore;
 use service_kit::health::Need;
+use service_kit::serve::{Port, warn_if_open};
 use service_kit::start::listen_on;
-use service_kit::{Clock, Health, StartError, Tasks, health, limits, metrics, shutdown};
+use service_kit::{Clock, Health, StartError, Tasks, health, metrics};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::clock_watch;
@@ -87,14 +88,12 @@ impl Service {
         clock_watch::start(Arc::clone(&store), clock.clone(), &health, &work);
         let api = OpenApiRouter::new().merge(health::router(health.clone())).merge(write.router());
         let (routes, _) = api.split_for_parts();
-        let router = Router::new().merge(routes).merge(numbers);
-        let (router, stop) = (limits::edge(router, config.limits.clone()), edge.stopping());
-        edge.spawn("http", async move {
-            if let Err(error) = shutdown::serve(listener, router, stop, EDGE_GRACE).await {
-                tracing::error!(%error, "the HTTP port failed");
-            }
-        });
+        let router = routes.merge(numbers.clone());
+        let internal = Router::from(health::router(health.clone())).merge(numbers);
+        let port = Port { config: &config.http, limits: &config.limits, health: &health, grace: EDGE_GRACE };
+        port.serve(listener, router, internal, &edge).await?;
         let grpc = commands.map(|(listener, address)| {
+            warn_if_open("gRPC", address);
             let WriteSide { bus, pricing, .. } = write;
             let (limits, health) = (config.limits.clone(), health.clone());
             let served = grpc::Served { bus, store, pricing, contexts, limits, health };

@@ -3,7 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use service_kit::{Problem, shutdown};
+use service_kit::serve::{self, Options};
+use service_kit::{Limits, Problem};
 use tokio::net::TcpListener;
 
 use crate::world::World;
@@ -11,8 +12,8 @@ use crate::world::World;
 async fn served(world: &World) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
-    let serving = shutdown::serve(listener, world.router.clone(), world.tasks.stopping(), Duration::ZERO);
-    world.tasks.spawn("http", async move { serving.await.unwrap() });
+    let options = Options::new("http", &Limits::default(), Duration::ZERO);
+    world.tasks.spawn("http", serve::run(listener, world.router.clone(), options, None, world.tasks.stopping()));
     address
 }
 

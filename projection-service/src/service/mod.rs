@@ -16,8 +16,9 @@ use event_bus::{Arrived, BusError, Group, partition};
 use event_store::{EventStore, KurrentStore};
 use service_kit::health::{Need, Reporter};
 use service_kit::secret::SecretUrl;
+use service_kit::serve::Port;
 use service_kit::start::listen_on;
-use service_kit::{Clock, Health, StartError, Tasks, health, limits, metrics, shutdown};
+use service_kit::{Clock, Health, StartError, Tasks, health, metrics};
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::watch;
 use utoipa_axum::router::OpenApiRouter;
@@ -110,13 +111,10 @@ impl Service {
         work.spawn("postgres-health", watch_postgres(handle.clone(), postgres, postgres_place.clone(), told));
         let api = OpenApiRouter::new().merge(health::router(health.clone())).merge(crate::http::router(handle.clone()));
         let (routes, _) = api.split_for_parts();
-        let router = Router::new().merge(routes).merge(numbers);
-        let (router, stop) = (limits::edge(router, config.limits.clone()), edge.stopping());
-        edge.spawn("http", async move {
-            if let Err(error) = shutdown::serve(listener, router, stop, EDGE_GRACE).await {
-                tracing::error!(%error, "the HTTP port failed");
-            }
-        });
+        let router = routes.merge(numbers.clone());
+        let internal = Router::from(health::router(health.clone())).merge(numbers);
+        let port = Port { config: &config.http, limits: &config.limits, health: &health, grace: EDGE_GRACE };
+        port.serve(listener, router, internal, &edge).await?;
         Ok(Self { address, health, postgres_place, handle, store, fatal, edge, feeds, work })
     }
 

@@ -16,8 +16,9 @@ use event_bus::{Arrived, BusConfig, BusError, Group};
 use event_store::EventStore;
 use event_store::KurrentStore;
 use service_kit::health::{Need, Reporter};
+use service_kit::serve::Port;
 use service_kit::start::listen_on;
-use service_kit::{Clock, Health, StartError, Tasks, health, limits, metrics, shutdown};
+use service_kit::{Clock, Health, StartError, Tasks, health, metrics};
 use tokio::sync::watch;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -82,13 +83,10 @@ impl Service {
         })?;
         let api = OpenApiRouter::new().merge(health::router(health.clone())).merge(crate::router(sagas.handle()));
         let (routes, _) = api.split_for_parts();
-        let router = Router::new().merge(routes).merge(numbers);
-        let (router, stop) = (limits::edge(router, config.limits.clone()), edge.stopping());
-        edge.spawn("http", async move {
-            if let Err(error) = shutdown::serve(listener, router, stop, EDGE_GRACE).await {
-                tracing::error!(%error, "the HTTP port failed");
-            }
-        });
+        let router = routes.merge(numbers.clone());
+        let internal = Router::from(health::router(health.clone())).merge(numbers);
+        let port = Port { config: &config.http, limits: &config.limits, health: &health, grace: EDGE_GRACE };
+        port.serve(listener, router, internal, &edge).await?;
         let (fails, failed) = watch::channel(None);
         let bus = health.register("bus", Need::Optional);
         bus.starting(format_args!("waits for {}", config.bus.brokers.as_deref().unwrap_or_default()));

@@ -1,0 +1,221 @@
+//! The places of each class of requests: so many at once, no more; a request beyond them is refused before any work is
+//! done for it.
+//!
+//! *Invariant:* a class's places are its own. A class that is full refuses its own requests and nobody else's.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::class::Class;
+use crate::problem::Problem;
+
+/// How often a log line says that requests are refused, for each class: enough to be seen, too little to fill a disk.
+const SAID_EVERY: Duration = Duration::from_secs(10);
+
+/// `[limits.at_once]`: how many requests of each class are served at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AtOnce {
+    /// Commands. At 7 000 a second and 30 ms each some 200 are under way; the rest is room for bursts.
+    #[serde(deserialize_with = "crate::config::within::<1, 1000000, _, _>")]
+    pub commands: usize,
+    /// Reads of one thing.
+    #[serde(deserialize_with = "crate::config::within::<1, 1000000, _, _>")]
+    pub one_row: usize,
+    /// Pages of lists.
+    #[serde(deserialize_with = "crate::config::within::<1, 1000000, _, _>")]
+    pub lists: usize,
+    /// Reads that wait for a position or a state (`X-Min-Position`, `Prefer: wait`).
+    #[serde(deserialize_with = "crate::config::within::<1, 1000000, _, _>")]
+    pub long_waits: usize,
+    /// Live connections (server-sent events); each holds a subscription's buffer.
+    #[serde(deserialize_with = "crate::config::within::<1, 1000000, _, _>")]
+    pub streams: usize,
+    /// Reads of large parts of the log, reports, rebuilds.
+    #[serde(deserialize_with = "crate::config::within::<1, 1000000, _, _>")]
+    pub heavy: usize,
+}
+
+impl Default for AtOnce {
+    fn default() -> Self {
+        Self { commands: 1024, one_row: 512, lists: 128, long_waits: 1024, streams: 512, heavy: 16 }
+    }
+}
+
+impl AtOnce {
+    /// How many requests of this class are served at once.
+    pub fn of(&self, class: Class) -> usize {
+        match class {
+            Class::Command => self.commands,
+            Class::OneRow => self.one_row,
+            Class::List => self.lists,
+            Class::LongWait => self.long_waits,
+            Class::Stream => self.streams,
+            Class::Heavy => self.heavy,
+        }
+    }
+}
+
+/// The places of all classes. Cheap to clone; clones share the places.
+#[derive(Debug, Clone)]
+pub struct Permits(Arc<[Places; Class::ALL.len()]>);
+
+#[derive(Debug)]
+struct Places {
+    bound: usize,
+    free: Arc<Semaphore>,
+    refused: Refused,
+}
+
+/// A place that is taken until this is dropped.
+#[derive(Debug)]
+pub struct Permit {
+    class: Class,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Permits {
+    /// Free places for each class; `most` is an upper bound of each.
+    pub fn new(at_once: &AtOnce, most: usize) -> Self {
+        let places = Class::ALL.map(|class| {
+            let bound = at_once.of(class).min(most).min(Semaphore::MAX_PERMITS);
+            gauge("backstitch_http_places", class).set(count(bound));
+            gauge("backstitch_http_in_flight", class).set(0.0);
+            metrics::counter!("backstitch_http_shed_total", "class" => class.name(), "reason" => "full").absolute(0);
+            Places { bound, free: Arc::new(Semaphore::new(bound)), refused: Refused::default() }
+        });
+        Self(Arc::new(places))
+    }
+
+    /// Takes a place.
+    ///
+    /// # Errors
+    /// 503 with `Retry-After`: all places of the class are taken. It is counted, and now and then logged.
+    pub fn enter(&self, class: Class) -> Result<Permit, Problem> {
+        let places = &self.0[class.index()];
+        match Arc::clone(&places.free).try_acquire_owned() {
+            Ok(place) => {
+                gauge("backstitch_http_in_flight", class).increment(1.0);
+                Ok(Permit { class, _place: place })
+            }
+            Err(_) => Err(self.refuse(class, "full")),
+        }
+    }
+
+    /// Whether a place is free at this moment.
+    pub fn has_room(&self, class: Class) -> bool {
+        self.0[class.index()].free.available_permits() > 0
+    }
+
+    /// The refusal of a request of this class, counted under `reason`, and now and then logged.
+    pub fn refuse(&self, class: Class, reason: &'static str) -> Problem {
+        let places = &self.0[class.index()];
+        metrics::counter!("backstitch_http_shed_total", "class" => class.name(), "reason" => reason).increment(1);
+        if let Some(requests) = places.refused.another() {
+            tracing::warn!(
+                class = class.name(),
+                reason,
+                requests,
+                at_once = places.bound,
+                "requests are refused: overload"
+            );
+        }
+        let detail = match reason {
+            "full" => format!("{} requests of the class `{class}` are being served, which is the limit", places.bound),
+            _ => "the bodies of requests under way take all the memory that they may take".to_owned(),
+        };
+        Problem::overloaded(
+            format_args!("{detail}; nothing was done, send the same request again"),
+            retry_after_s(class),
+        )
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        gauge("backstitch_http_in_flight", self.class).decrement(1.0);
+    }
+}
+
+/// After how long a place is likely to be free: what lasts longer is asked for less often.
+fn retry_after_s(class: Class) -> u32 {
+    match class {
+        Class::Command | Class::OneRow | Class::List => 1,
+        Class::LongWait => 2,
+        Class::Stream | Class::Heavy => 5,
+    }
+}
+
+fn gauge(name: &'static str, class: Class) -> metrics::Gauge {
+    metrics::gauge!(name, "class" => class.name())
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a number of places is far below 2^52")]
+fn count(places: usize) -> f64 {
+    places as f64
+}
+
+/// Refusals that no log line has told of yet.
+#[derive(Debug, Default)]
+struct Refused {
+    since: AtomicU64,
+    // Held for a comparison: a std mutex is enough.
+    said: Mutex<Option<Instant>>,
+}
+
+impl Refused {
+    /// Counts one; how many there were since the last line, if it is time for another.
+    fn another(&self) -> Option<u64> {
+        self.since.fetch_add(1, Ordering::Relaxed);
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.is_some_and(|said| said.elapsed() < SAID_EVERY) {
+            return None;
+        }
+        *said = Some(Instant::now());
+        Some(self.since.swap(0, Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_that_is_full_refuses_its_own_requests_and_no_others() {
+        for full in Class::ALL {
+            let at_once = AtOnce { commands: 3, one_row: 3, lists: 3, long_waits: 3, streams: 3, heavy: 3 };
+            let permits = Permits::new(&at_once, usize::MAX);
+            let held: Vec<Permit> = (0..3).map(|_| permits.enter(full).unwrap()).collect();
+            let refused = permits.enter(full).unwrap_err();
+            assert_eq!((refused.status, refused.slug()), (503, "overloaded"));
+            assert!(refused.retry_after_s.is_some() && refused.detail.unwrap().contains(full.name()));
+            for other in Class::ALL.into_iter().filter(|other| *other != full) {
+                let all: Result<Vec<Permit>, Problem> = (0..3).map(|_| permits.enter(other)).collect();
+                assert!(all.is_ok(), "{full} is full and {other} is refused");
+            }
+            drop(held);
+            assert!(permits.enter(full).is_ok(), "places are given back");
+        }
+    }
+
+    #[test]
+    fn one_bound_for_all_classes_lowers_each() {
+        let permits = Permits::new(&AtOnce::default(), 1);
+        for class in Class::ALL {
+            let held = permits.enter(class);
+            assert!(held.is_ok() && permits.enter(class).is_err(), "{class}");
+        }
+    }
+
+    #[test]
+    fn many_refusals_are_told_of_in_one_line() {
+        let refused = Refused::default();
+        assert_eq!(refused.another(), Some(1));
+        assert!((0..1000).all(|_| refused.another().is_none()));
+        assert_eq!(refused.since.load(Ordering::Relaxed), 1000, "they are in the next line");
+    }
+}
