@@ -83,8 +83,8 @@ impl Permits {
     pub fn new(at_once: &AtOnce, most: usize) -> Self {
         let places = Class::ALL.map(|class| {
             let bound = at_once.of(class).min(most).min(Semaphore::MAX_PERMITS);
-            gauge("backstitch_http_places", class).set(count(bound));
-            gauge("backstitch_http_in_flight", class).set(0.0);
+            metrics::gauge!("backstitch_http_places", "class" => class.name()).set(count(bound));
+            in_flight(class).set(0.0);
             metrics::counter!("backstitch_http_shed_total", "class" => class.name(), "reason" => "full").absolute(0);
             Places { bound, free: Arc::new(Semaphore::new(bound)), refused: Refused::default() }
         });
@@ -99,7 +99,7 @@ impl Permits {
         let places = &self.0[class.index()];
         match Arc::clone(&places.free).try_acquire_owned() {
             Ok(place) => {
-                gauge("backstitch_http_in_flight", class).increment(1.0);
+                in_flight(class).increment(1.0);
                 Ok(Permit { class, _place: place })
             }
             Err(_) => Err(self.refuse(class, "full")),
@@ -137,7 +137,7 @@ impl Permits {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        gauge("backstitch_http_in_flight", self.class).decrement(1.0);
+        in_flight(self.class).decrement(1.0);
     }
 }
 
@@ -150,8 +150,8 @@ fn retry_after_s(class: Class) -> u32 {
     }
 }
 
-fn gauge(name: &'static str, class: Class) -> metrics::Gauge {
-    metrics::gauge!(name, "class" => class.name())
+fn in_flight(class: Class) -> metrics::Gauge {
+    metrics::gauge!("backstitch_http_in_flight", "class" => class.name())
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a number of places is far below 2^52")]

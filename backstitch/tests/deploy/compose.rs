@@ -147,6 +147,16 @@ fn secrets_lie_in_files_that_script_secrets_draws_and_git_ignores() {
 }
 
 #[test]
+fn no_container_has_capabilities_that_it_does_not_name() {
+    for (name, service, started) in services().into_iter().filter(|(name, ..)| name != "store-test") {
+        assert_eq!(words(&service, "/cap_drop"), ["ALL"], "{name}");
+        assert_eq!(words(&service, "/security_opt"), ["no-new-privileges:true"], "{name}");
+        let added = words(&service, "/cap_add");
+        assert!(added.is_empty() || (name == "postgres" && !started.is_ours()), "{name} has {added:?}");
+    }
+}
+
+#[test]
 fn our_processes_may_do_no_more_than_they_need() {
     for (name, service, started) in services().into_iter().filter(|(_, _, started)| started.is_ours()) {
         assert_eq!(service.pointer("/read_only"), Some(&Value::Bool(true)), "{name}");

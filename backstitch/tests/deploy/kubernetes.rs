@@ -283,6 +283,13 @@ fn who_reaches_whom_is_allowed_and_every_pod_has_its_rules() {
             }
         }
     }
+    for (path, policy) in &policies {
+        for rule in entries(policy, "/spec/egress").filter(|rule| entries(rule, "/to").next().is_none()) {
+            let open = entries(rule, "/ports").filter_map(|it| it.pointer("/port")?.as_u64());
+            let to_anywhere: Vec<u64> = open.filter(|port| [53, 80, 443].contains(port)).collect();
+            assert!(to_anywhere.is_empty(), "{path}: a way to the internet, at {to_anywhere:?}");
+        }
+    }
     let everybody = named(&policies, "nothing").unwrap();
     assert_eq!(everybody.pointer("/spec/podSelector"), Some(&serde_json::json!({})));
     assert!(everybody.pointer("/spec/ingress").is_none() && everybody.pointer("/spec/egress").is_none());

@@ -13,6 +13,7 @@ mod contract;
 mod crash;
 mod dead_letters;
 mod demo;
+mod edge;
 mod log;
 mod payment;
 mod place_order;

@@ -22,7 +22,8 @@ use axum::response::Html;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
-use service_kit::{Clock, Health, Problem, Tasks, health};
+use service_kit::serve::{self, Options};
+use service_kit::{Clock, Health, Limits, Problem, Tasks, health};
 use tokio::net::TcpListener;
 
 use super::ledger::LedgerError;
@@ -89,19 +90,9 @@ pub async fn serve(config: ServerConfig, clock: Clock, tasks: &Tasks) -> Result<
     let simulator = Simulator::open(&config.ledger, &config.simulated, config.secret, &base, clock)?;
     let deliver = deliver_to(config.webhook_url).map_err(ServeError::Client)?;
     simulator.start(deliver, tasks);
-    let stopping = tasks.stopping();
-    tasks.spawn("provider-sim-http", async move {
-        let served = axum::serve(listener, router(simulator));
-        // No grace for calls under way: their callers ask again, and withheld answers would take a minute.
-        tokio::select! {
-            result = served.into_future() => {
-                if let Err(error) = result {
-                    tracing::error!(%error, "the simulated provider no longer listens");
-                }
-            }
-            () = stopping.cancelled() => {}
-        }
-    });
+    // No grace for calls under way: their callers ask again, and withheld answers would take a minute.
+    let options = Options::new("provider-sim", &Limits::default(), Duration::ZERO);
+    tasks.spawn("provider-sim-http", serve::run(listener, router(simulator), options, None, tasks.stopping()));
     Ok(address)
 }
 
