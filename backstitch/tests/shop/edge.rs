@@ -17,6 +17,7 @@ async fn reads_that_wait_keep_nobody_else_out_and_are_answered_when_the_server_s
     let mut shop = World::start_with(&settings).await;
     shop.product("MUG", 1000).await;
     let (http, url) = (reqwest::Client::new(), shop.processes.server.url.clone());
+    while http.get(format!("{url}/health/ready")).send().await.unwrap().status() != StatusCode::OK {}
     // A position that the log never comes to while the test runs.
     let wait = || {
         let read = http.get(format!("{url}/v1/products/MUG"));
@@ -31,7 +32,8 @@ async fn reads_that_wait_keep_nobody_else_out_and_are_answered_when_the_server_s
         assert_eq!(refused.json::<Problem>().await.unwrap().slug(), "overloaded");
         for path in ["/health/live", "/health/ready", "/metrics", "/v1/products/MUG", "/v1/products"] {
             let answer = http.get(format!("{url}{path}")).send().await.unwrap();
-            assert!(answer.status().is_success(), "{path}: {}", answer.status());
+            let status = answer.status();
+            assert!(status.is_success(), "{path}: {status} {}", answer.text().await.unwrap());
         }
         shop.place(&format!("order-{n}"), &[("MUG", 1)], "tok_approve").await;
     }
