@@ -10,9 +10,9 @@ use std::time::Duration;
 use event_bus::{BusConfig, BusError, status, topics};
 use event_store::{Direction, EventStore as _, EventStoreConfig, Filter, KurrentStore, Position};
 use projection_service::service::{PostgresConfig, place};
-use secret::SecretUrl;
 use serde::{Deserialize, Serialize};
 use service_kit::config;
+use service_kit::secret::SecretUrl;
 use sqlx::{Connection as _, PgConnection};
 
 use super::acting::Acting;

@@ -203,7 +203,8 @@ impl SalesByDay {
             | payment::Event::PaymentVoided(_)
             | payment::Event::VoidFailed(_)
             | payment::Event::RefundRequested(_)
-            | payment::Event::RefundFailed(_) => _ = self.marks.pass(event),
+            | payment::Event::RefundFailed(_)
+            | payment::Event::PaymentFellShort(_) => _ = self.marks.pass(event),
         }
     }
 

@@ -49,6 +49,11 @@ impl Ways {
         Self { partitions: partitions.max(1), owned: Arc::default() }
     }
 
+    /// How many partitions there are.
+    pub fn partitions(&self) -> u32 {
+        self.partitions
+    }
+
     /// How many partitions this process has; at least 1, since whoever asks is of one.
     pub fn owned(&self) -> usize {
         self.lock().len().max(1)
