@@ -294,7 +294,8 @@ fn a_release_before_the_review_is_not_its_release() {
 fn a_release_that_is_heard_before_the_saga_knows_of_the_review_counts() {
     let story = |world: &mut World| {
         silent_before_the_review(world);
-        let assess = AssessOrderRisk { assessment: RiskAssessment::Review, assessed_by: "rules".into(), by_person: false };
+        let assess =
+            AssessOrderRisk { assessment: RiskAssessment::Review, assessed_by: "rules".into(), by_person: false };
         // It was carried out, and the answer did not come.
         assert_eq!(world.order(order::Command::AssessOrderRisk(assess)), Outcome::Done);
         assert_eq!(world.release_hold(), Outcome::Done);

@@ -147,7 +147,11 @@ fn a_refund_of_less_needs_a_person() {
     let ends = held.ends();
     assert_eq!((ends.order, ends.refund), (OrderStatus::CancelPending, Some(NeedsAttention)));
     assert_eq!(requests(&held), [1, 1, 0, 1], "no second refund by itself");
-    assert!(last_error(&held, "order_refund").contains("refunded 0.01 EUR of the 4.00 EUR"), "{}", last_error(&held, "order_refund"));
+    assert!(
+        last_error(&held, "order_refund").contains("refunded 0.01 EUR of the 4.00 EUR"),
+        "{}",
+        last_error(&held, "order_refund")
+    );
 }
 
 #[test]

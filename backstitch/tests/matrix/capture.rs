@@ -97,7 +97,8 @@ fn falls_short() -> Row {
         ends: ends.saga("order_fulfilment", NeedsAttention),
         shows: ("captured", "ready"),
         proof: |found| {
-            let times = ["PaymentAuthorizationRequested", "CaptureRequested", "PaymentFellShort", "OrderDispatchAllowed"];
+            let times =
+                ["PaymentAuthorizationRequested", "CaptureRequested", "PaymentFellShort", "OrderDispatchAllowed"];
             assert_eq!(times.map(|event| found.times(event)), [1, 1, 1, 0]);
             assert_eq!((found.entry(0).captured, found.told("0.01 EUR of the")), (1, true));
         },

@@ -46,8 +46,12 @@ impl World {
     /// Takes `SKU` into the catalog.
     pub async fn sell(&self) {
         let sku: Sku = "SKU".parse().unwrap();
-        let create =
-            CreateProduct { sku: sku.clone(), name: "Shirt".to_owned(), price: Money::new(1_000, Currency::EUR), active: true };
+        let create = CreateProduct {
+            sku: sku.clone(),
+            name: "Shirt".to_owned(),
+            price: Money::new(1_000, Currency::EUR),
+            active: true,
+        };
         let command = domain::Command::Product { id: sku, command: product::Command::CreateProduct(create) };
         self.send(command, machine(Uuid::new_v5(&Uuid::NAMESPACE_OID, b"sold"))).await.unwrap();
     }

@@ -9,8 +9,7 @@ use super::decide::{Decision, Rejection};
 use super::{
     CaptureFailed, Event, LateSuccess, Payment, PaymentActionRequired, PaymentAuthorized, PaymentCaptured,
     PaymentDeclined, PaymentExpired, PaymentFellShort, PaymentRefunded, PaymentSucceededLate, PaymentVoided, Portion,
-    ProviderResult, RecordProviderResult, RefundFailed, Request, RequestKind, ResultSource, Status,
-    VoidFailed,
+    ProviderResult, RecordProviderResult, RefundFailed, Request, RequestKind, ResultSource, Status, VoidFailed,
 };
 use crate::aggregate::Timestamp;
 use crate::money::Money;

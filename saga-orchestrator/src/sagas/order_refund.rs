@@ -70,7 +70,8 @@ fn refund(ctx: &Ctx) -> Vec<Command> {
     let command_id = domain::ids::saga_command_id(&ctx.state.stream, ctx.step, ctx.direction, ctx.group, &id.stream());
     let request_id = RequestId::derive(id, command_id);
     // All that remains: the payment knows how much was taken, also where that is not what the order costs.
-    let refund = RequestPaymentRefund { request_id, amount: facts.amount, remaining: true, reason: facts.reason.clone() };
+    let refund =
+        RequestPaymentRefund { request_id, amount: facts.amount, remaining: true, reason: facts.reason.clone() };
     vec![Command::Payment { id, command: payment::Command::RequestPaymentRefund(refund) }]
 }
 
@@ -117,7 +118,8 @@ pub(super) fn made_by(state: &State, step: &str, request_id: RequestId) -> bool 
 /// Why a refund of which the provider has made a part needs a person.
 pub(super) fn fell_short(e: &payment::PaymentFellShort) -> Failure {
     let (done, asked) = (e.done, e.asked);
-    let detail = format!("the provider has refunded {done} of the {asked} asked for, and says the same when asked again");
+    let detail =
+        format!("the provider has refunded {done} of the {asked} asked for, and says the same when asked again");
     Failure { kind: ErrorKind::Failed, code: "fell_short".to_owned(), detail }
 }
 

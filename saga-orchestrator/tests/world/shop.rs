@@ -101,9 +101,10 @@ impl World {
         if holds.is_empty() {
             return self.order(order::Command::ReleaseOrderHold(order::ReleaseOrderHold { reason: None }));
         }
-        holds.into_iter().map(|reason| self.release(reason)).fold(Outcome::Done, |worst, outcome| {
-            if outcome == Outcome::Done { worst } else { outcome }
-        })
+        holds
+            .into_iter()
+            .map(|reason| self.release(reason))
+            .fold(Outcome::Done, |worst, outcome| if outcome == Outcome::Done { worst } else { outcome })
     }
 
     pub fn release(&mut self, reason: HoldReason) -> Outcome {

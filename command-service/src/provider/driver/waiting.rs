@@ -55,7 +55,8 @@ impl Driver {
         places: &Arc<Semaphore>,
     ) -> Option<OwnedSemaphorePermit> {
         let open = self.load(payment_id).await?.open_requests();
-        let idle = open.into_iter().filter(|request| !self.alarm(RequestKey { payment_id, request_id: request.request_id }));
+        let idle =
+            open.into_iter().filter(|request| !self.alarm(RequestKey { payment_id, request_id: request.request_id }));
         let idle: Vec<_> = idle.collect();
         let oldest = idle.iter().map(|request| self.age(request)).max()?;
         let place = places.clone().acquire_owned();

@@ -94,7 +94,8 @@ async fn send<T: DeserializeOwned>(request: reqwest::RequestBuilder) -> Result<O
     }
     let transient = |detail: String| Err(ProviderError::Transient { detail, retry_after });
     let Some(problem) = own_problem(status, &body) else {
-        let shown: String = String::from_utf8_lossy(&body).chars().filter(|c| !c.is_control()).take(SHOWN_MAX).collect();
+        let shown: String =
+            String::from_utf8_lossy(&body).chars().filter(|c| !c.is_control()).take(SHOWN_MAX).collect();
         return transient(format!("{status} from something on the way that is not the provider: {shown}"));
     };
     let detail = problem.detail.clone().unwrap_or_else(|| problem.title.clone());

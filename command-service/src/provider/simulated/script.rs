@@ -185,7 +185,15 @@ mod tests {
         assert_eq!(Behaviour::of("tok_decline"), Some(Behaviour::Decline { code: "card_declined".into() }));
         assert_eq!(Behaviour::of("tok_error_twice.5"), Some(Behaviour::Errors { times: 5 }));
         assert_eq!(Behaviour::of("tok_error_twice.99999999"), Some(Behaviour::Errors { times: TIMES_MAX }));
-        let wrong = ["tok_visa", "tok_aprove", "", "tok_approve.now", "tok_error_twice.x", "tok_3ds_approve.manul", "tok_decline."];
+        let wrong = [
+            "tok_visa",
+            "tok_aprove",
+            "",
+            "tok_approve.now",
+            "tok_error_twice.x",
+            "tok_3ds_approve.manul",
+            "tok_decline.",
+        ];
         for token in wrong {
             assert_eq!(Behaviour::of(token), None, "`{token}`");
         }

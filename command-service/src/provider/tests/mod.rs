@@ -192,12 +192,7 @@ pub(crate) fn void(payment: u128) -> Command {
 
 pub(crate) fn refund(amount: i64) -> Command {
     let (request_id, reason) = (request_id(4), "test".to_owned());
-    Command::RequestPaymentRefund(RequestPaymentRefund {
-        request_id,
-        amount: eur(amount),
-        remaining: false,
-        reason,
-    })
+    Command::RequestPaymentRefund(RequestPaymentRefund { request_id, amount: eur(amount), remaining: false, reason })
 }
 
 pub(crate) async fn statement(port: &dyn PaymentProvider) -> Statement {

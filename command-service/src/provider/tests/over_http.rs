@@ -208,7 +208,8 @@ const PAGES: [(u16, &str); 4] = [
 async fn a_page_of_something_on_the_way_is_no_outcome() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (mut process, listener, _) = shop(folder.path()).await;
-    let (on_the_way, seen) = (TcpListener::bind("127.0.0.1:0").await.expect("a free port"), Arc::new(AtomicU32::new(0)));
+    let (on_the_way, seen) =
+        (TcpListener::bind("127.0.0.1:0").await.expect("a free port"), Arc::new(AtomicU32::new(0)));
     let address = on_the_way.local_addr().expect("an address");
     let counted = seen.clone();
     let routes = crate::provider::simulated::server::router(bank(folder.path())).layer(axum::middleware::from_fn(

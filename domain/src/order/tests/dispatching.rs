@@ -24,7 +24,10 @@ fn goods_leave_only_for_a_confirmed_order() {
 fn goods_do_not_leave_while_the_order_is_held() {
     let held = given([placed(), confirmed(), held(HoldReason::IncorrectAddress)]);
     let held = held.when(allow_dispatch()).then_rejected(Rejection::Held(HoldReason::IncorrectAddress));
-    held.when(release()).then([hold_released(HoldReason::IncorrectAddress)]).when(allow_dispatch()).then([dispatch_allowed()]);
+    held.when(release())
+        .then([hold_released(HoldReason::IncorrectAddress)])
+        .when(allow_dispatch())
+        .then([dispatch_allowed()]);
 }
 
 #[test]

@@ -114,7 +114,10 @@ fn a_refund_of_the_rest_is_of_all_that_remains() {
 fn a_refund_of_less_stays_pending_until_the_provider_was_asked() {
     let refunding = given([paid(), vec![refund_requested(R, 100)]].concat());
     let part = refunding.when(result(R, said_refunded(30))).then([part_refunded(30, 30)]);
-    assert_eq!((part.state().refunded, part.state().refund_pending, part.state().refundable()), (eur(30), eur(70), eur(0)));
+    assert_eq!(
+        (part.state().refunded, part.state().refund_pending, part.state().refundable()),
+        (eur(30), eur(70), eur(0))
+    );
     let short = part.when(fetched(R, said_refunded(30))).then([fell_short(R, RequestKind::Refund, 30)]);
     assert_eq!((short.state().refund_pending, short.state().refundable()), (eur(0), eur(70)));
     let all = short.when(result(R, said_refunded(100))).then([part_refunded(70, 100)]);
