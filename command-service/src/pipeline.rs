@@ -17,7 +17,7 @@ use service_kit::{Clock, Tasks};
 use tokio::sync::watch;
 
 use crate::bus::{CommandMeta, Loaded, Origin, Reply, SendError};
-use crate::cache::{Beneath, Cache, Folded, Slot};
+use crate::cache::{Beneath, Cache, Folded, Look, Slot};
 use crate::decision::{Answer, Judged, Request, append, judge};
 use crate::idempotency::{Answers, Known, Remembered};
 use crate::snapshot::{Snapshots, unavailable};
@@ -260,8 +260,13 @@ impl<A: Aggregate> Pipeline<A> {
     ) -> Queued<A> {
         let append = append(request, &folded, events, now);
         let last_id = append.events.last().map(|event| event.id);
-        let begun = self.shared.snapshots.moment();
-        let ticket = match self.shared.store.append(append).await {
+        let appended = match folded.beneath.look() {
+            // Nothing beneath it can be lost any more, whatever commits fail.
+            Look::Durable => self.shared.store.append(append).await,
+            // What it was decided on may be lost by now, and somebody else may have written in its place.
+            Look::Queued | Look::Lost => self.shared.store.append_within(folded.epoch, append).await,
+        };
+        let ticket = match appended {
             Ok(ticket) => ticket,
             Err(AppendError::Conflict { actual, .. }) => return Queued::Again(folded, actual),
             Err(AppendError::EpochEnded { .. } | AppendError::Unknown { .. }) => return Queued::Ended,
@@ -278,7 +283,8 @@ impl<A: Aggregate> Pipeline<A> {
             folded.window.queued(command, durable.clone());
         }
         (folded.version, folded.last_id, folded.last_at) = (Some(version), last_id, folded.last_at.max(Some(now)));
-        (folded.beneath, folded.epoch, folded.seen_at) = (Beneath::Queued(durable), epoch, begun);
+        // Not `seen_at`: these very events may have stood there already, and more behind them.
+        (folded.beneath, folded.epoch) = (Beneath::Queued(durable), epoch);
         if Snapshots::is_due(&folded)
             && let Some(work) = self.shared.snapshots.take(&request.stream, &mut folded)
         {

@@ -113,6 +113,7 @@ impl Snapshots {
         at_least: Option<u64>,
         epoch: Epoch,
     ) -> Result<(), SendError> {
+        self.settle(stream, folded).await?;
         let mut head = self.store.head();
         let waiting = async {
             loop {
@@ -127,6 +128,23 @@ impl Snapshots {
             }
         };
         tokio::time::timeout(QUEUED_WAIT, waiting).await.map_err(|_| unavailable("the log takes long to write"))?
+    }
+
+    /// Makes sure that what follows is read on top of what is in the log: what was queued may be lost, and somebody else's
+    /// events may stand in its place. Then the state is read anew.
+    async fn settle<A: Aggregate>(&self, stream: &StreamName, folded: &mut Folded<A>) -> Result<(), SendError> {
+        if matches!(folded.beneath, Beneath::Durable(_)) {
+            return Ok(());
+        }
+        let settled = tokio::time::timeout(QUEUED_WAIT, folded.beneath.clone().durable()).await;
+        match settled.map_err(|_| unavailable("the log takes long to write"))? {
+            Ok(position) => folded.beneath = Beneath::Durable(position),
+            Err(_) => {
+                let epoch = *self.epoch.borrow();
+                *folded = self.short_cut(stream, epoch).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Now, if others write the log, too: from such a moment on a state may be old.

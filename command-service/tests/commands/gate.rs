@@ -1,15 +1,17 @@
 //! A log whose appends are queued at once but durable only when a gate is opened; it counts what is asked of it, and can
 //! say that others write it, too.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use event_store::sqlite::SqliteStore;
 use event_store::{
-    Append, AppendError, Direction, Epoch, EventStore, Filter, Position, ReadError, RecordedEvent, StoreStats,
-    StreamInfo, StreamName, StreamSnapshot, Subscription, Ticket,
+    Append, AppendError, Direction, Epoch, EventStore, Expected, Filter, Position, ReadError, RecordedEvent,
+    StoreStats, StreamInfo, StreamName, StreamSnapshot, Subscription, Ticket,
 };
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 pub struct Gated {
@@ -19,6 +21,12 @@ pub struct Gated {
     reads: AtomicUsize,
     readable: watch::Sender<bool>,
     shared: bool,
+    /// Moved by a test; it is not the log's own.
+    epoch: watch::Sender<Epoch>,
+    /// Whether the next append is queued only to be lost.
+    loses: AtomicBool,
+    /// What happens just before the next append.
+    first: Mutex<Option<BoxFuture<'static, ()>>>,
 }
 
 impl Gated {
@@ -34,7 +42,9 @@ impl Gated {
     fn of(log: Arc<SqliteStore>, shared: bool) -> Self {
         let (open, appends) = (watch::Sender::new(true), watch::Sender::new(0));
         let readable = watch::Sender::new(true);
-        Self { log, open, appends, reads: AtomicUsize::new(0), readable, shared }
+        let epoch = watch::Sender::new(*log.epoch().borrow());
+        let (reads, loses) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Self { log, open, appends, reads, readable, shared, epoch, loses, first: Mutex::default() }
     }
 
     /// Appends so far, as they come.
@@ -62,6 +72,39 @@ impl Gated {
         self.open.send_replace(true);
     }
 
+    /// The next append is queued, and lost: as soon as the gate is open its commit has failed.
+    pub fn lose_next_append(&self) {
+        self.loses.store(true, Ordering::SeqCst);
+    }
+
+    /// A commit has failed: what was queued is lost.
+    pub fn end_epoch(&self) {
+        self.epoch.send_modify(|epoch| epoch.0 += 1);
+    }
+
+    /// Does this just before the next append is looked at.
+    pub fn before_next_append(&self, first: impl Future<Output = ()> + Send + 'static) {
+        *self.first.lock().unwrap() = Some(Box::pin(first));
+    }
+
+    async fn happen_first(&self) {
+        let first = self.first.lock().unwrap().take();
+        if let Some(first) = first {
+            first.await;
+        }
+    }
+
+    fn lost(&self, append: Append) -> Ticket {
+        let Expected::Exact(at) = append.expected else { panic!("only an append to a stream with events is lost") };
+        self.appends.send_modify(|count| *count += 1);
+        let (first, last) = (at + 1, at + append.events.len() as u64);
+        let mut open = self.open.subscribe();
+        Ticket::new(first, last, *self.epoch.borrow(), async move {
+            let _ = open.wait_for(|open| *open).await;
+            Err(AppendError::EpochEnded { stream: append.stream })
+        })
+    }
+
     /// Appends so far.
     pub fn appends(&self) -> usize {
         *self.appends.borrow()
@@ -70,11 +113,24 @@ impl Gated {
 
 #[async_trait]
 impl EventStore for Gated {
+    async fn append_within(&self, epoch: Epoch, append: Append) -> Result<Ticket, AppendError> {
+        self.happen_first().await;
+        if *self.epoch.borrow() != epoch {
+            return Err(AppendError::EpochEnded { stream: append.stream });
+        }
+        self.append(append).await
+    }
+
     async fn append(&self, append: Append) -> Result<Ticket, AppendError> {
+        self.happen_first().await;
+        if self.loses.swap(false, Ordering::SeqCst) {
+            return Ok(self.lost(append));
+        }
         let ticket = self.log.append(append).await?;
         self.appends.send_modify(|count| *count += 1);
         let mut open = self.open.subscribe();
-        Ok(Ticket::new(ticket.first_version, ticket.last_version, ticket.epoch, async move {
+        let epoch = *self.epoch.borrow();
+        Ok(Ticket::new(ticket.first_version, ticket.last_version, epoch, async move {
             let _ = open.wait_for(|open| *open).await;
             ticket.durable().await
         }))
@@ -129,7 +185,7 @@ impl EventStore for Gated {
     }
 
     fn epoch(&self) -> watch::Receiver<Epoch> {
-        self.log.epoch()
+        self.epoch.subscribe()
     }
 
     fn is_shared(&self) -> bool {

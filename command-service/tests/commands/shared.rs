@@ -7,6 +7,7 @@ use command_service::{CommandBus, Reply, SendError};
 use domain::ids::Sku;
 use domain::money::{Currency, Money};
 use domain::product::{self, Product};
+use event_store::EventStore;
 use futures_util::future::join_all;
 use serde_json::json;
 
@@ -210,4 +211,73 @@ async fn a_log_that_nobody_else_writes_is_not_asked_again() {
     assert!(!world.send(reserve(1), machine(id(2))).await.unwrap().changed);
     world.bus.load::<domain::stock::StockItem>(&name(ITEM)).await.unwrap();
     assert_eq!(gate.reads(), reads, "the state is in memory");
+}
+
+/// Another process that writes the log itself, past the gate.
+fn past_the_gate(pair: &Pair) -> CommandBus {
+    let log: Arc<dyn EventStore> = pair.one.log.clone();
+    replica(&log, &pair.one.clock, &pair.one.tasks).0
+}
+
+/// Pieces of the item, as this bus believes.
+async fn on_hand(bus: &CommandBus) -> i64 {
+    bus.load::<domain::stock::StockItem>(&name(ITEM)).await.unwrap().state.on_hand
+}
+
+#[tokio::test]
+async fn what_another_process_has_written_is_not_read_on_top_of_events_that_were_lost() {
+    let pair = Pair::new();
+    pair.one.receive(5).await;
+    let other = past_the_gate(&pair);
+    let mut appends = pair.gate.watch_appends();
+    pair.gate.close();
+    pair.gate.lose_next_append();
+    let queued = *appends.borrow_and_update() + 1;
+    let lost = pair.one.send(receive(100), client(1, "hundred"));
+    let refused = async {
+        appends.wait_for(|appends| *appends == queued).await.unwrap();
+        // The commit has failed, which nobody here has heard of yet, and another process has written in its place.
+        for number in 10..12 {
+            assert!(other.send(receive(1), machine(id(number))).await.unwrap().changed);
+        }
+        let heard = async {
+            for _ in 0..50 {
+                tokio::task::yield_now().await;
+            }
+            pair.gate.end_epoch();
+            pair.gate.open();
+        };
+        tokio::join!(pair.one.send(adjust(-500), machine(id(2))), heard).0
+    };
+    let (again, refused) = tokio::join!(lost, refused);
+    assert!(again.unwrap().changed, "it was decided again");
+    assert!(rejected(&refused, "adjustment-too-low"), "{refused:?}");
+    assert_eq!(on_hand(&pair.one.bus).await, 5 + 1 + 1 + 100, "as it is in the log");
+}
+
+#[tokio::test]
+async fn what_was_decided_on_events_that_were_lost_is_not_appended_behind_another_process_s() {
+    let pair = Pair::new();
+    pair.one.receive(5).await;
+    let other = past_the_gate(&pair);
+    let mut appends = pair.gate.watch_appends();
+    pair.gate.close();
+    pair.gate.lose_next_append();
+    let queued = *appends.borrow_and_update() + 1;
+    let lost = pair.one.send(receive(100), machine(id(1)));
+    let behind = async {
+        appends.wait_for(|appends| *appends == queued).await.unwrap();
+        let (gate, other) = (pair.gate.clone(), other.clone());
+        pair.gate.before_next_append(async move {
+            assert!(other.send(receive(1), machine(id(10))).await.unwrap().changed);
+            gate.end_epoch();
+            gate.open();
+        });
+        pair.one.send(receive(10), machine(id(2))).await
+    };
+    let (lost, behind) = tokio::join!(lost, behind);
+    for refused in [lost, behind] {
+        assert!(matches!(refused, Err(SendError::Unavailable { .. })), "a machine sends it again: {refused:?}");
+    }
+    assert_eq!((on_hand(&pair.one.bus).await, on_hand(&other).await), (6, 6));
 }
