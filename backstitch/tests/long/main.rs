@@ -2,7 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod killed;
 mod torture;
 
 /// The program under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_backstitch");
+
+/// A number of a test, in the share of it that `BACKSTITCH_LONG_PERCENT` asks for (all of it by default): a run in small while
+/// a test is being written.
+fn scaled(number: usize) -> usize {
+    let percent = std::env::var("BACKSTITCH_LONG_PERCENT").ok().and_then(|percent| percent.parse().ok()).unwrap_or(100);
+    (number * percent / 100).max(1)
+}
