@@ -97,3 +97,28 @@ pub struct RecordedEvent {
     /// When the store wrote it.
     pub recorded_at: Timestamp,
 }
+
+/// What the numbers and ids of an event take, roughly.
+const FIXED_BYTES: usize = 200;
+
+impl Metadata {
+    fn size(&self) -> usize {
+        let optional = [&self.command_hash, &self.traceparent];
+        let optional = optional.into_iter().flatten().map(String::len).sum::<usize>();
+        self.partition_key.len() + self.actor.len() + optional
+    }
+}
+
+impl NewEvent {
+    /// About what the event takes in memory and in the file, its metadata included. Bytes.
+    pub fn size(&self) -> usize {
+        self.data.get().len() + self.event_type.len() + self.metadata.size() + FIXED_BYTES
+    }
+}
+
+impl RecordedEvent {
+    /// About what the event takes in memory, its metadata included. Bytes.
+    pub fn size(&self) -> usize {
+        self.data.get().len() + self.event_type.len() + self.stream.as_str().len() + self.metadata.size() + FIXED_BYTES
+    }
+}

@@ -24,8 +24,8 @@ pub use envelope::{Metadata, NewEvent, Position, RecordedEvent};
 pub use error::{AppendError, OpenError, ReadError};
 pub use kurrentdb::KurrentStore;
 pub use port::{
-    Append, Appended, Delivery, Direction, Epoch, EventStore, Expected, Filter, StoreStats, StreamInfo, StreamSnapshot,
-    Subscription, Ticket,
+    Append, Appended, Delivery, Direction, Epoch, EventStore, Expected, Filter, PageLimit, StoreStats, StreamInfo,
+    StreamSnapshot, Subscription, Ticket,
 };
 pub use source::{Source, WholeLog};
 pub use sqlite::{SqliteOptions, SqliteStore};

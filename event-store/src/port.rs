@@ -49,6 +49,14 @@ impl fmt::Display for Expected {
     }
 }
 
+/// The most events of one append.
+pub const APPEND_EVENTS: usize = 1_000;
+/// The most bytes of one append, metadata included: one commit's worth.
+pub const APPEND_BYTES: usize = 4 << 20;
+/// The most bytes of one event, metadata included: what Kafka takes in a record and a gRPC client in a message unless told
+/// otherwise. The events of the shop are below 100 KB.
+pub const EVENT_BYTES: usize = 1_000_000;
+
 /// Events to append to one stream, all or none.
 #[derive(Debug, Clone)]
 pub struct Append {
@@ -56,7 +64,7 @@ pub struct Append {
     pub stream: StreamName,
     /// What the writer believes of it.
     pub expected: Expected,
-    /// 1 to 1 000 events.
+    /// 1 to [`APPEND_EVENTS`] events of at most [`EVENT_BYTES`] each, and [`APPEND_BYTES`] together.
     pub events: Vec<NewEvent>,
 }
 
@@ -113,6 +121,22 @@ pub enum Direction {
     Forward,
     /// Newest first.
     Backward,
+}
+
+/// How much one page of a read holds: whichever is reached first ends it, but a page has an event where there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageLimit {
+    /// The most events, 1 to 10 000.
+    pub events: usize,
+    /// A page ends with the event that makes it this large. Bytes.
+    pub bytes: usize,
+}
+
+impl PageLimit {
+    /// So many events, however large they are.
+    pub fn events(events: usize) -> Self {
+        Self { events, bytes: usize::MAX }
+    }
 }
 
 /// Which events of the whole log.
@@ -274,6 +298,34 @@ pub trait EventStore: Send + Sync + 'static {
         limit: usize,
         filter: &Filter,
     ) -> Result<Vec<RecordedEvent>, ReadError>;
+
+    /// One page of a stream from `from` (inclusive) on, bounded in bytes, too. Only a page without events says that there are no
+    /// more. An adapter that cannot bound the bytes reads `limit.events`.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    async fn read_stream_page(
+        &self,
+        stream: &StreamName,
+        from: u64,
+        direction: Direction,
+        limit: PageLimit,
+    ) -> Result<Vec<RecordedEvent>, ReadError> {
+        self.read_stream(stream, from, direction, limit.events).await
+    }
+
+    /// One page of the whole log, with positions as [`Self::read_all`] has them, bounded as [`Self::read_stream_page`].
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    async fn read_all_page(
+        &self,
+        from: Position,
+        direction: Direction,
+        limit: PageLimit,
+    ) -> Result<Vec<RecordedEvent>, ReadError> {
+        self.read_all(from, direction, limit.events, &Filter::default()).await
+    }
 
     /// Reads the last event of the log, to find out whether reads are answered at this moment: within `deadline`, else the
     /// error says so. What is read is verified like any other read.

@@ -7,6 +7,7 @@
 //! A stream `snapshot-<stream>` stands for the snapshot of `<stream>`: only its last event counts, of type
 //! [`SNAPSHOT_TYPE`], its data a [`SnapshotBody`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -157,6 +158,48 @@ pub fn metadata_of(json: &[u8], defaults: &Defaults<'_>) -> (Arc<Metadata>, u16)
     (Arc::new(metadata), read.schema_version.filter(|version| *version > 0).unwrap_or(1))
 }
 
+/// What the custom metadata of an event may have: what the envelope keeps of it.
+const KEPT: [&str; 12] = [
+    "$correlationId",
+    "$causationId",
+    "schema_version",
+    "partition_key",
+    "correlation_id",
+    "causation_id",
+    "command_id",
+    "command_hash",
+    "traceparent",
+    "tracestate",
+    "actor",
+    "occurred_at",
+];
+/// Those of it that are UUIDs.
+const IDS: [&str; 5] = ["$correlationId", "$causationId", "correlation_id", "causation_id", "command_id"];
+
+/// Checks that nothing of an event's custom metadata would be lost or replaced, as its writer would not notice.
+///
+/// # Errors
+/// What cannot be kept, by name, as the end of a sentence.
+pub fn check_metadata(json: &[u8]) -> Result<(), String> {
+    if json.is_empty() {
+        return Ok(());
+    }
+    let fields: BTreeMap<String, serde_json::Value> =
+        serde_json::from_slice(json).map_err(|error| format!("is not a JSON object: {error}"))?;
+    for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
+        if !KEPT.contains(&name.as_str()) {
+            return Err(format!(
+                "has `{name}`, which this log has no place for; put it into the data. It keeps {}",
+                KEPT.join(", ")
+            ));
+        }
+        if IDS.contains(&name.as_str()) && value.as_str().is_none_or(|id| Uuid::parse_str(id).is_err()) {
+            return Err(format!("has the `{name}` {value}, which is not a UUID"));
+        }
+    }
+    serde_json::from_slice::<Read>(json).map(drop).map_err(|error| format!("cannot be read: {error}"))
+}
+
 /// The protocol's `created`: 100-nanosecond ticks since 1970, as text.
 pub fn ticks(at: Timestamp) -> String {
     (at.timestamp_micros() * 10).to_string()
@@ -211,6 +254,26 @@ mod tests {
             assert_eq!(metadata.actor, "kurrentdb-client");
             assert_eq!(metadata.occurred_at, defaults().now);
             assert_eq!(schema_version, 1);
+        }
+    }
+
+    #[test]
+    fn what_the_envelope_has_no_place_for_is_named() {
+        let id = Uuid::from_u128(9);
+        for kept in ["", "{}", r#"{"actor":"me","command_hash":null}"#, &format!(r#"{{"$correlationId":"{id}"}}"#)] {
+            assert_eq!(check_metadata(kept.as_bytes()), Ok(()), "{kept}");
+        }
+        for (refused, named) in [
+            (r#"{"colour":"red"}"#, "`colour`"),
+            (r#"{"$correlationId":"job-7"}"#, "`$correlationId` \"job-7\""),
+            (r#"{"$causationId":7}"#, "`$causationId` 7"),
+            (r#"{"actor":7}"#, "cannot be read"),
+            (r#"{"schema_version":-1}"#, "cannot be read"),
+            ("[1]", "not a JSON object"),
+            ("no json", "not a JSON object"),
+        ] {
+            let why = check_metadata(refused.as_bytes()).unwrap_err();
+            assert!(why.contains(named), "{refused}: {why}");
         }
     }
 

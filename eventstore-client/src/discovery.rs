@@ -12,11 +12,13 @@ use crate::proto::gossip::member_info::VNodeState;
 use crate::proto::server_features::server_features_client::ServerFeaturesClient;
 use crate::{Node, NodePreference, Settings, tls};
 
-/// How much of one call may be on its way to us unread: a catch-up reads without waiting for a round trip.
-const STREAM_WINDOW: u32 = 1 << 20;
-/// How much of all calls together may be unread. It is many times that of one call, because the answers of a subscription
-/// whose owner is busy with something else stay unread, and must not keep the answers of all other calls away.
-const CONNECTION_WINDOW: u32 = 64 << 20;
+/// How much of one call may be on its way to us unread: in a cluster's network, where an answer takes a millisecond, some
+/// hundred megabytes a second.
+const STREAM_WINDOW: u32 = 128 << 10;
+/// How much of all calls together may be unread. It is a thousand times that of one call, because the answers of a
+/// subscription whose owner stands still (a client of server-sent events that reads nothing, say) stay unread, and must not
+/// keep the answers of all other calls away. A process has fewer subscriptions than that.
+const CONNECTION_WINDOW: u32 = 128 << 20;
 
 /// A node that answers as an event store does.
 pub(crate) struct Found {

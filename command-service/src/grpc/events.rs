@@ -21,11 +21,11 @@ const FOLLOWERS_MAX: usize = 256;
 const CATEGORIES_MAX: usize = 32;
 
 /// A message ends with the event that makes it larger: below the 4 MB that gRPC clients take unless told otherwise, as
-/// an event has at most 1 MB.
+/// the log takes no event of more than 1 MB.
 const MESSAGE_BYTES: usize = 1 << 20;
 
-/// What stands around an event's payload in a message, roughly.
-const EVENT_BYTES: usize = 400;
+/// What an event takes in a message besides what it takes in memory: ids as text.
+const IDS_BYTES: usize = 200;
 
 /// Hands the log to followers.
 pub(super) struct EventsService {
@@ -128,7 +128,7 @@ fn messages(events: &[Arc<RecordedEvent>], up_to: Position) -> Vec<FollowReply> 
             bytes = 0;
         }
         if let Some(message) = messages.last_mut() {
-            bytes += event.data.get().len() + EVENT_BYTES;
+            bytes += event.size() + IDS_BYTES;
             message.up_to = event.position.0;
             message.events.push(sent(event));
         }

@@ -4,17 +4,15 @@ use eventstore_client as client;
 
 use super::event::new_event;
 use super::head::Head;
+use crate::port::APPEND_EVENTS;
 use crate::{Append, AppendError, Appended, Epoch, Expected, Position, Ticket};
-
-/// Events of one append (the port's bound).
-const EVENTS_PER_APPEND: usize = 1_000;
 
 /// Appends, and gives a ticket that is durable. Dropped while it waits, the events are written or not; the same ids again
 /// tell.
 pub(super) async fn append(client: &client::Client, head: &Head, append: Append) -> Result<Ticket, AppendError> {
     let count = append.events.len();
-    if count == 0 || count > EVENTS_PER_APPEND {
-        let reason = format!("it has {count} events, 1 to {EVENTS_PER_APPEND} are possible");
+    if count == 0 || count > APPEND_EVENTS {
+        let reason = format!("it has {count} events, 1 to {APPEND_EVENTS} are possible");
         return Err(AppendError::Refused { stream: append.stream, reason });
     }
     let expected = match append.expected {

@@ -53,10 +53,12 @@ impl Head {
     }
 }
 
-/// Looks at the log's end for ever, and says how the store is: as its connection, unless that is well and the look is not.
+/// Looks at the log's end for ever, and says how the store is: as its connection, unless the last look failed. Once away it is
+/// away until a look succeeds, however well new connections are made: a server that answers nothing can still be connected to.
 pub(super) async fn watch(client: client::Client, head: Head, health: watch::Sender<client::Health>) {
     let looking = client.with_deadline(LOOK_WITHIN);
     let mut of_connection = client.health();
+    let mut failed = false;
     loop {
         let filter = Some(filter_of(&Filter::default()));
         let look = looking.read_log(client::LogFrom::End, client::Direction::Backward, 1, filter);
@@ -64,7 +66,13 @@ pub(super) async fn watch(client: client::Client, head: Head, health: watch::Sen
         let looked = loop {
             tokio::select! {
                 looked = &mut look => break looked,
-                Ok(()) = of_connection.changed() => say(&health, of_connection.borrow_and_update().clone()),
+                Ok(()) = of_connection.changed() => {
+                    let connection = of_connection.borrow_and_update().clone();
+                    let is_away = matches!(&*health.borrow(), client::Health::Away { .. });
+                    if !(is_away && matches!(connection, client::Health::Connected { .. })) {
+                        say(&health, connection);
+                    }
+                }
             }
         };
         match looked {
@@ -73,11 +81,16 @@ pub(super) async fn watch(client: client::Client, head: Head, health: watch::Sen
                     head.moved_to(Position(last.position.commit));
                 }
                 head.answered.send_replace(true);
+                if std::mem::take(&mut failed) {
+                    tracing::info!("the event store answers reads again");
+                }
                 say(&health, of_connection.borrow_and_update().clone());
             }
             Err(client::Error::Closed) => return say(&health, client::Health::Closed),
             Err(error) => {
-                tracing::debug!(%error, "the log's end cannot be looked at");
+                if !std::mem::replace(&mut failed, true) {
+                    tracing::warn!(%error, "the event store does not answer reads; it is asked again until it does");
+                }
                 // A no is an answer, too: nobody need wait for another one.
                 head.answered.send_if_modified(|answered| {
                     *answered |= !matches!(error, client::Error::Unavailable { .. });

@@ -11,6 +11,8 @@ use crate::{ReadError, StreamName, StreamSnapshot};
 
 /// Where KurrentDB keeps what it is told of a stream: in the stream of that name behind this.
 const METADATA_OF: &str = "$$";
+/// After how many snapshots of a stream it is told again.
+const LIMIT_EVERY: u64 = 16;
 /// What it is told.
 const KEEP_ONE: &[u8] = br#"{"$maxCount":1}"#;
 
@@ -42,8 +44,9 @@ pub(super) async fn save(
     })?;
     let event = proposed(&name, SNAPSHOT_TYPE, data);
     let saved = client.append(&name, client::Expected::Any, &[event]).await.map_err(|error| unread(client, &error))?;
-    // A stream that has just begun. (A served log counts otherwise and keeps one event without being told.)
-    if saved.revision == 0 {
+    // A stream that has just begun; and again from time to time, because whoever began it may have died before it said so.
+    // (A served log counts otherwise and keeps one event without being told.)
+    if saved.revision % LIMIT_EVERY == 0 {
         limit(client, &name).await;
     }
     Ok(())

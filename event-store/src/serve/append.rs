@@ -9,11 +9,13 @@ use eventstore_client::proto::streams::append_resp::wrong_expected_version as wr
 use eventstore_client::proto::streams::append_resp::{Position as AppendPosition, Result as Answer, Success};
 use eventstore_client::proto::streams::{AppendResp, append_resp};
 
+use super::pages::Ahead;
 use super::proposed::Proposed;
 use super::refusal::Refusal;
 use super::snapshots;
 use super::target::Target;
-use crate::{Append, AppendError, Direction, EventStore, Expected, Position, StreamName, Ticket};
+use crate::port::APPEND_BYTES;
+use crate::{Append, AppendError, Direction, EventStore, Expected, NewEvent, Position, StreamName, Ticket};
 
 /// What the writer believes of the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +83,7 @@ impl Taken {
 #[derive(Clone)]
 pub(super) struct Appender {
     store: Arc<dyn EventStore>,
-    snapshots: Arc<tokio::sync::Mutex<()>>,
+    snapshots: snapshots::Checked,
 }
 
 impl Appender {
@@ -100,8 +102,8 @@ impl Appender {
         match target {
             Target::Stream(stream) => self.to_stream(stream, wanted, events, caller).await,
             Target::Snapshot(of) => {
-                let kept = snapshots::append(&*self.store, &of, wanted, &events, &self.snapshots).await;
-                kept.map(Taken::Settled)
+                let kept = snapshots::append(self.store.clone(), of, wanted, events, self.snapshots.clone());
+                Ahead::begin(kept).finish().await?.map(Taken::Settled)
             }
             // It is as the metadata would make it: only the last event is kept.
             Target::SnapshotMetadata => Ok(Taken::Settled(Outcome::Done { version: Some(0), position: None })),
@@ -138,7 +140,11 @@ impl Appender {
             Wanted::NoStream => Expected::NoStream,
             Wanted::Any | Wanted::Exists => Expected::Any,
         };
-        let events = events.into_iter().map(|event| event.into_event(&stream, caller)).collect::<Result<_, _>>()?;
+        let events: Vec<NewEvent> =
+            events.into_iter().map(|event| event.into_event(&stream, caller)).collect::<Result<_, _>>()?;
+        if events.iter().map(NewEvent::size).sum::<usize>() > APPEND_BYTES {
+            return Err(Refusal::TooLarge(APPEND_BYTES));
+        }
         match self.store.append(Append { stream, expected, events }).await {
             Ok(ticket) => Ok(Taken::Queued(ticket)),
             Err(AppendError::Conflict { actual, .. }) => Ok(Taken::Settled(Outcome::Conflict { actual })),

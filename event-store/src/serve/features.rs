@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::events::machine_time;
+use super::listener::Peer;
 
 /// The release of KurrentDB whose protocol this is a subset of; clients compare it with numbers.
 const VERSION: &str = "25.1.0";
@@ -56,7 +57,7 @@ impl Members {
 impl Gossip for Members {
     async fn read(&self, request: Request<()>) -> Result<Response<ClusterInfo>, Status> {
         // The address at which this very call arrived can be reached by who made it; the one we listen on may be 0.0.0.0.
-        let reached = request.local_addr().unwrap_or(self.listens);
+        let reached = Peer::of(request.extensions()).and_then(Peer::local_addr).unwrap_or(self.listens);
         let id = Uuid::new_v5(&Uuid::NAMESPACE_URL, self.listens.to_string().as_bytes());
         let member = MemberInfo {
             instance_id: Some(proto::Uuid { value: Some(Value::String(id.to_string())) }),

@@ -14,24 +14,22 @@ use uuid::Uuid;
 
 use super::events::{self, IdForm, machine_time};
 use super::filter::Filter;
-use super::pages::Ahead;
+use super::pages::{Ahead, Batch, Budget, PAGE};
 use super::read::From;
 use super::refusal::Refusal;
 use super::streams::Responses;
 use super::target::Target;
 use crate::{Delivery, Direction, EventStore, Position, ReadError, RecordedEvent, StreamName, Subscription};
 
-/// Events of one page of a stream while catching up.
-const PAGE: usize = 512;
-
 /// What every subscriber has.
 pub(super) struct Following {
     pub store: Arc<dyn EventStore>,
     pub form: IdForm,
     pub stopping: watch::Receiver<bool>,
+    pub budget: Budget,
 }
 
-type Batch = Vec<Result<ReadResp, Status>>;
+type Answers = Vec<Result<ReadResp, Status>>;
 
 impl Following {
     /// Follows the whole log after a position.
@@ -42,8 +40,13 @@ impl Following {
             From::At(position) => Position(position),
         };
         let subscription = self.store.subscribe(after, crate::Filter::default()).await.map_err(Refusal::from)?;
-        let follower =
-            AllFollower { following: self, ahead: Some(begin(subscription)), filter, considered: 0, up_to: after };
+        let follower = AllFollower {
+            following: self,
+            ahead: Some(begin(subscription)),
+            filter: filter.map(Arc::new),
+            considered: 0,
+            up_to: after,
+        };
         Ok(confirmed(stream::unfold(follower, AllFollower::next).flat_map(stream::iter).boxed()))
     }
 
@@ -95,10 +98,10 @@ fn begin(mut subscription: Subscription) -> Ahead<Pulled> {
 /// The next delivery, or why there is none any more.
 async fn pull(ahead: Ahead<Pulled>, stopping: &mut watch::Receiver<bool>) -> Result<(Delivery, Subscription), Refusal> {
     tokio::select! {
-        (delivery, subscription) = ahead.finish() => match delivery {
-            Some(Ok(delivery)) => Ok((delivery, subscription)),
-            Some(Err(error)) => Err(error.into()),
-            None => Err(Refusal::Stopping),
+        pulled = ahead.finish() => match pulled? {
+            (Some(Ok(delivery)), subscription) => Ok((delivery, subscription)),
+            (Some(Err(error)), _) => Err(error.into()),
+            (None, _) => Err(Refusal::Stopping),
         },
         // An error means that the server is gone.
         _ = stopping.wait_for(|stopping| *stopping) => Err(Refusal::Stopping),
@@ -110,7 +113,7 @@ struct AllFollower {
     following: Following,
     /// None: it has ended.
     ahead: Option<Ahead<Pulled>>,
-    filter: Option<Filter>,
+    filter: Option<Arc<Filter>>,
     /// Events looked at since the last checkpoint.
     considered: u64,
     up_to: Position,
@@ -121,48 +124,59 @@ impl AllFollower {
         let ahead = self.ahead.take()?;
         let (delivery, subscription) = match pull(ahead, &mut self.following.stopping).await {
             Ok(pulled) => pulled,
-            Err(refusal) => return Some((vec![Err(refusal.status())], self)),
+            Err(refusal) => return Some((Batch::end(&refusal), self)),
         };
-        let mut batch = Vec::new();
-        match delivery {
+        let mut answers = Vec::new();
+        let held = match delivery {
             Delivery::Events { events, up_to } => {
+                let held = match self.following.budget.take(events.iter().map(|event| &**event)) {
+                    Ok(held) => held,
+                    Err(refusal) => return Some((Batch::end(&refusal), self)),
+                };
                 self.ahead = Some(begin(subscription)); // Read while these are sent.
-                batch.reserve(events.len());
-                for event in &events {
-                    if let Err(refusal) = self.take(event, &mut batch) {
-                        batch.push(Err(refusal.status()));
+                let passed = match self.admitted(events).await {
+                    Ok(passed) => passed,
+                    Err(refusal) => {
                         self.ahead = None;
-                        break;
+                        return Some((Batch::end(&refusal), self));
                     }
-                }
+                };
+                answers.reserve(passed.len());
+                passed.iter().for_each(|(event, passes)| self.take(event, *passes, &mut answers));
                 self.up_to = up_to;
+                Some(held)
             }
             Delivery::CaughtUp => {
                 if self.filter.is_some() && self.up_to > Position::START {
-                    batch.push(Ok(events::checkpoint(self.up_to)));
+                    answers.push(Ok(events::checkpoint(self.up_to)));
                     self.considered = 0;
                 }
-                batch.push(Ok(events::caught_up_with_all(self.up_to)));
+                answers.push(Ok(events::caught_up_with_all(self.up_to)));
                 self.ahead = Some(begin(subscription));
+                None
             }
-        }
-        Some((batch, self))
+        };
+        Some((Batch::new(answers, held), self))
     }
 
-    fn take(&mut self, event: &RecordedEvent, batch: &mut Batch) -> Result<(), Refusal> {
-        let Some(filter) = &self.filter else {
-            batch.push(Ok(events::event(event, self.following.form)));
-            return Ok(());
-        };
-        if filter.admits(event)? {
-            batch.push(Ok(events::event(event, self.following.form)));
+    /// Whether each event passes the filter.
+    async fn admitted(&self, events: Vec<Arc<RecordedEvent>>) -> Result<Vec<(Arc<RecordedEvent>, bool)>, Refusal> {
+        match &self.filter {
+            None => Ok(events.into_iter().map(|event| (event, true)).collect()),
+            Some(filter) => filter.clone().judge(events).await,
         }
+    }
+
+    fn take(&mut self, event: &RecordedEvent, passes: bool, answers: &mut Answers) {
+        if passes {
+            answers.push(Ok(events::event(event, self.following.form)));
+        }
+        let Some(filter) = &self.filter else { return };
         self.considered += 1;
         if self.considered >= filter.interval {
             self.considered = 0;
-            batch.push(Ok(events::checkpoint(event.position)));
+            answers.push(Ok(events::checkpoint(event.position)));
         }
-        Ok(())
     }
 }
 
@@ -188,52 +202,55 @@ impl StreamFollower {
         };
         let batch = batch.unwrap_or_else(|refusal| {
             self.ended = true;
-            vec![Err(refusal.status())]
+            Batch::end(&refusal)
         });
         Some((batch, self))
     }
 
-    /// A page of the stream. The page that is not full holds all events of the stream up to the head that was seen before
-    /// it was read; what comes after that head follows from the log.
+    /// A page of the stream. The page that is empty says that all events of the stream up to the head that was seen before
+    /// it was read were read; what comes after that head follows from the log.
     async fn catch_up(&mut self) -> Result<Batch, Refusal> {
-        let store = &self.following.store;
         if *self.following.stopping.borrow() {
             return Err(Refusal::Stopping);
         }
-        let head = *store.head().borrow();
-        let page = store.read_stream(&self.stream, self.next, Direction::Forward, PAGE).await?;
-        if page.len() < PAGE {
-            let category = crate::Filter::categories([self.stream.category()]);
-            self.live = Some(store.subscribe(head, category).await?);
-        }
-        let mut batch: Batch = page.iter().map(|event| Ok(events::event(event, self.following.form))).collect();
+        let (store, stream, next) = (self.following.store.clone(), self.stream.clone(), self.next);
+        let read = async move {
+            let head = *store.head().borrow();
+            let page = store.read_stream_page(&stream, next, Direction::Forward, PAGE).await?;
+            if !page.is_empty() {
+                return Ok((page, None));
+            }
+            let category = crate::Filter::categories([stream.category()]);
+            let live = store.subscribe(head, category).await?;
+            // The subscriber may have begun beyond the end.
+            let last = store.read_stream(&stream, u64::MAX, Direction::Backward, 1).await?;
+            Ok::<_, ReadError>((page, Some((live, last.first().map(|event| event.version)))))
+        };
+        let (page, live) = Ahead::begin(read).finish().await??;
+        let held = self.following.budget.take(&page)?;
+        let mut answers: Answers = page.iter().map(|event| Ok(events::event(event, self.following.form))).collect();
         self.next = page.last().map_or(self.next, |last| last.version + 1);
-        if self.live.is_some() {
-            let last = match self.next.checked_sub(1) {
-                Some(last) if !page.is_empty() => Some(last),
-                // Nothing was read: the subscriber may have begun beyond the end.
-                Some(_) | None => {
-                    let last = store.read_stream(&self.stream, u64::MAX, Direction::Backward, 1).await?;
-                    last.first().map(|event| event.version)
-                }
-            };
-            batch.push(Ok(events::caught_up_with_stream(last)));
+        if let Some((live, last)) = live {
+            self.live = Some(live);
+            // What came between the two reads is told by the log.
+            let last = last.map(|last| last.min(self.next.checked_sub(1).unwrap_or(last)));
+            answers.push(Ok(events::caught_up_with_stream(last)));
         }
-        Ok(batch)
+        Ok(Batch::new(answers, Some(held)))
     }
 
     async fn follow(&mut self, subscription: Subscription) -> Result<Batch, Refusal> {
         let (delivery, subscription) = pull(begin(subscription), &mut self.following.stopping).await?;
         self.live = Some(subscription);
-        let Delivery::Events { events, .. } = delivery else { return Ok(Vec::new()) };
-        let mut batch = Vec::new();
-        for event in events.iter().filter(|event| event.stream == self.stream) {
-            // What was read from the stream itself comes again from the log.
-            if event.version >= self.next {
-                self.next = event.version + 1;
-                batch.push(Ok(events::event(event, self.following.form)));
-            }
+        let Delivery::Events { events, .. } = delivery else { return Ok(Batch::new(Vec::new(), None)) };
+        let ours = || events.iter().filter(|event| event.stream == self.stream).map(|event| &**event);
+        let held = self.following.budget.take(ours())?;
+        let mut answers = Vec::new();
+        // What was read from the stream itself comes again from the log.
+        for event in ours().filter(|event| event.version >= self.next) {
+            answers.push(Ok(events::event(event, self.following.form)));
         }
-        Ok(batch)
+        self.next = ours().last().map_or(self.next, |last| self.next.max(last.version + 1));
+        Ok(Batch::new(answers, Some(held)))
     }
 }

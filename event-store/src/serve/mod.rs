@@ -4,7 +4,9 @@
 //! *Invariant:* what is not durable is never served: reads and subscriptions give durable events only (the port's
 //! promise), and an append is answered when its ticket is durable.
 //! *Invariant:* a slow reader costs nobody memory: responses are pulled, one page ahead at most, and a subscriber that
-//! stands still has no queue.
+//! stands still has no queue. What all of them hold together is bounded (`pages.rs`), and so are connections (`listener.rs`).
+//! *Invariant:* a client that stands still keeps nobody else from reading, nor the server from stopping: nothing that others
+//! wait for is held by a future that is polled only while its client reads.
 //! *Invariant:* a subscription never ends well, only with UNAVAILABLE: the official clients spin on a good end.
 //! *Invariant:* history stays: delete and tombstone are denied.
 //!
@@ -38,16 +40,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::Request;
+use axum::middleware::{self, Next};
+use axum::response::Response;
 use eventstore_client::proto::gossip::gossip_server::GossipServer;
 use eventstore_client::proto::server_features::server_features_server::ServerFeaturesServer;
 use eventstore_client::proto::streams::streams_server::StreamsServer;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tonic::service::Routes;
 use tonic::transport::{Identity, ServerTlsConfig};
+use tonic::{Code, Status};
 
 use self::access::Access;
 use self::features::{Features, Members};
-use self::listener::Connections;
+use self::listener::{Connections, Peer};
 use self::streams::Served;
 use crate::{EventStore, EventStoreConfig};
 
@@ -55,8 +62,10 @@ use crate::{EventStore, EventStoreConfig};
 const MESSAGE_BYTES: usize = 17 << 20;
 /// Calls at a time on one connection; a client that has more waits.
 const CALLS_PER_CONNECTION: u32 = 2_048;
-/// Bytes that may be on their way to us unread, per call and per connection: several appends of the largest size.
-const WINDOW_BYTES: u32 = 4 << 20;
+/// Bytes of one call that may be on their way to us unread: an append of the largest size.
+const CALL_WINDOW_BYTES: u32 = 4 << 20;
+/// The same for all calls of a connection: one that is not read on with leaves room for the others.
+const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 /// A peer that is gone without a word is noticed after this and [`KEEPALIVE_ANSWER`]; so official clients do it.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 /// How long a peer may take to answer a ping.
@@ -198,8 +207,8 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
         let (stopping, stopped) = watch::channel(false);
         let mut builder = tonic::transport::Server::builder()
-            .initial_stream_window_size(WINDOW_BYTES)
-            .initial_connection_window_size(WINDOW_BYTES)
+            .initial_stream_window_size(CALL_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_concurrent_streams(CALLS_PER_CONNECTION)
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER));
@@ -214,23 +223,52 @@ impl Server {
             builder = builder.tls_config(ServerTlsConfig::new().identity(identity.clone())).map_err(unusable)?;
         }
         let served = Served::new(self.store, self.options.access, stopped.clone());
-        let router = builder
-            .add_service(StreamsServer::new(served).max_decoding_message_size(MESSAGE_BYTES))
-            .add_service(ServerFeaturesServer::new(Features))
-            .add_service(GossipServer::new(Members::new(self.address)));
+        let (cut, cuts) = watch::channel(false);
+        let connections = Connections::new(self.listener, self.options.tls.is_some(), cuts);
+        let router = builder.add_routes(routes(served, self.address));
         let signal = async move {
             stop.await;
             stopping.send_replace(true);
         };
         let mut late = stopped;
-        let serving = router.serve_with_incoming_shutdown(Connections::new(self.listener), signal);
-        tokio::select! {
+        let serving = router.serve_with_incoming_shutdown(connections, signal);
+        let ended = tokio::select! {
             ended = serving => ended.map_err(|error| ServeError::Ended(error.to_string())),
             () = async {
                 // An error means that the sender is gone, which it is only when serving has ended.
                 let _ = late.wait_for(|stopping| *stopping).await;
                 tokio::time::sleep(DRAIN).await;
             } => Ok(()),
-        }
+        };
+        // Whatever a client does not read or does not end is ended here.
+        cut.send_replace(true);
+        ended
     }
+}
+
+/// The services, and an answer with a text to what is none of them.
+fn routes(served: Served, address: SocketAddr) -> Routes {
+    let services = Routes::new(StreamsServer::new(served).max_decoding_message_size(MESSAGE_BYTES))
+        .add_service(ServerFeaturesServer::new(Features))
+        .add_service(GossipServer::new(Members::new(address)));
+    services.into_axum_router().layer(middleware::from_fn(heard)).into()
+}
+
+/// Notes that the connection is in use, and says what is missing where a call is not served.
+async fn heard(request: Request, next: Next) -> Response {
+    if let Some(peer) = Peer::of(request.extensions()) {
+        peer.has_called();
+    }
+    let path = request.uri().path().to_owned();
+    let mut response = next.run(request).await;
+    let not_served = Status::from_header_map(response.headers())
+        .is_some_and(|status| status.code() == Code::Unimplemented && status.message().is_empty());
+    if not_served {
+        let what = format!(
+            "this log serves Streams (Read, Append, BatchAppend), ServerFeatures and Gossip of KurrentDB's protocol; not {path}"
+        );
+        let headers = Status::unimplemented(what).into_http::<()>().into_parts().0.headers;
+        response.headers_mut().extend(headers);
+    }
+    response
 }

@@ -9,13 +9,13 @@ use uuid::Uuid;
 
 use super::events::{machine_time, of_id};
 use super::refusal::Refusal;
+use crate::port::{APPEND_BYTES, APPEND_EVENTS};
 use crate::wire::{self, CONTENT_TYPE, Defaults};
 use crate::{NewEvent, StreamName};
 
-/// Events of one append (the port's bound).
-const EVENTS: usize = 1_000;
-/// Bytes of one append, KurrentDB's own most. The log takes less than that of events, and says so.
-const BYTES: usize = 16 << 20;
+/// Bytes of one append as it comes in. The log's own bound ([`APPEND_BYTES`]) counts what it keeps of them, and is looked at
+/// when all have come in; this one bounds the memory until then.
+const BYTES: usize = 2 * APPEND_BYTES;
 
 /// An event that has all that every event has.
 #[derive(Debug, Clone)]
@@ -29,6 +29,9 @@ pub(super) struct Proposed {
 impl Proposed {
     /// An event of the log.
     pub fn into_event(self, stream: &StreamName, actor: &str) -> Result<NewEvent, Refusal> {
+        wire::check_metadata(&self.custom_metadata).map_err(|why| {
+            Refusal::BadRequest(format!("the custom metadata of event {} (`{}`) {why}", self.id, self.event_type))
+        })?;
         let defaults = Defaults { stream: stream.as_str(), event_id: self.id, actor, now: machine_time() };
         let (metadata, schema_version) = wire::metadata_of(&self.custom_metadata, &defaults);
         let data: Box<RawValue> = serde_json::from_slice(&self.data).map_err(|error| {
@@ -66,8 +69,13 @@ impl Collected {
             )));
         }
         self.bytes += event_type.len() + custom_metadata.len() + data.len();
-        if self.events.len() == EVENTS || self.bytes > BYTES {
-            return Err(Refusal::TooLarge(BYTES));
+        if self.events.len() == APPEND_EVENTS {
+            return Err(Refusal::BadRequest(format!(
+                "one append has at most {APPEND_EVENTS} events; make several of it"
+            )));
+        }
+        if self.bytes > BYTES {
+            return Err(Refusal::TooLarge(APPEND_BYTES));
         }
         self.events.push(Proposed { id, event_type: event_type.clone(), custom_metadata, data });
         Ok(())

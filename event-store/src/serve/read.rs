@@ -11,14 +11,12 @@ use tonic::Status;
 
 use super::events::{self, IdForm};
 use super::filter::Filter;
-use super::pages::Ahead;
+use super::pages::{Ahead, Batch, Budget, PAGE};
 use super::refusal::Refusal;
 use super::streams::Responses;
 use super::{snapshots, target};
-use crate::{Direction, EventStore, Position, RecordedEvent, StreamName};
+use crate::{Direction, EventStore, PageLimit, Position, RecordedEvent, StreamName};
 
-/// Events of one page: some hundred kilobytes of usual events.
-const PAGE: usize = 512;
 /// Events of the first page of a filtered reading, at least.
 const FIRST_PAGE: usize = 16;
 
@@ -29,6 +27,7 @@ pub(super) struct Reading {
     /// How many events at most.
     pub count: u64,
     pub form: IdForm,
+    pub budget: Budget,
 }
 
 /// Where to begin.
@@ -38,8 +37,6 @@ pub(super) enum From {
     End,
     At(u64),
 }
-
-type Page = Result<Vec<RecordedEvent>, Status>;
 
 impl Reading {
     /// Reads a stream. With `tell_last` its last revision is told behind the events.
@@ -63,17 +60,17 @@ impl Reading {
             From::At(revision) => revision,
         };
         // A stream that is there may have nothing where the reading begins; one that is not is said to be missing.
-        let first = self.store.read_stream(&stream, from, self.direction, limit(self.count));
-        let first = first.await.map_err(Refusal::from)?;
-        let last = if first.is_empty() || tell_last { self.last(&stream).await? } else { None };
-        if first.is_empty() && last.is_none() {
+        let first = self.store.read_stream_page(&stream, from, self.direction, limit(self.count));
+        let events = first.await.map_err(Refusal::from)?;
+        let last = if events.is_empty() || tell_last { self.last(&stream).await? } else { None };
+        if events.is_empty() && last.is_none() {
             return Ok(one(events::not_found(&name)));
         }
-        let form = self.form;
         let told = last.filter(|_| tell_last).map(|version| Ok(events::last_of_stream(version)));
-        let pages = Pages { reading: self, of: Of::Stream(stream), ahead: Some(Ahead::Done(Ok(first))), first: false };
-        let pages = stream::unfold(pages, Pages::next);
-        let responses = pages.flat_map(move |page| stream::iter(written(page, form)));
+        let next = events.last().and_then(|last| beyond(last.version, self.direction));
+        let ahead = Some(Ahead::begin(std::future::ready(Ok(Page { events, next }))));
+        let pages = Pages { reading: self, of: Of::Stream(stream), ahead, first: false };
+        let responses = stream::unfold(pages, Pages::next).flat_map(stream::iter);
         Ok(responses.chain(stream::iter(told)).boxed())
     }
 
@@ -105,11 +102,9 @@ impl Reading {
             (Direction::Forward, From::At(position)) if position < u64::MAX => Position(position.saturating_sub(1)),
             (_, From::At(position)) => Position(position),
         };
-        let form = self.form;
         let mut pages = Pages { reading: self, of: Of::All { filter: filter.map(Arc::new) }, ahead: None, first: true };
         pages.begin(from.0);
-        let pages = stream::unfold(pages, Pages::next);
-        pages.flat_map(move |page| stream::iter(written(page, form))).boxed()
+        stream::unfold(pages, Pages::next).flat_map(stream::iter).boxed()
     }
 }
 
@@ -119,12 +114,19 @@ enum Of {
     All { filter: Option<Arc<Filter>> },
 }
 
+/// A page as it was read, and what of it passes the filter.
+struct Page {
+    events: Vec<RecordedEvent>,
+    /// Where the next page begins; `None`: there can be none.
+    next: Option<u64>,
+}
+
 /// The pages of a reading, one ahead.
 struct Pages {
     reading: Reading,
     of: Of,
     /// None: that was the last one.
-    ahead: Option<Ahead<Page>>,
+    ahead: Option<Ahead<Result<Page, Refusal>>>,
     /// Whether no page has been asked for yet.
     first: bool,
 }
@@ -141,8 +143,9 @@ impl Pages {
             Of::Stream(stream) => {
                 let (stream, limit) = (stream.clone(), limit(*count));
                 Ahead::begin(async move {
-                    let page = store.read_stream(&stream, from, direction, limit).await;
-                    page.map_err(|error| Refusal::from(error).status())
+                    let events = store.read_stream_page(&stream, from, direction, limit).await?;
+                    let next = events.last().and_then(|last| beyond(last.version, direction));
+                    Ok(Page { events, next })
                 })
             }
             Of::All { filter } => {
@@ -150,72 +153,67 @@ impl Pages {
                 // look at the log's end by a filter that nearly everything passes.
                 let limit = match (filter, self.first) {
                     (None, _) => limit(*count),
-                    (Some(_), true) => limit(*count).max(FIRST_PAGE),
+                    (Some(_), true) => PageLimit { events: limit(*count).events.max(FIRST_PAGE), ..PAGE },
                     (Some(_), false) => PAGE,
                 };
                 self.first = false;
-                Ahead::begin(async move {
-                    let page = store.read_all(Position(from), direction, limit, &crate::Filter::default()).await;
-                    page.map_err(|error| Refusal::from(error).status())
-                })
+                Ahead::begin(page_of_log(store, Position(from), direction, limit, filter.clone()))
             }
         });
     }
 
-    async fn next(mut self) -> Option<(Page, Self)> {
+    async fn next(mut self) -> Option<(Batch, Self)> {
         if self.reading.count == 0 {
             return None;
         }
-        let page = match self.ahead.take()?.finish().await {
+        // Nothing is ahead behind an error: the reading ends with it.
+        let Page { mut events, next } = match self.ahead.take()?.finish().await.and_then(|page| page) {
             Ok(page) => page,
-            Err(status) => return Some((Err(status), self)), // Nothing is ahead: the reading ends with this.
+            Err(refusal) => return Some((Batch::end(&refusal), self)),
         };
-        let next = page.last().and_then(|last| self.after(last));
-        let page = match &self.of {
-            Of::All { filter: Some(filter) } => admitted(page, filter),
-            Of::All { filter: None } | Of::Stream(_) => Ok(page),
+        events.truncate(usize::try_from(self.reading.count).unwrap_or(usize::MAX));
+        let held = match self.reading.budget.take(&events) {
+            Ok(held) => held,
+            Err(refusal) => return Some((Batch::end(&refusal), self)),
         };
-        let mut page = match page {
-            Ok(page) => page,
-            Err(refusal) => return Some((Err(refusal.status()), self)),
-        };
-        page.truncate(usize::try_from(self.reading.count).unwrap_or(usize::MAX));
-        self.reading.count -= page.len() as u64;
+        self.reading.count -= events.len() as u64;
         if let Some(next) = next {
             self.begin(next);
         }
-        Some((Ok(page), self))
+        let answers = events.iter().map(|event| Ok(events::event(event, self.reading.form))).collect();
+        Some((Batch::new(answers, Some(held)), self))
     }
+}
 
-    /// Where the page behind this event begins; `None`: there can be none.
-    fn after(&self, last: &RecordedEvent) -> Option<u64> {
-        match (&self.of, self.reading.direction) {
-            (Of::Stream(_), Direction::Forward) => Some(last.version + 1),
-            (Of::Stream(_), Direction::Backward) => last.version.checked_sub(1),
-            (Of::All { .. }, _) => Some(last.position.0),
+async fn page_of_log(
+    store: Arc<dyn EventStore>,
+    from: Position,
+    direction: Direction,
+    limit: PageLimit,
+    filter: Option<Arc<Filter>>,
+) -> Result<Page, Refusal> {
+    let events = store.read_all_page(from, direction, limit).await?;
+    let next = events.last().map(|last| last.position.0);
+    let events = match filter {
+        None => events,
+        Some(filter) => {
+            let judged = filter.judge(events).await?;
+            judged.into_iter().filter(|(_, passes)| *passes).map(|(event, _)| event).collect()
         }
+    };
+    Ok(Page { events, next })
+}
+
+/// The version behind this one in a direction; `None`: there can be none.
+fn beyond(version: u64, direction: Direction) -> Option<u64> {
+    match direction {
+        Direction::Forward => Some(version + 1),
+        Direction::Backward => version.checked_sub(1),
     }
 }
 
-fn admitted(page: Vec<RecordedEvent>, filter: &Filter) -> Result<Vec<RecordedEvent>, Refusal> {
-    let mut found = Vec::new();
-    for event in page {
-        if filter.admits(&event)? {
-            found.push(event);
-        }
-    }
-    Ok(found)
-}
-
-fn limit(count: u64) -> usize {
-    usize::try_from(count).unwrap_or(usize::MAX).clamp(1, PAGE)
-}
-
-fn written(page: Page, form: IdForm) -> Vec<Result<ReadResp, Status>> {
-    match page {
-        Ok(page) => page.iter().map(|event| Ok(events::event(event, form))).collect(),
-        Err(status) => vec![Err(status)],
-    }
+fn limit(count: u64) -> PageLimit {
+    PageLimit { events: usize::try_from(count).unwrap_or(usize::MAX).clamp(1, PAGE.events), ..PAGE }
 }
 
 /// A reading with one answer.

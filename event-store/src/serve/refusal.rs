@@ -46,7 +46,7 @@ impl Refusal {
         match self {
             Self::BadRequest(what) | Self::Denied(what) => what.clone(),
             Self::MissingProperty(name) => format!("an event's metadata has no `{name}`"),
-            Self::TooLarge(most) => format!("one append has at most {most} bytes and 1000 events; make several of it"),
+            Self::TooLarge(most) => format!("one append has at most {most} bytes; make several of it"),
             Self::Unauthenticated(what) => (*what).to_owned(),
             Self::Busy(what) | Self::Unsettled(what) | Self::Away(what) => what.clone(),
             Self::Stopping => "the event store stops; connect again".to_owned(),

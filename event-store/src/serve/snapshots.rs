@@ -4,6 +4,8 @@
 //! Snapshots are short cuts that can be thrown away: they are not in the log, not in `$all` and in no subscription, and two
 //! writers at the same expected revision are told apart only within this process.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use eventstore_client::proto::streams::ReadResp;
 use eventstore_client::proto::streams::read_resp::read_event::RecordedEvent as Recorded;
@@ -34,19 +36,22 @@ pub(super) fn event(name: &str, snapshot: StreamSnapshot, form: IdForm) -> ReadR
     })
 }
 
-/// Keeps a snapshot, if the one before it is what the writer expects.
+/// Keeps two looks at what a writer expects apart.
+pub(super) type Checked = Arc<tokio::sync::Mutex<()>>;
+
+/// Keeps a snapshot, if the one before it is what the writer expects. Runs in a task of its own: it holds a lock while it
+/// waits for the log, and a call is polled only while its client takes what is sent.
 pub(super) async fn append(
-    store: &dyn EventStore,
-    of: &StreamName,
+    store: Arc<dyn EventStore>,
+    of: StreamName,
     wanted: Wanted,
-    events: &[Proposed],
-    checked: &tokio::sync::Mutex<()>,
+    events: Vec<Proposed>,
+    checked: Checked,
 ) -> Result<Outcome, Refusal> {
     let bodies: Vec<SnapshotBody> = events.iter().map(body).collect::<Result<_, _>>()?;
-    // The only lock that is held while waiting: it keeps two looks at what is expected apart, and nobody else waits for it.
     let _alone = if wanted == Wanted::Any { None } else { Some(checked.lock().await) };
     if wanted != Wanted::Any || bodies.is_empty() {
-        let actual = store.load_snapshot(of).await?.map(|snapshot| snapshot.version);
+        let actual = store.load_snapshot(&of).await?.map(|snapshot| snapshot.version);
         if !wanted.fits(actual) {
             return Ok(Outcome::Conflict { actual });
         }
@@ -56,7 +61,7 @@ pub(super) async fn append(
     }
     let Some(last) = bodies.into_iter().last() else { return Ok(Outcome::Done { version: None, position: None }) };
     let version = last.version;
-    store.save_snapshot(of, last.into()).await?;
+    store.save_snapshot(&of, last.into()).await?;
     Ok(Outcome::Done { version: Some(version), position: None })
 }
 

@@ -13,7 +13,7 @@ use eventstore_client::proto::streams::{
     AppendReq, AppendResp, BatchAppendReq, BatchAppendResp, DeleteReq, DeleteResp, ReadReq, ReadResp, TombstoneReq,
     TombstoneResp,
 };
-use futures_util::stream::BoxStream;
+use futures_util::stream::{BoxStream, StreamExt as _};
 use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -23,6 +23,8 @@ use super::batch::Session;
 use super::events::IdForm;
 use super::filter::Filter;
 use super::follow::Following;
+use super::listener::Peer;
+use super::pages::Places;
 use super::proposed::Collected;
 use super::read::{From, Reading};
 use super::refusal::Refusal;
@@ -40,11 +42,12 @@ pub(super) struct Served {
     appender: Appender,
     access: Access,
     stopping: watch::Receiver<bool>,
+    places: Places,
 }
 
 impl Served {
     pub fn new(store: Arc<dyn EventStore>, access: Access, stopping: watch::Receiver<bool>) -> Self {
-        Self { appender: Appender::new(store.clone()), store, access, stopping }
+        Self { appender: Appender::new(store.clone()), store, access, stopping, places: Places::new() }
     }
 
     async fn read_or_follow(&self, options: Options) -> Result<Responses, Status> {
@@ -66,7 +69,13 @@ impl Served {
             None => Err(bad("the read says neither how many events nor that it is a subscription"))?,
         };
         let store = self.store.clone();
-        let following = || Following { store: self.store.clone(), form, stopping: self.stopping.clone() };
+        let budget = self.places.budget.clone();
+        let following = || Following {
+            store: self.store.clone(),
+            form,
+            stopping: self.stopping.clone(),
+            budget: self.places.budget.clone(),
+        };
         match options.stream_option.ok_or_else(|| bad("the read names neither a stream nor the whole log"))? {
             StreamOption::Stream(of) => {
                 if filter.is_some() {
@@ -81,7 +90,7 @@ impl Served {
                 let tell_last = options.control_option.is_some_and(|control| control.compatibility >= 1);
                 match count {
                     Some(count) => {
-                        Reading { store, direction, count, form }.stream(target, name, from, tell_last).await
+                        Reading { store, direction, count, form, budget }.stream(target, name, from, tell_last).await
                     }
                     None => following().stream(target, from).await,
                 }
@@ -93,7 +102,7 @@ impl Served {
                     Some(AllOption::Start(())) | None => From::Start,
                 };
                 match count {
-                    Some(count) => Ok(Reading { store, direction, count, form }.all(from, filter)),
+                    Some(count) => Ok(Reading { store, direction, count, form, budget }.all(from, filter)),
                     None => following().all(from, filter).await,
                 }
             }
@@ -108,9 +117,16 @@ impl Streams for Served {
 
     async fn read(&self, request: Request<ReadReq>) -> Result<Response<Responses>, Status> {
         self.access.caller(request.metadata())?;
+        let place = self.places.enter(Peer::of(request.extensions()))?;
         let options = request.into_inner().options;
         let options = options.ok_or_else(|| Refusal::BadRequest("the read has no options".to_owned()))?;
-        self.read_or_follow(options).await.map(Response::new)
+        let answers = self.read_or_follow(options).await?;
+        // The place is the reader's until the last answer is sent, or the client has gone.
+        let answers = answers.map(move |answer| {
+            let _ = &place;
+            answer
+        });
+        Ok(Response::new(answers.boxed()))
     }
 
     async fn append(&self, request: Request<Streaming<AppendReq>>) -> Result<Response<AppendResp>, Status> {

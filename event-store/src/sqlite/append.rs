@@ -5,15 +5,14 @@ use std::sync::PoisonError;
 
 use uuid::Uuid;
 
-use super::queue::{Head, Submitted, size_of_event, unwritable};
+use super::queue::{Head, Submitted, unwritable};
 use super::readers::Subject;
 use super::{SqliteStore, reader};
-use crate::{Append, AppendError, Appended, Epoch, Expected, ReadError, StreamName, Ticket};
+use crate::port::{APPEND_BYTES, APPEND_EVENTS, EVENT_BYTES};
+use crate::{Append, AppendError, Appended, Epoch, Expected, NewEvent, ReadError, StreamName, Ticket};
 
-/// Events of one append (the port's bound).
-const EVENTS_PER_APPEND: usize = 1_000;
-/// Bytes of one append: one commit's worth. A domain event is below 100 KB.
-const BYTES_PER_APPEND: usize = 4 << 20;
+/// The largest version that an append may expect: with the events behind it it is still a number that SQLite has.
+const LAST_VERSION: u64 = i64::MAX as u64 - APPEND_EVENTS as u64;
 /// How far back an append at any version is compared (architecture: "the stream's last 4 096 events").
 const LOOKED_BACK: u64 = 4_096;
 /// How often a look-up may be overtaken by others before the caller is asked to try again.
@@ -44,6 +43,8 @@ impl SqliteStore {
                 }
                 Submitted::Behind(append, actual) => match append.expected {
                     Expected::NoStream => return self.repeated(&append, 0, actual).await,
+                    // Beyond SQLite's largest number no event can stand, so it is no repetition either.
+                    Expected::Exact(version) if version >= LAST_VERSION => return Err(conflict(append, actual)),
                     Expected::Exact(version) => return self.repeated(&append, version + 1, actual).await,
                     Expected::Any => match self.look_back(&append).await? {
                         LookedBack::Repeats(first_version) => {
@@ -158,14 +159,22 @@ enum LookedBack {
     NewAt(u64),
 }
 
+fn conflict(append: Append, actual: Option<u64>) -> AppendError {
+    AppendError::Conflict { stream: append.stream, expected: append.expected.to_string(), actual }
+}
+
 fn check_size(append: &Append) -> Result<(), AppendError> {
     let refused = |reason: String| AppendError::Refused { stream: append.stream.clone(), reason };
-    if append.events.is_empty() || append.events.len() > EVENTS_PER_APPEND {
-        return Err(refused(format!("it has {} events, not 1 to {EVENTS_PER_APPEND}", append.events.len())));
+    if append.events.is_empty() || append.events.len() > APPEND_EVENTS {
+        return Err(refused(format!("it has {} events, not 1 to {APPEND_EVENTS}", append.events.len())));
     }
-    let bytes = append.events.iter().map(size_of_event).sum::<usize>();
-    if bytes > BYTES_PER_APPEND {
-        return Err(refused(format!("it has {bytes} bytes, more than {BYTES_PER_APPEND}")));
+    if let Some(event) = append.events.iter().find(|event| event.size() > EVENT_BYTES) {
+        let (id, size) = (event.id, event.size());
+        return Err(refused(format!("the event {id} has {size} bytes, more than {EVENT_BYTES}")));
+    }
+    let bytes = append.events.iter().map(NewEvent::size).sum::<usize>();
+    if bytes > APPEND_BYTES {
+        return Err(refused(format!("it has {bytes} bytes, more than {APPEND_BYTES}")));
     }
     Ok(())
 }

@@ -154,9 +154,15 @@ pub(super) fn check_file(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Res
 
 /// Verifies the newest events, at a start.
 pub(super) fn check_end(path: &Path, connection: &Connection) -> Result<(), OpenError> {
-    super::reader::all(connection, path, Position(u64::MAX), Direction::Backward, EVENTS_AT_OPEN)
-        .map(drop)
-        .map_err(|error| open::of_read(path, error))
+    super::reader::all(
+        connection,
+        path,
+        Position(u64::MAX),
+        Direction::Backward,
+        crate::PageLimit::events(EVENTS_AT_OPEN),
+    )
+    .map(drop)
+    .map_err(|error| open::of_read(path, error))
 }
 
 /// Per category: events and streams.

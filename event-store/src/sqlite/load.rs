@@ -16,7 +16,6 @@ use lru::LruCache;
 use rusqlite::Connection;
 
 use super::open::{self, Opened};
-use super::queue::size_of_event;
 use super::schema::{INSERT_EVENT, Place, insert_event};
 use super::writer::{COUNT_CATEGORY, End, INSERT_STREAM, save_snapshot};
 use super::{SqliteOptions, reader};
@@ -91,7 +90,7 @@ impl Loader {
     /// The next events there are after a position.
     pub fn page(&self, after: Position) -> Result<Vec<RecordedEvent>, crate::ReadError> {
         let rows = reader::ROWS_PER_STATEMENT;
-        reader::all(&self.connection, &self.path, after, crate::Direction::Forward, rows)
+        reader::all(&self.connection, &self.path, after, crate::Direction::Forward, crate::PageLimit::events(rows))
     }
 
     /// Takes in the next event.
@@ -188,7 +187,7 @@ impl Loader {
         (self.end.position, self.end.recorded_at) = (position.0, recorded_at.timestamp_micros());
         let count = self.counts.entry(stream.category().to_owned()).or_default();
         (count.0, count.1) = (count.0 + 1, count.1 + u64::from(begins));
-        (self.events, self.bytes) = (self.events + 1, self.bytes + size_of_event(&event));
+        (self.events, self.bytes) = (self.events + 1, self.bytes + event.size());
         self.heads.put(stream, (key, version + 1));
         if self.events >= EVENTS_PER_BATCH || self.bytes >= BYTES_PER_BATCH { self.commit() } else { Ok(()) }
     }

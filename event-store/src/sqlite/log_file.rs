@@ -10,7 +10,7 @@ use super::reader::{self, ROWS_PER_STATEMENT};
 use super::writer::End;
 use super::{open, schema};
 use crate::envelope::Timestamp;
-use crate::port::{Direction, StreamSnapshot};
+use crate::port::{Direction, PageLimit, StreamSnapshot};
 use crate::{OpenError, Position, ReadError, RecordedEvent, StreamName};
 
 /// Snapshots read at once: one has up to some MB.
@@ -66,7 +66,7 @@ impl LogFile {
             return Ok(Vec::new());
         }
         let limit = left.min(ROWS_PER_STATEMENT);
-        let page = reader::all(&self.connection, &self.path, after, Direction::Forward, limit)?;
+        let page = reader::all(&self.connection, &self.path, after, Direction::Forward, PageLimit::events(limit))?;
         if page.is_empty() {
             let path = self.path.display().to_string();
             return Err(ReadError::Damaged { path, position: after, what: "the log ends here now".to_owned() });
@@ -80,7 +80,7 @@ impl LogFile {
     /// [`ReadError`].
     pub fn event(&self, position: Position) -> Result<Option<RecordedEvent>, ReadError> {
         let Some(before) = position.0.checked_sub(1).map(Position) else { return Ok(None) };
-        Ok(reader::all(&self.connection, &self.path, before, Direction::Forward, 1)?.pop())
+        Ok(reader::all(&self.connection, &self.path, before, Direction::Forward, PageLimit::events(1))?.pop())
     }
 
     /// The position of the last event that was written at or before a moment; the start where there is none.

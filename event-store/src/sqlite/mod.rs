@@ -74,7 +74,7 @@ use self::readers::{Readers, Subject};
 use self::subscription::{Follower, Tail};
 use self::writer::Writer;
 use crate::envelope::Timestamp;
-use crate::port::{Direction, EventStore, Filter, StoreStats, StreamInfo, StreamSnapshot, Subscription};
+use crate::port::{Direction, EventStore, Filter, PageLimit, StoreStats, StreamInfo, StreamSnapshot, Subscription};
 use crate::{Append, AppendError, Epoch, OpenError, Position, ReadError, RecordedEvent, StreamName, Ticket};
 
 /// The most events that one read gives (the port's promise).
@@ -92,6 +92,9 @@ pub struct SqliteOptions {
     pub shared: bool,
     /// What to do when the disk failed to sync: leave the process at once. Tests put something milder here.
     pub on_failed_sync: Arc<dyn Fn() + Send + Sync>,
+    /// What to do when the writing thread has panicked, as it does on a broken invariant: leave the process at once, so
+    /// that it is started again. Tests put something milder here.
+    pub on_writer_panic: Arc<dyn Fn() + Send + Sync>,
     /// Failures on order, for tests.
     pub faults: Faults,
 }
@@ -101,11 +104,14 @@ impl Default for SqliteOptions {
         // 74 is `EX_IOERR` of sysexits.h. `_exit` skips destructors: none of them may touch the files any more.
         // SAFETY: `_exit` has no preconditions.
         let leave: Arc<dyn Fn() + Send + Sync> = Arc::new(|| unsafe { libc::_exit(74) });
+        // 70 is `EX_SOFTWARE`. SAFETY: as above.
+        let give_up: Arc<dyn Fn() + Send + Sync> = Arc::new(|| unsafe { libc::_exit(70) });
         Self {
             witnesses: Vec::new(),
             wal_bytes: checkpoint::WAL_BYTES,
             shared: false,
             on_failed_sync: leave,
+            on_writer_panic: give_up,
             faults: Faults::default(),
         }
     }
@@ -285,12 +291,33 @@ impl EventStore for SqliteStore {
         direction: Direction,
         limit: usize,
     ) -> Result<Vec<RecordedEvent>, ReadError> {
-        let (stream, limit) = (stream.clone(), limit.min(READ_LIMIT));
+        self.read_stream_page(stream, from, direction, PageLimit::events(limit)).await
+    }
+
+    async fn read_stream_page(
+        &self,
+        stream: &StreamName,
+        from: u64,
+        direction: Direction,
+        limit: PageLimit,
+    ) -> Result<Vec<RecordedEvent>, ReadError> {
+        let stream = stream.clone();
+        let limit = PageLimit { events: limit.events.min(READ_LIMIT), ..limit };
+        let subject = Subject::Stream(stream.clone());
         self.readers
-            .run(Subject::Stream(stream.clone()), move |connection, path| {
-                reader::stream(connection, path, &stream, from, direction, limit)
-            })
+            .run(subject, move |connection, path| reader::stream(connection, path, &stream, from, direction, limit))
             .await
+    }
+
+    async fn read_all_page(
+        &self,
+        from: Position,
+        direction: Direction,
+        limit: PageLimit,
+    ) -> Result<Vec<RecordedEvent>, ReadError> {
+        let limit = PageLimit { events: limit.events.min(reader::ROWS_PER_STATEMENT), ..limit };
+        let read = move |connection: &Connection, path: &Path| reader::all(connection, path, from, direction, limit);
+        self.readers.run(Subject::Log(from), read).await
     }
 
     async fn read_all(
@@ -307,8 +334,7 @@ impl EventStore for SqliteStore {
             // Unfiltered, no more than asked; filtered, a statement's worth, because most may not pass.
             let rows = if filter.categories.is_empty() { limit - found.len() } else { reader::ROWS_PER_STATEMENT };
             let rows = rows.min(reader::ROWS_PER_STATEMENT);
-            let read = move |connection: &Connection, path: &Path| reader::all(connection, path, from, direction, rows);
-            let events = self.readers.run(Subject::Log(from), read).await?;
+            let events = self.read_all_page(from, direction, PageLimit::events(rows)).await?;
             let last_page = events.len() < rows;
             if let Some(last) = events.last() {
                 from = last.position;

@@ -197,7 +197,7 @@ impl Queue {
         if !fits {
             return Ok(Submitted::Behind(append, version));
         }
-        let bytes = append.events.iter().map(size_of_event).sum::<usize>();
+        let bytes = append.events.iter().map(NewEvent::size).sum::<usize>();
         if self.events + append.events.len() > EVENTS_WAITING || self.bytes + bytes > BYTES_WAITING {
             return Err(AppendError::Overloaded);
         }
@@ -342,15 +342,6 @@ impl Queue {
 /// The log refuses appends, and why.
 pub(super) fn unwritable(path: &std::path::Path, reason: &str) -> AppendError {
     AppendError::Unwritable { path: path.display().to_string(), reason: reason.to_owned() }
-}
-
-/// About what an event takes in the file, numbers and ids included. Its metadata counts: a record on the bus has it too,
-/// and must not be larger than a topic takes.
-pub(super) fn size_of_event(event: &NewEvent) -> usize {
-    let metadata = &event.metadata;
-    let texts = [&metadata.command_hash, &metadata.traceparent].into_iter().flatten().map(String::len).sum::<usize>();
-    let metadata = metadata.partition_key.len() + metadata.actor.len() + texts;
-    event.data.get().len() + event.event_type.len() + metadata + 200
 }
 
 fn group_of(stream: &StreamName) -> usize {

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::queue::Head;
 use super::schema::{Read, RowError, event_of, link, snapshot_checksum};
-use crate::port::{Direction, StreamInfo, StreamSnapshot};
+use crate::port::{Direction, PageLimit, StreamInfo, StreamSnapshot};
 use crate::{Position, ReadError, RecordedEvent, StreamName};
 
 /// Rows of one statement: some milliseconds.
@@ -78,7 +78,7 @@ pub(super) fn stream(
     name: &StreamName,
     from: u64,
     direction: Direction,
-    limit: usize,
+    limit: PageLimit,
 ) -> Result<Vec<RecordedEvent>, ReadError> {
     let (sql, step) = match direction {
         Direction::Forward => (STREAM_FORWARD, 1),
@@ -86,7 +86,8 @@ pub(super) fn stream(
     };
     let read = || {
         let mut statement = connection.prepare_cached(sql)?;
-        let mut rows = statement.query((name.as_str(), signed(from), count(limit)))?;
+        let mut rows = statement.query((name.as_str(), signed(from), count(limit.events)))?;
+        let mut bytes = 0;
         let mut events: Vec<RecordedEvent> = Vec::new();
         while let Some(row) = rows.next()? {
             let event = event_of(row)?.event;
@@ -97,7 +98,11 @@ pub(super) fn stream(
                 let what = format!("`{name}` goes from version {} to {}", last.version, event.version);
                 return Err(RowError::Damaged(event.position, what));
             }
+            bytes += event.size();
             events.push(event);
+            if bytes >= limit.bytes {
+                break;
+            }
         }
         if direction == Direction::Forward
             && let Some(first) = events.first()
@@ -116,18 +121,19 @@ pub(super) fn all(
     path: &Path,
     from: Position,
     direction: Direction,
-    limit: usize,
+    limit: PageLimit,
 ) -> Result<Vec<RecordedEvent>, ReadError> {
     let read = || match direction {
         // The event at `from` itself is read too, where there can be one: the chain is checked from there.
         Direction::Forward => {
             let mut statement = connection.prepare_cached(ALL_FORWARD)?;
-            let rows = statement.query((signed(from.0), count(limit.saturating_add(usize::from(from.0 > 0)))))?;
-            let mut events = linked(rows, direction)?;
+            let rows =
+                statement.query((signed(from.0), count(limit.events.saturating_add(usize::from(from.0 > 0)))))?;
+            let mut events = linked(rows, direction, from, limit.bytes)?;
             if events.first().is_some_and(|first| first.position <= from) {
                 events.remove(0);
             } else {
-                events.truncate(limit);
+                events.truncate(limit.events);
             }
             match events.first() {
                 Some(first) if first.position.0 != from.0 + 1 => {
@@ -138,8 +144,8 @@ pub(super) fn all(
         }
         Direction::Backward => {
             let mut statement = connection.prepare_cached(ALL_BACKWARD)?;
-            let rows = statement.query((signed(from.0), count(limit)))?;
-            linked(rows, direction)
+            let rows = statement.query((signed(from.0), count(limit.events)))?;
+            linked(rows, direction, from, limit.bytes)
         }
     };
     // Backward from the end nobody has said a position: what SQLite cannot give then belongs to none.
@@ -147,8 +153,14 @@ pub(super) fn all(
     read().map_err(|error| row_failed(path, near, error))
 }
 
-fn linked(mut rows: rusqlite::Rows<'_>, direction: Direction) -> Result<Vec<RecordedEvent>, RowError> {
-    let mut events = Vec::new();
+/// Events that follow one another, up to the one that makes them `most` bytes; the event at `from` does not count.
+fn linked(
+    mut rows: rusqlite::Rows<'_>,
+    direction: Direction,
+    from: Position,
+    most: usize,
+) -> Result<Vec<RecordedEvent>, RowError> {
+    let (mut events, mut bytes) = (Vec::new(), 0);
     let mut last: Option<(Position, u32, u32)> = None;
     while let Some(row) = rows.next()? {
         let Read { event, chain, body } = event_of(row)?;
@@ -166,7 +178,11 @@ fn linked(mut rows: rusqlite::Rows<'_>, direction: Direction) -> Result<Vec<Reco
             }
         }
         last = Some((event.position, chain, body));
+        bytes += if event.position == from { 0 } else { event.size() };
         events.push(event);
+        if bytes >= most {
+            break;
+        }
     }
     Ok(events)
 }

@@ -99,6 +99,7 @@ pub(super) struct Readers {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     interrupts: Vec<InterruptHandle>,
+    faults: Faults,
 }
 
 impl Shared {
@@ -204,7 +205,7 @@ impl Readers {
             });
             threads.push(thread.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?);
         }
-        Ok(Self { shared, threads: Mutex::new(threads), interrupts })
+        Ok(Self { shared, threads: Mutex::new(threads), interrupts, faults: faults.clone() })
     }
 
     /// Carries out a read on one of the threads. Once it is in the queue it is carried out whether or not this is polled;
@@ -265,6 +266,7 @@ impl Readers {
             std::mem::take(&mut queue.jobs)
         };
         drop(refused); // Outside the lock: this wakes the callers.
+        self.faults.resume_reads();
         self.shared.wake.notify_all();
         self.shared.room.notify_waiters();
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);

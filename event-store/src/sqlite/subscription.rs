@@ -9,15 +9,17 @@ use tokio::sync::watch;
 
 use super::readers::Subject;
 use super::{SqliteStore, reader};
-use crate::port::{Delivery, Direction, Feed, Filter};
+use crate::port::{Delivery, Direction, Feed, Filter, PageLimit};
 use crate::{Position, ReadError, RecordedEvent};
 
 /// The newest events kept in memory: about 0.3 s of full speed, enough for readers that keep up.
 const TAIL_EVENTS: usize = 8_192;
-/// Bytes of payload kept in memory, so that large events cannot fill it.
+/// Bytes of them, so that large events cannot fill the memory.
 const TAIL_BYTES: usize = 16 << 20;
 /// Events looked through for one delivery.
 const EVENTS_PER_DELIVERY: usize = 1_024;
+/// A delivery ends with the event that makes it this large. Bytes.
+const BYTES_PER_DELIVERY: usize = 1 << 20;
 
 /// The newest durable events, contiguous, oldest first.
 #[derive(Default)]
@@ -30,12 +32,12 @@ impl Tail {
     /// Adds what was committed.
     pub fn extend(&mut self, events: Vec<Arc<RecordedEvent>>) {
         for event in events {
-            self.bytes += event.data.get().len();
+            self.bytes += event.size();
             self.events.push_back(event);
         }
         while self.events.len() > TAIL_EVENTS || self.bytes > TAIL_BYTES {
             let Some(event) = self.events.pop_front() else { return };
-            self.bytes -= event.data.get().len();
+            self.bytes -= event.size();
         }
     }
 
@@ -51,8 +53,12 @@ impl Tail {
         let skip = usize::try_from((after.0 + 1).checked_sub(first)?).ok()?;
         let last = self.events.range(skip.min(self.events.len())..).take(EVENTS_PER_DELIVERY);
         let mut up_to = after;
-        let mut found = Vec::new();
+        let (mut found, mut bytes) = (Vec::new(), 0);
         for event in last {
+            if bytes >= BYTES_PER_DELIVERY {
+                break;
+            }
+            bytes += event.size();
             up_to = event.position;
             if filter.admits(&event.stream) {
                 found.push(event.clone());
@@ -85,11 +91,12 @@ impl Follower {
             return Ok(found);
         }
         let after = self.up_to;
+        let limit = PageLimit { events: EVENTS_PER_DELIVERY, bytes: BYTES_PER_DELIVERY };
         let events = self
             .store
             .readers
             .run(Subject::Log(after), move |connection, path| {
-                reader::all(connection, path, after, Direction::Forward, EVENTS_PER_DELIVERY)
+                reader::all(connection, path, after, Direction::Forward, limit)
             })
             .await?;
         // It was behind the head, so there is something, or the table has lost it.

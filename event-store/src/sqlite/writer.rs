@@ -273,19 +273,23 @@ impl Writer {
     }
 }
 
-/// When the writer panics, as it does on a broken invariant, nobody may wait for it for ever: appends are refused from then
-/// on, and those that wait are told.
+/// When the writer panics, as it does on a broken invariant, the process ends: started again, it reads the log anew. Where it
+/// does not end at once, nobody may wait for the writer for ever: appends are refused, and those that wait are told.
 struct StoppedByPanic(Arc<Shared>);
 
 impl Drop for StoppedByPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
+            let log = self.0.path.display();
+            tracing::error!(%log, "the thread that writes the log panicked; the process ends and must be started again");
             let mut queue = self.0.queue();
             queue.move_to(State::Broken("its writer has stopped; restart the process".to_owned()));
             // Dropping what waits answers it: the sender of each answer is in it.
             drop(queue.end_epoch(0));
             self.0.settled.send_replace(queue.last_sequence());
             self.0.epoch.send_replace(queue.epoch);
+            drop(queue);
+            (self.0.options.on_writer_panic)();
         }
     }
 }

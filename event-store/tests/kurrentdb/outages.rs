@@ -194,6 +194,27 @@ async fn a_frozen_server_gives_an_error_within_the_deadline_and_the_outcome_of_a
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_server_that_can_be_connected_to_and_answers_no_read_is_away_until_it_does() {
+    let dir = TempDir::new().unwrap();
+    let served = Served::start(dir.path(), None).await;
+    let store = store(served.address, 800).await;
+    store.append(append(&stream("order-1"), Expected::NoStream, 0, 1)).await.unwrap();
+    let mut health = store.health();
+    served.faults.stall_reads();
+    health.wait_for(|health| matches!(health, Health::Away { .. })).await.unwrap();
+    // Over some connections that are made and of no use it stays away.
+    for _ in 0..4 {
+        health.changed().await.unwrap();
+        let now = health.borrow_and_update().clone();
+        assert!(matches!(now, Health::Away { .. }), "it answers nothing, and is said to be {now:?}");
+    }
+    served.faults.resume_reads();
+    health.wait_for(|health| matches!(health, Health::Connected { .. })).await.unwrap();
+    assert_eq!(read_log(&*store).await.len(), 1);
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_subscription_leaves_a_connection_that_is_stuck_when_another_is_made() {
     let dir = TempDir::new().unwrap();
     let served = Served::start(dir.path(), None).await;

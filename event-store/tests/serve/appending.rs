@@ -90,8 +90,8 @@ async fn what_cannot_be_in_the_log_is_refused_with_the_reason_and_leaves_nothing
         vec![event]
     };
     let data = |data: &[u8]| vec![ProposedMessage { data: data.to_vec().into(), ..proposed(1) }];
-    let large =
-        vec![ProposedMessage { data: format!("\"{}\"", "x".repeat(5 << 20)).into_bytes().into(), ..proposed(1) }];
+    let of_bytes = |bytes| data(format!("\"{}\"", "x".repeat(bytes)).as_bytes());
+    let custom = |metadata: &[u8]| vec![ProposedMessage { custom_metadata: metadata.to_vec().into(), ..proposed(1) }];
     let cases = [
         ("order-1", with("content-type", Some("application/octet-stream")), "application/octet-stream", None),
         ("order-1", with("content-type", None), "content-type", Some("missing-required-metadata-property")),
@@ -100,8 +100,13 @@ async fn what_cannot_be_in_the_log_is_refused_with_the_reason_and_leaves_nothing
         ("order-1", data(b"\"\xff\""), "not JSON", None),
         ("order-1", data(b""), "not JSON", None),
         ("order-1", vec![ProposedMessage { id: None, ..proposed(1) }], "not a UUID", None),
-        ("order-1", (0..1_001).map(proposed).collect(), "1000 events", Some("maximum-append-size-exceeded")),
-        ("order-1", large, "more than", None),
+        ("order-1", (0..1_001).map(proposed).collect(), "1000 events", None),
+        ("order-1", of_bytes(5 << 20), "at most 4194304 bytes", Some("maximum-append-size-exceeded")),
+        ("order-1", of_bytes(9 << 20), "at most 4194304 bytes", Some("maximum-append-size-exceeded")),
+        ("order-1", of_bytes(1_100_000), "more than 1000000", None),
+        ("order-1", custom(br#"{"colour":"red"}"#), "`colour`, which this log has no place for", None),
+        ("order-1", custom(br#"{"$correlationId":"job-7"}"#), "not a UUID", None),
+        ("order 1", vec![proposed(1)], "no spaces", None),
         ("ordér-1", vec![proposed(1)], "printable ASCII", None),
         ("", vec![proposed(1)], "names no stream", None),
     ];
@@ -146,7 +151,7 @@ async fn our_envelope_is_kept_and_one_that_is_missing_follows_from_the_event() {
     let stream: StreamName = "order-1".parse().unwrap();
     let ours = conformance::event(&stream, 0, 10);
     let custom_metadata = event_store::wire::metadata_json(&ours.metadata, 4).into();
-    let foreign = format!(r#"{{"$correlationId":"{}","colour":"red"}}"#, Uuid::from_u128(77)).into_bytes().into();
+    let foreign = format!(r#"{{"$correlationId":"{}"}}"#, Uuid::from_u128(77)).into_bytes().into();
     let events = vec![
         ProposedMessage { custom_metadata, ..proposed(1) },
         ProposedMessage { custom_metadata: foreign, ..proposed(2) },
@@ -184,6 +189,11 @@ async fn an_append_without_events_only_compares() {
     let mut client = served.client().await;
     let answer = append(&mut client, "order-1", Wish::Revision(1), Vec::new()).await.unwrap();
     assert_eq!(done(answer), (1, 2));
+    // A revision that no stream can have.
+    for beyond in [u64::MAX, i64::MAX as u64, i64::MAX as u64 - 5] {
+        let answer = append(&mut client, "order-1", Wish::Revision(beyond), vec![proposed(1)]).await.unwrap();
+        assert!(matches!(answer, Answer::WrongExpectedVersion(_)), "{beyond}");
+    }
     let answer = append(&mut client, "order-1", Wish::Revision(0), Vec::new()).await.unwrap();
     assert!(matches!(answer, Answer::WrongExpectedVersion(_)));
     assert_eq!(served.log().await.len(), 2);

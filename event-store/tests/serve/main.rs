@@ -12,6 +12,7 @@ mod official_python;
 mod official_rust;
 mod reading;
 mod snapshots;
+mod standing_still;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

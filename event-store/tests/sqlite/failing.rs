@@ -118,9 +118,13 @@ async fn a_log_that_cannot_be_opened_anew_closes_all_the_same() {
 }
 
 #[tokio::test]
-async fn when_the_writer_stops_on_a_broken_invariant_all_are_answered_and_no_more_is_taken() {
+async fn when_the_writer_stops_on_a_broken_invariant_all_are_answered_and_the_process_is_left() {
     let (dir, faults) = (TempDir::new().unwrap(), Faults::default());
-    let store = open_with(&dir, &faults);
+    let left = Arc::new(AtomicU32::new(0));
+    let leave = left.clone();
+    let on_writer_panic = Arc::new(move || _ = leave.fetch_add(1, Ordering::SeqCst));
+    let options = SqliteOptions { faults: faults.clone(), on_writer_panic, ..SqliteOptions::default() };
+    let store = SqliteStore::open(dir.path(), options).unwrap();
     let (of, other, mut epoch) = (stream("order-1"), stream("order-2"), store.epoch());
     write(&store, &of, 0, 10).await.unwrap();
     faults.break_invariant();
@@ -134,6 +138,7 @@ async fn when_the_writer_stops_on_a_broken_invariant_all_are_answered_and_no_mor
     );
     assert_eq!(read_log(&store).await.unwrap().len(), 1, "reading goes on");
     store.close().await;
+    assert_eq!(left.load(Ordering::SeqCst), 1, "a product ends here, and is started again");
     let store = open_with(&dir, &faults);
     assert_eq!(write(&store, &of, 1, 10).await.unwrap().position, Position(2));
     store.close().await;
