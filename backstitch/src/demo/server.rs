@@ -182,6 +182,19 @@ impl Processes {
     /// If one does not start; with what it said.
     pub async fn start(program: &Path, settings: &[(&'static str, String)]) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("backstitch-shop-").tempdir()?;
+        Self::start_in(folder, program, settings).await
+    }
+
+    /// Starts both as [`Self::start`] does, in a folder that may hold what others have left behind: the server's data in
+    /// `data`, the provider's ledger in `bank/ledger.jsonl`.
+    ///
+    /// # Errors
+    /// If one does not start; with what it said.
+    pub async fn start_in(
+        folder: tempfile::TempDir,
+        program: &Path,
+        settings: &[(&'static str, String)],
+    ) -> anyhow::Result<Self> {
         open_to_postgres(folder.path())?;
         let (provider, shop) = Process::bank(program, folder.path()).await?;
         let mut all = vec![

@@ -20,4 +20,5 @@ mod place_order;
 mod projections;
 mod repeat;
 mod stock;
+mod upgrade;
 mod webhooks;

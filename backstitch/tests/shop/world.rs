@@ -42,6 +42,13 @@ impl World {
         Self { processes, client }
     }
 
+    /// A shop that goes on with what another has left behind in `folder`; see [`Processes::start_in`].
+    pub async fn go_on_in(folder: tempfile::TempDir, settings: &[(&'static str, String)]) -> Self {
+        let processes = Processes::start_in(folder, Path::new(PROGRAM), settings).await.unwrap();
+        let client = Client::new(&processes.server.url, PATIENCE).unwrap();
+        Self { processes, client }
+    }
+
     /// Waits until an event of this name is in an order's stream.
     pub async fn until_in_log(&self, order: &str, event: &str) -> bool {
         let waiting = async {
