@@ -51,7 +51,7 @@ fn sent(event: &catalogue::Contract) -> Value {
             causation_id: id,
             command_id: id,
             command_hash: Some("00".to_owned()),
-            traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
+            traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01 vendor=1".to_owned()),
             actor: "dev".to_owned(),
             occurred_at: at,
         }),
