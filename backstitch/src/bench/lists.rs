@@ -8,7 +8,6 @@ use anyhow::{Context as _, ensure};
 use axum::Router;
 use event_store::{EventStore, SqliteOptions, SqliteStore};
 use service_kit::postgres::{PrivatePostgres, Settings};
-use service_kit::shutdown;
 use service_kit::{Clock, Tasks};
 use sqlx::{Connection as _, PgConnection};
 use tokio::net::TcpListener;
@@ -124,7 +123,8 @@ async fn serve(
     let (address, stop) = (listener.local_addr()?, tokio_util::sync::CancellationToken::new());
     let stopping = stop.clone();
     tasks.spawn("bench-lists", async move {
-        if let Err(error) = shutdown::serve(listener, router, stopping, Duration::ZERO).await {
+        let served = axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned()).await;
+        if let Err(error) = served {
             tracing::error!(%error, "the lists' port failed");
         }
     });
