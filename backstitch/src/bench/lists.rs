@@ -46,7 +46,6 @@ const ASKED: &[&str] = &[
     "/v1/orders?min_total=1000",
     "/v1/orders?max_total=1010",
     "/v1/orders?from=2026-03-01&to=2026-03-01&tz=Europe/Berlin",
-    "/v1/orders?status=cancelled&sku=SKU-0&min_total=90000",
     "/v1/customers/{customer}/orders",
     "/v1/payments",
     "/v1/shipments?status=lost",

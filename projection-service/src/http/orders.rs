@@ -74,7 +74,10 @@ select row_to_json(t) from (
 /// As [`LIST`], along the lines of one SKU: they are found in the list's order, however many or few there are.
 const LIST_OF_SKU: &str = "
 select row_to_json(t) from (
-  select o.id, o.number, o.customer_id, o.status, o.payment_status, o.fulfilment_status, o.held_reason, o.reason,
+  select o.id, o.number, o.customer_id, o.status, o.payment_status, o.fulfilment_status, lower(o.held_reason) as held_reason,
+    (select coalesce(json_agg(lower(h.reason) order by h.nth), '[]')
+      from jsonb_array_elements_text(o.held_reasons) with ordinality as h(reason, nth)) as held_reasons,
+    o.reason, o.customer_reason,
     json_build_object('amount', o.total, 'currency', o.currency) as total, o.item_count, o.tags, o.placed_at,
     o.stream_version as version, o.updated_at
   from (
