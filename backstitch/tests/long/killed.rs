@@ -47,7 +47,7 @@ async fn shop(sagas: bool) -> (Processes, Client) {
     let price = json!({"amount": 1000, "currency": "EUR"});
     let product = json!({"sku": "MUG", "name": "Mug", "price": price});
     client.post("/v1/products", "product", &product).await.unwrap().good().unwrap();
-    let pieces = json!({"quantity": 10_000_000});
+    let pieces = json!({"quantity": 1_000_000});
     client.post("/v1/stock/MUG/main/receive", "pieces", &pieces).await.unwrap().good().unwrap();
     (processes, client)
 }
