@@ -33,11 +33,11 @@ pub struct CommandHeaders {
         example = "order-4711",
         min_length = 1,
         max_length = 255,
-        pattern = "^[!#-~]+$"
+        pattern = r#"^([!#-~][\t -~]*|"([ !#-\[\]-~]|\\["\\])+")$"#
     )]
     idempotency_key: String,
     /// Do it only if the thing is at this version, such as `"3"`.
-    #[param(rename = "If-Match", pattern = "^\"[0-9]{1,16}\"$")]
+    #[param(rename = "If-Match", min_length = 3, max_length = 18, pattern = "^\"[0-9]{1,16}\"$", example = "\"3\"")]
     if_match: Option<String>,
     /// A UUID that all that follows from this request carries; else the command's own id.
     #[param(rename = "X-Correlation-Id")]
@@ -59,7 +59,7 @@ pub struct KeyHeaders {
         example = "rebuild-4711",
         min_length = 1,
         max_length = 255,
-        pattern = "^[!#-~]+$"
+        pattern = r#"^([!#-~][\t -~]*|"([ !#-\[\]-~]|\\["\\])+")$"#
     )]
     idempotency_key: String,
 }

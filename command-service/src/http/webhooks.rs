@@ -18,7 +18,7 @@ use crate::provider::intake::{IntakeError, ProviderEventReceived};
 use crate::provider::port::{Capabilities, ProviderError, WebhookError};
 use crate::provider::simulated::Action;
 use crate::provider::simulated::page::page;
-use crate::provider::statement::{Page, Statement};
+use crate::provider::statement::{PAGE_MAX, Page, Statement};
 use crate::provider::{Mode, Provider};
 
 /// Bytes of a webhook: providers send thin events of some kB.
@@ -199,6 +199,10 @@ async fn ledger(
     page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Json<Statement>, Problem> {
     let Query(page) = page.map_err(|rejection| Problem::invalid(rejection.body_text()))?;
+    if let Some(limit) = page.limit.filter(|limit| !(1..=PAGE_MAX).contains(limit)) {
+        let wrong = format_args!("it is a whole number from 1 to {PAGE_MAX}, not {limit}").to_string();
+        return Err(Problem::invalid("the query parameter `limit` is not valid").field("query:limit", wrong));
+    }
     provider.port.statement(&page).await.map(Json).map_err(no_answer)
 }
 

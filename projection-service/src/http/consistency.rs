@@ -37,7 +37,7 @@ pub struct ConsistencyHeaders {
     #[param(rename = "X-Min-Position", value_type = Option<LogPosition>)]
     min_position: Option<u64>,
     /// `wait=N`: wait up to N seconds (at most 30).
-    #[param(rename = "Prefer", example = "wait=10", pattern = "^wait=[0-9]{1,6}$")]
+    #[param(rename = "Prefer", example = "wait=10")]
     prefer: Option<String>,
 }
 

@@ -184,7 +184,7 @@ fn operator() -> String {
 
 /// Parked streams, by read model and name.
 #[utoipa::path(get, path = "/v1/dead-letters", tag = "operations", operation_id = "listDeadLetters",
-    params(("projection" = Option<String>, Query, min_length = 1, max_length = 64, pattern = "^[a-z_]+$", description = "Only those of this read model"),
+    params(("projection" = Option<String>, Query, pattern = "^(orders|payments|shipments|stock|products|saga_view|order_timeline|sales_by_day)$", description = "Only those of this read model"),
         PageQuery),
     responses((status = 200, description = "A page of parked streams, by read model and name.", body = Page<DeadLetter>), Refusals))]
 pub async fn list(State(handle): State<Handle>, params: Params) -> Result<Answer<Page<DeadLetter>>, Problem> {

@@ -6,7 +6,7 @@ use event_store::find::{Condition, Find};
 use event_store::{Direction, Filter, Position, RecordedEvent, StreamName};
 use serde::Serialize;
 use service_kit::Problem;
-use service_kit::api::{LimitQuery, LogPosition, MomentText, StreamText, TimeZoneText};
+use service_kit::api::{ConditionText, LimitQuery, LogPosition, MomentText, StreamText, TimeZoneText};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -79,7 +79,7 @@ impl<S: Sync> FromRequestParts<S> for Search {
     params(("type" = Option<String>, Query, min_length = 1, max_length = 500, example = "OrderPlaced", description = "Only events of this type, or of one of several that are separated by commas"),
         ("stream" = inline(Option<StreamText>), Query, description = "Only this stream"),
         ("category" = Option<String>, Query, min_length = 1, max_length = 100, pattern = "^[!-,.-~]+$", example = "order", description = "Only streams of this category"),
-        ("where" = Option<Vec<String>>, Query, description = "Conditions that all must hold, such as `data.sku=MUG` or \
+        ("where" = inline(Option<Vec<ConditionText>>), Query, max_items = 16, description = "Conditions that all must hold, such as `data.sku=MUG` or \
             `data.amount.amount>1000`: a path into `data` or `metadata`, one of = != < <= > >= ~ (contains), a value"),
         ("since" = inline(Option<MomentText>), Query, description = "The first day or moment at which events occurred; it is included"),
         ("until" = inline(Option<MomentText>), Query, description = "The last day or moment; it is included"),

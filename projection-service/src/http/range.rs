@@ -58,9 +58,9 @@ impl Params {
         of_moment: impl FnOnce(DateTime<Utc>) -> Option<DateTime<Utc>>,
     ) -> Result<Option<DateTime<Utc>>, Problem> {
         let Some(text) = self.raw(name) else { return Ok(None) };
-        let found = match text.parse::<NaiveDate>() {
-            Ok(date) => of_day(date),
-            Err(_) => text.parse().ok().and_then(of_moment),
+        let found = match date_of(text) {
+            Some(date) => of_day(date),
+            None => DateTime::parse_from_rfc3339(text).ok().map(|moment| moment.to_utc()).and_then(of_moment),
         };
         // Postgres' own range is narrower than chrono's. The year 10000 is what follows the last day of 9999.
         let found = found.filter(|moment| (0..=10_000).contains(&moment.year()));
@@ -96,9 +96,14 @@ impl Params {
     /// A day.
     pub fn day(&self, name: &str) -> Result<Option<NaiveDate>, Problem> {
         let Some(text) = self.raw(name) else { return Ok(None) };
-        let day = text.parse::<NaiveDate>().ok().filter(|day| (0..=9_999).contains(&day.year()));
+        let day = date_of(text).filter(|day| (0..=9_999).contains(&day.year()));
         day.map(Some).ok_or_else(|| refuse(name, "it is a day such as 2026-11-21"))
     }
+}
+
+/// A day as RFC 3339 writes it; chrono reads `2026-11-2` too.
+fn date_of(text: &str) -> Option<NaiveDate> {
+    text.parse().ok().filter(|_| text.len() == "2026-11-21".len())
 }
 
 /// The first moment of a day in a time zone. Where clocks are put forward over midnight, that is when the gap ends; where

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
-use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::schema::{AnyOfBuilder, KnownFormat, ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
@@ -16,6 +16,7 @@ pub const PAGE_MAX: usize = 200;
 
 /// An amount in minor units (cent, yen, fils) of its currency: `{"amount": 1999, "currency": "EUR"}` is 19.99 €.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Money {
     /// The amount in minor units.
     #[schema(example = 1999)]
@@ -37,7 +38,7 @@ impl PartialSchema for LogPosition {
             .minimum(Some(0))
             .maximum(Some(POSITION_MAX))
             .description(Some("A position of the log: it grows in the order in which events were committed."))
-            .examples([4711])
+            .examples([1])
             .build()
             .into()
     }
@@ -90,18 +91,39 @@ texts! {
     SagaPath: 38 to 128 of Some("^[a-z_]+-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"),
         such as "order_fulfilment-0198c0de-5f3e-4a43-9d3c-2f6f5d5c2b11";
     /// The id or the number of an order.
-    OrderPath: 12 to 36 of Some("^([0-9A-Za-z]{12}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})$"),
+    OrderPath: 12 to 36 of Some("^([0-9A-TV-Za-tv-z]{12}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})$"),
         such as "4QX9K2M7R1TB";
     /// A time span: a whole number and a unit (s, m, h, d).
-    TimeSpanText: 2 to 9 of Some("^[0-9]{1,8}[smhd]$"), such as "5m";
-    /// A moment (RFC 3339) or a day.
-    MomentText: 10 to 40 of Some("^[0-9]{4}-[0-9]{2}-[0-9]{2}"), such as "2026-11-21";
+    TimeSpanText: 2 to 6 of Some("^[0-9]{1,5}[smhd]$"), such as "5m";
+    /// A condition on an event's payload or metadata, as `event_store::find::Condition` reads it.
+    ConditionText: 6 to 200 of Some(r"^(data|metadata)(\.[A-Za-z0-9_:-]+)+((=|!=)[ -~]*|(<=?|>=?|~)[!-~]+)$"),
+        such as "data.sku=MUG";
     /// A day.
     DayText: 10 to 10 of Some("^[0-9]{4}-[0-9]{2}-[0-9]{2}$"), such as "2026-11-21";
     /// The name of a time zone in the IANA time zone database.
     TimeZoneText: 2 to 64 of Some("^[A-Za-z][A-Za-z0-9_+/-]+$"), such as "Europe/Berlin";
     /// A reason that a person gives.
     ReasonText: 1 to 200 of None::<String>, such as "count of 21 November";
+}
+
+/// A moment (RFC 3339), or a day.
+#[derive(Debug)]
+pub struct MomentText;
+
+impl PartialSchema for MomentText {
+    fn schema() -> RefOr<Schema> {
+        let text = |format| {
+            ObjectBuilder::new().schema_type(Type::String).format(Some(SchemaFormat::KnownFormat(format))).build()
+        };
+        let either = AnyOfBuilder::new().item(text(KnownFormat::Date)).item(text(KnownFormat::DateTime));
+        RefOr::T(Schema::AnyOf(either.examples(["2026-11-21"]).build()))
+    }
+}
+
+impl ToSchema for MomentText {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("MomentText")
+    }
 }
 
 /// The size of a list.
