@@ -7,12 +7,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::ConnectInfo;
 use axum::http::Request;
 use axum::response::Response;
 use domain::order;
 use http_body_util::BodyExt as _;
 use projection_service::LiveBounds;
+use service_kit::serve::Peer;
 use support::stories::{order_id, placed};
 use support::{BOUND, Shop};
 use tower::ServiceExt as _;
@@ -134,7 +134,7 @@ async fn one_address_never_has_all_live_connections() {
     let from = async |address: &str| {
         let address: SocketAddr = address.parse().unwrap();
         let mut request = Request::get("/v1/events").header("accept", "text/event-stream").body(Body::empty()).unwrap();
-        request.extensions_mut().insert(ConnectInfo(address));
+        request.extensions_mut().insert(Peer(address));
         shop.router.clone().oneshot(request).await.unwrap()
     };
     let (one, two) = (from("10.0.0.1:1").await, from("10.0.0.1:2").await);

@@ -5,11 +5,11 @@
 //! `Last-Event-ID`.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::sse::{Event, Sse};
@@ -17,6 +17,7 @@ use axum::response::{IntoResponse, Response};
 use event_store::{Delivery, Filter, Position, RecordedEvent, Subscription};
 use futures_util::stream;
 use service_kit::Problem;
+use service_kit::serve::Peer;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -115,8 +116,7 @@ impl<S: Sync> FromRequestParts<S> for FromAddress {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        let connected = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        Ok(Self(connected.map(|ConnectInfo(address)| address.ip())))
+        Ok(Self(parts.extensions.get::<Peer>().map(|Peer(address)| address.ip())))
     }
 }
 
