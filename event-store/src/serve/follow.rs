@@ -250,7 +250,7 @@ impl StreamFollower {
         for event in ours().filter(|event| event.version >= self.next) {
             answers.push(Ok(events::event(event, self.following.form)));
         }
-        self.next = ours().last().map_or(self.next, |last| self.next.max(last.version + 1));
+        self.next = ours().next_back().map_or(self.next, |last| self.next.max(last.version + 1));
         Ok(Batch::new(answers, Some(held)))
     }
 }

@@ -46,9 +46,12 @@ fn references(value: &mut Value, renamed: &impl Fn(&str) -> String) {
     match value {
         Value::Object(object) => {
             for (key, value) in object {
-                match value {
-                    Value::String(path) if key == "$ref" => *path = renamed(path),
-                    other => references(other, renamed),
+                if key == "$ref"
+                    && let Value::String(path) = value
+                {
+                    *path = renamed(path);
+                } else {
+                    references(value, renamed);
                 }
             }
         }
