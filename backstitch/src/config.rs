@@ -85,6 +85,18 @@ pub fn default_dir() -> PathBuf {
     home.map_or_else(|| PathBuf::from("data"), |home| home.join("backstitch"))
 }
 
+/// Where something is kept that can be made again, such as a cluster to try things out: `/var/lib/backstitch-NAME` for root
+/// (for the reason that [`default_dir`] has), else `backstitch/NAME` in `$XDG_STATE_HOME` or `~/.local/state`.
+pub fn state_dir(name: &str) -> PathBuf {
+    // SAFETY: geteuid has no preconditions and cannot fail (geteuid(2)).
+    if unsafe { libc::geteuid() } == 0 {
+        return PathBuf::from(format!("/var/lib/backstitch-{name}"));
+    }
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
+    state.map_or_else(|| PathBuf::from("backstitch-state"), |state| state.join("backstitch")).join(name)
+}
+
 /// Reads the settings: `file`, else `backstitch.toml` here if there is one, then the environment (`DATABASE_URL` too).
 ///
 /// # Errors

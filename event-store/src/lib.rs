@@ -9,6 +9,7 @@ pub mod conformance;
 pub mod envelope;
 pub mod error;
 pub mod export;
+pub mod file_rights;
 pub mod find;
 pub mod kurrentdb;
 pub mod port;

@@ -8,13 +8,14 @@ use std::process::ExitCode;
 use serde::de::DeserializeOwned;
 use tokio::runtime;
 
-use crate::{StartError, config, shutdown};
+use crate::{StartError, config, rights, shutdown};
 
 /// What a process answers that could not start or go on.
 const FAILED: u8 = 2;
 
 /// Runs a program to its exit code. Why it failed goes to stderr, with what to type: exit code 2.
 pub fn main(program: impl Future<Output = Result<(), StartError>>) -> ExitCode {
+    rights::private_files();
     // It waits only: what serves makes a runtime of its own.
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     match runtime.map_err(no_threads).and_then(|runtime| runtime.block_on(program)) {

@@ -13,6 +13,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::repeats::Repeats;
+
 /// How a log line looks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -77,7 +79,7 @@ pub fn start(config: &LogConfig) -> Result<(), TelemetryError> {
         Format::Human => false,
         Format::Auto => !std::io::stderr().is_terminal(),
     };
-    let registry = tracing_subscriber::registry().with(parsed);
+    let registry = tracing_subscriber::registry().with(parsed).with(Repeats::default());
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let started = if json {
         registry.with(lines.json().flatten_event(true).with_span_list(false)).try_init()

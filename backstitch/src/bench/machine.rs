@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -92,7 +91,7 @@ pub fn scratch(wanted: Option<&Path>) -> anyhow::Result<tempfile::TempDir> {
     let folder = tempfile::Builder::new().prefix("backstitch-bench-").tempdir_in(place);
     let folder = folder.with_context(|| format!("no folder can be made in {}", place.display()))?;
     // The private Postgres runs as another user when we are root: he must be able to pass through.
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711))?;
+    service_kit::rights::let_postgres_through(folder.path())?;
     Ok(folder)
 }
 

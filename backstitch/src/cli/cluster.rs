@@ -11,6 +11,7 @@ use service_kit::telemetry::{self, LogConfig};
 use super::output::{self, Table, Tone};
 use super::{Exit, Failure, rewind};
 use crate::cluster::{self, Cluster, Shape, State};
+use crate::config;
 
 /// A whole cluster on this machine: Kafka, Postgres, the event store, two replicas of each service, a front door.
 #[derive(Debug, clap::Args)]
@@ -31,15 +32,16 @@ pub struct Args {
 
 #[derive(Debug, Clone, clap::Args)]
 struct Folder {
-    /// Where it keeps its data, pids and logs.
-    #[arg(
-        long,
-        env = "BACKSTITCH_CLUSTER",
-        default_value = "/tmp/backstitch-cluster",
-        value_name = "DIR",
-        global = true
-    )]
-    dir: PathBuf,
+    /// Where it keeps its data, pids, logs and secrets [default: /var/lib/backstitch-cluster for root, else
+    /// ~/.local/state/backstitch/cluster].
+    #[arg(long, env = "BACKSTITCH_CLUSTER", value_name = "DIR", global = true)]
+    dir: Option<PathBuf>,
+}
+
+impl Folder {
+    fn dir(&self) -> PathBuf {
+        self.dir.clone().unwrap_or_else(|| config::state_dir("cluster"))
+    }
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -146,16 +148,16 @@ impl Args {
                 let shape = Shape { replicas: replicas.into(), partitions: partitions.into() };
                 up(&folder, shape).await.map_err(failed)?;
             }
-            Verb::Status { folder, json } => return status(&Cluster::open(&folder.dir).map_err(failed)?, json).await,
+            Verb::Status { folder, json } => return status(&Cluster::open(&folder.dir()).map_err(failed)?, json).await,
             Verb::Kill { folder, names } => {
-                let cluster = Cluster::open(&folder.dir).map_err(failed)?;
+                let cluster = Cluster::open(&folder.dir()).map_err(failed)?;
                 for name in names {
                     cluster.member(&name).map_err(failed)?.kill(&cluster.dir);
                     output::note(format_args!("killed   {name}"));
                 }
             }
             Verb::Pause { folder, name, seconds } => {
-                let cluster = Cluster::open(&folder.dir).map_err(failed)?;
+                let cluster = Cluster::open(&folder.dir()).map_err(failed)?;
                 let member = cluster.member(&name).map_err(failed)?;
                 member.pause(&cluster.dir);
                 output::note(format_args!("paused   {name}, for {seconds} s"));
@@ -166,14 +168,14 @@ impl Args {
                 output::note(format_args!("resumed  {name}"));
             }
             Verb::Start { folder, names } => {
-                let cluster = Cluster::open(&folder.dir).map_err(failed)?;
+                let cluster = Cluster::open(&folder.dir()).map_err(failed)?;
                 for name in names {
                     cluster.start(&name).await.map_err(failed)?;
                     output::note(format_args!("ready    {name}"));
                 }
             }
             Verb::Stop { folder, names } => {
-                let cluster = Cluster::open(&folder.dir).map_err(failed)?;
+                let cluster = Cluster::open(&folder.dir()).map_err(failed)?;
                 for name in names {
                     match cluster.stop(&name).await.map_err(failed)? {
                         true => output::note(format_args!("stopped  {name}")),
@@ -182,7 +184,7 @@ impl Args {
                 }
             }
             Verb::Down { folder, remove } => {
-                let cluster = Cluster::open(&folder.dir).map_err(failed)?;
+                let cluster = Cluster::open(&folder.dir()).map_err(failed)?;
                 cluster.down().await;
                 if remove {
                     std::fs::remove_dir_all(&cluster.dir).context("removing the folder").map_err(failed)?;
@@ -200,7 +202,7 @@ impl Args {
 
 async fn up(folder: &Folder, shape: Shape) -> anyhow::Result<()> {
     let program = std::env::current_exe().context("where this program lies")?;
-    let cluster = Cluster::plan(&folder.dir, &program, shape)?;
+    let cluster = Cluster::plan(&folder.dir(), &program, shape)?;
     cluster.up(|member| output::note(format_args!("ready    {}", member.name))).await?;
     let plan = &cluster.plan;
     output::line(format_args!("The cluster's front door is {}", plan.url));

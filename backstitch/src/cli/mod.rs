@@ -179,6 +179,7 @@ impl Command {
 
 /// Parses the arguments, runs the verb, says on stderr why it failed, answers with the exit code.
 pub fn main() -> ExitCode {
+    service_kit::rights::private_files();
     let arguments = behind_the_verb(std::env::args_os().collect());
     let as_json = arguments.iter().any(|argument| argument == "--json");
     let cli = match Cli::try_parse_from(arguments) {

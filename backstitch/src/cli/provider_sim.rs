@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use command_service::provider::ProviderConfig;
-use command_service::provider::config::{SimulatedConfig, WebhookSecrets};
+use command_service::provider::config::SimulatedConfig;
 use command_service::provider::simulated::server::{self, ServeError, ServerConfig};
 use serde::Deserialize;
 use service_kit::telemetry::{self, LogConfig};
@@ -34,9 +34,6 @@ pub struct Args {
     /// Where its webhooks go.
     #[arg(long, default_value = "http://127.0.0.1:7400/v1/payments/webhooks/simulated", value_name = "URL")]
     webhook_url: String,
-    /// What webhooks are signed with; `serve` needs the same [default: `webhook_secret` in `[provider]`].
-    #[arg(long, value_name = "SECRET")]
-    webhook_secret: Option<WebhookSecrets>,
     /// Where its chances come from: the same seed and calls give the same delays [default: as in `[provider.simulated]`].
     #[arg(long)]
     seed: Option<u64>,
@@ -71,10 +68,10 @@ impl Args {
             service_kit::config::load(service_kit::config::file(self.config.as_deref()).as_deref())
                 .map_err(|error| Failure::no_answer(error, "backstitch config check"))?;
         telemetry::start(&settings.log)?;
-        let secret = self.webhook_secret.or(settings.provider.webhook_secret).ok_or_else(|| {
+        let secret = settings.provider.webhook_secret.ok_or_else(|| {
             Failure::no_answer(
                 "nothing is known to sign webhooks with",
-                "--webhook-secret, or export BACKSTITCH__PROVIDER__WEBHOOK_SECRET (the same as the server's)",
+                "export BACKSTITCH__PROVIDER__WEBHOOK_SECRET=…   # the same as the server's",
             )
         })?;
         let simulated = settings.provider.simulated;

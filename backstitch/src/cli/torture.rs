@@ -8,6 +8,7 @@ use service_kit::shutdown;
 
 use super::{Exit, Failure, output};
 use crate::cluster::{Cluster, Shape};
+use crate::config;
 use crate::torture::{self, Options, faults, report};
 
 /// Kills, pauses and restarts every part of a cluster under load, and proves that nothing acknowledged is lost.
@@ -38,8 +39,8 @@ pub struct Args {
     /// Replicas of each service.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=9))]
     replicas: u8,
-    /// Where the cluster lives.
-    #[arg(long, default_value = "/tmp/backstitch-torture", value_name = "DIR")]
+    /// Where the cluster lives [default: /var/lib/backstitch-torture for root, else ~/.local/state/backstitch/torture].
+    #[arg(long, default_value_os_t = config::state_dir("torture"), hide_default_value = true, value_name = "DIR")]
     dir: PathBuf,
     /// One JSON object.
     #[arg(long)]

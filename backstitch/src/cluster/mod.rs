@@ -10,10 +10,14 @@ pub mod member;
 pub mod plan;
 mod postgres;
 
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use service_kit::rights;
 
 pub use self::member::{Member, State};
 pub use self::plan::{Plan, Shape};
@@ -46,6 +50,10 @@ impl Cluster {
     /// If there is none.
     pub fn open(dir: &Path) -> anyhow::Result<Self> {
         let path = dir.join(PLAN);
+        if path.exists() {
+            // Its programs are run: nobody else may have written it, or the folder it stands in.
+            rights::trusted(dir, false).and_then(|()| rights::trusted(&path, true)).map_err(anyhow::Error::msg)?;
+        }
         let text =
             std::fs::read_to_string(&path).with_context(|| format!("there is no cluster in {}", dir.display()))?;
         let plan = serde_json::from_str(&text).with_context(|| format!("{} cannot be read", path.display()))?;
@@ -60,11 +68,14 @@ impl Cluster {
         if dir.join(PLAN).is_file() {
             return Self::open(dir);
         }
-        std::fs::create_dir_all(dir).with_context(|| format!("{} cannot be made", dir.display()))?;
-        open_to_postgres(dir)?;
+        rights::data_folder(dir, PLAN).with_context(|| format!("{} cannot be made", dir.display()))?;
+        rights::trusted(dir, false).map_err(anyhow::Error::msg)?;
+        rights::let_postgres_through(dir)?;
         let dir = dir.canonicalize()?;
         let plan = Plan::new(&dir, program, shape)?;
-        std::fs::write(dir.join(PLAN), serde_json::to_string_pretty(&plan)?)?;
+        // It holds the cluster's secrets.
+        let mut file = File::options().create_new(true).write(true).mode(0o600).open(dir.join(PLAN))?;
+        file.write_all(serde_json::to_string_pretty(&plan)?.as_bytes())?;
         Ok(Self { dir, plan })
     }
 
@@ -156,10 +167,4 @@ impl Cluster {
     pub fn kill_all(&self) {
         self.plan.members.iter().rev().for_each(|member| member.kill(&self.dir));
     }
-}
-
-/// Postgres runs as another user when we are root: he must be able to pass through.
-fn open_to_postgres(dir: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    Ok(std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o711))?)
 }

@@ -39,12 +39,12 @@ pub struct Plan {
     pub brokers: String,
     /// Postgres.
     pub database: String,
+    /// What webhooks are signed with: drawn for this cluster.
+    pub webhook_secret: String,
     /// Who is in it, those that others need first.
     pub members: Vec<Member>,
 }
 
-/// What webhooks are signed with in a cluster on loopback that anybody may see into.
-const SECRET: &str = "whsec_bG9vcGJhY2sgb25seSwgbm90IGEgc2VjcmV0";
 /// Ports are taken below those that the system gives to outgoing connections (from 32768 on), so that nobody is there
 /// when a member comes back.
 const PORTS: std::ops::Range<u16> = 23_000..32_000;
@@ -69,6 +69,7 @@ impl Plan {
                 "postgres:///backstitch?host={}&port={postgres}&user=backstitch",
                 folder("postgres/socket")
             ),
+            webhook_secret: format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>()),
             members: Vec::new(),
         };
         let port = postgres.to_string();
@@ -88,19 +89,10 @@ impl Plan {
         let (listen, ledger) = (format!("127.0.0.1:{provider}"), folder("bank/ledger.jsonl"));
         std::fs::create_dir_all(dir.join("bank"))?;
         let webhooks = format!("{}/v1/payments/webhooks/simulated", plan.url);
-        let bank = [
-            "provider-sim",
-            "--listen",
-            &listen,
-            "--ledger",
-            &ledger,
-            "--webhook-url",
-            &webhooks,
-            "--webhook-secret",
-            SECRET,
-        ];
+        let bank = ["provider-sim", "--listen", &listen, "--ledger", &ledger, "--webhook-url", &webhooks];
         let mut member = own(program, "provider", 0, &bank, provider);
         member.probe = Probe::Http(format!("{}/health", plan.provider));
+        member.settings.insert("BACKSTITCH__PROVIDER__WEBHOOK_SECRET".to_owned(), plan.webhook_secret.clone());
         plan.members.push(member);
         plan.services(&mut ports, program)?;
         Ok(plan)
@@ -156,7 +148,7 @@ impl Plan {
         if service == "commands" {
             set("PROVIDER__MODE", "http".to_owned());
             set("PROVIDER__URL", self.provider.clone());
-            set("PROVIDER__WEBHOOK_SECRET", SECRET.to_owned());
+            set("PROVIDER__WEBHOOK_SECRET", self.webhook_secret.clone());
             set("PROVIDER__CALL_TIMEOUT_MS", "1500".to_owned()); // A withheld answer costs little of a run.
         }
         if service == "queries" {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use command_service::provider::config::{Mode, ProviderConfig, WebhookSecrets};
+use service_kit::rights;
 
 /// How long a process may take until it answers: a debug build on a busy machine opens a log and a port in far less.
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
@@ -195,7 +196,7 @@ impl Processes {
         program: &Path,
         settings: &[(&'static str, String)],
     ) -> anyhow::Result<Self> {
-        open_to_postgres(folder.path())?;
+        rights::let_postgres_through(folder.path())?;
         let (provider, shop) = Process::bank(program, folder.path()).await?;
         let mut all = vec![
             ("BACKSTITCH__PROVIDER__MODE", "http".to_owned()),
@@ -251,12 +252,6 @@ impl Processes {
     }
 }
 
-/// The private Postgres runs as another user when we are root: he must be able to pass through the temporary folder.
-fn open_to_postgres(folder: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    Ok(std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o711))?)
-}
-
 /// Two addresses that nobody listened on a moment ago. The server must know the provider's and the provider the
 /// server's before either runs, and the server's must stay the same over a restart.
 fn free_addresses() -> anyhow::Result<(SocketAddr, SocketAddr)> {
@@ -282,17 +277,8 @@ fn provider_process(
     std::fs::create_dir_all(folder.join("bank"))?;
     let webhooks = format!("http://{shop}/v1/payments/webhooks/simulated");
     let listen = bank.to_string();
-    let arguments = [
-        "provider-sim",
-        "--listen",
-        &listen,
-        "--ledger",
-        &ledger,
-        "--webhook-url",
-        &webhooks,
-        "--webhook-secret",
-        SECRET,
-    ];
+    let arguments = ["provider-sim", "--listen", &listen, "--ledger", &ledger, "--webhook-url", &webhooks];
     let arguments: Vec<String> = arguments.iter().chain(more).map(|argument| (*argument).to_owned()).collect();
-    Process::start(program, &arguments, &[], format!("http://{bank}"), folder.join("provider.log"))
+    let settings = [("BACKSTITCH__PROVIDER__WEBHOOK_SECRET", SECRET.to_owned())];
+    Process::start(program, &arguments, &settings, format!("http://{bank}"), folder.join("provider.log"))
 }

@@ -43,12 +43,30 @@ impl Home {
         }
         let home = Self { folder, socket, binaries, user };
         home.give(&home.folder, 0o700)?;
-        fs::create_dir_all(&home.socket).map_err(PostgresError::file(&home.socket))?;
+        home.make_socket_folder().map_err(PostgresError::file(&home.socket))?;
         home.give(&home.socket, 0o700)?;
         if let Some(user) = &home.user {
             reachable(&home.folder, user)?;
         }
         Ok(home)
+    }
+
+    /// Makes the folder of the sockets. In `/tmp` anybody could have put something in its place, such as a link to a folder whose
+    /// owner and rights would then be changed: only a folder of ours is used.
+    fn make_socket_folder(&self) -> std::io::Result<()> {
+        match fs::create_dir(&self.socket) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            made => return made,
+        }
+        let found = fs::symlink_metadata(&self.socket)?;
+        // SAFETY: geteuid has no preconditions and cannot fail (geteuid(2)).
+        let own = found.uid() == unsafe { libc::geteuid() };
+        let of_postgres = self.user.as_ref().is_some_and(|user| user.uid == found.uid());
+        if found.is_dir() && (own || of_postgres) {
+            return Ok(());
+        }
+        let what = "it is not a folder of this user; remove it, or choose a data folder with a shorter path";
+        Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, what))
     }
 
     pub fn folder(&self) -> &Path {
@@ -157,6 +175,11 @@ fn user_to_run_as() -> Result<Option<User>, PostgresError> {
         Some(User { name: name.to_owned(), uid, gid })
     };
     entry("postgres").or_else(|| entry("nobody")).map(Some).ok_or(PostgresError::NoUser)
+}
+
+/// The group that must be let through to a private Postgres: that of the user it runs as, if we are root.
+pub fn group_to_let_through() -> Option<u32> {
+    user_to_run_as().ok().flatten().map(|user| user.gid)
 }
 
 /// Refuses a folder that `user` cannot get to: one of its parents may not be entered.

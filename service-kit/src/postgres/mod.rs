@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 
+pub use files::group_to_let_through;
 pub use keeper::Settings;
 
 use files::Home;

@@ -94,6 +94,9 @@ fn claim() -> Result<(PathBuf, File), PostgresError> {
     // SAFETY: geteuid has no preconditions and cannot fail (geteuid(2)).
     let root = PathBuf::from(format!("/tmp/backstitch-test-postgres-{}", unsafe { libc::geteuid() }));
     fs::create_dir_all(&root).map_err(PostgresError::file(&root))?;
+    // The name can be guessed: nothing is started in a folder that another user has put there.
+    crate::rights::trusted(&root, false)
+        .map_err(|why| PostgresError::File { path: root.clone(), source: std::io::Error::other(why) })?;
     for number in 0..MOST {
         let path = root.join(format!("{number}.lock"));
         let file = File::create(&path).map_err(PostgresError::file(&path))?;
