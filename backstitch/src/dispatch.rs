@@ -59,10 +59,12 @@ fn outcome(error: SendError) -> Outcome {
     let detail = error.to_string();
     match error {
         SendError::Rejected { code, detail, .. } => Outcome::Rejected { code: code.to_owned(), detail },
-        SendError::Busy { .. } | SendError::InFlight => Outcome::Unavailable { detail, retry_after: Some(AFTER_BUSY) },
+        SendError::Busy { .. } | SendError::Full { .. } | SendError::InFlight => {
+            Outcome::Unavailable { detail, retry_after: Some(AFTER_BUSY) }
+        }
         // A late command was refused, not decided: it is sent again when the saga has proven that it is still wanted.
         SendError::TooLate { now, stream_time, .. } => Outcome::TooLate(LateBy { now, stream_time }),
-        SendError::Unavailable { .. } => Outcome::Unavailable { detail, retry_after: None },
+        SendError::Unavailable { .. } | SendError::Damaged { .. } => Outcome::Unavailable { detail, retry_after: None },
         // Machines send neither `If-Match` nor a hash: these cannot be, and no saga may take them for a refusal.
         SendError::PreconditionFailed { .. } | SendError::KeyReused => {
             Outcome::Unavailable { detail, retry_after: None }

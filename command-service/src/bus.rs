@@ -115,6 +115,20 @@ pub enum SendError {
         /// What is full.
         detail: &'static str,
     },
+    /// There is no room for it for a while.
+    #[error("{detail}; nothing was done")]
+    Full {
+        /// What is full.
+        detail: String,
+        /// After how many seconds there may be room again.
+        retry_after_s: u32,
+    },
+    /// The log is damaged. It does not pass by itself.
+    #[error("{detail}")]
+    Damaged {
+        /// What is known of it, for people.
+        detail: String,
+    },
     /// The command came after its deadline.
     #[error("the command came after its deadline of {not_after}: the clock shows {now}{}", of_stream(stream_time))]
     TooLate {
@@ -146,6 +160,8 @@ impl SendError {
             | Self::KeyReused
             | Self::InFlight
             | Self::Busy { .. }
+            | Self::Full { .. }
+            | Self::Damaged { .. }
             | Self::TooLate { .. }
             | Self::Unavailable { .. } => self,
         }
@@ -166,6 +182,10 @@ pub struct Loaded<A> {
 /// Commands of clients that are under way at once: a few times what two cores and one disk carry in a commit's time.
 /// What a saga or the driver sends does not count, so that work begun is ended even when the door is crowded.
 const CLIENTS_MAX: usize = 1_024;
+
+/// Seconds after which a client asks again where the disk is nearly full, or the write-ahead log too large: an operator sees
+/// to it, which takes minutes.
+const AFTER_SHORTAGE_S: u32 = 30;
 
 /// Takes commands to the owner of their stream. Cheap to clone.
 #[derive(Clone)]
@@ -219,6 +239,12 @@ impl CommandBus {
             ),
             Origin::Machine => None,
         };
+        if meta.origin == Origin::Client
+            && let Some(why) = self.inner.shared.store.refuses_clients()
+        {
+            metrics::counter!("backstitch_commands_refused_for_room_total").increment(1);
+            return Err(SendError::Full { detail: why.to_string(), retry_after_s: AFTER_SHORTAGE_S });
+        }
         let (name, stream) = (command.name(), stream_name(&command)?);
         if let Some(hash) = &meta.command_hash
             && let Some(remembered) = self.inner.shared.answers.find(meta.command_id, hash)
@@ -411,6 +437,8 @@ fn outcome(answer: &Result<Reply, SendError>) -> &'static str {
         Err(SendError::KeyReused) => "key_reused",
         Err(SendError::InFlight) => "in_flight",
         Err(SendError::Busy { .. }) => "busy",
+        Err(SendError::Full { .. }) => "full",
+        Err(SendError::Damaged { .. }) => "damaged",
         Err(SendError::TooLate { .. }) => "too_late",
         Err(SendError::Unavailable { .. }) => "unavailable",
     }

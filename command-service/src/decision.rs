@@ -58,10 +58,11 @@ pub(crate) fn judge<A: Aggregate>(
             Known::InFlight => return no(SendError::InFlight),
             Known::OtherBody => return no(SendError::KeyReused),
         }
-        if !folded.window.has_room(now) {
-            return no(SendError::Busy {
-                detail: "this stream has had all the requests that it can remember for a day",
-            });
+        if let Err(wait) = folded.window.room(now) {
+            // Rounded up: a client that comes too early would be refused again.
+            let retry_after_s = u32::try_from(wait.num_seconds().max(0) + 1).unwrap_or(u32::MAX);
+            let detail = "this stream has had all the requests that it can remember for a day".to_owned();
+            return no(SendError::Full { detail, retry_after_s });
         }
     }
     if let Some(expected) = meta.if_match

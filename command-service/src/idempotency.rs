@@ -1,7 +1,7 @@
 //! What is known of requests that came before: so that a command has its effect once and the first answer comes again.
 //!
-//! A command that appended is known from its own events' metadata, so it is remembered as long as they are ([`Window`],
-//! kept in the snapshot). A refusal or a wish that was already so appended nothing: it is remembered in bounded memory
+//! A command that appended is known from its own events' metadata, so it is remembered for a day ([`Window`], kept in the
+//! snapshot), and where there are too many, by where they stand in the log ([`Older`]). A refusal or a wish that was already so appended nothing: it is remembered in bounded memory
 //! ([`Answers`]) and judged again after a restart.
 
 use std::collections::{HashMap, VecDeque};
@@ -17,14 +17,25 @@ use uuid::Uuid;
 
 use crate::bus::{Reply, SendError};
 use crate::cache::Durable;
+use crate::older::Older;
 
 /// How long a stream remembers a client's key, by the time of its events. Source: `architecture.md` §3 (Stripe prunes
 /// after 24 h at the earliest).
 const REMEMBERED: chrono::Duration = chrono::Duration::hours(24);
 
-/// Keys that one stream remembers at most: 65 536 at some 150 bytes are 10 MB. Beyond it the stream takes no more
-/// commands of clients until the oldest are a day old.
-pub(crate) const WINDOW_MAX: usize = 65_536;
+/// Commands of one stream that are remembered wholly, at some 150 bytes each: 10 MB. Beyond it the oldest are remembered by
+/// where they stand in the log, at 16 bytes each, and looked up there.
+const RECENT_MAX: usize = 65_536;
+
+/// How many move there at once.
+const MOVED_AT_ONCE: usize = 8_192;
+
+/// Commands of one stream that are remembered by where they stand: 16 MB. With more than 12 keys a second on one stream, all
+/// day long, the stream takes no further commands of clients until the oldest are a day old.
+const OLDER_MAX: usize = 1_048_576;
+
+/// Commands of one stream beyond which an operator is told: half of what there is room for.
+const MANY: usize = (RECENT_MAX + OLDER_MAX) / 2;
 
 /// Refusals and no-ops remembered at most, over all streams: at some 300 bytes 5 MB.
 const ANSWERS_MAX: NonZeroUsize = NonZeroUsize::new(16_384).expect("16 384 is not 0");
@@ -42,6 +53,20 @@ pub(crate) struct Remembered {
     pub position: Option<Position>,
     /// When it was decided.
     pub at: Timestamp,
+}
+
+impl Remembered {
+    /// The client's command that made an event of the log.
+    fn by(event: &RecordedEvent) -> Option<Self> {
+        let metadata = &event.metadata;
+        Some(Self {
+            command_id: metadata.command_id,
+            hash: metadata.command_hash.clone()?,
+            version: event.version,
+            position: Some(event.position),
+            at: metadata.occurred_at,
+        })
+    }
 }
 
 /// What is known of a command's id and body.
@@ -65,13 +90,17 @@ pub(crate) struct Window {
     order: VecDeque<Uuid>,
     // Those that were not durable when last looked at.
     open: VecDeque<(Uuid, Durable)>,
+    older: Older,
+    // One of the older ones, as it was found in the log.
+    recalled: Option<Remembered>,
 }
 
 impl Window {
     /// What is known of a command.
     pub fn find(&mut self, command_id: Uuid, hash: &str) -> Known {
         self.settle();
-        match self.commands.get(&command_id) {
+        let recalled = self.recalled.as_ref().filter(|command| command.command_id == command_id);
+        match self.commands.get(&command_id).or(recalled) {
             None => Known::No,
             Some(command) if command.hash != hash => Known::OtherBody,
             Some(Remembered { version, position: Some(position), .. }) => {
@@ -81,13 +110,52 @@ impl Window {
         }
     }
 
-    /// Whether there is room for one more. Only where there is none the clock alone says what is too old: of a stream
-    /// without new events nothing would be forgotten otherwise.
-    pub fn has_room(&mut self, now: Timestamp) -> bool {
-        if self.order.len() >= WINDOW_MAX {
+    /// Makes room for one more. Only where there is none the clock alone says what is too old: of a stream without new events
+    /// nothing would be forgotten otherwise.
+    ///
+    /// # Errors
+    /// There is none; with the time until there is.
+    pub fn room(&mut self, now: Timestamp) -> Result<(), chrono::Duration> {
+        self.move_oldest();
+        if self.order.len() >= RECENT_MAX {
             self.forget(now);
+            self.move_oldest();
         }
-        self.order.len() < WINDOW_MAX
+        if self.order.len() < RECENT_MAX {
+            return Ok(());
+        }
+        let oldest = self.older.oldest_until().or_else(|| Some(self.commands.get(self.order.front()?)?.at));
+        Err(oldest.map_or(REMEMBERED, |oldest| oldest + REMEMBERED - now))
+    }
+
+    /// Keeps the oldest by where they stand in the log, if there are too many to keep wholly.
+    fn move_oldest(&mut self) {
+        if self.order.len() < RECENT_MAX || self.older.len() + MOVED_AT_ONCE > OLDER_MAX {
+            return;
+        }
+        self.settle();
+        let durable = |id: &&Uuid| self.commands.get(id).is_some_and(|command| command.position.is_some());
+        let moved = self.order.iter().take(MOVED_AT_ONCE).take_while(durable).count();
+        let moved: Vec<Remembered> = self.order.drain(..moved).filter_map(|id| self.commands.remove(&id)).collect();
+        if let Some(until) = moved.iter().map(|command| command.at).max() {
+            self.older.push(until, moved.iter().map(|command| (command.command_id, command.version)));
+        }
+    }
+
+    /// The versions at which the events of an older command may stand; empty if it is remembered wholly or not at all.
+    pub fn older_versions(&self, command_id: Uuid) -> Vec<u64> {
+        if self.commands.contains_key(&command_id) { Vec::new() } else { self.older.versions(command_id) }
+    }
+
+    /// Takes in an event that may be an older command's. Whether it is.
+    pub fn recall(&mut self, command_id: Uuid, event: &RecordedEvent) -> bool {
+        self.recalled = Remembered::by(event).filter(|command| command.command_id == command_id);
+        self.recalled.is_some()
+    }
+
+    /// How many are remembered, if that is worth an operator's attention.
+    pub fn many(&self) -> Option<usize> {
+        Some(self.order.len() + self.older.len()).filter(|count| *count >= MANY)
     }
 
     /// Remembers a command that is queued.
@@ -99,19 +167,13 @@ impl Window {
     /// Remembers the command that made an event of the log, if a client sent it.
     pub fn read(&mut self, event: &RecordedEvent) {
         let metadata = &event.metadata;
-        let Some(hash) = &metadata.command_hash else { return };
         if let Some(known) = self.commands.get_mut(&metadata.command_id) {
             (known.version, known.position) = (event.version, Some(event.position)); // A command's next event.
             return;
         }
-        let command = Remembered {
-            command_id: metadata.command_id,
-            hash: hash.clone(),
-            version: event.version,
-            position: Some(event.position),
-            at: metadata.occurred_at,
-        };
+        let Some(command) = Remembered::by(event) else { return };
         self.insert(command);
+        self.move_oldest();
     }
 
     /// All that is remembered, the oldest first.
@@ -119,9 +181,14 @@ impl Window {
         self.order.iter().filter_map(|id| self.commands.get(id)).cloned().collect()
     }
 
+    /// Those that are remembered by where they stand in the log.
+    pub fn older(&self) -> &Older {
+        &self.older
+    }
+
     /// A window with these, the oldest first; all are durable, up to `position` at least.
-    pub fn of(commands: Vec<Remembered>, position: Position) -> Self {
-        let mut window = Self::default();
+    pub fn of(commands: Vec<Remembered>, older: Older, position: Position) -> Self {
+        let mut window = Self { older, ..Self::default() };
         for mut command in commands {
             // A snapshot is kept when all in it is durable; what was not yet looked at again had its place by then.
             command.position.get_or_insert(position);
@@ -137,6 +204,8 @@ impl Window {
 
     /// Forgets those that are too old at `now`.
     pub fn forget(&mut self, now: Timestamp) {
+        self.older.forget(now - REMEMBERED);
+        self.recalled = self.recalled.take().filter(|command| command.at > now - REMEMBERED);
         while let Some(oldest) = self.order.front().and_then(|id| self.commands.get(id)) {
             if oldest.at > now - REMEMBERED {
                 return;

@@ -12,6 +12,7 @@ mod decision;
 pub mod grpc;
 pub mod http;
 mod idempotency;
+mod older;
 mod pipeline;
 mod preconditions;
 pub mod provider;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domain::{Aggregate, Timestamp};
-use event_store::{AppendError, Epoch, EventStore, Position, StreamName};
+use event_store::{AppendError, Direction, Epoch, EventStore, Position, StreamName};
 use futures_util::FutureExt as _;
 use service_kit::{Clock, Tasks};
 use tokio::sync::watch;
@@ -19,8 +19,8 @@ use tokio::sync::watch;
 use crate::bus::{CommandMeta, Loaded, Origin, Reply, SendError};
 use crate::cache::{Beneath, Cache, Folded, Look, Slot};
 use crate::decision::{Answer, Judged, Request, append, judge};
-use crate::idempotency::{Answers, Known, Remembered};
-use crate::snapshot::{Snapshots, unavailable};
+use crate::idempotency::{Answers, Known, Remembered, Window};
+use crate::snapshot::{Snapshots, damaged, unavailable, unreadable};
 
 /// How often a command is decided again when somebody else wrote first or a commit failed. In one process a conflict
 /// only follows on a dropped request or a new epoch, so twice is enough but for very bad luck.
@@ -148,6 +148,7 @@ impl<A: Aggregate> Pipeline<A> {
         let mut turn = slot.turn().await?;
         let mut folded = self.folded(&mut turn, stream, None).await?;
         self.refresh(stream, &mut folded, asked_at).await?;
+        self.recall_older(stream, meta, &mut folded).await?;
         let known = folded.window.find(meta.command_id, hash);
         *turn = Some(folded);
         match known {
@@ -180,6 +181,7 @@ impl<A: Aggregate> Pipeline<A> {
             (true, Some(_)) => self.shared.snapshots.begin(&request.stream).await?,
             (false, _) => self.folded(&mut turn, &request.stream, at_least).await?,
         };
+        self.recall_older(&request.stream, request.meta, &mut folded).await?;
         let judged = self.judge(request, &mut folded, asked_at).await?;
         let (now, events) = match judged {
             Judged::Events(now, events) => (now, events),
@@ -188,7 +190,9 @@ impl<A: Aggregate> Pipeline<A> {
             Judged::Answer(answer) => {
                 let beneath = match &answer {
                     // Of the moment only: they say nothing of the state, and waiting is what they spare the client.
-                    Answer::No(SendError::InFlight | SendError::Busy { .. }) => Beneath::Durable(Position::START),
+                    Answer::No(SendError::InFlight | SendError::Busy { .. } | SendError::Full { .. }) => {
+                        Beneath::Durable(Position::START)
+                    }
                     Answer::No(_) | Answer::Appended { .. } | Answer::Replayed { .. } | Answer::AlreadySo { .. } => {
                         folded.beneath.clone()
                     }
@@ -217,6 +221,26 @@ impl<A: Aggregate> Pipeline<A> {
                 Ok(Turn::Answer(Answer::Appended { version }, beneath))
             }
         }
+    }
+
+    /// Reads a client's command from the log if it is one of those that are remembered by where they stand there.
+    async fn recall_older(
+        &self,
+        stream: &StreamName,
+        meta: &CommandMeta,
+        folded: &mut Folded<A>,
+    ) -> Result<(), SendError> {
+        if meta.command_hash.is_none() {
+            return Ok(());
+        }
+        for version in folded.window.older_versions(meta.command_id) {
+            let read = self.shared.store.read_stream(stream, version, Direction::Forward, 1).await;
+            let found = read.map_err(unreadable)?;
+            if found.first().is_some_and(|event| folded.window.recall(meta.command_id, event)) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Decides, and decides again if the answer would append nothing and others may have written since it was asked for.
@@ -281,6 +305,7 @@ impl<A: Aggregate> Pipeline<A> {
             let command_id = request.meta.command_id;
             let command = Remembered { command_id, hash: hash.clone(), version, position: None, at: now };
             folded.window.queued(command, durable.clone());
+            tell_of_many(&request.stream, &folded.window);
         }
         (folded.version, folded.last_id, folded.last_at) = (Some(version), last_id, folded.last_at.max(Some(now)));
         // Not `seen_at`: these very events may have stood there already, and more behind them.
@@ -352,6 +377,15 @@ impl<A: Aggregate> Pipeline<A> {
     }
 }
 
+/// A stream that has had so many keys within a day is worth a look: a client may draw a new key for each attempt.
+#[allow(clippy::cast_precision_loss, reason = "a metric is a float; counts stay far below 2^52")]
+fn tell_of_many(stream: &StreamName, window: &Window) {
+    let Some(keys) = window.many() else { return };
+    metrics::gauge!("backstitch_stream_keys", "stream" => stream.to_string()).set(keys as f64);
+    let reason = "more than half of the Idempotency-Keys that one stream can remember for a day are used";
+    tracing::warn!(%stream, keys, reason, "a stream has had very many requests");
+}
+
 /// Up to twice as long from round to round, by chance, so that replicas part.
 fn pause(attempt: usize) -> Duration {
     let longest = Duration::from_millis(1 << attempt.min(16)).min(PAUSE_MAX);
@@ -367,6 +401,8 @@ fn is_final(answer: &Result<Reply, SendError>) -> bool {
             | SendError::KeyReused
             | SendError::InFlight
             | SendError::Busy { .. }
+            | SendError::Full { .. }
+            | SendError::Damaged { .. }
             | SendError::TooLate { .. }
             | SendError::Unavailable { .. },
         ) => false,
@@ -380,6 +416,7 @@ fn unwritten(error: &AppendError) -> SendError {
             tracing::error!(%error, "the log does not take a command's events");
             unavailable("the log cannot be written at the moment")
         }
+        AppendError::Damaged { path, what } => damaged(path, what),
         AppendError::Unavailable { .. } => unavailable("the event store cannot be reached at the moment"),
         AppendError::Conflict { .. } | AppendError::EpochEnded { .. } | AppendError::Unknown { .. } => {
             unavailable("the log could not write it")

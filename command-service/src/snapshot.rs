@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use domain::{Aggregate, Timestamp};
-use event_store::{Direction, Epoch, EventStore, RecordedEvent, StreamName, StreamSnapshot};
+use event_store::{Direction, Epoch, EventStore, ReadError, RecordedEvent, StreamName, StreamSnapshot};
 use serde::{Deserialize, Serialize};
 use service_kit::Clock;
 use tokio::sync::{Semaphore, watch};
@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::bus::SendError;
 use crate::cache::{Beneath, Folded, Kept};
 use crate::idempotency::{Remembered, Window};
+use crate::older::{self, Older};
 
 /// The format of what is written here. Raised when a field changes its meaning, in here or in an aggregate's state.
 const SCHEMA: u32 = 2;
@@ -43,6 +44,8 @@ struct Content<A> {
     last_id: Uuid,
     last_at: Timestamp,
     window: Vec<Remembered>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    older: Vec<older::Kept>,
 }
 
 /// As [`Content`], borrowed.
@@ -52,6 +55,8 @@ struct ContentRef<'a, A> {
     last_id: Uuid,
     last_at: Timestamp,
     window: &'a [Remembered],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    older: &'a [older::Kept],
 }
 
 /// Reads and writes states.
@@ -160,9 +165,15 @@ impl Snapshots {
         let content: Option<Content<A>> = (snapshot.schema == SCHEMA)
             .then(|| serde_json::from_str(&snapshot.state))
             .and_then(|read| read.inspect_err(|error| tracing::warn!(%stream, %error, "a snapshot is ignored")).ok());
+        let content = content.and_then(|mut content| {
+            let older = Older::of(std::mem::take(&mut content.older))?;
+            Some((content, older))
+        });
         let last = self.store.read_stream(stream, snapshot.version, Direction::Forward, 1).await.map_err(unreadable)?;
         Ok(match (content, last.first()) {
-            (Some(content), Some(event)) if event.version == snapshot.version && event.id == content.last_id => {
+            (Some((content, older)), Some(event))
+                if event.version == snapshot.version && event.id == content.last_id =>
+            {
                 Folded {
                     state: Arc::new(content.state),
                     version: Some(snapshot.version),
@@ -170,7 +181,7 @@ impl Snapshots {
                     last_at: Some(content.last_at),
                     beneath: Beneath::Durable(event.position),
                     epoch,
-                    window: Window::of(content.window, event.position),
+                    window: Window::of(content.window, older, event.position),
                     snapshot: Kept { version: Some(snapshot.version), bytes: Arc::new(AtomicUsize::new(bytes)) },
                     read: true,
                     seen_at: None,
@@ -211,6 +222,7 @@ impl Snapshots {
         let permit = self.writing.clone().try_acquire_owned().ok()?;
         let (version, last_id, last_at) = (folded.version?, folded.last_id?, folded.last_at?);
         let (state, window, beneath) = (folded.state.clone(), folded.window.all(), folded.beneath.clone());
+        let older = folded.window.older().clone();
         folded.snapshot.version = Some(version);
         let bytes = folded.snapshot.bytes.clone();
         let (store, stream) = (self.store.clone(), stream.clone());
@@ -221,7 +233,8 @@ impl Snapshots {
             }
             // A large state takes tens of milliseconds to write down: not on a thread that serves requests.
             let written = tokio::task::spawn_blocking(move || {
-                serde_json::to_string(&ContentRef { state: &*state, last_id, last_at, window: &window })
+                let older = older.kept();
+                serde_json::to_string(&ContentRef { state: &*state, last_id, last_at, window: &window, older: &older })
             });
             let saved = match written.await {
                 Ok(Ok(state)) => {
@@ -256,9 +269,18 @@ fn fold<A: Aggregate>(folded: &mut Folded<A>, event: &RecordedEvent, now: Timest
     Ok(())
 }
 
-pub(crate) fn unreadable(error: event_store::ReadError) -> SendError {
+pub(crate) fn unreadable(error: ReadError) -> SendError {
     tracing::error!(%error, "the log cannot be read");
-    unavailable("the log cannot be read at the moment")
+    match error {
+        ReadError::Damaged { path, position, what } => damaged(&path, format_args!("at position {position}: {what}")),
+        ReadError::Unavailable { .. } => unavailable("the log cannot be read at the moment"),
+    }
+}
+
+/// A log that is damaged, for a client: the path is for the operator, who has it in the log messages.
+pub(crate) fn damaged(path: &str, what: impl std::fmt::Display) -> SendError {
+    tracing::error!(log = path, %what, "the log is damaged");
+    SendError::Damaged { detail: format!("the event log is damaged: {what}; an operator has to restore it") }
 }
 
 pub(crate) fn unavailable(detail: impl std::fmt::Display) -> SendError {

@@ -57,6 +57,11 @@ pub(super) fn of(error: &SendError) -> Option<Status> {
         SendError::TooLate { now, stream_time, .. } => too_late(error, *now, *stream_time),
         SendError::InFlight => later(Code::Unavailable, error, AFTER_BUSY),
         SendError::Busy { .. } => busy(error),
+        SendError::Full { retry_after_s, .. } => {
+            later(Code::ResourceExhausted, error, Duration::from_secs(u64::from(*retry_after_s)))
+        }
+        // Without a time after which to try again: it does not pass by itself.
+        SendError::Damaged { .. } => because(Code::Unavailable, "log-damaged", error.to_string()),
         SendError::Unavailable { .. } => unavailable(error),
     })
 }

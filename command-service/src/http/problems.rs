@@ -202,6 +202,8 @@ fn problem(error: SendError) -> Problem {
             Problem::new(StatusCode::CONFLICT, "too-late", "The command came after its deadline").detail(detail)
         }
         SendError::Busy { .. } | SendError::Unavailable { .. } => Problem::unavailable(detail, 1),
+        SendError::Full { retry_after_s, .. } => Problem::unavailable(detail, retry_after_s),
+        SendError::Damaged { .. } => Problem::log_damaged(detail),
     }
 }
 

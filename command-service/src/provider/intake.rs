@@ -125,6 +125,8 @@ impl Intake {
                 | SendError::KeyReused
                 | SendError::InFlight
                 | SendError::Busy { .. }
+                | SendError::Full { .. }
+                | SendError::Damaged { .. }
                 | SendError::TooLate { .. }
                 | SendError::Unavailable { .. }),
             ) => Err(unavailable(error)),

@@ -15,5 +15,5 @@ pub mod wake;
 
 pub use config::{Mode, ProviderConfig};
 pub use port::{PaymentProvider, ProviderError};
-pub use start::{Opened, Provider, open};
+pub use start::{LEDGER, Opened, Provider, open};
 pub use wake::{Cause, Queue, Wake, channel};

@@ -184,3 +184,32 @@ async fn a_long_stream_is_read_from_its_snapshot_and_its_keys_are_in_it() {
     assert_eq!((loaded.version, loaded.state.on_hand), (Some(1_200), 1_201));
     assert!(world.send(receive(1), client(1, "first")).await.unwrap().replayed);
 }
+
+#[tokio::test]
+async fn a_stream_takes_more_keys_than_it_remembers_wholly_and_forgets_none_within_a_day() {
+    // More than the 65 536 that were once all that a stream took in a day.
+    const KEYS: u128 = 66_000;
+    // Ids of commands are hashes: they differ from their beginning on.
+    let client = |number: u128, hash| client(number << 64 | number, hash);
+    let world = World::new();
+    let first = world.send(receive(1), client(1, "one")).await.unwrap();
+    for from in (2..KEYS).step_by(500) {
+        let sent = (from..from + 500).map(|number| world.bus.send(receive(1), client(number, "one")));
+        let refused = join_all(sent).await.into_iter().find_map(Result::err);
+        assert_eq!(refused, None, "after {from} keys");
+    }
+    assert!(world.send(reserve(1), machine(id(KEYS + 1_000))).await.unwrap().changed, "a saga's command is taken");
+    let world = {
+        let again = world.send(receive(1), client(1, "one")).await.unwrap();
+        assert_eq!((again.version, again.position, again.replayed), (first.version, first.position, true));
+        assert_eq!(world.send(receive(2), client(1, "two")).await, Err(SendError::KeyReused));
+        world.restarted().await
+    };
+    for number in [1, 2, 9_000, KEYS / 2, KEYS - 1] {
+        assert!(world.send(receive(1), client(number, "one")).await.unwrap().replayed, "key {number} after a restart");
+    }
+    assert_eq!(world.send(receive(2), client(1, "two")).await, Err(SendError::KeyReused));
+    world.clock.advance(Duration::from_secs(24 * 3600 + 1));
+    world.send(receive(1), client(KEYS + 600, "one")).await.unwrap();
+    assert!(!world.send(receive(1), client(1, "one")).await.unwrap().replayed, "a day later it is a new request");
+}

@@ -80,7 +80,12 @@ pub struct StatsDocument {
 /// What a log that cannot be read means to a client.
 pub fn unreadable(error: &ReadError) -> Problem {
     tracing::error!(%error, "the log could not be read");
-    Problem::unavailable("the log cannot be read at the moment", 1)
+    match error {
+        ReadError::Damaged { position, what, .. } => Problem::log_damaged(format_args!(
+            "the event log is damaged at position {position}: {what}; an operator has to restore it"
+        )),
+        ReadError::Unavailable { .. } => Problem::unavailable("the log cannot be read at the moment", 1),
+    }
 }
 
 /// A category to look at: what a stream's name can begin with.

@@ -53,9 +53,13 @@ impl Driver {
             };
             match self.bus.send(command.clone(), meta).await {
                 Ok(_) => return true,
-                Err(error @ (SendError::Busy { .. } | SendError::InFlight | SendError::Unavailable { .. })) => {
-                    self.after_failed_send(attempt, "append what the provider said", &error).await
-                }
+                Err(
+                    error @ (SendError::Busy { .. }
+                    | SendError::Full { .. }
+                    | SendError::InFlight
+                    | SendError::Unavailable { .. }
+                    | SendError::Damaged { .. }),
+                ) => self.after_failed_send(attempt, "append what the provider said", &error).await,
                 // Our rules say that it cannot be: the request stays open, becomes unknown, and a person is shown it.
                 Err(
                     error @ (SendError::Rejected { .. }

@@ -9,11 +9,17 @@
 //! follows the last valid line is cut off, since none of it was ever answered for. An invalid line *before* a valid one
 //! is damage: the file is refused. Lines are synced (`fdatasync`) before anything is answered; one sync serves all
 //! lines that wait for it.
+//!
+//! After a write or sync that failed, what the file has behind the last synced line is not known. So the lines since then are
+//! kept in memory, in their order; each further attempt cuts the file off behind the last synced line and writes all of them
+//! again. Until one succeeds the ledger is *behind*, and the simulator decides on nothing more ([`Ledger::recovered`]), so
+//! that what is kept is bounded by the calls that were under way.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -52,8 +58,8 @@ pub enum LedgerError {
         /// What does not fit.
         what: String,
     },
-    /// A write failed earlier.
-    #[error("the provider's ledger `{path}` could not be written ({reason}); free space and start again")]
+    /// A write failed. It is tried again with each call.
+    #[error("the provider's ledger `{path}` cannot be written ({reason}); free space, it goes on by itself")]
     Stopped {
         /// The file.
         path: PathBuf,
@@ -81,6 +87,31 @@ pub(super) struct Ledger {
     disk: Arc<Mutex<Disk>>,
     /// The last line on the disk.
     synced: Arc<AtomicU64>,
+    /// The last attempt to write failed.
+    behind: Arc<AtomicBool>,
+    pub(super) faults: Faults,
+}
+
+/// Failures on order, for tests.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Faults {
+    full: Arc<AtomicBool>,
+}
+
+impl Faults {
+    /// As if the disk was full, after half of what is written.
+    #[cfg(test)]
+    pub(super) fn fill_disk(&self, full: bool) {
+        self.full.store(full, Ordering::SeqCst);
+    }
+
+    fn write(&self, file: &mut File, bytes: &[u8]) -> std::io::Result<()> {
+        if self.full.load(Ordering::Relaxed) {
+            file.write_all(&bytes[..bytes.len() / 2])?;
+            return Err(std::io::Error::from(std::io::ErrorKind::StorageFull));
+        }
+        file.write_all(bytes)
+    }
 }
 
 /// Lines not yet handed to the disk. Bounded by the calls under way, which wait for them.
@@ -93,7 +124,12 @@ struct Waiting {
 #[derive(Debug)]
 struct Disk {
     file: File,
-    failed: Option<String>,
+    /// Bytes of the file up to the end of the last synced line.
+    synced: u64,
+    /// Lines that a failed attempt took from those that wait.
+    unwritten: Vec<u8>,
+    /// The last attempt failed: the file may have anything behind the last synced line.
+    failed: bool,
 }
 
 impl Ledger {
@@ -104,7 +140,15 @@ impl Ledger {
             std::fs::create_dir_all(folder).map_err(unusable)?;
         }
         let mut options = OpenOptions::new();
-        let mut file = options.read(true).write(true).create(true).truncate(false).open(path).map_err(unusable)?;
+        let mut file =
+            options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(unusable)?;
+        match event_store::file_rights::tighten(path) {
+            Ok(Some(_)) => {
+                tracing::warn!(path = %path.display(), "other users could open the ledger; its rights were tightened")
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(path = %path.display(), %error, "the ledger's rights cannot be tightened"),
+        }
         file.try_lock().map_err(|error| match error {
             std::fs::TryLockError::WouldBlock => LedgerError::Locked { path: path.to_owned() },
             std::fs::TryLockError::Error(source) => unusable(source),
@@ -116,14 +160,18 @@ impl Ledger {
             file.set_len(valid).map_err(unusable)?;
         }
         file.seek(SeekFrom::Start(valid)).map_err(unusable)?;
+        let mut synced = valid;
         if valid == 0 {
-            file.write_all(&line(&[Record::Opened { format: FORMAT }])).map_err(unusable)?;
+            let header = line(&[Record::Opened { format: FORMAT }]);
+            file.write_all(&header).map_err(unusable)?;
+            synced = header.len() as u64;
         }
         file.sync_all().map_err(unusable)?;
         sync_folder(path).map_err(unusable)?; // The file's name must survive a power cut too.
-        let disk = Disk { file, failed: None };
-        let disk = Arc::new(Mutex::new(disk));
-        Ok(Self { path: Arc::new(path.to_owned()), waiting: Arc::default(), disk, synced: Arc::default() })
+        let disk = Arc::new(Mutex::new(Disk { file, synced, unwritten: Vec::new(), failed: false }));
+        let (behind, faults) = (Arc::default(), Faults::default());
+        let path = Arc::new(path.to_owned());
+        Ok(Self { path, waiting: Arc::default(), disk, synced: Arc::default(), behind, faults })
     }
 
     /// Adds a line to be written. The order of the calls is the order of the lines.
@@ -150,11 +198,13 @@ impl Ledger {
         written.unwrap_or_else(|error| Err(self.stopped(error.to_string())))
     }
 
+    /// Whether all lines could be written so far; if not, tries it again.
+    pub(super) async fn recovered(&self) -> Result<(), LedgerError> {
+        if self.behind.load(Ordering::Acquire) { self.synced(self.last()).await } else { Ok(()) }
+    }
+
     fn write_up_to(&self, mark: Mark) -> Result<(), LedgerError> {
         let mut disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(reason) = &disk.failed {
-            return Err(self.stopped(reason.clone()));
-        }
         if self.synced.load(Ordering::Acquire) >= mark.0 {
             return Ok(()); // Another's sync carried this line too.
         }
@@ -162,18 +212,38 @@ impl Ledger {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             (std::mem::take(&mut waiting.bytes), waiting.last)
         };
-        if let Err(error) = disk.file.write_all(&bytes).and_then(|()| disk.file.sync_data()) {
-            // What is on the disk now is not known: nothing more is written until the file has been read again.
-            disk.failed = Some(error.to_string());
+        disk.unwritten.extend_from_slice(&bytes);
+        if let Err(error) = disk.write(&self.faults) {
+            disk.failed = true;
+            self.behind.store(true, Ordering::Release);
             return Err(self.stopped(error.to_string()));
         }
         // Durable from here.
         self.synced.store(last, Ordering::Release);
+        if self.behind.swap(false, Ordering::AcqRel) {
+            tracing::info!(path = %self.path.display(), "the provider's ledger can be written again");
+        }
         Ok(())
     }
 
     fn stopped(&self, reason: String) -> LedgerError {
         LedgerError::Stopped { path: self.path.to_path_buf(), reason }
+    }
+}
+
+impl Disk {
+    /// Writes and syncs what is not on the disk. It is kept until that has succeeded.
+    fn write(&mut self, faults: &Faults) -> std::io::Result<()> {
+        if self.failed {
+            self.file.set_len(self.synced)?;
+            self.file.seek(SeekFrom::Start(self.synced))?;
+        }
+        faults.write(&mut self.file, &self.unwritten)?;
+        self.file.sync_data()?;
+        self.synced += self.unwritten.len() as u64;
+        self.unwritten = Vec::new();
+        self.failed = false;
+        Ok(())
     }
 }
 

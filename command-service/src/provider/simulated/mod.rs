@@ -148,12 +148,17 @@ impl Simulator {
 
     /// Carries out a call, once per key.
     pub(super) async fn call(&self, call: Call) -> Result<Answer, ProviderError> {
+        self.recovered().await?;
         let (mark, reply) = {
             let mut engine = self.engine();
             let (records, reply) = engine.call(&call, self.inner.clock.now());
             (self.push(&records), reply)
         };
-        self.settle(mark).await?;
+        match mark {
+            Some(_) => self.settle(mark).await?,
+            // What was decided before may not be on the disk yet, if that call failed.
+            None => self.durable().await?,
+        }
         match reply {
             Reply::Answer(answer) => Ok(answer),
             Reply::AfterWebhook(answer, event_id) => {
@@ -174,6 +179,7 @@ impl Simulator {
     /// # Errors
     /// [`ProviderError::Transient`] when the ledger cannot be written.
     pub async fn act(&self, payment: PaymentId, action: Action) -> Result<bool, ProviderError> {
+        self.recovered().await?;
         let mark = {
             let later = match action {
                 Action::Approve => Later::Approve,
@@ -213,6 +219,12 @@ impl Simulator {
         ledger.synced(mark).await.map_err(unwritable)?;
         self.inner.changed.send_modify(|count| *count += 1);
         Ok(())
+    }
+
+    /// Whether the ledger has all that was decided; nothing more may be decided otherwise.
+    async fn recovered(&self) -> Result<(), ProviderError> {
+        let Some(ledger) = &self.inner.ledger else { return Ok(()) };
+        ledger.recovered().await.map_err(unwritable)
     }
 
     /// Waits until all that was decided so far is on the disk: another's call may still be writing what this one read.

@@ -27,6 +27,9 @@ const ATTEMPTS_MAX: u32 = 12;
 /// The delay after the first failure, doubled for each further one up to [`DELAY_MAX`].
 const DELAY_FIRST: Duration = Duration::from_secs(1);
 
+/// How long to wait before a ledger that cannot be written is tried again: an operator frees space in seconds.
+const UNWRITABLE_PAUSE: Duration = Duration::from_secs(1);
+
 /// See [`DELAY_FIRST`].
 const DELAY_MAX: Duration = Duration::from_secs(300);
 
@@ -51,14 +54,18 @@ impl Simulator {
         let mut changed = self.inner.changed.subscribe();
         loop {
             changed.borrow_and_update();
-            self.let_happen().await;
-            while sending.len() < SENDING_MAX {
+            let writable = self.let_happen().await;
+            while writable && sending.len() < SENDING_MAX {
                 let now = self.inner.clock.now();
                 let Some(webhook) = self.engine().next_webhook(now) else { break };
                 sending.push(self.send(webhook, &deliver));
             }
             // With all places taken the next one due must wait for a place, not for its time.
-            let next = if sending.len() < SENDING_MAX { self.engine().next_due() } else { None };
+            let next = match writable {
+                true if sending.len() < SENDING_MAX => self.engine().next_due(),
+                true => None,
+                false => Some(self.inner.clock.now() + UNWRITABLE_PAUSE),
+            };
             tokio::select! {
                 Some(()) = sending.next(), if !sending.is_empty() => {}
                 _ = changed.changed() => {}
@@ -72,15 +79,17 @@ impl Simulator {
         }
     }
 
-    pub(super) async fn let_happen(&self) {
+    /// Whether the ledger took it. If not, nothing more happens until it does.
+    pub(super) async fn let_happen(&self) -> bool {
+        if self.recovered().await.is_err() {
+            return false; // Logged there.
+        }
         let mark = {
             let mut engine = self.engine();
             let records = engine.tick(self.inner.clock.now());
             self.push(&records)
         };
-        if let Err(error) = self.settle(mark).await {
-            tracing::error!(%error, "what the simulated provider did by itself is not on the disk");
-        }
+        self.settle(mark).await.is_ok()
     }
 
     /// Delivers a webhook as often as its script says; once all were accepted it is no longer owed.

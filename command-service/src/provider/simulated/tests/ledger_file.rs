@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use super::*;
-use crate::provider::port::Lookup;
+use crate::provider::port::{Lookup, ProviderError};
 use crate::provider::simulated::ledger::LedgerError;
 use crate::provider::statement::EntryState;
 
@@ -114,4 +114,33 @@ async fn a_second_process_on_the_same_ledger_is_refused() {
     let (_folder, path, clock) = world();
     let _first = open(&path, &clock);
     assert!(matches!(reopen(&path, &clock), Err(LedgerError::Locked { .. })));
+}
+
+#[tokio::test]
+async fn after_a_full_disk_the_ledger_goes_on_by_itself_and_has_lost_and_doubled_nothing() {
+    let (_folder, path, clock) = world();
+    let bank = open(&path, &clock);
+    bank.authorize(&authorize(1, "tok_approve")).await.expect("an answer");
+    let faults = bank.inner.ledger.as_ref().expect("a ledger").faults.clone();
+    faults.fill_disk(true);
+    for _ in 0..3 {
+        // The first is decided and cannot be written; the same call again must not be answered from memory.
+        let refused = bank.authorize(&authorize(2, "tok_approve")).await;
+        assert!(matches!(refused, Err(ProviderError::Transient { .. })), "{refused:?}");
+        // Another one is not even decided.
+        let refused = bank.capture(&capture(1, 2, 700)).await;
+        assert!(matches!(refused, Err(ProviderError::Transient { .. })), "{refused:?}");
+        assert!(bank.fetch(&Lookup::Key(key(2, 1))).await.is_err(), "what is not on the disk is not told");
+    }
+    let waiting = bank.engine().bank.accounts.values().map(|account| account.requests.len()).sum::<usize>();
+    assert_eq!(waiting, 2, "nothing was decided that could not be written but what was under way");
+    faults.fill_disk(false);
+    bank.capture(&capture(1, 2, 700)).await.expect("it goes on by itself");
+    assert!(is_authorized(&bank.authorize(&authorize(2, "tok_approve")).await.expect("an answer").result));
+    let before = (entry(&bank, 1).await, entry(&bank, 2).await, statement(&bank).await.effects);
+    drop(bank);
+    let bank = open(&path, &clock);
+    let after = (entry(&bank, 1).await, entry(&bank, 2).await, statement(&bank).await.effects);
+    assert_eq!(format!("{before:?}"), format!("{after:?}"), "the file has all of it, once");
+    assert_eq!(after.2, 3);
 }
