@@ -10,6 +10,7 @@ pub mod config;
 pub mod demo;
 mod dispatch;
 pub mod gateway;
+mod log_health;
 pub mod pages;
 pub mod processes;
 mod read_models;

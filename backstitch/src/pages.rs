@@ -43,6 +43,7 @@ pages!(
     "invalid-request",
     "invalid-tags",
     "line-count",
+    "log-damaged",
     "malformed-json",
     "method-not-allowed",
     "misdirected",

@@ -33,6 +33,13 @@ pub(crate) fn of_log(error: &OpenError, dir: &Path) -> StartError {
         OpenError::Damaged { .. } => {
             format!("backstitch store check --data {dir}   # then restore the last backup")
         }
+        OpenError::Missing { .. } => {
+            format!("ls -la {dir}   # put events.db back; or: backstitch serve --data {dir} --new-log")
+        }
+        OpenError::WalMissing { .. } => {
+            "backstitch store backup NEW-FOLDER --data SERVED-FOLDER   # makes a whole copy, also of a running server"
+                .to_owned()
+        }
         OpenError::TailMissing { .. } => {
             format!(
                 "restore the last backup as {dir}/events.db; to accept the loss: rm -r {dir}/events.mark {dir}/postgres"

@@ -23,6 +23,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::cli::store_serve;
 use crate::config::Config;
 use crate::dispatch::InProcess;
+use crate::log_health;
 use crate::pages;
 use crate::read_models::{self, Slot, Source};
 use crate::system::{self, StartError};
@@ -56,8 +57,7 @@ pub(crate) struct Parts {
 
 /// Opens the log and the port, then starts everything else. Returns when commands are taken.
 pub(crate) async fn start(config: Config, clock: Clock, log: SqliteOptions) -> Result<Parts, StartError> {
-    // What is served may be written by others.
-    let log = SqliteOptions { shared: log.shared || config.event_store.listen.is_some(), ..log };
+    let log = log_options(&config, log);
     let store = open_log(&config.data.dir, log).await?;
     match start_on(config, clock, Arc::clone(&store)).await {
         Ok(parts) => Ok(parts),
@@ -65,6 +65,19 @@ pub(crate) async fn start(config: Config, clock: Clock, log: SqliteOptions) -> R
             store.close().await; // So that the folder is free and the next start finds a clean stop.
             Err(error)
         }
+    }
+}
+
+/// How the log is opened, by the settings.
+pub(crate) fn log_options(config: &Config, log: SqliteOptions) -> SqliteOptions {
+    let (dir, settings) = (&config.data.dir, &config.event_store);
+    SqliteOptions {
+        // What is served may be written by others.
+        shared: log.shared || settings.listen.is_some(),
+        wal_limit_bytes: settings.wal_limit_mb.saturating_mul(1 << 20),
+        min_free_percent: settings.min_free_disk_percent,
+        traces: vec![dir.join("postgres/data/PG_VERSION"), dir.join(command_service::provider::LEDGER)],
+        ..log
     }
 }
 
@@ -82,15 +95,10 @@ pub(crate) async fn open_log(dir: &Path, options: SqliteOptions) -> Result<Arc<S
     }
 }
 
-/// Makes the data folder, such that the user of the private Postgres can get to his part of it but not look around.
+/// Makes the data folder, such that the user of the private Postgres can get to his part of it and nobody can look around.
 fn make_folder(dir: &Path) -> Result<(), OpenError> {
-    use std::os::unix::fs::PermissionsExt;
-    if dir.is_dir() {
-        return Ok(());
-    }
-    let made = std::fs::create_dir_all(dir)
-        .and_then(|()| std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o711)));
-    made.map_err(|error| OpenError::Unusable { path: dir.display().to_string(), reason: error.to_string() })
+    service_kit::rights::data_folder(dir, "events.db")
+        .map_err(|error| OpenError::Unusable { path: dir.display().to_string(), reason: error.to_string() })
 }
 
 async fn start_on(config: Config, clock: Clock, store: Arc<SqliteStore>) -> Result<Parts, StartError> {
@@ -103,7 +111,9 @@ async fn start_on(config: Config, clock: Clock, store: Arc<SqliteStore>) -> Resu
     metrics::present(&["backstitch_http_shed_total"]);
     metrics::follow_log(store.head(), |position| position.0, &edge);
     let health = Health::new(clock.clone());
-    health.register("event-log", Need::Required).up_with(store.path().display());
+    let log_health = health.register("event-log", Need::Required);
+    log_health.up_with(store.path().display()); // It has just been opened and read.
+    log_health::watch(Arc::clone(&store), Some(log_health), &work);
     let (fatal, failed) = watch::channel(None);
     let log: Arc<dyn EventStore> = Arc::clone(&store) as Arc<dyn EventStore>;
 

@@ -126,7 +126,10 @@ async fn write(load: Arc<Load>, store: Arc<KurrentStore>, writer: usize) -> (Str
             }
             Err(AppendError::Unavailable { .. } | AppendError::Overloaded) => tokio::task::yield_now().await,
             Err(
-                error @ (AppendError::Conflict { .. } | AppendError::Refused { .. } | AppendError::Unwritable { .. }),
+                error @ (AppendError::Conflict { .. }
+                | AppendError::Refused { .. }
+                | AppendError::Unwritable { .. }
+                | AppendError::Damaged { .. }),
             ) => {
                 panic!("{}: {error}", load.url)
             }

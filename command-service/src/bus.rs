@@ -423,6 +423,8 @@ pub const OUTCOMES: &[&str] = &[
     "key_reused",
     "in_flight",
     "busy",
+    "full",
+    "damaged",
     "too_late",
     "unavailable",
 ];

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
 /// `[event_store]`
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EventStoreConfig {
     /// The log of another process, `kurrentdb://user:password@host:2113?tls=false`; none: the embedded one.
@@ -24,6 +24,27 @@ pub struct EventStoreConfig {
     pub tls_cert: Option<PathBuf>,
     /// The key of `tls_cert`, PEM.
     pub tls_key: Option<PathBuf>,
+    /// Commands of clients are refused while the embedded log's write-ahead log has more MB: a reader of another process keeps
+    /// it from beginning anew, and it must not fill the disk.
+    pub wal_limit_mb: u64,
+    /// Commands of clients are refused while less of the embedded log's disk is free, in percent, and less than 10 GiB. 0:
+    /// never.
+    pub min_free_disk_percent: u8,
+}
+
+impl Default for EventStoreConfig {
+    fn default() -> Self {
+        Self {
+            url: None,
+            listen: None,
+            user: None,
+            password: None,
+            tls_cert: None,
+            tls_key: None,
+            wal_limit_mb: crate::sqlite::WAL_LIMIT_BYTES >> 20,
+            min_free_disk_percent: crate::sqlite::MIN_FREE_PERCENT,
+        }
+    }
 }
 
 /// The name of a user. A name with `:` could not be told from its password (RFC 7617, section 2).

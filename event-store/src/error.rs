@@ -42,6 +42,14 @@ pub enum AppendError {
         /// What the system says.
         reason: String,
     },
+    /// What is stored is not what was written. Nothing is written to the log until an operator has looked at it.
+    #[error("the log `{path}` is damaged: {what}; stop, keep a copy of the folder, run `backstitch store check`")]
+    Damaged {
+        /// The file.
+        path: String,
+        /// What does not fit.
+        what: String,
+    },
     /// The store is away, or did not take the append in time. Nothing was written; try again.
     #[error("the event store `{store}` cannot be reached: {reason}; see that it runs, then try again")]
     Unavailable {
@@ -113,6 +121,32 @@ pub enum OpenError {
         path: String,
         /// What does not fit.
         what: String,
+    },
+    /// There was a log in the folder, and it is not there any more.
+    #[error(
+        "the log `{path}` is missing, but there was one: {traces}; put `events.db` and `events.db-wal` back in their place, \
+         or start with an empty log by `--new-log` (what is left is kept under another name)"
+    )]
+    Missing {
+        /// The file.
+        path: String,
+        /// What shows that there was a log.
+        traces: String,
+    },
+    /// The file was copied while it was served, without its write-ahead log.
+    #[error(
+        "the log `{path}` is a copy of a log that was being served, without its write-ahead log `{wal}`: it ends at position \
+         {log}, and what was written after that is missing; put the write-ahead log beside it or restore a backup \
+         (`backstitch store backup` makes a whole one of a running server); if nothing is missing because a tool such as \
+         sqlite3 has merged the write-ahead log, start with `--accept-missing-wal`"
+    )]
+    WalMissing {
+        /// The file.
+        path: String,
+        /// The file that is not there.
+        wal: String,
+        /// The last position in the log.
+        log: Position,
     },
     /// A witness has seen more than the log holds.
     #[error(

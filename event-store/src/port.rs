@@ -384,6 +384,12 @@ pub trait EventStore: Send + Sync + 'static {
         false
     }
 
+    /// Why commands of clients are not to be taken at the moment: there is hardly room for more. What was begun, such as a
+    /// saga's commands, goes on. `None`: nothing speaks against them.
+    fn refuses_clients(&self) -> Option<Arc<str>> {
+        None
+    }
+
     /// Numbers about the log.
     ///
     /// # Errors

@@ -31,6 +31,8 @@ pub enum Status {
     Up,
     /// Does not.
     Down,
+    /// Does not, and that does not pass by itself: an operator has to restore it.
+    Damaged,
 }
 
 /// Whether the process can serve without it.
@@ -207,6 +209,11 @@ impl Reporter {
         self.set(Status::Starting, Some(detail.to_string()));
     }
 
+    /// It does not work, and will not until an operator has restored it.
+    pub fn damaged(&self, detail: impl std::fmt::Display) {
+        self.set(Status::Damaged, Some(detail.to_string()));
+    }
+
     /// It does not work.
     pub fn down(&self, detail: impl std::fmt::Display) {
         self.set(Status::Down, Some(detail.to_string()));
@@ -271,8 +278,12 @@ async fn ready(State(health): State<Health>) -> Response {
     if report.ready {
         return Json(report).into_response();
     }
-    let missing = report.dependencies.iter().filter(|(_, it)| it.required && it.status != Status::Up);
-    let problem = missing.fold(Problem::unavailable("not ready to serve", 1), |problem, (name, it)| {
+    let missing: Vec<_> = report.dependencies.iter().filter(|(_, it)| it.required && it.status != Status::Up).collect();
+    let begun = match missing.iter().any(|(_, it)| it.status == Status::Damaged) {
+        true => Problem::log_damaged("not ready to serve until an operator has restored what is damaged"),
+        false => Problem::unavailable("not ready to serve", 1),
+    };
+    let problem = missing.into_iter().fold(begun, |problem, (name, it)| {
         problem.field(format!("dependency:{name}"), it.detail.as_deref().unwrap_or("starting"))
     });
     problem.into_response()
@@ -294,7 +305,13 @@ mod tests {
         assert!(health.report().ready);
         assert_eq!(ready(State(health.clone())).await.status(), StatusCode::OK);
         store.down("the disk is full");
-        assert_eq!(ready(State(health.clone())).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let passes = ready(State(health.clone())).await;
+        assert_eq!(passes.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(passes.headers().contains_key("retry-after"));
+        store.damaged("at position 20");
+        let stays = ready(State(health.clone())).await;
+        assert_eq!(stays.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(!stays.headers().contains_key("retry-after"), "damage does not pass by itself");
         assert_eq!(health.report().dependencies["postgres"].detail.as_deref(), Some("connection refused"));
     }
 

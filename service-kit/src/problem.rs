@@ -101,6 +101,11 @@ impl Problem {
             .retry_after(retry_after_s)
     }
 
+    /// 503 without a time after which to try again: the event log is damaged, and that does not pass by itself.
+    pub fn log_damaged(detail: impl std::fmt::Display) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "log-damaged", "The event log is damaged").detail(detail)
+    }
+
     /// 503: it cannot be answered now; nothing was lost, try again.
     pub fn unavailable(detail: impl std::fmt::Display, retry_after_s: u32) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available at the moment")

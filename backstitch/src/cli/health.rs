@@ -48,6 +48,7 @@ fn print(report: &HealthReport) {
             Status::Up => (Tone::Good, "up"),
             Status::Starting => (Tone::Warn, "starting"),
             Status::Down => (Tone::Bad, "down"),
+            Status::Damaged => (Tone::Bad, "damaged"),
         };
         let needed = if it.required { "yes" } else { "no" };
         let since = it.since.format("%Y-%m-%d %H:%M:%SZ").to_string();

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use command_service::provider::{Mode, ProviderConfig};
+use event_store::SqliteOptions;
 use service_kit::{Clock, shutdown, telemetry};
 
 use super::{Exit, Failure, output};
@@ -51,6 +52,27 @@ pub struct Args {
     /// Runs no sagas: orders stay as they were placed.
     #[arg(long)]
     no_sagas: bool,
+    #[command(flatten)]
+    log: LogFolder,
+}
+
+/// What the operator says about a log that is not as a server left it.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub(super) struct LogFolder {
+    /// Begins with an empty log though the folder shows that there was another one, whose files are kept under other names.
+    #[arg(long)]
+    new_log: bool,
+    /// Opens a log that looks like a copy without its write-ahead log, because a tool such as sqlite3 has merged that.
+    #[arg(long)]
+    accept_missing_wal: bool,
+}
+
+impl LogFolder {
+    /// How the log is opened.
+    pub(super) fn options(self) -> SqliteOptions {
+        let Self { new_log, accept_missing_wal } = self;
+        SqliteOptions { new_log, accept_missing_wal, ..SqliteOptions::default() }
+    }
 }
 
 impl Args {
@@ -63,7 +85,7 @@ impl Args {
         let (run, provider) = (config.run, config.provider.clone());
         telemetry::start(&config.log).map_err(|error| Failure::no_answer(error, "RUST_LOG=info backstitch serve"))?;
         let signal = shutdown::signalled()?; // Before anything runs: an early Ctrl-C stops cleanly too.
-        let system = System::start(config, Clock::system()).await.map_err(failure)?;
+        let system = System::start_with(config, Clock::system(), self.log.options()).await.map_err(failure)?;
         // What cannot work (no Postgres binaries, a folder that its user cannot enter) shows at once: told instead of the
         // banner, not after it. A first start makes a cluster for a second, and is not waited for.
         tokio::select! {

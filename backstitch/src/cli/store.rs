@@ -27,8 +27,9 @@ Examples:
   backstitch store import shop.jsonl --data /srv/copy
   backstitch store serve --data /srv/log --listen 127.0.0.1:2113
 
-To restore a backup: stop the server, serve a copy of the backup's folder, or put its `events.db` in place of the one that
-is lost (and remove `events.mark` beside it). The read models are folded again from it.")]
+To restore a backup: stop the server and serve a copy of the backup's folder, or put its `events.db` in place of the one that
+is lost (and remove `events.mark`, `events.db-wal` and `events.db-shm` beside it). A plain copy of the `events.db` of a running
+server is not all of its log; `store backup` makes a whole one. The read models are folded again from it.")]
 pub struct Args {
     /// What to do with it.
     #[command(subcommand)]

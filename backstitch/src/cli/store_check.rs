@@ -32,7 +32,7 @@ pub(super) async fn run(folder: &Folder, postgres: Option<&SecretUrl>) -> anyhow
     let mut report = found.map_err(|error| no_log(&error, &dir))?;
     // Who reads is asked before the log is looked at again: it may grow meanwhile, and they with it.
     let read_models = store_postgres::ask(&dir, postgres).await;
-    let log = LogFile::open(&dir).map_err(|error| no_log(&error, &dir))?;
+    let log = LogFile::open_as_it_is(&dir).map_err(|error| no_log(&error, &dir))?;
     let saga_checkpoint = compare(&log, &read_models, &mut report).unwrap_or_else(|error| {
         report.add(Position::START, error.to_string());
         None
@@ -103,7 +103,7 @@ fn print(checked: &Checked) {
             output::line(format_args!("read models: {count} checkpoints in {of}, the last at position {least}"));
         }
     }
-    if !checked.report.structure {
+    if checked.report.served && !checked.report.structure {
         output::toned(Tone::Faint, "SQLite's own check was left out: the folder is being served");
     }
     if checked.report.is_whole() {

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use event_store::serve::{ServeError, ServeOptions, Server};
-use event_store::{EventStore, EventStoreConfig, SqliteOptions, SqliteStore};
-use service_kit::{shutdown, telemetry};
+use event_store::{EventStore, EventStoreConfig, SqliteStore};
+use service_kit::{Tasks, shutdown, telemetry};
 
 use super::{Exit, Failure, output};
 use crate::config;
+use crate::log_health;
 use crate::system::StartError;
 
 /// Where KurrentDB listens too, so that clients find it.
@@ -53,6 +54,8 @@ pub struct Args {
     /// The settings file [default: backstitch.toml, if it is there].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    log: super::serve::LogFolder,
 }
 
 impl Args {
@@ -75,11 +78,16 @@ impl Args {
         telemetry::start(&settings.log)
             .map_err(|error| Failure::no_answer(error, "RUST_LOG=info backstitch store serve"))?;
         let signal = shutdown::signalled()?; // Before anything runs: an early Ctrl-C stops cleanly too.
-        let dir = self.data.clone().unwrap_or(settings.data.dir);
+        let mut settings = settings;
+        settings.data.dir = self.data.clone().unwrap_or(settings.data.dir);
+        let log = crate::wiring::log_options(&settings, self.log.options());
         let options = options(self.over(settings.event_store))?;
-        let opened = crate::wiring::open_log(&dir, SqliteOptions::default()).await;
+        let opened = crate::wiring::open_log(&settings.data.dir, log).await;
         let store = opened.map_err(|StartError { what, hint }| Failure::no_answer(what, hint))?;
+        let tasks = Tasks::new();
+        log_health::watch(Arc::clone(&store), None, &tasks);
         let ended = serve_until(signal, &store, options).await;
+        tasks.stop();
         store.close().await;
         ended?;
         tracing::info!("stopped");

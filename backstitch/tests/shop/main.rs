@@ -15,6 +15,7 @@ mod dead_letters;
 mod demo;
 mod edge;
 mod log;
+mod log_trouble;
 mod payment;
 mod place_order;
 mod projections;

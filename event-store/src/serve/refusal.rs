@@ -137,7 +137,9 @@ impl From<AppendError> for Refusal {
             }
             AppendError::Overloaded => Self::Busy(what),
             AppendError::Refused { .. } => Self::BadRequest(what),
-            AppendError::Unwritable { .. } | AppendError::Unavailable { .. } => Self::Away(what),
+            AppendError::Unwritable { .. } | AppendError::Damaged { .. } | AppendError::Unavailable { .. } => {
+                Self::Away(what)
+            }
         }
     }
 }

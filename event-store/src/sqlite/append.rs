@@ -65,7 +65,7 @@ impl SqliteStore {
     /// cost more than the read.
     fn read_head(&self, stream: &StreamName) -> Result<Head, AppendError> {
         let connection = self.threads.heads.lock().unwrap_or_else(PoisonError::into_inner);
-        reader::head(&connection, &self.shared.path, stream).map_err(|error| self.unread(&error))
+        self.noted(reader::head(&connection, &self.shared.path, stream)).map_err(|error| self.unread(&error))
     }
 
     /// The stream is not where the append expected it. If the append's events stand where it wanted them, it is a
@@ -143,10 +143,14 @@ impl SqliteStore {
     ) -> Result<Vec<(u64, Uuid, crate::Position)>, ReadError> {
         let stream = stream.clone();
         let subject = Subject::Ids(stream.clone());
-        self.readers.run(subject, move |connection, path| reader::ids(connection, path, &stream, from, to)).await
+        self.run(subject, move |connection, path| reader::ids(connection, path, &stream, from, to)).await
     }
 
     fn unread(&self, error: &ReadError) -> AppendError {
+        if let ReadError::Damaged { path, position, what } = error {
+            let what = format!("at position {position}: {what}");
+            return AppendError::Damaged { path: path.clone(), what };
+        }
         unwritable(&self.shared.path, &error.to_string())
     }
 }

@@ -14,7 +14,7 @@ use super::log_file::LogFile;
 use super::reader::ROWS_PER_STATEMENT;
 use super::schema::{RowError, event_of, link};
 use super::writer::End;
-use super::{open, structure};
+use super::{in_service, open, structure};
 use crate::port::{Direction, StoreStats};
 use crate::{OpenError, Position, RecordedEvent};
 
@@ -46,6 +46,8 @@ pub struct CheckReport {
     pub streams: u64,
     /// The last position when the check began.
     pub position: Position,
+    /// Whether a process was serving the folder when the check began.
+    pub served: bool,
     /// Whether SQLite's own check was made, too: not beside a server, whose write-ahead log it would hold up.
     pub structure: bool,
     /// The first hundred problems; empty: the log is whole.
@@ -82,7 +84,7 @@ pub fn check(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<CheckRepo
 
 /// What else in the folder has seen the log: the mark of the last clean stop, an import, snapshots.
 fn witnesses(dir: &Path, report: &mut CheckReport) -> Result<(), OpenError> {
-    let log = LogFile::open(dir)?;
+    let log = LogFile::open_as_it_is(dir)?;
     match open::read_mark(dir) {
         Ok(Some(mark)) if mark > report.position => {
             let what =
@@ -120,18 +122,33 @@ fn witnesses(dir: &Path, report: &mut CheckReport) -> Result<(), OpenError> {
 /// [`OpenError`] if there is no log to read.
 pub fn stats(dir: &Path) -> Result<StoreStats, OpenError> {
     let path = dir.join(open::LOG_FILE);
-    let connection = open::open_to_read(&path)?;
+    let connection = open::open_whole(dir)?;
     super::stats_of(&connection, &path)
         .map_err(|error| OpenError::Damaged { path: path.display().to_string(), what: error.to_string() })
 }
 
 /// The same for a file, wherever it stands.
 pub(super) fn check_file(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<CheckReport, OpenError> {
+    let dir = path.parent().unwrap_or(path);
+    let served = open::is_served(dir);
+    // Beside a server the write-ahead log changes while it is read; the server looked at it before SQLite did.
+    let wal = if served { Ok(()) } else { super::wal::check(path) };
+    let wal_bytes = in_service::wal_bytes(path);
     let connection = open::open_to_read(path)?;
     let failed = |error: rusqlite::Error| open::of_sqlite(path, &error);
     let (end, totals) = snapshot(&connection).map_err(failed)?;
     let position = Position(end.position);
-    let mut report = CheckReport { path: path.display().to_string(), position, ..CheckReport::default() };
+    let mut report = CheckReport { path: path.display().to_string(), position, served, ..CheckReport::default() };
+    for refused in [wal, in_service::check_copy(dir, path, &connection, wal_bytes, position)] {
+        match refused {
+            Ok(()) => {}
+            Err(error @ (OpenError::Damaged { .. } | OpenError::WalMissing { .. })) => {
+                report.add(Position::START, error.to_string());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let found_before = report.problem_count;
     let mut walk = Walk::default();
     while walk.position < end.position {
         progress(walk.position, end.position);
@@ -141,14 +158,14 @@ pub(super) fn check_file(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Res
         }
     }
     report.streams = walk.versions.len() as u64;
-    if report.is_whole() && totals != walk.totals {
+    if report.problem_count == found_before && totals != walk.totals {
         report.add(Position::START, format!("the totals per category are {totals:?}, counted were {:?}", walk.totals));
     }
     progress(walk.position, end.position);
-    if report.is_whole() {
+    if report.problem_count == found_before {
         structure::index(&connection, end.position, &walk.entries, &mut report);
     }
-    structure::of_sqlite(&connection, path, &mut report);
+    structure::of_sqlite(&connection, &mut report);
     Ok(report)
 }
 

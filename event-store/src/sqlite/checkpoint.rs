@@ -3,42 +3,65 @@
 //! A passive checkpoint copies what is committed while the writer goes on, so the write-ahead log is never quite empty
 //! when it ends, and a log that never empties never restarts at its beginning. So the thread copies the bulk, again and
 //! again until little is left, and then asks the writer to copy the last bit between two commits; the next commit
-//! then restarts the log. A reader in a long statement can delay that; all our statements are short.
+//! then restarts the log, unless a read is open that began before. Our own reads take milliseconds: where one was in the way,
+//! the writer waits for it once in a while, [`RESTART_WAIT`] at most.
+//!
+//! *Invariant:* a commit never waits for a reader of another process. While such a reader is open the write-ahead log grows.
+//! That is logged with the reader's name, shown as a number, and at `wal_limit_bytes` clients' commands are refused.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ffi};
+use rusqlite::Connection;
 
+use super::open::PASSIVE;
 use super::{Shared, open};
 
 /// The write-ahead log is checkpointed when it has this many bytes: large enough that pages written again and again
 /// are copied once, small enough that a start reads it in well under 0.1 s.
 pub(super) const WAL_BYTES: u64 = 16 << 20;
-/// At so many times the size the writer waits until it is copied, however long that takes: this bounds the log.
-const HARD_FACTOR: u64 = 4;
+/// The size of the write-ahead log at which clients' commands are refused: some 60 times the size at which it should restart,
+/// reached only while a reader keeps it from that; a start reads so much within seconds.
+pub const WAL_LIMIT_BYTES: u64 = 1 << 30;
+/// The share of the disk that must be free for clients' commands, in percent: what was begun must still find room.
+pub const MIN_FREE_PERCENT: u8 = 10;
+/// At so many times the size the writer waits for our own reads to end, so that the log can restart.
+const RESTART_FACTOR: u64 = 2;
+/// For how long: our statements take some milliseconds.
+const RESTART_WAIT: Duration = Duration::from_millis(25);
+/// The pause after a wait in vain, doubled each time up to [`RESTART_PAUSE_MAX`]: what the writer loses to it stays below 3 %.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
+/// See [`RESTART_PAUSE`].
+const RESTART_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// The page size of our files, which is SQLite's default; given at creation all the same.
 pub(super) const PAGE_BYTES: u64 = 4_096;
 /// What may be left to the writer: 1 MiB is copied within milliseconds.
 const FRAMES_LEFT_TO_WRITER: i64 = 256;
 /// Rounds of the thread before the writer takes the rest, however much it is.
 const ROUNDS: usize = 4;
+/// How often the thread looks at the files and the disk; also its pause after rounds that a reader kept from their end.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A write-ahead log that has been waiting so long to restart is worth a warning, and again after [`WARN_EVERY`].
+const WARN_AFTER: Duration = Duration::from_secs(10);
+/// See [`WARN_AFTER`].
+const WARN_EVERY: Duration = Duration::from_secs(60);
 
-/// `busy, frames in the log, frames copied`.
-const PASSIVE: &str = "pragma wal_checkpoint(passive)";
-/// Waits for other checkpoints and for readers, too.
+/// Does nothing but say how many frames the write-ahead log has: `busy, frames in the log, frames copied`.
+const COUNT: &str = "pragma wal_checkpoint(noop)";
+/// Waits for readers, as long as the connection's busy time-out says.
 const RESTART: &str = "pragma wal_checkpoint(restart)";
 
 /// The writer's end.
 pub(super) struct Checkpointer {
     shared: Arc<Shared>,
-    /// Pages written to the write-ahead log since it began anew.
-    pages: u64,
     order: Option<SyncSender<()>>,
     bulk_done: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+    next_restart: Instant,
+    restart_pause: Duration,
 }
 
 impl Checkpointer {
@@ -50,29 +73,41 @@ impl Checkpointer {
         let thread = std::thread::Builder::new()
             .name("log-checkpoint".to_owned())
             .spawn(move || run(&its_shared, &connection, &orders, &done))?;
-        Ok(Self { shared, pages: 0, order: Some(order), bulk_done, thread: Some(thread) })
+        let (next_restart, restart_pause) = (Instant::now(), RESTART_PAUSE);
+        Ok(Self { shared, order: Some(order), bulk_done, thread: Some(thread), next_restart, restart_pause })
     }
 
     /// Called by the writer between two commits.
     pub fn after_commit(&mut self, connection: &Connection) {
-        self.pages += pages_written(connection);
-        if self.bulk_done.swap(false, Ordering::AcqRel) {
-            self.finish(connection, PASSIVE);
+        if self.bulk_done.swap(false, Ordering::AcqRel) && left_by(&self.shared, connection, PASSIVE) == Some(0) {
+            // The next commit restarts the log, if no read is open that began before.
+            (self.next_restart, self.restart_pause) = (Instant::now() + RESTART_PAUSE, RESTART_PAUSE);
         }
-        let bytes = self.pages * PAGE_BYTES;
-        if bytes > self.shared.options.wal_bytes.saturating_mul(HARD_FACTOR) {
-            self.finish(connection, RESTART);
-        } else if bytes > self.shared.options.wal_bytes
+        let Some(bytes) = bytes_of(connection) else { return };
+        let due = self.shared.options.wal_bytes;
+        self.shared.condition.wal(bytes, bytes > due.saturating_mul(RESTART_FACTOR));
+        if bytes > due.saturating_mul(RESTART_FACTOR) && Instant::now() >= self.next_restart {
+            self.restart(connection);
+        } else if bytes > due
             && let Some(order) = &self.order
         {
             let _ = order.try_send(()); // Full: it has been asked already.
         }
     }
 
-    fn finish(&mut self, connection: &Connection, how: &str) {
-        if checkpoint(&self.shared, connection, how) == 0 {
-            self.pages = 0;
-        }
+    /// Waits a moment for readers to end, so that the next commit restarts the log.
+    fn restart(&mut self, connection: &Connection) {
+        let restarted = connection.busy_timeout(RESTART_WAIT).and_then(|()| open::checkpoint(connection, RESTART));
+        let waits_again = connection.busy_timeout(open::BUSY);
+        let in_the_way = match restarted.and_then(|found| waits_again.map(|()| found)) {
+            Ok((busy, left)) => busy || left > 0,
+            Err(error) => {
+                failed(&self.shared, &error);
+                true
+            }
+        };
+        self.restart_pause = if in_the_way { (self.restart_pause * 2).min(RESTART_PAUSE_MAX) } else { RESTART_PAUSE };
+        self.next_restart = Instant::now() + self.restart_pause;
     }
 
     /// Ends the thread and waits for it.
@@ -93,46 +128,82 @@ impl Drop for Checkpointer {
 }
 
 fn run(shared: &Shared, connection: &Connection, orders: &Receiver<()>, bulk_done: &AtomicBool) {
-    while orders.recv().is_ok() {
-        if bulk_done.load(Ordering::Acquire) {
-            continue; // The order was given before the writer saw that the bulk is done.
+    let (mut looked, mut warned, mut blocked_until) = (None::<Instant>, None::<Instant>, Instant::now());
+    loop {
+        let ordered = match orders.recv_timeout(LOOK_EVERY) {
+            Ok(()) => true,
+            Err(RecvTimeoutError::Timeout) => false,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        if looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY) {
+            looked = Some(Instant::now());
+            shared.look_for_room();
+            warn_of_reader(shared, &mut warned);
         }
-        for _ in 0..ROUNDS {
-            if checkpoint(shared, connection, PASSIVE) <= FRAMES_LEFT_TO_WRITER {
-                break;
+        // With `bulk_done` the order was given before the writer saw it.
+        if ordered && !bulk_done.load(Ordering::Acquire) && Instant::now() >= blocked_until {
+            if copy_bulk(shared, connection) {
+                bulk_done.store(true, Ordering::Release);
+            } else {
+                blocked_until = Instant::now() + LOOK_EVERY;
             }
         }
-        bulk_done.store(true, Ordering::Release);
     }
 }
 
-/// One checkpoint; how many frames are left.
-fn checkpoint(shared: &Shared, connection: &Connection, how: &str) -> i64 {
-    match connection.query_row(how, [], |row| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?)) {
-        Ok(left) => left,
+/// Copies until little is left; whether the writer may take the rest. If not, a reader keeps what is left.
+fn copy_bulk(shared: &Shared, connection: &Connection) -> bool {
+    let mut before = i64::MAX;
+    for _ in 0..ROUNDS {
+        let Some(left) = left_by(shared, connection, PASSIVE) else { return false };
+        if left <= FRAMES_LEFT_TO_WRITER {
+            return true;
+        }
+        if left >= before {
+            return false;
+        }
+        before = left;
+    }
+    true
+}
+
+/// A reader that keeps the write-ahead log from restarting is named, once in a while.
+fn warn_of_reader(shared: &Shared, warned: &mut Option<Instant>) {
+    let overdue = shared.condition.overdue();
+    if overdue < WARN_AFTER {
+        *warned = None;
+    } else if warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {
+        *warned = Some(Instant::now());
+        let (log, readers) = (shared.path.display(), shared.files.other_readers());
+        let wal_mb = shared.condition.wal_bytes() >> 20;
+        tracing::warn!(
+            %log, wal_mb, overdue_s = overdue.as_secs(), readers,
+            "the write-ahead log cannot restart, because a read has been open for long; it grows until that read ends"
+        );
+    }
+}
+
+/// One checkpoint; how many frames are left. `None`: it could not be made.
+fn left_by(shared: &Shared, connection: &Connection, how: &str) -> Option<i64> {
+    match open::checkpoint(connection, how) {
+        // What another checkpoint is at this moment copying is not known.
+        Ok((true, _)) => None,
+        Ok((false, left)) => Some(left),
         Err(error) => {
-            open::exit_if_sync_failed(shared, &error);
-            // A full disk, say: the frames stay in the write-ahead log, nothing is lost, and the next order tries again.
-            tracing::warn!(log = %shared.path.display(), %error, "a checkpoint failed; it is tried again");
-            i64::MAX
+            failed(shared, &error);
+            None
         }
     }
 }
 
-/// The pages that this connection wrote since it was last asked.
-fn pages_written(connection: &Connection) -> u64 {
-    let (mut current, mut highest) = (0, 0);
-    // SAFETY: the handle is open as long as `connection` is, the call only reads and resets a counter of it, and both
-    // pointers are to integers that outlive the call. `connection` is not used by another thread meanwhile (`!Sync`).
-    let code = unsafe {
-        ffi::sqlite3_db_status(
-            connection.handle(),
-            ffi::SQLITE_DBSTATUS_CACHE_WRITE,
-            &raw mut current,
-            &raw mut highest,
-            1,
-        )
-    };
-    debug_assert_eq!(code, ffi::SQLITE_OK, "a known counter of an open connection");
-    u64::try_from(current).unwrap_or(0)
+fn failed(shared: &Shared, error: &rusqlite::Error) {
+    open::exit_if_sync_failed(shared, error);
+    // A full disk, say: the frames stay in the write-ahead log, nothing is lost, and the next order tries again.
+    tracing::warn!(log = %shared.path.display(), %error, "a checkpoint failed; it is tried again");
+}
+
+/// Bytes of the write-ahead log that are in use.
+fn bytes_of(connection: &Connection) -> Option<u64> {
+    let frames = connection.prepare_cached(COUNT).and_then(|mut count| count.query_row([], |row| row.get::<_, i64>(1)));
+    frames.ok().map(|frames| u64::try_from(frames).unwrap_or(0) * PAGE_BYTES)
 }

@@ -20,6 +20,7 @@ pub struct Faults {
     /// 0: no limit was ever ordered.
     pages: Arc<AtomicU32>,
     conflicts: Arc<AtomicU32>,
+    little_room: Arc<AtomicBool>,
     contended: Arc<Mutex<String>>,
     cut: Arc<Cut>,
     reads: Arc<Reads>,
@@ -153,6 +154,15 @@ impl Faults {
     /// The log may have at most so many pages of 4 KiB: real `SQLITE_FULL` beyond it, as on a full disk.
     pub fn limit_to_pages(&self, pages: u32) {
         self.pages.store(pages, Ordering::SeqCst);
+    }
+
+    /// Whether the disk seems to be nearly full.
+    pub fn little_room(&self, little: bool) {
+        self.little_room.store(little, Ordering::SeqCst);
+    }
+
+    pub(super) fn has_little_room(&self) -> bool {
+        self.little_room.load(Ordering::SeqCst)
     }
 
     pub(super) fn limit_pages(&self, connection: &Connection) -> rusqlite::Result<()> {

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use lru::LruCache;
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
 use super::open::{self, Opened};
 use super::schema::{INSERT_EVENT, Place, insert_event};
@@ -138,6 +139,8 @@ impl Loader {
     pub fn finish(mut self) -> Result<Position, LoadError> {
         self.flush()?;
         let position = self.end.position;
+        // Nobody else has it open: closing it takes the empty write-ahead log away.
+        let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
         let last = || -> std::io::Result<()> {
             open::write_mark(&self.dir, position)?;
             match fs::remove_file(self.dir.join(UNFINISHED)) {

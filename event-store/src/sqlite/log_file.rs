@@ -31,11 +31,19 @@ pub struct LogFile {
 }
 
 impl LogFile {
-    /// Opens the log of a folder, also one that another process serves.
+    /// Opens the log of a folder, also one that another process serves. What a server would refuse to start on is refused.
+    ///
+    /// # Errors
+    /// [`OpenError`] if there is no log to read, or not all of it.
+    pub fn open(dir: &Path) -> Result<Self, OpenError> {
+        Ok(Self { connection: open::open_whole(dir)?, path: dir.join(open::LOG_FILE) })
+    }
+
+    /// Opens the log of a folder as it is, to look at what is left of a damaged one.
     ///
     /// # Errors
     /// [`OpenError`] if there is no log to read.
-    pub fn open(dir: &Path) -> Result<Self, OpenError> {
+    pub fn open_as_it_is(dir: &Path) -> Result<Self, OpenError> {
         let path = dir.join(open::LOG_FILE);
         Ok(Self { connection: open::open_to_read(&path)?, path })
     }

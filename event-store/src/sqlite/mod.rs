@@ -3,7 +3,7 @@
 //! # The files
 //! `events.db` is the log, `events.db-wal` and `events.db-shm` are SQLite's beside it (`wal.rs` tells the first; the second
 //! is only memory). `lock` is held (`flock`) by the process that serves. `events.mark` has the last position at the last
-//! clean stop, in decimal. The log is made under another name and renamed when it is whole. `import.unfinished` stands beside
+//! clean stop, in decimal (with a tab behind it while the log is served). The log is made under another name and renamed when it is whole. `import.unfinished` stands beside
 //! a log that is being filled (`load.rs`).
 //!
 //! # The tables (format 1, in `user_version`; `application_id` says "Bstc")
@@ -36,9 +36,13 @@ mod append;
 mod backup;
 mod check;
 mod checkpoint;
+mod condition;
+mod creation;
 mod export;
 mod faults;
+mod files;
 mod import;
+mod in_service;
 mod load;
 mod log_file;
 mod open;
@@ -63,8 +67,12 @@ use tokio::sync::{oneshot, watch};
 pub use self::backup::{BackedUp, BackupError, BackupStep, Until, backup};
 pub use self::check::{CheckReport, Problem, check, stats};
 use self::checkpoint::Checkpointer;
+pub use self::checkpoint::{MIN_FREE_PERCENT, WAL_LIMIT_BYTES};
+use self::condition::Condition;
+pub use self::condition::{LogNumbers, LogTrouble};
 pub use self::export::{ExportFileError, Exported, Range, export, export_to};
 pub use self::faults::Faults;
+use self::files::Files;
 pub use self::import::{ImportError, Imported, import};
 pub use self::load::LoadError;
 pub use self::log_file::LogFile;
@@ -86,8 +94,18 @@ pub struct SqliteOptions {
     /// Who has seen how much of the log, with the name an operator knows it by. If one has seen more than the log holds,
     /// its end is missing and it is not opened. (The mark of the last clean stop is always asked.)
     pub witnesses: Vec<(String, Position)>,
-    /// The write-ahead log is copied into the file beyond this size; at four times of it appends wait for that.
+    /// The write-ahead log is copied into the file beyond this size.
     pub wal_bytes: u64,
+    /// Clients' commands are refused while the write-ahead log is larger: a reader keeps it from beginning anew.
+    pub wal_limit_bytes: u64,
+    /// Clients' commands are refused while less of the disk is free, in percent (and less than 10 GiB). 0: never.
+    pub min_free_percent: u8,
+    /// Files of others in the data folder that are there only if there was a log, such as checkpoints of read models.
+    pub traces: Vec<PathBuf>,
+    /// Begin with an empty log even if there are traces of another one.
+    pub new_log: bool,
+    /// Open a log that looks like a copy without its write-ahead log.
+    pub accept_missing_wal: bool,
     /// Whether others than this process's own services write to it, because it is served.
     pub shared: bool,
     /// What to do when the disk failed to sync: leave the process at once. Tests put something milder here.
@@ -109,6 +127,11 @@ impl Default for SqliteOptions {
         Self {
             witnesses: Vec::new(),
             wal_bytes: checkpoint::WAL_BYTES,
+            wal_limit_bytes: checkpoint::WAL_LIMIT_BYTES,
+            min_free_percent: checkpoint::MIN_FREE_PERCENT,
+            traces: Vec::new(),
+            new_log: false,
+            accept_missing_wal: false,
             shared: false,
             on_failed_sync: leave,
             on_writer_panic: give_up,
@@ -129,6 +152,8 @@ pub struct SqliteStore {
 struct Shared {
     path: PathBuf,
     options: SqliteOptions,
+    files: Files,
+    condition: Condition,
     queue: Mutex<Queue>,
     /// Wakes the writer: something waits, or the store closes.
     wake: Condvar,
@@ -209,12 +234,16 @@ impl SqliteStore {
         let opened = open::open(dir, &options)?;
         let path = opened.path;
         let failed = |error: rusqlite::Error| open::of_sqlite(&path, &error);
+        open::begin_service(dir, &path, &opened.connection)?;
+        let files = Files::of(&path).map_err(|error| open::unusable(&path, &error))?;
         let heads = open::connect_reader(&path).map_err(failed)?;
         let readers = Arc::new(Readers::start(&path, &options.faults).map_err(failed)?);
         let checkpoints = open::connect_writer(&path).map_err(failed)?;
         let shared = Arc::new(Shared {
             path: path.clone(),
             options,
+            files,
+            condition: Condition::default(),
             queue: Mutex::new(Queue::new(opened.end.next_key)),
             wake: Condvar::new(),
             tail: Mutex::new(Tail::default()),
@@ -304,8 +333,7 @@ impl EventStore for SqliteStore {
         let stream = stream.clone();
         let limit = PageLimit { events: limit.events.min(READ_LIMIT), ..limit };
         let subject = Subject::Stream(stream.clone());
-        self.readers
-            .run(subject, move |connection, path| reader::stream(connection, path, &stream, from, direction, limit))
+        self.run(subject, move |connection, path| reader::stream(connection, path, &stream, from, direction, limit))
             .await
     }
 
@@ -317,7 +345,7 @@ impl EventStore for SqliteStore {
     ) -> Result<Vec<RecordedEvent>, ReadError> {
         let limit = PageLimit { events: limit.events.min(reader::ROWS_PER_STATEMENT), ..limit };
         let read = move |connection: &Connection, path: &Path| reader::all(connection, path, from, direction, limit);
-        self.readers.run(Subject::Log(from), read).await
+        self.run(Subject::Log(from), read).await
     }
 
     async fn read_all(
@@ -364,17 +392,16 @@ impl EventStore for SqliteStore {
         let category = category.map(str::to_owned);
         let after = after.map(|name| name.as_str().to_owned()).unwrap_or_default();
         let limit = limit.min(READ_LIMIT);
-        self.readers
-            .run(Subject::Streams, move |connection, path| {
-                reader::streams(connection, path, category.as_deref(), &after, limit)
-            })
-            .await
+        self.run(Subject::Streams, move |connection, path| {
+            reader::streams(connection, path, category.as_deref(), &after, limit)
+        })
+        .await
     }
 
     async fn load_snapshot(&self, stream: &StreamName) -> Result<Option<StreamSnapshot>, ReadError> {
         let stream = stream.clone();
         let subject = Subject::Snapshot(stream.clone());
-        self.readers.run(subject, move |connection, path| reader::snapshot(connection, path, &stream)).await
+        self.run(subject, move |connection, path| reader::snapshot(connection, path, &stream)).await
     }
 
     async fn save_snapshot(&self, stream: &StreamName, snapshot: StreamSnapshot) -> Result<(), ReadError> {
@@ -395,12 +422,16 @@ impl EventStore for SqliteStore {
         self.shared.options.shared
     }
 
+    fn refuses_clients(&self) -> Option<Arc<str>> {
+        self.shared.condition.short()
+    }
+
     fn epoch(&self) -> watch::Receiver<Epoch> {
         self.shared.epoch.subscribe()
     }
 
     async fn stats(&self) -> Result<StoreStats, ReadError> {
-        self.readers.run(Subject::Numbers, stats_of).await
+        self.run(Subject::Numbers, stats_of).await
     }
 }
 

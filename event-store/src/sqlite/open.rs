@@ -2,25 +2,31 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use super::checkpoint::PAGE_BYTES;
 use super::load::UNFINISHED;
-use super::schema::{APPLICATION_ID, CREATE, FORMAT};
+use super::schema::{APPLICATION_ID, FORMAT};
 use super::writer::End;
-use super::{Shared, SqliteOptions};
+use super::{Shared, SqliteOptions, in_service};
 use crate::{OpenError, Position, ReadError};
 
 /// The log in its folder.
 pub(super) const LOG_FILE: &str = "events.db";
 const LOCK_FILE: &str = "lock";
+/// How often a lock that somebody has is tried again: a tool that asks whether a folder is served has it for a moment.
+const LOCK_TRIES: u32 = 5;
+/// The pause between two tries.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// How far the log had come at the last clean stop; one of the witnesses.
-const MARK_FILE: &str = "events.mark";
+pub(super) const MARK_FILE: &str = "events.mark";
 /// How long a statement waits for another connection's lock: a checkpoint that ends, or a reader's recovery.
-const BUSY: Duration = Duration::from_secs(5);
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 /// The same for the last checkpoint of a clean stop: it need not succeed, the next start does it.
 const BUSY_AT_STOP: Duration = Duration::from_secs(1);
 /// Pages (as KiB, negative by SQLite's convention) the writer keeps: the hot leaves of the index on (stream, version).
@@ -34,6 +40,8 @@ const IDENTITY: &str = "select (select * from pragma_application_id), (select * 
 const TABLES: &str =
     "select count(*) from sqlite_schema where name in ('streams', 'events', 'categories', 'snapshots', 'log')";
 /// `busy, frames in the log, frames copied`.
+pub(super) const PASSIVE: &str = "pragma wal_checkpoint(passive)";
+/// The same.
 const TRUNCATE: &str = "pragma wal_checkpoint(truncate)";
 
 /// A log that was opened and checked.
@@ -62,38 +70,98 @@ pub(super) fn open(dir: &Path, options: &SqliteOptions) -> Result<Opened, OpenEr
 pub(super) fn open_unfinished(dir: &Path, options: &SqliteOptions) -> Result<Opened, OpenError> {
     assert!(rusqlite::version_number() >= LEAST_SQLITE, "built with a SQLite that can lose commits");
     fs::create_dir_all(dir).map_err(|error| unusable(dir, &error))?;
-    let lock = take_lock(dir)?;
+    let (lock, lock_was_there) = take_lock(dir)?;
     let path = dir.join(LOG_FILE);
     match fs::metadata(&path) {
-        Ok(_) => check_header(&path)?,
-        Err(error) if error.kind() == ErrorKind::NotFound => create(dir, &path)?,
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let created = super::creation::create(dir, &path, lock_was_there, options);
+            if created.is_err() && !lock_was_there {
+                let _ = fs::remove_file(dir.join(LOCK_FILE)); // No sign of a log that never was.
+            }
+            created?;
+        }
         Err(error) => return Err(unusable(&path, &error)),
     }
-    super::wal::check(&path)?;
+    private(dir);
+    check_at_rest(&path)?;
+    let wal_bytes = in_service::wal_bytes(&path);
     let connection = connect_writer(&path).map_err(|error| of_sqlite(&path, &error))?;
     check_identity(&path, &connection)?;
-    // Before anything is served: what an earlier process left in the write-ahead log is made durable in the file.
-    truncate_wal(&connection).map_err(|error| of_sqlite(&path, &error))?;
-    check_length(&path, &connection)?;
     let end = End::read(&connection).map_err(|error| of_sqlite(&path, &error))?;
+    if !options.accept_missing_wal {
+        in_service::check_copy(dir, &path, &connection, wal_bytes, Position(end.position))?;
+    }
+    // Before anything is served: what an earlier process left in the write-ahead log is made durable.
+    settle_wal(&path, &connection).map_err(|error| of_sqlite(&path, &error))?;
+    check_length(&path, &connection)?;
     super::check::check_end(&path, &connection)?;
     check_witnesses(dir, &path, &end, options)?;
     Ok(Opened { lock, path, connection, end })
 }
 
-/// Opens the writer's connection anew after a failure, with the write-ahead log emptied, and reads the end of the log.
+/// What can be said of a log that nobody serves before it is opened for writing: that it is ours, of a format that we know,
+/// and that its write-ahead log has lost no synced commit. All who open such a log begin with this. Nothing is written.
+pub(super) fn check_at_rest(path: &Path) -> Result<(), OpenError> {
+    check_header(path)?;
+    super::wal::check(path)?;
+    // The format of a log that a newer release has raised may stand in the write-ahead log only. A connection that writes
+    // would merge that into the file, even if it is closed at once.
+    let connection = connect_reader(path).map_err(|error| of_sqlite(path, &error))?;
+    check_identity(path, &connection)
+}
+
+/// Takes the rights of other users away from our files. Failures are logged: a file of somebody else stays as it is.
+fn private(dir: &Path) {
+    let log = dir.join(LOG_FILE);
+    for path in [log.clone(), wal_path(&log), shm_path(&log), dir.join(LOCK_FILE), dir.join(MARK_FILE)] {
+        match crate::file_rights::tighten(&path) {
+            Ok(Some(before)) => {
+                tracing::warn!(file = %path.display(), before = format!("{before:o}"), "other users could open this file; its rights were tightened");
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(file = %path.display(), %error, "the rights of this file cannot be tightened"),
+        }
+    }
+}
+
+/// Writes down that the log is served from now on: before anything else is written.
+pub(super) fn begin_service(dir: &Path, path: &Path, connection: &Connection) -> Result<(), OpenError> {
+    let noted = in_service::set(connection).and_then(|()| checkpoint(connection, PASSIVE));
+    match noted {
+        Ok(_) => {}
+        // On a full disk the log can be read all the same, and the writer tells of it.
+        Err(error) if matches!(error.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure)) => {
+            tracing::warn!(log = %path.display(), %error, "it could not be noted that the log is being served");
+        }
+        Err(error) => return Err(of_sqlite(path, &error)),
+    }
+    if let Err(error) = mark_in_service(dir) {
+        tracing::warn!(log = %path.display(), %error, "it could not be noted beside the mark that the log is being served");
+    }
+    Ok(())
+}
+
+/// Opens the writer's connection anew after a failure, and reads the end of the log.
 pub(super) fn reopen(shared: &Shared) -> rusqlite::Result<(Connection, End)> {
     shared.options.faults.reopen()?;
+    if let Some(gone) = shared.files.gone() {
+        return Err(refusal(gone.reason()));
+    }
     let connection = connect_writer(&shared.path)?;
     shared.options.faults.limit_pages(&connection)?;
-    truncate_wal(&connection)?;
+    settle_wal(&shared.path, &connection)?;
     let end = End::read(&connection)?;
     Ok((connection, end))
 }
 
 /// The last things of a clean stop: an empty write-ahead log, and the mark.
 pub(super) fn close_cleanly(shared: &Shared, connection: Connection, position: u64) {
-    let emptied = connection.busy_timeout(BUSY_AT_STOP).and_then(|()| truncate_wal(&connection));
+    let emptied = connection.busy_timeout(BUSY_AT_STOP).and_then(|()| {
+        // Only once the row is gone may the write-ahead log become empty.
+        in_service::clear(&connection)?;
+        truncate_wal(&connection)
+    });
     if let Err(error) = emptied {
         exit_if_sync_failed(shared, &error);
         tracing::warn!(log = %shared.path.display(), %error, "the last checkpoint failed; the next start does it");
@@ -127,47 +195,42 @@ pub struct FolderLock {
 /// # Errors
 /// [`OpenError::Locked`]: another process serves or fills it.
 pub fn hold(dir: &Path) -> Result<FolderLock, OpenError> {
-    take_lock(dir).map(|lock| FolderLock { _lock: lock })
+    take_lock(dir).map(|(lock, _)| FolderLock { _lock: lock })
 }
 
-fn take_lock(dir: &Path) -> Result<File, OpenError> {
+/// Takes the lock of a folder; and whether its file was there before.
+fn take_lock(dir: &Path) -> Result<(File, bool), OpenError> {
     let path = dir.join(LOCK_FILE);
-    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-    let lock = lock.map_err(|error| unusable(dir, &error))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path: dir.display().to_string() }),
-        Err(TryLockError::Error(error)) => Err(unusable(&path, &error)),
+    for tried in 0.. {
+        let was_there = path.exists();
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let lock = lock.map_err(|error| unusable(dir, &error))?;
+        match lock.try_lock() {
+            // The file may have been removed between its opening and its locking, by a creation that failed.
+            Ok(()) if is_at(&lock, &path) => return Ok((lock, was_there)),
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) if tried < LOCK_TRIES => {}
+            Err(TryLockError::WouldBlock) => break,
+            Err(TryLockError::Error(error)) => return Err(unusable(&path, &error)),
+        }
+        std::thread::sleep(LOCK_PAUSE);
     }
+    Err(OpenError::Locked { path: dir.display().to_string() })
 }
 
-/// Makes the file under another name and renames it: a log is whole or not there.
-fn create(dir: &Path, path: &Path) -> Result<(), OpenError> {
-    let draft = dir.join("events.db.new");
-    for leftover in [draft.clone(), wal_path(&draft), wal_path(path), shm_path(path)] {
-        match fs::remove_file(&leftover) {
-            Ok(()) => tracing::warn!(file = %leftover.display(), "removed what a broken creation left"),
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(unusable(&leftover, &error)),
-        }
+/// Whether an open file is the one of this name.
+fn is_at(file: &File, path: &Path) -> bool {
+    let (Ok(opened), Ok(named)) = (file.metadata(), fs::metadata(path)) else { return false };
+    (opened.dev(), opened.ino()) == (named.dev(), named.ino())
+}
+
+/// Whether a process serves or fills the log of a folder at this moment. A folder whose lock cannot be looked at counts as
+/// served.
+pub(super) fn is_served(dir: &Path) -> bool {
+    match File::open(dir.join(LOCK_FILE)) {
+        Ok(lock) => lock.try_lock_shared().is_err(), // Given back at once, with the file.
+        Err(error) => error.kind() != ErrorKind::NotFound,
     }
-    let build = || -> rusqlite::Result<()> {
-        let connection = Connection::open(&draft)?;
-        connection.pragma_update(None, "page_size", PAGE_BYTES.cast_signed())?;
-        connection.pragma_update(None, "application_id", APPLICATION_ID)?;
-        connection.pragma_update(None, "user_version", FORMAT)?;
-        connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
-        connection.pragma_update(None, "synchronous", "full")?;
-        connection.execute_batch(CREATE)?;
-        truncate_wal(&connection)
-    };
-    build().map_err(|error| of_sqlite(&draft, &error))?;
-    let publish = || {
-        File::open(&draft)?.sync_all()?;
-        fs::rename(&draft, path)?;
-        File::open(dir)?.sync_all()
-    };
-    publish().map_err(|error| unusable(path, &error))
 }
 
 /// Whether the file says of itself that it is ours, and in a format that we know: read before SQLite touches it.
@@ -251,9 +314,29 @@ pub(super) fn read_mark(dir: &Path) -> Result<Option<Position>, OpenError> {
 }
 
 pub(super) fn write_mark(dir: &Path, position: u64) -> std::io::Result<()> {
+    replace_mark(dir, &format!("{position}\n"))
+}
+
+/// Notes beside the mark that the log is being served since: a tab behind the position, which earlier releases pass over.
+pub(super) fn mark_in_service(dir: &Path) -> std::io::Result<()> {
+    match fs::read_to_string(dir.join(MARK_FILE)) {
+        Ok(text) if !text.contains('\t') => replace_mark(dir, &format!("{}\t\n", text.trim())),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Where the last clean stop left the log, unless it was served after that.
+pub(super) fn stopped_cleanly_at(dir: &Path) -> Option<Position> {
+    let text = fs::read_to_string(dir.join(MARK_FILE)).ok()?;
+    if text.contains('\t') { None } else { text.trim().parse().ok() }
+}
+
+fn replace_mark(dir: &Path, text: &str) -> std::io::Result<()> {
     let draft = dir.join("events.mark.new");
-    let mut file = File::create(&draft)?;
-    writeln!(file, "{position}")?;
+    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&draft)?;
+    file.write_all(text.as_bytes())?;
     file.sync_all()?;
     fs::rename(&draft, dir.join(MARK_FILE))?;
     File::open(dir)?.sync_all()
@@ -268,6 +351,8 @@ pub(super) fn connect_writer(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "cache_size", WRITER_CACHE_KIB)?;
+    // A write-ahead log is emptied on order only: whoever closes last after a failure leaves it as it is.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(connection)
 }
 
@@ -277,23 +362,40 @@ pub(super) fn connect_reader(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY)?;
     connection.pragma_update(None, "cache_size", READER_CACHE_KIB)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(connection)
 }
 
-/// A connection to a log that another process may serve, checked to be one. Nothing is written, not even a recovery.
+/// A connection to a log that another process may serve, checked to be one. Nothing is written, not even a recovery. Damage of
+/// the write-ahead log is not looked for: for `check`, which tells of it and goes on.
 pub(super) fn open_to_read(path: &Path) -> Result<Connection, OpenError> {
     check_header(path)?;
     let connection = connect_reader(path).map_err(|error| of_sqlite(path, &error))?;
     match check_identity(path, &connection) {
         Ok(()) => Ok(connection),
         // A folder where nothing can be created: readable all the same if no write-ahead log has to be read.
-        Err(OpenError::Unusable { .. }) if fs::metadata(wal_path(path)).map_or(0, |file| file.len()) == 0 => {
+        Err(OpenError::Unusable { .. }) if in_service::wal_bytes(path) == 0 => {
             let connection = connect_immutable(path).map_err(|error| of_sqlite(path, &error))?;
             check_identity(path, &connection)?;
             Ok(connection)
         }
         Err(error) => Err(error),
     }
+}
+
+/// The same, for those who copy the log or count on all of it: what a start would refuse is refused here, too.
+pub(super) fn open_whole(dir: &Path) -> Result<Connection, OpenError> {
+    let path = dir.join(LOG_FILE);
+    let wal_bytes = in_service::wal_bytes(&path);
+    if !is_served(dir) {
+        check_header(&path)?;
+        super::wal::check(&path)?;
+    }
+    let connection = open_to_read(&path)?;
+    let end = End::read(&connection).map_err(|error| of_sqlite(&path, &error))?;
+    in_service::check_copy(dir, &path, &connection, wal_bytes, Position(end.position))?;
+    check_witnesses(dir, &path, &end, &SqliteOptions::default())?;
+    Ok(connection)
 }
 
 /// A connection to a file that nobody changes.
@@ -304,8 +406,37 @@ fn connect_immutable(path: &Path) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(format!("file:{text}?immutable=1"), flags)
 }
 
+/// Makes durable what stands in the write-ahead log: copies it into the file as far as readers allow, and syncs what they hold.
+/// A reader of another process, which may be open for hours, is waited for no longer than [`BUSY_AT_STOP`]. While the row of
+/// [`in_service`] stands in the log, the write-ahead log is not emptied.
+pub(super) fn settle_wal(path: &Path, connection: &Connection) -> rusqlite::Result<()> {
+    let (busy, left) = if in_service::is_set(connection)? {
+        checkpoint(connection, PASSIVE)?
+    } else {
+        connection.busy_timeout(BUSY_AT_STOP)?;
+        let settled = checkpoint(connection, TRUNCATE);
+        connection.busy_timeout(BUSY)?;
+        settled?
+    };
+    if busy || left > 0 {
+        File::open(wal_path(path)).and_then(|wal| wal.sync_all()).map_err(|error| {
+            let code = ffi::Error::new(ffi::SQLITE_IOERR_FSYNC);
+            rusqlite::Error::SqliteFailure(code, Some(format!("the write-ahead log cannot be synced: {error}")))
+        })?;
+        tracing::warn!(log = %path.display(), "a reader of another process has the log open; its write-ahead log stays as it is");
+    }
+    Ok(())
+}
+
+/// One checkpoint: whether it found something in its way, and how many frames of the write-ahead log are left to be copied.
+pub(super) fn checkpoint(connection: &Connection, how: &str) -> rusqlite::Result<(bool, i64)> {
+    connection.prepare_cached(how)?.query_row([], |row| {
+        Ok((row.get::<_, i64>(0)? != 0, row.get::<_, i64>(1)?.max(0) - row.get::<_, i64>(2)?.max(0)))
+    })
+}
+
 /// Copies all of the write-ahead log into the file and empties it.
-fn truncate_wal(connection: &Connection) -> rusqlite::Result<()> {
+pub(super) fn truncate_wal(connection: &Connection) -> rusqlite::Result<()> {
     let busy: i64 = connection.query_row(TRUNCATE, [], |row| row.get(0))?;
     if busy == 0 {
         return Ok(());
@@ -357,6 +488,11 @@ pub(super) fn of_read(path: &Path, error: ReadError) -> OpenError {
         }
         ReadError::Unavailable { reason, .. } => OpenError::Unusable { path: path_text, reason },
     }
+}
+
+/// A refusal of our own where SQLite's are handed on.
+pub(super) fn refusal(why: &str) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CANTOPEN), Some(why.to_owned()))
 }
 
 /// What SQLite's refusal to open means.

@@ -63,6 +63,13 @@ pub(super) struct Group {
     pub snapshots: Vec<PendingSnapshot>,
 }
 
+impl Group {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.appends.is_empty() && self.snapshots.is_empty()
+    }
+}
+
 /// Where a stream stands, queued events counted in.
 #[derive(Debug, Clone)]
 pub(super) struct Head {
@@ -88,6 +95,8 @@ pub(super) enum State {
     Open,
     /// The disk refuses; why. The writer tries again by itself.
     Broken(String),
+    /// What is stored is not what was written; what is wrong. Nothing is written any more.
+    Damaged(String),
     /// The store is closing or closed.
     Closed,
 }
@@ -158,10 +167,12 @@ impl Queue {
         &self.state
     }
 
-    /// What is closed stays closed.
+    /// What is closed stays closed, and what is damaged stays so until then.
     pub fn move_to(&mut self, state: State) {
-        if self.state != State::Closed {
-            self.state = state;
+        match self.state {
+            State::Closed => {}
+            State::Damaged(_) if state != State::Closed => {}
+            State::Open | State::Broken(_) | State::Damaged(_) => self.state = state,
         }
     }
 
@@ -180,6 +191,9 @@ impl Queue {
         match &self.state {
             State::Open => {}
             State::Broken(reason) => return Err(unwritable(path, reason)),
+            State::Damaged(what) => {
+                return Err(AppendError::Damaged { path: path.display().to_string(), what: what.clone() });
+            }
             State::Closed => return Err(unwritable(path, "it is closed")),
         }
         let (key, version) = match self.head(&append.stream) {

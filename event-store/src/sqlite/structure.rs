@@ -2,14 +2,11 @@
 //! the table, for heads and streams are read by it; and SQLite's own check.
 //!
 //! The index is walked in pages, beside a server. SQLite's own check is one long statement, which would keep the
-//! write-ahead log of a served folder from restarting: it is made only where nothing is in that log, so where nobody serves.
-
-use std::path::Path;
+//! write-ahead log of a served folder from restarting: it is made only where nobody serves the folder.
 
 use rusqlite::Connection;
 
 use super::check::CheckReport;
-use super::open;
 use super::reader::ROWS_PER_STATEMENT;
 use crate::Position;
 
@@ -74,9 +71,8 @@ fn sum_of_index(connection: &Connection, end: u64) -> rusqlite::Result<Sum> {
 }
 
 /// SQLite's own check, where it holds up nobody.
-pub(super) fn of_sqlite(connection: &Connection, path: &Path, report: &mut CheckReport) {
-    let waiting = std::fs::metadata(open::wal_path(path)).map_or(0, |file| file.len());
-    if waiting > 0 {
+pub(super) fn of_sqlite(connection: &Connection, report: &mut CheckReport) {
+    if report.served {
         return;
     }
     report.structure = true;

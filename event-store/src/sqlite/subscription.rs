@@ -94,7 +94,6 @@ impl Follower {
         let limit = PageLimit { events: EVENTS_PER_DELIVERY, bytes: BYTES_PER_DELIVERY };
         let events = self
             .store
-            .readers
             .run(Subject::Log(after), move |connection, path| {
                 reader::all(connection, path, after, Direction::Forward, limit)
             })

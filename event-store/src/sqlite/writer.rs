@@ -7,12 +7,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rusqlite::{Connection, Transaction, TransactionBehavior, ffi};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, ffi};
 
 use super::checkpoint::Checkpointer;
+use super::files::Gone;
 use super::queue::{Group, Pending, State};
 use super::schema::{INSERT_EVENT, Place, insert_event, snapshot_checksum, unpack};
-use super::{Shared, open};
+use super::{Shared, in_service, open};
 use crate::envelope::Timestamp;
 use crate::port::StreamSnapshot;
 use crate::{AppendError, Appended, Position, ReadError, RecordedEvent, StreamName};
@@ -79,7 +80,10 @@ impl Writer {
                 return self.stand_still();
             }
             let now = self.next_time();
-            match self.commit(&group, now) {
+            self.shared.condition.committing();
+            let committed = self.commit(&group, now);
+            self.shared.condition.committed(committed.as_ref().err().map(ToString::to_string));
+            match committed {
                 Ok(_) if cut && self.shared.options.faults.cuts_after() => return self.stand_still(),
                 Ok(end) => self.publish(group, end, now),
                 Err(error) => self.recover(group, &error),
@@ -101,10 +105,21 @@ impl Writer {
                 let one_by_one = self.shared.options.faults.cut_is_ordered();
                 return Some(queue.take(if one_by_one { 1 } else { usize::MAX }));
             }
-            if *queue.state() == State::Closed {
-                return None;
+            match queue.state() {
+                State::Closed => return None,
+                // The last commit failed, and nobody may send the next one while we are not ready: try by ourselves.
+                State::Open if self.shared.condition.is_failing() => {
+                    let waited = self.shared.wake.wait_timeout(queue, RETRY_BROKEN);
+                    let (next, waited) = waited.unwrap_or_else(std::sync::PoisonError::into_inner);
+                    queue = next;
+                    if waited.timed_out() && queue.is_empty() {
+                        return Some(Group::default());
+                    }
+                }
+                State::Open | State::Broken(_) | State::Damaged(_) => {
+                    queue = self.shared.wake.wait(queue).unwrap_or_else(std::sync::PoisonError::into_inner);
+                }
             }
-            queue = self.shared.wake.wait(queue).unwrap_or_else(std::sync::PoisonError::into_inner);
         }
     }
 
@@ -128,10 +143,18 @@ impl Writer {
         let faults = &self.shared.options.faults;
         let no_connection = || rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CANTOPEN), None);
         let connection = self.connection.as_ref().ok_or_else(no_connection)?;
+        if let Some(gone) = self.shared.files.gone() {
+            return Err(open::refusal(gone.reason()));
+        }
         faults.limit_pages(connection)?;
         // Dropping the transaction, as every `?` here does, rolls it back.
         let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-        let end = write_group(&transaction, group, self.end, now)?;
+        let end = if group.is_empty() {
+            in_service::set(&transaction)?; // Only to see whether the disk takes it.
+            self.end
+        } else {
+            write_group(&transaction, group, self.end, now)?
+        };
         faults.before_commit()?;
         transaction.commit()?;
         // Durable from here.
@@ -178,8 +201,12 @@ impl Writer {
     /// After a failed commit: ends the epoch, opens the log anew, and answers what was in flight by what is found in it.
     fn recover(&mut self, group: Group, error: &rusqlite::Error) {
         open::exit_if_sync_failed(&self.shared, error);
-        tracing::error!(log = %self.shared.path.display(), %error, "a commit failed; the log is opened anew");
+        tracing::error!(log = %self.shared.path.display(), %error, "a commit failed; the log is opened again");
         self.shared.queue().move_to(State::Broken(error.to_string()));
+        if matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)) {
+            self.shared.damaged(&error.to_string());
+        }
+        self.rescue();
         let reopened = self.reopen();
         let found: Vec<Result<Appended, AppendError>> = group
             .appends
@@ -218,7 +245,24 @@ impl Writer {
         }
     }
 
-    /// Opens the log anew, checkpoints it and reads its end.
+    /// If the write-ahead log was removed under us, what is committed there is in nobody's reach but ours: it is copied into the
+    /// file, by the connection that still has both open.
+    fn rescue(&self) {
+        let (Some(Gone::Wal(reason)), Some(connection)) = (self.shared.files.gone(), &self.connection) else { return };
+        let log = self.shared.path.display();
+        let copied = in_service::clear(connection).and_then(|()| open::checkpoint(connection, open::PASSIVE));
+        match copied {
+            Ok((false, 0)) => {
+                tracing::error!(%log, reason, "what was committed has been copied into the log; nothing more is written");
+            }
+            Ok(_) => {
+                tracing::error!(%log, reason, "not all that was committed could be copied into the log: a reader has it open")
+            }
+            Err(error) => tracing::error!(%log, reason, %error, "what was committed could not be copied into the log"),
+        }
+    }
+
+    /// Opens the log again, makes it durable and reads its end.
     fn reopen(&mut self) -> rusqlite::Result<()> {
         self.connection = None; // Before the new one: it may still hold the lock of the transaction that failed.
         let reopened = open::reopen(&self.shared);
@@ -236,7 +280,7 @@ impl Writer {
         loop {
             {
                 let queue = self.shared.queue();
-                if *queue.state() == State::Closed {
+                if matches!(queue.state(), State::Closed | State::Damaged(_)) {
                     return;
                 }
                 // Woken early by the close of the store, else after the wait; a spurious wake costs one more try.

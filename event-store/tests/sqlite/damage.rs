@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use event_store::sqlite::check;
+use event_store::sqlite::{self, check};
 use event_store::{OpenError, Position, SqliteOptions, SqliteStore};
 use tempfile::TempDir;
 
@@ -125,4 +125,37 @@ async fn a_flipped_bit_in_the_file_is_an_error_and_never_another_event() {
         store.close().await;
     }
     assert!(noticed > 60, "{noticed} of 150");
+}
+
+#[tokio::test]
+async fn whatever_opens_a_log_whose_write_ahead_log_is_damaged_says_so() {
+    let (file, mut wal, events) = killed().await;
+    let middle = wal.len() / 2;
+    wal[middle] ^= 0x10;
+    let dir = folder(&file, &wal);
+    assert!(matches!(try_open(dir.path(), None), Err(OpenError::Damaged { .. })));
+    let report = check(dir.path(), &mut |_, _| {}).unwrap();
+    assert!(report.problems.iter().any(|problem| problem.what.contains("events.db-wal")), "{report:?}");
+    assert!(report.events < events.len() as u64 && report.structure && !report.served, "{report:?}");
+    let to = TempDir::new().unwrap();
+    let made = sqlite::backup(dir.path(), &to.path().join("copy"), sqlite::Until::Now, &mut |_, _, _| {});
+    assert!(matches!(made, Err(sqlite::BackupError::Source(OpenError::Damaged { .. }))), "{made:?}");
+    let range = sqlite::Range::default();
+    let made = sqlite::export(dir.path(), &to.path().join("export"), range, false, &mut |_, _| {});
+    assert!(matches!(made, Err(sqlite::ExportFileError::Source(OpenError::Damaged { .. }))), "{made:?}");
+    assert!(sqlite::stats(dir.path()).is_err());
+    assert_eq!(fs::read_dir(to.path()).unwrap().count(), 0, "nothing short was made");
+    assert_eq!(fs::read(dir.path().join("events.db-wal")).unwrap(), wal, "it is left as it was");
+}
+
+#[tokio::test]
+async fn a_log_that_is_shorter_than_its_mark_is_not_copied_in_silence() {
+    let (file, wal, events) = killed().await;
+    let dir = folder(&file, &wal[..wal.len() - 1]);
+    fs::write(dir.path().join("events.mark"), format!("{}\n", events.len())).unwrap();
+    let to = TempDir::new().unwrap();
+    let made = sqlite::backup(dir.path(), &to.path().join("copy"), sqlite::Until::Now, &mut |_, _, _| {});
+    assert!(matches!(made, Err(sqlite::BackupError::Source(OpenError::TailMissing { .. }))), "{made:?}");
+    let report = check(dir.path(), &mut |_, _| {}).unwrap();
+    assert!(!report.is_whole(), "{report:?}");
 }

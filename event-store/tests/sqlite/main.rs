@@ -8,7 +8,9 @@ mod damage;
 mod exporting;
 mod failing;
 mod loading;
+mod missing;
 mod opening;
+mod readers_open;
 mod suite;
 mod unpolled;
 

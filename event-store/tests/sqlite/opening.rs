@@ -85,6 +85,47 @@ async fn a_log_of_a_newer_format_is_refused() {
 }
 
 #[tokio::test]
+async fn a_log_whose_format_a_newer_release_has_raised_is_refused_before_anything_is_written() {
+    let dir = log_of(3).await;
+    let path = dir.path().join("events.db");
+    // The raise stands in the write-ahead log only, as after a kill of the newer release.
+    let file = Connection::open(&path).unwrap();
+    file.pragma_update(None, "wal_autocheckpoint", 0).unwrap();
+    file.pragma_update(None, "user_version", 99).unwrap();
+    let killed = TempDir::new().unwrap();
+    for name in ["events.db", "events.db-wal", "events.mark", "lock"] {
+        fs::copy(dir.path().join(name), killed.path().join(name)).unwrap();
+    }
+    drop(file);
+    for dir in [&killed, &dir] {
+        let files = ["events.db", "events.db-wal", "events.mark"].map(|name| dir.path().join(name));
+        let before = files.each_ref().map(|path| fs::read(path).ok());
+        let error = refusal(dir.path()).to_string();
+        assert!(
+            error.contains("events.db") && error.contains("format 99") && error.contains("newer Backstitch"),
+            "{error}"
+        );
+        let after = files.each_ref().map(|path| fs::read(path).ok().filter(|bytes| !bytes.is_empty()));
+        assert_eq!(before.map(|bytes| bytes.filter(|bytes| !bytes.is_empty())), after, "it is left as it was");
+    }
+}
+
+#[tokio::test]
+async fn files_that_other_users_could_open_are_tightened() {
+    let dir = log_of(3).await;
+    let names = ["events.db", "events.mark", "lock"];
+    for name in names {
+        fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    let store = open(dir.path());
+    for name in names.into_iter().chain(["events.db-wal", "events.db-shm"]) {
+        let mode = fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{name} has {mode:o}");
+    }
+    store.close().await;
+}
+
+#[tokio::test]
 async fn a_truncated_log_is_refused() {
     let dir = log_of(200).await;
     let path = dir.path().join("events.db");

@@ -124,7 +124,7 @@ words! {
     /// The state of a read model: whether it follows the log.
     ProjectionState: "starting", "running", "stopped", "down";
     /// The state of a dependency of the process.
-    DependencyStatus: "starting", "up", "down";
+    DependencyStatus: "starting", "up", "down", "damaged";
     /// The kind of a node of a lineage.
     LineageKind: "request", "event", "command", "provider_call", "elsewhere";
     /// The state of a payment at the provider.
