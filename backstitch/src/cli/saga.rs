@@ -266,7 +266,7 @@ async fn list(target: &Target, query: &[(&str, String)], cursor: Option<String>,
     let page: Page<Line> = serde_json::from_value(answer)?;
     let orders = orders(&client, &page.items).await;
     let mut table = Table::new(&[
-        "order",
+        "!order",
         "saga",
         "*state",
         "step",

@@ -11,12 +11,14 @@ use super::output::{self, Parts, Tone};
 /// Between two columns.
 const GAP: usize = 2;
 /// A column is not cut below this: a shorter word says nothing.
-const NARROWEST: usize = 8;
+const NARROWEST: usize = 5;
 
 #[derive(Debug)]
 struct Column {
     heading: String,
     right: bool,
+    /// Never cut: people type what stands there.
+    whole: bool,
 }
 
 /// A table.
@@ -30,12 +32,13 @@ pub struct Table {
 
 impl Table {
     /// A table with these headings. One that begins with `>` is a number: its column is aligned to the right. One that
-    /// begins with `*` bears the tone of its row, else the first one does.
+    /// begins with `*` bears the tone of its row, else the first one does. One that begins with `!` is never cut.
     pub fn new(headings: &[&str]) -> Self {
         let toned = headings.iter().position(|heading| heading.starts_with('*')).unwrap_or_default();
         let column = |heading: &&str| Column {
-            heading: heading.trim_start_matches(['>', '*']).to_uppercase(),
+            heading: heading.trim_start_matches(['>', '*', '!']).to_uppercase(),
             right: heading.starts_with('>'),
+            whole: heading.starts_with('!'),
         };
         Self { columns: headings.iter().map(column).collect(), toned, rows: Vec::new() }
     }
@@ -89,7 +92,8 @@ impl Table {
         let Some(within) = within else { return widths };
         let gaps = GAP * widths.len().saturating_sub(1);
         while widths.iter().sum::<usize>() + gaps > within {
-            let widest = widths.iter_mut().rev().max_by_key(|width| **width);
+            let cut = widths.iter_mut().zip(&self.columns).rev().filter(|(_, column)| !column.whole);
+            let widest = cut.map(|(width, _)| width).max_by_key(|width| **width);
             match widest {
                 Some(width) if *width > NARROWEST => *width -= 1,
                 Some(_) | None => break, // So many columns have no room there; the terminal wraps them.
@@ -148,7 +152,7 @@ mod tests {
     #[test]
     fn a_row_is_one_line_of_a_terminal_of_80_and_of_120_columns() {
         let mut table =
-            Table::new(&["order", "saga", "*state", "step", ">tries", "customer", ">amount", "changed", "says"]);
+            Table::new(&["!order", "saga", "*state", "step", ">tries", "customer", ">amount", "changed", "says"]);
         let cells = [
             "4QX9K2M7R1TB",
             "payment_reconciliation-4c7b904e",
@@ -166,6 +170,8 @@ mod tests {
                 assert!(width(&line) <= terminal, "{terminal}: {} {line:?}", width(&line));
             }
         }
+        let narrow: String = table.lines(Some(80))[1].iter().map(|(_, text)| text.as_str()).collect();
+        assert!(narrow.starts_with("4QX9K2M7R1TB  "), "what people type is not cut: {narrow}");
         assert!(table.plain()[1].contains("a long time"), "in a pipe nothing is cut");
     }
 
