@@ -116,6 +116,7 @@ mod tests {
     /// Durations and counts that may be 0, each with what that means.
     const MAY_BE_ZERO: &[(&str, &str)] = &[
         ("bus.replication", "refused by the broker that makes the topic"),
+        ("event_store.min_free_disk_percent", "no command is refused for lack of room"),
         ("provider.simulated.delay_ms", "the simulated provider answers at once"),
         ("provider.simulated.webhook_delay_ms", "the simulated provider sends webhooks at once"),
         ("provider.simulated.withheld_ms", "the simulated provider withholds no answer"),

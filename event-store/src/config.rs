@@ -26,9 +26,11 @@ pub struct EventStoreConfig {
     pub tls_key: Option<PathBuf>,
     /// Commands of clients are refused while the embedded log's write-ahead log has more MB: a reader of another process keeps
     /// it from beginning anew, and it must not fill the disk.
+    #[serde(deserialize_with = "wal_limit")]
     pub wal_limit_mb: u64,
     /// Commands of clients are refused while less of the embedded log's disk is free, in percent, and less than 10 GiB. 0:
     /// never.
+    #[serde(deserialize_with = "percent")]
     pub min_free_disk_percent: u8,
 }
 
@@ -45,6 +47,29 @@ impl Default for EventStoreConfig {
             min_free_disk_percent: crate::sqlite::MIN_FREE_PERCENT,
         }
     }
+}
+
+/// 1 MB to 1 TB.
+fn wal_limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    between(deserializer, 1, 1 << 20)
+}
+
+/// 0 to 90 %: with more, no usual disk would ever take a command.
+fn percent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
+    between(deserializer, 0, 90)
+}
+
+fn between<'de, N, D>(deserializer: D, min: i64, max: i64) -> Result<N, D::Error>
+where
+    N: TryFrom<i64>,
+    D: Deserializer<'de>,
+{
+    let given = i64::deserialize(deserializer)?;
+    let refused = || de::Error::custom(format!("must be between {min} and {max}, got {given}"));
+    if !(min..=max).contains(&given) {
+        return Err(refused());
+    }
+    N::try_from(given).map_err(|_| refused())
 }
 
 /// The name of a user. A name with `:` could not be told from its password (RFC 7617, section 2).

@@ -192,7 +192,7 @@ async fn the_bank_shows_its_own_account_page_by_page() {
     let get = |path: String| edge.answer(Request::get(path).body(Body::empty()).expect("a valid request"));
     let (status, body) = get("/v1/provider".into()).await;
     assert_eq!(status, StatusCode::OK);
-    assert!(body.contains(r#""name":"simulated","mode":"in-process""#), "{body}");
+    assert!(body.contains(r#""name":"simulated","mode":"in_process""#), "{body}");
     let (mut after, mut seen) = (String::new(), Vec::new());
     loop {
         let (status, body) = get(format!("/v1/provider/ledger?limit=2{after}")).await;
