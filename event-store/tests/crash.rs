@@ -62,7 +62,7 @@ fn run_and_kill(dir: &Path, kill_after: usize) -> Vec<((String, u64), u64)> {
 
 /// All events of the log, which is whole: stream and version, and the position.
 fn read_back(dir: &Path) -> HashMap<(String, u64), u64> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let there = runtime.block_on(async {
         let store = SqliteStore::open(dir, SqliteOptions::default()).unwrap();
         let mut there = HashMap::new();

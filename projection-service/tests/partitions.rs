@@ -207,7 +207,7 @@ async fn an_order_is_as_new_as_its_own_partition_whatever_stands_still_beside_it
     };
     let shown = read(&format!("/v1/orders/{}", order_id(moving)), "wait=30").await;
     assert_eq!(shown.headers["x-position"].to_str().unwrap(), position);
-    assert_eq!(shown.ok()["position"], position);
+    assert_eq!(shown.ok()["position"].to_string(), position);
     for path in [format!("/v1/orders/{}", order_id(still)), "/v1/orders".to_owned()] {
         assert_eq!(read(&path, "wait=0").await.status, 503, "{path} lies in what stands still, too");
     }

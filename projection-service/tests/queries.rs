@@ -249,7 +249,7 @@ async fn the_largest_and_the_strangest_valid_values_are_answered() {
         "/v1/orders?sku=%F0%9F%A7%B5",
         "/v1/stock?low=-5",
         "/v1/sagas?stuck_for=36500d",
-        "/v1/streams/x?from=18446744073709551615",
+        "/v1/streams/x?from=9007199254740991",
     ] {
         let answer = shop.get(path).await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);

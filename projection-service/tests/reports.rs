@@ -39,6 +39,11 @@ async fn report(shop: &Shop, query: &str) -> Vec<Value> {
     body["items"].as_array().unwrap().clone()
 }
 
+/// Euros as JSON, from minor units.
+fn eur(amount: i64) -> Value {
+    json!({"amount": amount, "currency": "EUR"})
+}
+
 #[tokio::test]
 async fn money_that_was_captured_late_is_in_the_report_before_its_refund_is_taken_out() {
     let shop = Shop::start().await;
@@ -48,14 +53,14 @@ async fn money_that_was_captured_late_is_in_the_report_before_its_refund_is_take
     order(&shop, placed.clone(), &[cancelled]).await;
     payment(&shop, &placed, &[requested(id, &placed, 0), captured_late(total)]).await;
     let day = report(&shop, "").await.remove(0);
-    assert_eq!((&day["captured"], &day["refunded"]), (&json!(total.amount), &json!(0)), "{day}");
+    assert_eq!((&day["captured"], &day["refunded"]), (&json!(total), &eur(0)), "{day}");
     // The program has forgotten what it had in memory by then.
     let shop = shop.restart().await;
     payment(&shop, &placed, &[refunded(placed.order_id, total, &placed)]).await;
     let day = report(&shop, "").await.remove(0);
     assert_eq!(
         (&day["captured"], &day["refunded"], &day["net"]),
-        (&json!(total.amount), &json!(total.amount), &json!(0))
+        (&json!(total), &json!(total), &eur(0))
     );
 }
 
@@ -71,7 +76,7 @@ async fn a_rejected_order_is_no_sale_and_a_cancelled_one_is_counted_as_such() {
     order(&shop, cancelled, &[off]).await;
     let day = report(&shop, "").await.remove(0);
     let counts = ["orders", "units", "cancelled", "rejected"].map(|name| day[name].as_i64().unwrap());
-    assert_eq!((counts, &day["gross"]), ([2, 3, 1, 1], &json!(gross)), "{day}");
+    assert_eq!((counts, &day["gross"]), ([2, 3, 1, 1], &eur(gross)), "{day}");
 }
 
 #[tokio::test]
@@ -119,7 +124,7 @@ async fn the_days_of_a_time_zone_have_its_own_midnights_and_the_sums_of_the_same
         berlin.iter().map(|day| (day["day"].as_str().unwrap(), day["orders"].as_i64().unwrap())).collect();
     assert_eq!(days, [("2026-10-26", 1), ("2026-10-25", 2), ("2026-10-24", 1)]);
     let total = placed(0, &[(1, 1)], 0).totals.total.amount;
-    assert_eq!((&berlin[1]["captured"], &berlin[1]["rejected"]), (&json!(2 * total), &json!(1)));
+    assert_eq!((&berlin[1]["captured"], &berlin[1]["rejected"]), (&eur(2 * total), &json!(1)));
     let listed = shop.get("/v1/orders?from=2026-10-25&to=2026-10-25&tz=Europe/Berlin").await.ok();
     let listed: Vec<_> = listed["items"].as_array().unwrap().iter().map(|order| order["id"].clone()).collect();
     assert_eq!(listed, [2, 8, 1].map(|number| json!(order_id(number))));

@@ -87,7 +87,8 @@ fn provider_gone() -> Row {
             })
         },
         proof: |found| {
-            assert_eq!(found.times("PaymentOutcomeUnknown"), 1);
+            // Of the authorization; of the void too, where the provider stays away from it for 30 s.
+            assert!((1..=2).contains(&found.times("PaymentOutcomeUnknown")));
             let entry = found.entry(0);
             assert!(entry.authorized > 0 && entry.voided == entry.authorized, "it was charged, and let go: {entry:?}");
         },

@@ -38,7 +38,7 @@ async fn refused(arguments: &[&str]) -> (String, String) {
     let output = run(arguments).await;
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
-    assert!(said.contains("\nhint: "), "{said}");
+    assert!(said.contains("\nhint: ") || said.contains("\"hint\":"), "{said}");
     (String::from_utf8(output.stdout).unwrap(), said)
 }
 
