@@ -122,12 +122,11 @@ impl Asker {
 
 pub(crate) fn client_error(config: &BusConfig, error: KafkaError) -> BusError {
     // The library repeats the value of a property that it does not take, which may be a password.
-    let error = match error {
-        KafkaError::ClientConfig(result, what, name, value) => {
-            let what = if value.is_empty() { what } else { what.replace(&value, MASK) };
-            KafkaError::ClientConfig(result, what, name, MASK.to_owned())
-        }
-        error => error,
+    let error = if let KafkaError::ClientConfig(result, what, name, value) = error {
+        let what = if value.is_empty() { what } else { what.replace(&value, MASK) };
+        KafkaError::ClientConfig(result, what, name, MASK.to_owned())
+    } else {
+        error
     };
     BusError::Client { brokers: config.place().to_owned(), error }
 }

@@ -58,10 +58,7 @@ async fn money_that_was_captured_late_is_in_the_report_before_its_refund_is_take
     let shop = shop.restart().await;
     payment(&shop, &placed, &[refunded(placed.order_id, total, &placed)]).await;
     let day = report(&shop, "").await.remove(0);
-    assert_eq!(
-        (&day["captured"], &day["refunded"], &day["net"]),
-        (&json!(total), &json!(total), &eur(0))
-    );
+    assert_eq!((&day["captured"], &day["refunded"], &day["net"]), (&json!(total), &json!(total), &eur(0)));
 }
 
 #[tokio::test]

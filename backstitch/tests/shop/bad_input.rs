@@ -38,7 +38,13 @@ fn cases() -> Vec<Case> {
         ("a SKU with a slash", orders, order_with("/lines/0/sku", json!("a/b")), 400, "/lines/0/sku"),
         ("an unknown currency", orders, order_with("/currency", json!("EUX")), 400, "/currency"),
         ("a currency in lower case", orders, order_with("/currency", json!("eur")), 400, "/currency"),
-        ("a terminal's escape", "/v1/orders/0198c0de-0000-7000-8000-00000000dead/cancel", json!({"reason": "a\u{1b}[2J"}).to_string(), 400, "/reason"),
+        (
+            "a terminal's escape",
+            "/v1/orders/0198c0de-0000-7000-8000-00000000dead/cancel",
+            json!({"reason": "a\u{1b}[2J"}).to_string(),
+            400,
+            "/reason",
+        ),
         (
             "a C1 control character",
             orders,
