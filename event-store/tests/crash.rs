@@ -83,7 +83,7 @@ fn read_back(dir: &Path) -> HashMap<(String, u64), u64> {
 }
 
 fn append_until_killed(dir: &Path) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
     runtime.block_on(async {
         let options = SqliteOptions { wal_bytes: WAL_BYTES, ..SqliteOptions::default() };
         let store = SqliteStore::open(dir, options).unwrap();

@@ -74,7 +74,9 @@ fn payment_rows(books: &Books, scope: &Scope) -> BTreeMap<String, Value> {
     let payments = books.payments.iter().filter(|(_, book)| scope.orders.contains(&book.order_id));
     payments
         .map(|(id, book)| {
-            let money = |amount: i64| json!({"amount": amount, "currency": book.state.amount.currency});
+            // A payment that was given up before it was requested has no amounts.
+            let begun = book.state.amount.amount != 0;
+            let money = |amount: i64| begun.then(|| json!({"amount": amount, "currency": book.state.amount.currency}));
             let row = json!({
                 "order_id": book.order_id,
                 "captured": money(book.captured),

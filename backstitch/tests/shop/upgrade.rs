@@ -109,16 +109,19 @@ async fn a_shop_that_0_2_0_was_killed_in_is_taken_over_and_every_saga_comes_to_i
     let mut rounds = 0;
     loop {
         let (active, attention) = open_sagas(&shop.books().await);
-        let retried = if rounds < 4 { attention } else { Vec::new() };
-        if active.is_empty() && retried.is_empty() {
+        if active.is_empty() && attention.is_empty() {
             break;
         }
         assert!(rounds < ROUNDS_MAX, "still under way: {active:?}");
         rounds += 1;
-        for saga in retried {
-            let key = format!("retry-{rounds}-{saga}");
+        for saga in attention {
+            // A step is tried once more; what the provider then refuses again, a refund, is made by hand.
+            let action = if rounds < 4 { "retry" } else { "skip" };
             let reason = json!({"reason": "after the upgrade"});
-            shop.client.post(&format!("/v1/sagas/{saga}/retry"), &key, &reason).await.unwrap();
+            shop.client
+                .post(&format!("/v1/sagas/{saga}/{action}"), &format!("{rounds}-{saga}"), &reason)
+                .await
+                .unwrap();
         }
         for order in &active {
             let order = shop.settled(order, None).await;
