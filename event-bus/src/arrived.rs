@@ -39,7 +39,7 @@ struct Partition {
     newest: Option<(Position, Timestamp)>,
     /// How many followers read it here.
     followers: usize,
-    /// What came waits for whoever applies it: that more does not come says nothing of the relay.
+    /// Received events wait to be applied: that no more arrive says nothing of the relay.
     waits: bool,
 }
 
@@ -50,7 +50,7 @@ pub struct Seen {
     pub up_to: Position,
     /// The newest event, and when it was recorded; none since the start.
     pub newest: Option<(Position, Timestamp)>,
-    /// Whether what came waits for whoever applies it.
+    /// Whether received events wait to be applied.
     pub waits: bool,
 }
 

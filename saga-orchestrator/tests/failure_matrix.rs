@@ -1,4 +1,4 @@
-//! The failure matrix of `domain.md` §2, row by row, over the real aggregates: the end of the order, its payments and
+//! The failure matrix, row by row, over the real aggregates: the end of the order, its payments and
 //! its stock is the same with every fact duplicated or reordered, and with the process killed at every moment.
 
 mod world;
@@ -337,7 +337,7 @@ fn a_hold_of_stock_is_reserved_once_more_only_when_the_old_one_was_let_go() {
         world.place("tok_3ds_approve");
         world.pass(Duration::from_secs(30));
         world.lose_hold("a", 0);
-        // Whoever takes the release is slower than whoever takes the reservation.
+        // The replica that takes the release is slower than the one that takes the reservation.
         world.unavailable.insert("ReleaseReservation", 3);
         // Nothing is left of `b` but what this order holds.
         let adjust = domain::stock::AdjustStock { delta: -4, reason: "count".into() };

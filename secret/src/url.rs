@@ -42,7 +42,7 @@ const SHOWN: &[&str] = &[
 pub struct SecretUrl(String);
 
 impl SecretUrl {
-    /// A URL; any text will do, for whoever connects with it says what is wrong.
+    /// A URL; any text is accepted, since connecting with it reports what is wrong.
     pub fn new(url: impl Into<String>) -> Self {
         Self(url.into())
     }

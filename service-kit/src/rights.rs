@@ -10,7 +10,7 @@ use std::path::Path;
 
 use crate::postgres::group_to_let_through;
 
-/// The bit of a folder in which everybody makes files, such as `/tmp`. Such a folder is not ours, whoever owns it.
+/// The bit of a folder in which everybody makes files, such as `/tmp`. Such a folder is not ours, whatever its owner.
 const STICKY: u32 = 0o1000;
 
 /// From now on what this process makes is for its user alone (umask 077). The first line of each `main`.

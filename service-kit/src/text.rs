@@ -17,7 +17,7 @@ pub fn acts(char: char) -> bool {
 }
 
 /// The first character of a JSON document that acts, with the JSON pointer of the text it is in. A document that cannot be
-/// parsed has none: whoever reads it says what is wrong.
+/// parsed has none: its reader reports what is wrong.
 pub fn acting(json: &[u8]) -> Option<(String, char)> {
     if !may_act(json) {
         return None; // Almost always: nothing is parsed a second time.

@@ -103,7 +103,7 @@ fn paint(tone: Tone, text: &str) -> String {
     }
 }
 
-/// A money amount as people write it, such as `12.99 EUR`; as it came where it is none.
+/// A money amount as people write it, such as `12.99 EUR`; the text unchanged if it is not an amount.
 pub fn money(value: &serde_json::Value) -> String {
     let money: Option<domain::money::Money> = serde_json::from_value(value.clone()).ok();
     money.map_or_else(String::new, |money| money.to_string())

@@ -155,8 +155,8 @@ impl Default for ProviderConfig {
             mode: Mode::InProcess,
             url: "http://127.0.0.1:7401".to_owned(),
             webhook_secret: None,
-            call_timeout_ms: 30_000,  // domain.md, saga step 3: 30 s call.
-            unknown_after_ms: 30_000, // architecture.md §3.
+            call_timeout_ms: 30_000,  // A call that takes longer counts as unanswered.
+            unknown_after_ms: 30_000, // As long as one call may take.
             ledger: None,
             simulated: SimulatedConfig::default(),
         }
@@ -211,7 +211,7 @@ impl Default for SimulatedConfig {
             delay_ms: 1_000,
             webhook_delay_ms: 50,
             withheld_ms: 45_000,
-            auth_ttl_s: 7 * 24 * 3_600, // Card networks: 7 days for a customer-initiated online hold (domain.md).
+            auth_ttl_s: 7 * 24 * 3_600, // Card networks: 7 days for a customer-initiated online hold.
         }
     }
 }

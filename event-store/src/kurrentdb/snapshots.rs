@@ -44,7 +44,7 @@ pub(super) async fn save(
     })?;
     let event = proposed(&name, SNAPSHOT_TYPE, data);
     let saved = client.append(&name, client::Expected::Any, &[event]).await.map_err(|error| unread(client, &error))?;
-    // A stream that has just begun; and again from time to time, because whoever began it may have died before it said so.
+    // A stream that has just begun; and again from time to time, because its first writer may have died before it said so.
     // (A served log counts otherwise and keeps one event without being told.)
     if saved.revision % LIMIT_EVERY == 0 {
         limit(client, &name).await;

@@ -351,7 +351,7 @@ pub(super) fn connect_writer(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "cache_size", WRITER_CACHE_KIB)?;
-    // A write-ahead log is emptied on order only: whoever closes last after a failure leaves it as it is.
+    // A write-ahead log is emptied on request only: the last connection closed after a failure leaves it as it is.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(connection)
 }

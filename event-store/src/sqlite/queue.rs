@@ -21,7 +21,7 @@ const EVENTS_WAITING: usize = 16_384;
 const BYTES_WAITING: usize = 64 << 20;
 /// Snapshots that may wait; they are short cuts, one more is refused without harm.
 const SNAPSHOTS_WAITING: usize = 1_024;
-/// Events in one commit: beyond about a thousand the speed no longer grows (libraries.md), only the wait does.
+/// Events in one commit: beyond about a thousand the speed no longer grows, only the wait does.
 const EVENTS_PER_COMMIT: usize = 2_048;
 /// Bytes in one commit, so that large events do not make one commit take seconds.
 const BYTES_PER_COMMIT: usize = 4 << 20;

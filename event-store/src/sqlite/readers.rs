@@ -2,7 +2,7 @@
 //!
 //! *Invariant:* a read never waits for something that another caller must give back by being polled. A read that was taken
 //! into the queue is carried out by the threads whether or not anybody polls for its answer. A caller that finds the queue
-//! full owns no place while it waits: when there is room, whoever is polled next takes it. (A fair semaphore hands its
+//! full owns no place while it waits: when there is room, the next caller that is polled takes it. (A fair semaphore hands its
 //! places to futures that nobody may be polling, and everything behind them stands still.)
 //! *Invariant:* every read ends: with its answer, or with an error within [`ROOM_WITHIN`] and [`ANSWER_WITHIN`].
 
@@ -90,7 +90,7 @@ struct Shared {
     queue: Mutex<Queue>,
     /// Wakes a thread: something waits, or the store closes.
     wake: Condvar,
-    /// Wakes callers that found no room, and whoever waits for the threads to end.
+    /// Wakes callers that found no room, and the task that waits for the threads to end.
     room: Notify,
 }
 

@@ -267,7 +267,7 @@ pub async fn retry(
     headers: HeaderMap,
     _: Body<NoBody>,
 ) -> Result<Response, Problem> {
-    key_without_version(&headers)?; // Whoever repeats it finds it done, whatever the key.
+    key_without_version(&headers)?; // A repeat finds it done, whatever the key.
     act(&handle, &names, &params, ("retry", Verb::Retry)).await
 }
 

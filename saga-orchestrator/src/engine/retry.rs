@@ -120,7 +120,7 @@ impl Draft<'_> {
 
     fn record(&mut self, leg: &Leg, answers: Vec<Answer>) {
         let (step, group, direction) = (leg.step.name.to_owned(), leg.group, leg.direction);
-        // Whoever should act had no chance while nobody could be reached.
+        // Nobody had a chance to act while the command service could not be reached.
         let anew = leg.unanswered_since.is_some() && matches!(leg.step.limit, Limit::Fail(..));
         let deadline = anew.then(|| self.deadline_of(leg.step)).flatten().filter(|_| direction == Direction::Do);
         self.emit(Event::CommandAnswered(CommandAnswered { step, group, direction, answers, deadline }));

@@ -54,7 +54,7 @@ impl Ways {
         self.partitions
     }
 
-    /// How many partitions this process has; at least 1, since whoever asks is of one.
+    /// How many partitions this process has; at least 1, since the caller belongs to one.
     pub fn owned(&self) -> usize {
         self.lock().len().max(1)
     }

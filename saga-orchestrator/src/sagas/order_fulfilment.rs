@@ -41,7 +41,7 @@ const RELEASED: Awaited =
 const DELIVERED: Awaited = Awaited::heard("ShipmentDelivered", Party::Warehouse, always);
 const RENEWAL: Keep = Keep { every: Time::Renewal, sends: renew_items, until: "commit" };
 
-/// The table. `domain.md` §2 has it in words.
+/// The table of steps.
 #[rustfmt::skip] // One step a row: what is sent, what ends it, what undoes it.
 pub const ORDER_FULFILMENT: Definition = Definition {
     name: "order_fulfilment", version: 2, starts_on: &["OrderPlaced"], hears, stops, hands_over: Some(hand_over), people: PEOPLE,

@@ -97,7 +97,7 @@ pub fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D
 /// is far too large overflows or waits for ever.
 ///
 /// # Errors
-/// It is none, or is out of the range; both ends are named.
+/// The value is not a whole number, or is out of the range; both ends are named.
 pub fn within<'de, const MIN: i64, const MAX: i64, N, D>(deserializer: D) -> Result<N, D::Error>
 where
     N: Deserialize<'de> + Copy + fmt::Display + TryInto<i64>,

@@ -90,7 +90,7 @@ pub const TOKENS: &[&str] = &[
 ];
 
 impl Behaviour {
-    /// What a token means; `None`: it is none, or it does not take its parameter.
+    /// What a token means; `None`: the token is unknown, or it does not take its parameter.
     pub fn of(token: &str) -> Option<Self> {
         let (name, parameter) = token.split_once('.').map_or((token, None), |(name, rest)| (name, Some(rest)));
         let number = |default: u32| match parameter {

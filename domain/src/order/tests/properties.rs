@@ -25,7 +25,7 @@ fn a_command() -> impl Strategy<Value = Command> {
     ]
 }
 
-/// The transition table of `domain.md`.
+/// The transition table of an order.
 fn may_become(from: Status, to: Status) -> bool {
     use Status::{CancelPending, Cancelled, Completed, Confirmed, Dispatching, None, Pending, Rejected, Shipped};
     match from {
