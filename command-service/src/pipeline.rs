@@ -256,6 +256,8 @@ impl<A: Aggregate> Pipeline<A> {
             return Ok(judged);
         }
         self.refresh(&request.stream, folded, asked_at).await?;
+        // Read anew, the window may know an older command no more.
+        self.recall_older(&request.stream, request.meta, folded).await?;
         Ok(judge(folded, request.command, request.meta, self.shared.clock.now()))
     }
 

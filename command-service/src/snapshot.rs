@@ -20,9 +20,6 @@ use crate::cache::{Beneath, Folded, Kept};
 use crate::idempotency::{Remembered, Window};
 use crate::older::{self, Older};
 
-/// The format of what is written here. Raised when a field changes its meaning, in here or in an aggregate's state.
-const SCHEMA: u32 = 2;
-
 /// Events read at once: at 600 bytes 600 kB.
 const PAGE: usize = 1_000;
 
@@ -31,6 +28,10 @@ const EVENTS_MIN: u64 = 1_000;
 
 /// A snapshot of so many bytes waits for one more event each, so that a large state does not cost more than its events.
 const BYTES_PER_EVENT: u64 = 64;
+
+/// Events read by one load after which a snapshot is kept at once: some 250 ms of the embedded log, some 2.5 s over the network. A
+/// load that is given up, or a process that dies, loses no more than that, so that the next load begins there.
+const LOADED_BEFORE_KEPT: u64 = 50_000;
 
 /// Snapshots written at once; the next ones wait for their stream's next command.
 const WRITING_MAX: usize = 2;
@@ -119,20 +120,21 @@ impl Snapshots {
         epoch: Epoch,
     ) -> Result<(), SendError> {
         self.settle(stream, folded).await?;
-        let mut head = self.store.head();
-        let waiting = async {
-            loop {
-                head.borrow_and_update();
-                self.read_on(stream, folded).await?;
-                if folded.version >= at_least || *self.epoch.borrow() != epoch {
-                    return Ok(());
-                }
-                if head.changed().await.is_err() {
-                    return Err(unavailable("the log is being closed"));
-                }
+        let (mut head, mut waited) = (self.store.head(), Duration::ZERO);
+        loop {
+            head.borrow_and_update();
+            self.read_on(stream, folded).await?;
+            if folded.version >= at_least || *self.epoch.borrow() != epoch {
+                return Ok(());
             }
-        };
-        tokio::time::timeout(QUEUED_WAIT, waiting).await.map_err(|_| unavailable("the log takes long to write"))?
+            // Only waiting has a bound: reading ends by itself, however long the stream is.
+            let begun = Instant::now();
+            match tokio::time::timeout(QUEUED_WAIT.saturating_sub(waited), head.changed()).await {
+                Ok(Ok(())) => waited += begun.elapsed(),
+                Ok(Err(_)) => return Err(unavailable("the log is being closed")),
+                Err(_) => return Err(unavailable("the log takes long to write")),
+            }
+        }
     }
 
     /// Makes sure that what follows is read on top of what is in the log: what was queued may be lost, and somebody else's
@@ -162,7 +164,7 @@ impl Snapshots {
             return Ok(Folded::empty(epoch, true));
         };
         let bytes = snapshot.state.len();
-        let content: Option<Content<A>> = (snapshot.schema == SCHEMA)
+        let content: Option<Content<A>> = (snapshot.schema == A::STATE_FORMAT)
             .then(|| serde_json::from_str(&snapshot.state))
             .and_then(|read| read.inspect_err(|error| tracing::warn!(%stream, %error, "a snapshot is ignored")).ok());
         let content = content.and_then(|mut content| {
@@ -203,14 +205,18 @@ impl Snapshots {
             if page.len() < PAGE {
                 return Ok(());
             }
+            if events_since_snapshot(folded) >= LOADED_BEFORE_KEPT
+                && let Some(keeping) = self.take(stream, folded)
+            {
+                keeping.await;
+            }
         }
     }
 
     /// Whether so much has happened since the last snapshot that a new one is worth its while.
     pub fn is_due<A: Aggregate>(folded: &Folded<A>) -> bool {
-        let after = |version: Option<u64>| version.map_or(0, |version| version + 1);
         let bytes = folded.snapshot.bytes.load(Ordering::Relaxed) as u64;
-        after(folded.version) - after(folded.snapshot.version) >= EVENTS_MIN.max(bytes / BYTES_PER_EVENT)
+        events_since_snapshot(folded) >= EVENTS_MIN.max(bytes / BYTES_PER_EVENT)
     }
 
     /// Notes the state and gives the work that keeps it once it is durable; `None` if enough are being written.
@@ -239,7 +245,7 @@ impl Snapshots {
             let saved = match written.await {
                 Ok(Ok(state)) => {
                     bytes.store(state.len(), Ordering::Relaxed);
-                    store.save_snapshot(&stream, StreamSnapshot { version, schema: SCHEMA, state }).await
+                    store.save_snapshot(&stream, StreamSnapshot { version, schema: A::STATE_FORMAT, state }).await
                 }
                 Ok(Err(error)) => return tracing::warn!(%stream, %error, "a state cannot be written as a snapshot"),
                 Err(error) => return tracing::warn!(%stream, %error, "writing a snapshot was given up"),
@@ -249,6 +255,11 @@ impl Snapshots {
             }
         })
     }
+}
+
+fn events_since_snapshot<A>(folded: &Folded<A>) -> u64 {
+    let after = |version: Option<u64>| version.map_or(0, |version| version + 1);
+    after(folded.version) - after(folded.snapshot.version)
 }
 
 fn fold<A: Aggregate>(folded: &mut Folded<A>, event: &RecordedEvent, now: Timestamp) -> Result<(), SendError> {

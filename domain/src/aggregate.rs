@@ -20,6 +20,9 @@ pub trait Aggregate:
 {
     /// The first part of the stream's name, before the first `-`.
     const CATEGORY: &'static str;
+    /// The format of the state in a snapshot, from 1: raised when a field of the state changes its meaning. A snapshot of
+    /// another format is ignored, and the stream is read from its first event.
+    const STATE_FORMAT: u32 = 1;
     /// What may be asked.
     type Command: Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static;
     /// What has happened.

@@ -18,7 +18,7 @@ use futures_util::stream::{self, StreamExt as _};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{PROGRAM, scaled};
+use super::{program, scaled};
 
 /// Orders that are open when the sagas begin.
 const OPEN_ORDERS: usize = 50_000;
@@ -42,7 +42,7 @@ const PAGE: usize = 200;
 async fn shop(sagas: bool) -> (Processes, Client) {
     let settings =
         [("BACKSTITCH__RUN__PROJECTIONS", "false".to_owned()), ("BACKSTITCH__RUN__SAGAS", sagas.to_string())];
-    let processes = Processes::start(PROGRAM.as_ref(), &settings).await.unwrap();
+    let processes = Processes::start(&program(), &settings).await.unwrap();
     let client = Client::new(&processes.server.url, PATIENCE).unwrap();
     let price = json!({"amount": 1000, "currency": "EUR"});
     let product = json!({"sku": "MUG", "name": "Mug", "price": price});

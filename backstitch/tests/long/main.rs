@@ -5,8 +5,12 @@
 mod killed;
 mod torture;
 
-/// The program under test.
-const PROGRAM: &str = env!("CARGO_BIN_EXE_backstitch");
+use std::path::PathBuf;
+
+/// The program under test: that of this build, or the one that `BACKSTITCH_BIN` names (a release build).
+fn program() -> PathBuf {
+    std::env::var_os("BACKSTITCH_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_backstitch").into()).into()
+}
 
 /// A number of a test, in the share of it that `BACKSTITCH_LONG_PERCENT` asks for (all of it by default): a run in small while
 /// a test is being written.

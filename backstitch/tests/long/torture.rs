@@ -8,6 +8,6 @@ fn every_fault_of_every_process_of_a_cluster_is_survived() {
     let folder = tempfile::Builder::new().prefix("backstitch-torture-").tempdir().unwrap();
     let dir = folder.path().join("cluster");
     let status =
-        Command::new(super::PROGRAM).args(["torture", "1", "--pause", "5", "--dir"]).arg(&dir).status().unwrap();
+        Command::new(super::program()).args(["torture", "1", "--pause", "5", "--dir"]).arg(&dir).status().unwrap();
     assert!(status.success(), "{status}; the lines above name what does not hold");
 }

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::Html;
 use serde::{Deserialize, Serialize};
 use service_kit::api::{CustomerAction, OneOf, ProviderMode};
@@ -26,6 +26,16 @@ const WEBHOOK_MAX: usize = 64 * 1024;
 
 /// Seconds after which to ask again for what the provider could not say.
 const RETRY_AFTER_S: u32 = 1;
+
+/// What a browser may do with the page at an `action_url`: send its own forms, and say that they come from this server (without
+/// a referrer a form is sent with `Origin: null`, which is refused).
+const POLICIES_OF_ACTION_PAGE: [(HeaderName, &str); 2] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+    ),
+    (header::REFERRER_POLICY, "same-origin"),
+];
 
 /// The routes of the provider.
 pub fn router(provider: Provider) -> OpenApiRouter {
@@ -226,12 +236,12 @@ pub struct ActionReply {
 async fn action_page(
     State(provider): State<Provider>,
     Path(payment_id): Path<String>,
-) -> Result<Html<String>, Problem> {
+) -> Result<([(HeaderName, &'static str); 2], Html<String>), Problem> {
     let payment =
         payment_id.parse().map_err(|_| Problem::invalid("not a UUID").field("path:payment_id", "must be a UUID"))?;
     let customer = provider.simulator.as_ref().and_then(|simulator| simulator.customer(payment));
     let customer = customer.ok_or_else(|| Problem::not_found("the provider of this process has no such payment"))?;
-    Ok(Html(page(payment, customer)))
+    Ok((POLICIES_OF_ACTION_PAGE, Html(page(payment, customer))))
 }
 
 /// A customer confirms a payment at the simulated provider of this process, or gives up (3-D Secure).

@@ -5,7 +5,7 @@ use domain::ids::Sku;
 use domain::money::{Currency, Money};
 use domain::product::{self, Product};
 use domain::testing::at;
-use event_store::EventStore as _;
+use event_store::{Direction, EventStore as _, StreamSnapshot};
 use futures_util::future::join_all;
 use std::time::Duration;
 
@@ -183,6 +183,40 @@ async fn a_long_stream_is_read_from_its_snapshot_and_its_keys_are_in_it() {
     let loaded = world.bus.load::<domain::stock::StockItem>(&name(ITEM)).await.unwrap();
     assert_eq!((loaded.version, loaded.state.on_hand), (Some(1_200), 1_201));
     assert!(world.send(receive(1), client(1, "first")).await.unwrap().replayed);
+}
+
+#[tokio::test]
+async fn a_snapshot_of_stock_that_0_2_0_kept_is_believed() {
+    let world = World::new();
+    world.send(receive(1), client(1, "first")).await.unwrap();
+    let last = world.log.read_stream(&name(ITEM), 0, Direction::Forward, 1).await.unwrap().remove(0);
+    // As 0.2.0 wrote it, but for the pieces: they tell where the state comes from.
+    let state = format!(
+        r#"{{"state":{{"item":null,"on_hand":7,"shipped":0,"restocked":0,"reserved":{{}},"committed":{{}},"ended":[]}},"last_id":"{}","last_at":"2026-11-21T00:00:00Z","window":[]}}"#,
+        last.id
+    );
+    let snapshot = StreamSnapshot { version: 0, schema: 1, state };
+    world.log.save_snapshot(&name(ITEM), snapshot).await.unwrap();
+    let world = world.restarted().await;
+    let loaded = world.bus.load::<domain::stock::StockItem>(&name(ITEM)).await.unwrap();
+    assert_eq!((loaded.version, loaded.state.on_hand), (Some(0), 7));
+}
+
+#[tokio::test]
+async fn a_load_of_a_long_stream_that_is_given_up_leaves_a_snapshot_for_the_next_one() {
+    const EVENTS: u128 = 51_000;
+    let world = World::new();
+    for from in (1..=EVENTS).step_by(500) {
+        let sent = (from..from + 500).map(|number| world.bus.send(receive(1), machine(id(number))));
+        assert!(join_all(sent).await.iter().all(Result::is_ok));
+    }
+    // A snapshot that this program does not believe, as after an upgrade.
+    let old = StreamSnapshot { version: 0, schema: 999, state: String::new() };
+    world.log.save_snapshot(&name(ITEM), old).await.unwrap();
+    let world = world.restarted().await;
+    world.bus.load::<domain::stock::StockItem>(&name(ITEM)).await.unwrap();
+    let kept = world.log.load_snapshot(&name(ITEM)).await.unwrap().unwrap();
+    assert!(kept.schema == 1 && kept.version >= 49_999, "kept while the stream was read: version {}", kept.version);
 }
 
 #[tokio::test]

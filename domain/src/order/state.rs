@@ -122,6 +122,8 @@ impl Order {
 
 impl Aggregate for Order {
     const CATEGORY: &'static str = "order";
+    // 2: order holds became a set.
+    const STATE_FORMAT: u32 = 2;
     type Command = Command;
     type Event = Event;
     type Rejection = Rejection;

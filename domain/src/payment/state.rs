@@ -370,6 +370,8 @@ impl Payment {
 
 impl Aggregate for Payment {
     const CATEGORY: &'static str = "payment";
+    // 2: what was captured and refunded is counted by request.
+    const STATE_FORMAT: u32 = 2;
     type Command = Command;
     type Event = Event;
     type Rejection = Rejection;

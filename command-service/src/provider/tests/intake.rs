@@ -280,7 +280,14 @@ async fn the_page_at_an_action_url_shows_what_the_customer_can_do() {
     let (status, page) = get(1).await;
     assert!(status == StatusCode::OK && page.contains("/approve") && page.contains("/abandon"), "{page}");
     assert_eq!(get(2).await.0, StatusCode::NOT_FOUND);
-    let approve = format!("/v1/provider/actions/{}/approve", payment_id(1));
+    // A browser sends the page's forms, and with an origin of its own.
+    let path = format!("/v1/provider/actions/{}", payment_id(1));
+    let request = Request::get(&path).body(Body::empty()).expect("a valid request");
+    let mut headers = edge.router.clone().oneshot(request).await.expect("never fails").headers().clone();
+    service_kit::hosts::protect(&mut headers, false);
+    assert!(headers["content-security-policy"].to_str().expect("text").ends_with("form-action 'self'"), "{headers:?}");
+    assert_eq!(headers["referrer-policy"], "same-origin");
+    let approve = format!("{path}/approve");
     assert_eq!(edge.answer(Request::post(approve).body(Body::empty()).expect("valid")).await.0, StatusCode::OK);
     assert!(!get(1).await.1.contains("/approve"), "it is done");
     edge.process.crash().await;
