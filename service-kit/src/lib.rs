@@ -26,6 +26,11 @@ pub mod telemetry;
 pub mod text;
 pub mod waiting;
 
+/// The allocator of every program that links this crate: sagas and orders cost a fifth less processor time with it than with
+/// that of the system, and a tenth more memory (`docs/performance.md`).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 pub use backoff::backoff;
 pub use class::Class;
 pub use clock::Clock;

@@ -49,7 +49,7 @@ pub fn place(client: usize, n: u64, into: &mut Vec<u8>) {
     let length = 512 - rest.len();
     let _ = write!(
         into,
-        "POST /v1/orders HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n\
+        "POST /v1/orders HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
          idempotency-key: bench-{client:04}-{n:012}\r\ncontent-length: {length}\r\n\r\n",
     ); // Writing to a Vec cannot fail.
     into.extend_from_slice(&body[..length]);

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a failed step is a failed test")]
 
+mod bench;
 mod canary;
 mod telling;
 
