@@ -70,7 +70,8 @@ async fn bare(options: &Options) -> anyhow::Result<f64> {
 }
 
 async fn load(address: SocketAddr, clients: usize, duration: Duration, what: &'static str) -> anyhow::Result<Load> {
-    let plan = load::Plan { address, connections: clients, duration, write: orders::place, gate: None };
+    let plan =
+        load::Plan { address, first_client: 0, connections: clients, duration, write: orders::place, gate: None };
     let run = tokio::task::spawn_blocking(move || load::run(plan));
     run.await.context("the generator panicked")?.context(what)
 }

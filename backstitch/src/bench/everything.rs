@@ -47,7 +47,8 @@ pub async fn run(options: &Options) -> anyhow::Result<Found> {
     let follower = Follower::start(Arc::clone(&store), Arc::clone(&admitted), &tasks).await?;
     let lags = admit(&shop.url(), Arc::clone(&admitted), Arc::clone(&gate), &store, &tasks)?;
     let (address, duration) = (shop.address, options.duration);
-    let plan = Plan { address, connections: CONNECTIONS, duration, write: orders::place, gate: Some(gate) };
+    let plan =
+        Plan { address, first_client: 0, connections: CONNECTIONS, duration, write: orders::place, gate: Some(gate) };
     let progress = clock("everything on", options.duration);
     let (before, begin) = (Used::by("self"), Instant::now());
     let load = tokio::task::spawn_blocking(move || load::run(plan)).await.context("the generator panicked")??;

@@ -4,6 +4,7 @@
 //! time is told apart where it has a thread of its own.
 
 pub mod append;
+pub mod classes;
 pub mod clients;
 pub mod cluster;
 pub mod commands;
@@ -75,6 +76,8 @@ pub enum What {
     Everything,
     /// Every list and each of its filters over 1 000 000 orders.
     Lists,
+    /// Commands and reads of one row, while other requests flood the shop.
+    Classes,
     /// The served log over loopback: appends at once and alone, a subscriber that catches up.
     Store,
     /// The same customers before one process and before clusters of processes.
@@ -143,7 +146,13 @@ impl What {
     /// Seconds and clients, unless told otherwise. Source: the floors are stated for these.
     fn defaults(self) -> (u64, u32) {
         match self {
-            Self::Append | Self::Commands | Self::HotStream | Self::Projection | Self::Store | Self::Lists => (10, 64),
+            Self::Append
+            | Self::Commands
+            | Self::HotStream
+            | Self::Projection
+            | Self::Store
+            | Self::Lists
+            | Self::Classes => (10, 64),
             Self::Saga => (20, 256),
             Self::Cluster => (20, 64),
             Self::Everything => (60, 256),
@@ -159,6 +168,7 @@ impl What {
             Self::Projection => projection::run(options).await,
             Self::Everything => everything::run(options).await,
             Self::Lists => lists::run(options).await,
+            Self::Classes => classes::run(options).await,
             Self::Store => store::run(options).await,
             Self::Cluster => cluster::run(options).await,
         }

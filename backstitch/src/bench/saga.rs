@@ -34,7 +34,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Found> {
     let follower = Follower::start(Arc::clone(&store), Arc::clone(&gate), &tasks).await?;
     let connections = CONNECTIONS.min(options.clients);
     let (address, duration) = (shop.address, options.duration);
-    let plan = Plan { address, connections, duration, write: orders::place, gate: Some(gate) };
+    let plan = Plan { address, first_client: 0, connections, duration, write: orders::place, gate: Some(gate) };
     let progress = clock("order_fulfilment up to OrderConfirmed", options.duration);
     let (before, begin) = (Used::by("self"), Instant::now());
     let load = tokio::task::spawn_blocking(move || load::run(plan)).await.context("the generator panicked")??;
