@@ -217,11 +217,11 @@ impl Runner {
         Ok(seats.await?.into_iter().map(Member::new).collect())
     }
 
-    /// A checkpoint beyond the log is a witness that the log has lost its end. Of a log that others write too, the head
-    /// that is known here may be old.
+    /// A checkpoint beyond the log is a witness that the log has lost its end. The head that is known here may be old, by a
+    /// moment for this process's log, by more for one that others write too: the log itself is asked.
     async fn not_ahead(&self, seen: Position) -> Result<(), Ended> {
         let mut head = *self.store.head().borrow();
-        if seen > head && self.store.is_shared() {
+        if seen > head {
             head = head.max(end_of(&*self.store).await?);
         }
         if seen <= head {

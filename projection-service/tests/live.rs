@@ -10,6 +10,7 @@ use axum::body::Body;
 use axum::http::Request;
 use axum::response::Response;
 use domain::order;
+use event_store::EventStore as _;
 use http_body_util::BodyExt as _;
 use projection_service::LiveBounds;
 use service_kit::serve::Peer;
@@ -162,6 +163,22 @@ async fn a_position_that_the_log_does_not_have_is_refused_and_not_waited_for_in_
     }
     // Its very end is a place to go on from.
     assert_eq!(shop.response(&format!("/v1/events?after={head}"), &events[..1]).await.status(), 200);
+}
+
+#[tokio::test]
+async fn an_event_that_is_read_before_the_head_has_moved_is_a_place_to_go_on_from() {
+    let shop = Shop::start().await;
+    let before = place(&shop, 1).await;
+    let mut committed = shop.log.faults.cut();
+    shop.log.faults.cut_after(1); // The next append is committed, and the head stays where it is.
+    let (stream, event) = (order_id(2).stream().parse().unwrap(), order::Event::OrderPlaced(placed(2, &[(1, 1)], 0)));
+    let _ticket = shop.log.queue(&stream, ("2", "dev"), 0, vec![event.encode()], 0).await;
+    committed.wait_for(|committed| *committed).await.unwrap();
+    let page = shop.get_with(&format!("/v1/events?after={before}"), &[]).await;
+    let position = page.body["items"][0]["position"].as_u64().unwrap();
+    assert!(position > before && position > shop.log.store.head().borrow().0, "{position} can be read");
+    let next = shop.get_with(&format!("/v1/events?after={position}"), &[]).await;
+    assert_eq!((next.status, next.body["items"].as_array().map(Vec::len)), (200, Some(0)), "{}", next.body);
 }
 
 #[tokio::test]

@@ -43,13 +43,13 @@ impl EventsService {
 
 impl EventsService {
     /// Refuses a place to go on from that the log does not have: it was restored from an older backup, and to go on there
-    /// in silence would pass by what is appended until it is as long again. Of a log that others append to the end is asked
-    /// for: what is known here may be old.
+    /// in silence would pass by what is appended until it is as long again. What is known here of the log's end may be old, by a
+    /// moment even for this process's log: the log itself is asked.
     async fn not_beyond(&self, after: Position) -> Result<(), Status> {
         let mut head = *self.store.head().borrow();
-        if after > head && self.store.is_shared() {
+        if after > head {
             let last = self.store.read_all(Position(u64::MAX), Direction::Backward, 1, &Filter::default()).await;
-            head = last.map_err(status::unavailable)?.first().map_or(Position::START, |event| event.position);
+            head = head.max(last.map_err(status::unavailable)?.first().map_or(Position::START, |event| event.position));
         }
         if after <= head {
             return Ok(());

@@ -13,13 +13,14 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 use super::consistency::Consistency;
 use super::streams::unreadable;
 use crate::Handle;
+use crate::session::end_of;
 
 /// Between two looks at the end of a log that other processes append to.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Makes sure that the log has come to a position, and says where it ends. The log of this process is known at once. Of
-/// another process's log the end is asked for, of the node that leads, for as long as the request waits (`Prefer: wait`):
-/// what this process knows of it may be old.
+/// Makes sure that the log has come to a position, and says where it ends. A position beyond the end that this process knows is
+/// no proof: an event can be read as soon as it is committed, a moment before the head moves, so the log itself is asked. Of
+/// another process's log the end is asked for as long as the request waits (`Prefer: wait`).
 ///
 /// # Errors
 /// 410: the log is shorter. 503: it cannot be asked.
@@ -30,7 +31,10 @@ pub async fn not_beyond(
 ) -> Result<Position, Problem> {
     let deadline = consistency.position_deadline();
     loop {
-        let head = handle.head().await.map_err(|error| unreadable(&error))?;
+        let mut head = handle.head().await.map_err(|error| unreadable(&error))?;
+        if after.is_some_and(|after| after > head) {
+            head = head.max(end_of(&*handle.store).await.map_err(|error| unreadable(&error))?);
+        }
         match after.filter(|after| *after > head) {
             None => return Ok(head),
             Some(after) if !handle.store.is_shared() || tokio::time::Instant::now() >= deadline => {

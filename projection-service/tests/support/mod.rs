@@ -16,7 +16,7 @@ use axum::body::Body;
 use axum::http::Request;
 use axum::response::Response;
 use domain::EncodedEvent;
-use event_store::sqlite::{SqliteOptions, SqliteStore};
+use event_store::sqlite::{Faults, SqliteOptions, SqliteStore};
 use event_store::{Append, EventStore, Expected, Metadata, NewEvent, Position, StreamName, Ticket};
 use http_body_util::BodyExt as _;
 use projection_service::{Config, Handle, start};
@@ -40,14 +40,17 @@ pub fn at(seconds: i64) -> Timestamp {
 #[derive(Clone)]
 pub struct Log {
     pub store: Arc<SqliteStore>,
+    pub faults: Faults,
     _folder: Arc<TempDir>,
 }
 
 impl Log {
     pub fn new() -> Self {
         let folder = TempDir::new().expect("a temporary folder");
-        let store = SqliteStore::open(folder.path(), SqliteOptions::default()).expect("a new log");
-        Self { store, _folder: Arc::new(folder) }
+        let options = SqliteOptions::default();
+        let faults = options.faults.clone();
+        let store = SqliteStore::open(folder.path(), options).expect("a new log");
+        Self { store, faults, _folder: Arc::new(folder) }
     }
 
     pub async fn append(&self, stream: &str, events: Vec<EncodedEvent>, seconds: i64) -> Position {
