@@ -282,6 +282,23 @@ fn tests_wait_for_positions_and_do_not_sleep() {
 }
 
 #[test]
+fn services_ask_postgres_within_bounds() {
+    let on_a_pool = ["fetch_one(", "fetch_all(", "fetch_optional(", "execute("];
+    let asks = |line: &str| {
+        on_a_pool.iter().any(|call| {
+            let executor =
+                line.split_once(call).and_then(|(_, rest)| rest.split_once(')')).map(|(executor, _)| executor);
+            executor.is_some_and(|executor| executor.trim_start_matches('&').ends_with("pool"))
+        })
+    };
+    let is_service = |path: &String| path.contains("/src/") && !path.starts_with("backstitch/src/bench/");
+    none(
+        "queries on a pool itself, which have no bound when the server is gone without a word (use service_kit::pg::ask)",
+        rust_files().into_iter().filter(is_service).filter(|path| text(path).lines().any(asks)),
+    );
+}
+
+#[test]
 fn scripts_can_be_run() {
     let scripts: Vec<String> =
         files().into_iter().filter(|path| path.starts_with("script/") || path.starts_with(".ci/")).collect();

@@ -14,13 +14,13 @@ use std::time::Duration;
 
 use event_store::Position;
 use service_kit::{Tasks, pg};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::changes::unsigned;
 use crate::checkpoint::Slice;
-use crate::database::Database;
+use crate::database::{ANSWER_BOUND, Database};
 use crate::dead_letters::{Letters, Parked};
 use crate::generations;
 use crate::progress::{Partition, Progress, State, Status};
@@ -65,6 +65,8 @@ pub(crate) struct Board {
 #[derive(Debug, Default)]
 struct Look {
     at: Option<Instant>,
+    /// When a look last failed, and why.
+    failed: Option<(Instant, String)>,
     /// As [`PARKED`] says, and of which generations.
     seen: (i64, i64, Vec<i32>),
     letters: HashMap<&'static str, Letters>,
@@ -82,11 +84,17 @@ impl Board {
     /// # Errors
     /// What Postgres says; what was read before stays then.
     pub async fn fresh(&self) -> Result<(), sqlx::Error> {
+        let asked = Instant::now();
         let mut last = self.last.lock().await;
-        match last.at {
-            Some(at) if at.elapsed() < LOOK => Ok(()),
-            Some(_) | None => self.look(&mut last).await,
+        match (last.at, &last.failed) {
+            (Some(at), _) if at.elapsed() < LOOK => return Ok(()),
+            // Of those who waited for a look that failed each would wait for one of its own, one after the other.
+            (_, Some((at, why))) if *at >= asked => return Err(sqlx::Error::Io(std::io::Error::other(why.clone()))),
+            (Some(_) | None, _) => {}
         }
+        let looked = self.look(&mut last).await;
+        last.failed = looked.as_ref().err().map(|error| (Instant::now(), error.to_string()));
+        looked
     }
 
     /// A partition's runner of this replica stands still, or (`None`) goes on.
@@ -140,9 +148,14 @@ impl Board {
         let Some(pool) = self.database.looker()? else {
             return Err(sqlx::Error::Configuration("Postgres is not there yet".into()));
         };
-        let stands: Vec<Stand> = sqlx::query_as(STANDS).fetch_all(&pool).await?;
-        let (partitions, revision): (i32, i64) = sqlx::query_as(FEED).fetch_one(&pool).await?;
-        self.look_at_parked(&pool, &stands, last).await?;
+        let looks = async |sql: &mut PgConnection| {
+            let stands: Vec<Stand> = sqlx::query_as(STANDS).fetch_all(&mut *sql).await?;
+            let feed: (i32, i64) = sqlx::query_as(FEED).fetch_one(&mut *sql).await?;
+            let parked: (i64, i64) = sqlx::query_as(PARKED).fetch_one(sql).await?;
+            Ok((stands, feed, parked))
+        };
+        let (stands, (partitions, revision), parked) = pg::ask(&pool, ANSWER_BOUND, looks).await?;
+        self.look_at_parked(&pool, &stands, parked, last).await?;
         self.regroup.notice(revision);
         let divided = u32::try_from(partitions).is_ok_and(|partitions| partitions == self.partitions);
         let trouble = match divided {
@@ -186,8 +199,13 @@ impl Board {
     }
 
     /// Reads what is parked, where anything has changed.
-    async fn look_at_parked(&self, pool: &PgPool, stands: &[Stand], last: &mut Look) -> Result<(), sqlx::Error> {
-        let (count, newest): (i64, i64) = sqlx::query_as(PARKED).fetch_one(pool).await?;
+    async fn look_at_parked(
+        &self,
+        pool: &PgPool,
+        stands: &[Stand],
+        (count, newest): (i64, i64),
+        last: &mut Look,
+    ) -> Result<(), sqlx::Error> {
         let mut slices: Vec<Slice> = Vec::new();
         for (name, generation, ..) in stands {
             let Some(model) = projections::named(name) else { continue };
@@ -200,7 +218,7 @@ impl Board {
         if seen == last.seen {
             return Ok(());
         }
-        let letters = pg::snapshot(pool, move |sql| {
+        let letters = pg::snapshot(pool, ANSWER_BOUND, move |sql| {
             Box::pin(async move {
                 let mut all = HashMap::new();
                 for slice in slices {
@@ -222,7 +240,8 @@ impl Board {
         let parked = statuses.iter().flat_map(|status| status.parked.values());
         let parked = parked.filter_map(|letter| letter.partition_key.parse().ok());
         let parked: Vec<Uuid> = parked.filter(|order| waited.contains(order)).collect();
-        let settled: Vec<Uuid> = sqlx::query_scalar(SETTLED).bind(waited).fetch_all(&pool).await?;
+        let asks = async |sql: &mut PgConnection| sqlx::query_scalar(SETTLED).bind(waited).fetch_all(sql).await;
+        let settled: Vec<Uuid> = pg::ask(&pool, ANSWER_BOUND, asks).await?;
         self.progress.wake(&settled);
         self.progress.wake(&parked);
         Ok(())

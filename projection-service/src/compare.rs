@@ -85,7 +85,7 @@ pub(crate) async fn run(
     rebuilt: &Generation,
 ) -> Result<Option<Comparison>, sqlx::Error> {
     let (live, rebuilt) = (live.clone(), rebuilt.clone());
-    pg::snapshot(pool, move |sql| {
+    pg::snapshot(pool, pg::WHOLE_TABLES, move |sql| {
         Box::pin(async move {
             // Writers look rows up by their keys only; here all of them are read.
             sqlx::query("set local enable_seqscan = on").execute(&mut *sql).await?;

@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use service_kit::{Class, pg};
 use sqlx::ConnectOptions as _;
-use sqlx::pool::PoolConnection;
+use sqlx::PgConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{PgConnection, Postgres};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
@@ -41,7 +40,7 @@ const READER_LOCK_TIMEOUT: &str = "1s";
 /// backend would be left behind at the lock by each try.
 const WRITER_LOCK_TIMEOUT: &str = "20s";
 /// After Postgres should have ended a query by itself, it does not answer any more.
-const ANSWER_BOUND: Duration = Duration::from_secs(7);
+pub(crate) const ANSWER_BOUND: Duration = Duration::from_secs(7);
 
 /// Where Postgres is, as soon as that is known, and the pools on it. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -70,7 +69,7 @@ pub(crate) struct Lane {
 /// A connection for one query, and the shares that it takes.
 #[derive(Debug)]
 pub(crate) struct Leased {
-    connection: PoolConnection<Postgres>,
+    connection: pg::Lent,
     _shares: Vec<OwnedSemaphorePermit>,
 }
 
@@ -183,7 +182,7 @@ impl Lane {
             let free = tokio::time::timeout_at(deadline, Arc::clone(share).acquire_owned()).await;
             taken.push(free.map_err(|_| sqlx::Error::PoolTimedOut)?.map_err(|_| sqlx::Error::PoolClosed)?);
         }
-        Ok(Leased { connection: self.pool.acquire().await?, _shares: taken })
+        Ok(Leased { connection: pg::lend(&self.pool).await?, _shares: taken })
     }
 }
 
@@ -196,11 +195,7 @@ impl Leased {
         mut self,
         query: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, sqlx::Error> {
-        let answer = tokio::time::timeout(ANSWER_BOUND, query(&mut self.connection)).await;
-        answer.unwrap_or_else(|_| {
-            self.connection.close_on_drop();
-            Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "Postgres does not answer")))
-        })
+        self.connection.within(ANSWER_BOUND, query).await
     }
 }
 
@@ -221,6 +216,6 @@ where a.datname = current_database() and a.application_name = $1 and a.wait_even
 /// Who holds the locks that this program's statements wait for; `None`: nobody, or Postgres does not say.
 pub(crate) async fn blocked_by(database: &Database) -> Option<String> {
     let pool = database.looker().ok()??;
-    let asked = sqlx::query_scalar(BLOCKED_BY).bind(APPLICATION).fetch_one(&pool);
-    tokio::time::timeout(ACQUIRE_BOUND, asked).await.ok()?.ok()?
+    let asked = async |sql: &mut PgConnection| sqlx::query_scalar(BLOCKED_BY).bind(APPLICATION).fetch_one(sql).await;
+    pg::ask(&pool, ACQUIRE_BOUND, asked).await.ok()?
 }

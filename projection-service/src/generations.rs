@@ -30,6 +30,7 @@ use uuid::Uuid;
 use crate::changes::{signed, unsigned};
 use crate::checkpoint::{self, Slice};
 use crate::compare::Comparison;
+use crate::database::ANSWER_BOUND;
 use crate::dead_letters;
 use crate::projections::{self, ReadModel};
 use crate::requests::Asked;
@@ -292,8 +293,7 @@ pub async fn known(sql: &mut PgConnection) -> Result<Vec<Generation>, sqlx::Erro
 /// # Errors
 /// What Postgres says.
 pub async fn all(pool: &PgPool) -> Result<Vec<Generation>, sqlx::Error> {
-    let found: Vec<Stored> = sqlx::query_as(ALL).fetch_all(pool).await?;
-    Ok(found.into_iter().filter_map(Stored::known).collect())
+    pg::ask(pool, ANSWER_BOUND, known).await
 }
 
 /// A generation to be made.

@@ -4,7 +4,6 @@
 //! commit, the member is gone with everything it remembered, and is made anew from its seat.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use event_store::{EventStore, Position, RecordedEvent, StreamName};
 use service_kit::pg;
@@ -37,10 +36,6 @@ pub(crate) struct Seat {
     /// It could not go on; it waits for the next session.
     pub stopped: bool,
 }
-
-/// The longest that a batch may take. Thousands of rows take less than a second; a server that has not answered for so
-/// long is gone without a word, and another connection leads to its successor.
-const BOUND: Duration = Duration::from_secs(30);
 
 /// A read model in somebody's hands.
 pub(crate) struct Member {
@@ -89,7 +84,7 @@ pub(crate) async fn write(
     let store = Arc::clone(store);
     let schema = members.first().map_or_else(|| "backstitch".into(), |member| Arc::clone(&member.seat.schema));
     let first = Arc::clone(&schema);
-    let done = pg::tx_within(pool, &first, BOUND, move |sql| {
+    let done = pg::tx(pool, &first, move |sql| {
         Box::pin(async move { write_all(sql, &*store, schema, members, &batch).await })
     })
     .await;
@@ -178,7 +173,7 @@ pub(crate) async fn write_apart(
         return Ok((Member::new(seat), Outcome::default()));
     }
     let (store, schema) = (Arc::clone(store), Arc::clone(&seat.schema));
-    let done = pg::tx_within(pool, &schema, BOUND, move |sql| {
+    let done = pg::tx(pool, &schema, move |sql| {
         Box::pin(async move {
             let mut now = seat.clone();
             let taker = (seat.model.make)();
@@ -212,7 +207,7 @@ pub(crate) async fn write_repair(
     (stream, verb): (StreamName, Verb),
 ) -> Result<(Seat, Result<Repaired, Refusal>), Unwritten> {
     let (store, schema) = (Arc::clone(store), Arc::clone(&seat.schema));
-    let done = pg::tx_within(pool, &schema, BOUND, move |sql| {
+    let done = pg::tx(pool, &schema, move |sql| {
         Box::pin(async move {
             let mut now = seat.clone();
             let wish = (&stream, &verb);

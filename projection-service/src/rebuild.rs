@@ -12,7 +12,7 @@ use std::time::Duration;
 use event_store::{EventStore, Filter, Position};
 use service_kit::{Tasks, pg};
 use sqlx::types::Json;
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -381,7 +381,10 @@ async fn count(pool: &PgPool, generation: &Generation) -> Result<BTreeMap<String
     let mut counts = BTreeMap::new();
     for table in generation.model.tables {
         let text = format!("select count(*) from {}.{table}", generation.schema);
-        let rows = sqlx::query_scalar(AssertSqlSafe(text)).persistent(false).fetch_one(pool).await?;
+        let asks = async |sql: &mut PgConnection| {
+            sqlx::query_scalar(AssertSqlSafe(text)).persistent(false).fetch_one(sql).await
+        };
+        let rows = pg::ask(pool, pg::WHOLE_TABLES, asks).await?;
         counts.insert((*table).to_owned(), rows);
     }
     Ok(counts)

@@ -8,11 +8,11 @@
 use std::time::Duration;
 
 use service_kit::pg;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::database::Database;
+use crate::database::{ANSWER_BOUND, Database};
 
 /// How long the runners of a cluster may take. A replica that does not answer for so long is gone, and its partitions are
 /// on their way to others; what it still writes is fenced by the epoch, not by this wait.
@@ -73,13 +73,16 @@ impl Regroup {
                 .await?;
         self.notice(asked);
         let deadline = Instant::now() + ALL_WITHIN;
-        while !sqlx::query_scalar::<_, bool>(ALL_FEED).bind(asked).fetch_one(&pool).await? {
+        loop {
+            let asks = async |sql: &mut PgConnection| sqlx::query_scalar(ALL_FEED).bind(asked).fetch_one(sql).await;
+            if pg::ask(&pool, ANSWER_BOUND, asks).await? {
+                return Ok(true);
+            }
             if Instant::now() >= deadline {
                 return Ok(false);
             }
             tokio::time::sleep(LOOK).await;
         }
-        Ok(true)
     }
 
     /// The number in Postgres has been seen to be this.
@@ -95,7 +98,10 @@ impl Regroup {
     pub(crate) async fn begin(&self, pool: &PgPool) -> Result<i64, sqlx::Error> {
         match self.across {
             None => Ok(*self.asked.borrow()),
-            Some(_) => sqlx::query_scalar(REVISION).fetch_one(pool).await,
+            Some(_) => {
+                let asks = async |sql: &mut PgConnection| sqlx::query_scalar(REVISION).fetch_one(sql).await;
+                pg::ask(pool, ANSWER_BOUND, asks).await
+            }
         }
     }
 

@@ -110,7 +110,7 @@ impl Runner {
             let gathered = tokio::select! {
                 gathered = gather(&mut subscription, last_batch, due_at, Some(&mut *requests)) => gathered?,
                 // What was gathered is delivered again to the next session.
-                () = self.regroup.outdated(session.revision) => return session.keep_positions(Ended::Regroup).await,
+                () = self.regroup.outdated(session.revision) => return self.keep(&mut session).await.map(|()| Ended::Regroup),
                 () = self.stopping.cancelled() => {
                     session.keep_at_stop().await;
                     return Ok(Ended::Stopping);
@@ -134,9 +134,9 @@ impl Runner {
                 }
                 Gathered::Asked(request) => self.act(&mut session, request).await?,
                 Gathered::Due if session.stopped_since.is_some_and(|since| since.elapsed() >= RETRY_STOPPED) => {
-                    return session.keep_positions(Ended::Retry).await;
+                    return self.keep(&mut session).await.map(|()| Ended::Retry);
                 }
-                Gathered::Due => session.keep().await?,
+                Gathered::Due => self.keep(&mut session).await?,
                 Gathered::Closed => return Ok(Ended::Stopping),
             }
         }
@@ -145,9 +145,12 @@ impl Runner {
     /// Takes over and begins to follow; `None`: no Postgres belongs to this service.
     async fn begin(&self, retried: &mut bool) -> Result<Option<(Session, Subscription)>, Ended> {
         let Some(pool) = self.database.writer().await? else { return Ok(None) };
-        generations::prepare(&pool, self.replica.partitions).await?;
-        let revision = self.regroup.begin(&pool).await?;
-        let mut members = self.take_over(&pool).await?;
+        let taking = async {
+            generations::prepare(&pool, self.replica.partitions).await?;
+            let revision = self.regroup.begin(&pool).await?;
+            Ok::<_, Ended>((revision, self.take_over(&pool).await?))
+        };
+        let (revision, mut members) = self.watched("taking the partition over", taking, &mut false).await?;
         if !*retried {
             *retried = true; // Once, also if it fails: what cannot be tried must not keep the rest from going on.
             members = self.retry_parked(&pool, members).await?;
@@ -241,6 +244,17 @@ impl Runner {
         }
     }
 
+    /// Writes where the members stand: also before they are made anew, here or elsewhere, since positions that were told do
+    /// not go backwards.
+    async fn keep(&self, session: &mut Session) -> Result<(), Ended> {
+        let mut stood_still = false;
+        self.watched("writing down the position", session.keep(), &mut stood_still).await?;
+        if stood_still {
+            self.report.running(&session.members);
+        }
+        Ok(())
+    }
+
     /// Applies a batch to all members in one transaction; where a row is refused, to each in its own and in parts. Where
     /// it met another partition's batch at the same sums, it is done again.
     async fn commit(&self, session: Session, batch: Batch) -> Result<Session, Ended> {
@@ -249,7 +263,7 @@ impl Runner {
         let (mut tries, mut stood_still) = (1..=TRIES, false);
         members = loop {
             let writing = write(&pool, &self.store, members, batch.clone());
-            match self.watched(writing, &mut stood_still).await {
+            match self.watched("a batch", writing, &mut stood_still).await {
                 Ok((members, outcomes)) => {
                     if stood_still {
                         self.report.running(&members);
@@ -274,12 +288,13 @@ impl Runner {
         Ok(Session { pool, members, stopped_since, ..session })
     }
 
-    /// Waits for a batch; where that takes long, says that the read models stand still, and for whom they wait.
-    async fn watched<T>(
+    /// Waits for what is written; where that takes long, says that the read models stand still, and for whom they wait.
+    async fn watched<T, E>(
         &self,
-        writing: impl Future<Output = Result<T, Unwritten>>,
+        what: &str,
+        writing: impl Future<Output = Result<T, E>>,
         stood_still: &mut bool,
-    ) -> Result<T, Unwritten> {
+    ) -> Result<T, E> {
         let mut writing = std::pin::pin!(writing); // Its transaction goes on by itself while we look.
         if let Ok(written) = tokio::time::timeout(STANDS_STILL, &mut writing).await {
             return written;
@@ -289,7 +304,7 @@ impl Runner {
             Some(holders) => format!("a lock in Postgres that {holders} holds"),
             None => "Postgres, which has not answered yet".to_owned(),
         };
-        let why = format!("a batch has been waiting for {} s for {waits}", STANDS_STILL.as_secs());
+        let why = format!("{what} has been waiting for {} s for {waits}", STANDS_STILL.as_secs());
         tracing::warn!(partition = self.source.partition(), "the read models stand still: {why}");
         self.report.down(&why);
         writing.await
@@ -301,7 +316,7 @@ impl Runner {
             let mut tries = 1..=TRIES;
             let (member, outcome) = loop {
                 let (writing, mut stood_still) = (write_apart(pool, &self.store, seat.clone(), batch.clone()), false);
-                match self.watched(writing, &mut stood_still).await {
+                match self.watched("a batch", writing, &mut stood_still).await {
                     Err(Unwritten::Postgres(error)) if is_contention(&error) && tries.next().is_some() => {}
                     written => break written?,
                 }

@@ -104,12 +104,6 @@ impl Session {
             Err(_) => tracing::debug!("the positions of this stop were not kept in time"),
         }
     }
-
-    /// The same before the members are made anew, here or elsewhere: positions that were told do not go backwards.
-    pub async fn keep_positions(mut self, ended: Ended) -> Result<Ended, Ended> {
-        self.keep().await?;
-        Ok(ended)
-    }
 }
 
 /// The last position of a log, asked of the log itself.

@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
+use service_kit::pg;
 use sqlx::{Connection as _, PgConnection};
 
-use crate::database::Database;
+use crate::database::{ANSWER_BOUND, Database};
 use crate::rebuild::Rebuilds;
 
 /// The advisory lock of whoever works on generations.
@@ -39,8 +40,8 @@ async fn turn(database: &Database, rebuilds: &Rebuilds) -> Result<(), sqlx::Erro
     rebuilds.progress.started().await;
     let Some(pool) = database.writer().await? else { return std::future::pending().await };
     // Taken out of the pool: the lock goes with the connection, and must not go back into the pool with it.
-    let mut connection = pool.acquire().await?.detach();
-    while !sqlx::query_scalar::<_, bool>(TRY).bind(TURN).fetch_one(&mut connection).await? {
+    let mut connection = pg::detach(&pool).await?;
+    while !answered(sqlx::query_scalar::<_, bool>(TRY).bind(TURN).fetch_one(&mut connection)).await? {
         tokio::time::sleep(LOOK).await;
     }
     tracing::info!("this replica works on generations from now on");
@@ -50,11 +51,16 @@ async fn turn(database: &Database, rebuilds: &Rebuilds) -> Result<(), sqlx::Erro
     }
 }
 
-/// Waits until the connection has ended, and says why.
+/// What Postgres says within the time that it has for an answer.
+async fn answered<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    tokio::time::timeout(ANSWER_BOUND, answer).await.unwrap_or_else(|_| Err(pg::late(ANSWER_BOUND)))
+}
+
+/// Waits until the connection has ended, or does not answer, and says why.
 async fn lost(connection: &mut PgConnection) -> sqlx::Error {
     loop {
         tokio::time::sleep(LOOK).await;
-        if let Err(error) = connection.ping().await {
+        if let Err(error) = answered(connection.ping()).await {
             return error;
         }
     }

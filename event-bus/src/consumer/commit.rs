@@ -1,6 +1,7 @@
 //! One transaction: the offsets move, handlers write their rows, what cannot be handled is parked. All of it, or nothing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use event_store::RecordedEvent;
 use futures_util::FutureExt as _;
@@ -94,10 +95,11 @@ fn position(position: u64) -> i64 {
 pub(super) async fn commit(shared: &Arc<Shared>, place: &Place, from: &Reached, steps: &[Step]) -> Result<(), Fault> {
     let Some(to) = steps.last().map(|last| last.after.clone()) else { return Ok(()) };
     let (theirs, place, from, steps) = (Arc::clone(shared), place.clone(), from.clone(), steps.to_vec());
-    pg::tx_or(&shared.pool, &shared.schema, move |connection| {
+    pg::tx_or(&shared.pool, &shared.schema, bound(shared, steps.len()), move |connection| {
         Box::pin(async move {
             // First: whoever else believes the partition to be his waits here, and goes away empty-handed.
-            if !offsets::advance(connection, &place, &from, &to).await? {
+            let advances = tokio::time::timeout(pg::USUAL, offsets::advance(connection, &place, &from, &to));
+            if !advances.await.unwrap_or_else(|_| Err(pg::late(pg::USUAL)))? {
                 return Err(Fault::Fenced);
             }
             for (index, step) in steps.iter().enumerate() {
@@ -113,6 +115,12 @@ pub(super) async fn commit(shared: &Arc<Shared>, place: &Place, from: &Reached, 
         })
     })
     .await
+}
+
+/// The longest that a transaction with so many handlers may take; each handler has a limit of its own.
+pub(super) fn bound(shared: &Shared, handlers: usize) -> Duration {
+    let handlers = u32::try_from(handlers).unwrap_or(u32::MAX);
+    shared.retry.time_limit.saturating_mul(handlers).saturating_add(pg::USUAL).min(pg::WHOLE_TABLES)
 }
 
 impl Fault {

@@ -56,7 +56,7 @@ impl Worker {
             return Err(Fault::At(0, verdict));
         }
         let (shared, record, id) = (Arc::clone(&self.shared), head.record.clone(), head.id);
-        pg::tx_or(&self.shared.pool, &self.shared.schema, move |connection| {
+        pg::tx_or(&self.shared.pool, &self.shared.schema, commit::bound(&self.shared, 1), move |connection| {
             Box::pin(async move {
                 if !letters::settle(connection, id).await? {
                     return Err(Fault::Fenced);

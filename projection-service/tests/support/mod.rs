@@ -7,6 +7,7 @@ pub mod lives;
 pub mod shopkeeper;
 pub mod split;
 pub mod stories;
+pub mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
