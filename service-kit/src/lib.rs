@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod backoff;
+mod bodies;
 pub mod class;
 pub mod clock;
 pub mod config;

@@ -20,15 +20,16 @@ use bytes::BytesMut;
 use futures_util::StreamExt as _;
 use http_body::{Frame, SizeHint};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tower_http::catch_panic::CatchPanicLayer;
 
+use crate::bodies::{Arriving, Bodies, Whole};
 use crate::class::Class;
 use crate::hosts::{self, Hosts};
 use crate::observe::Observed;
 use crate::permits::{AtOnce, Permit, Permits};
 use crate::problem::Problem;
+use crate::serve::{Peer, network};
 use crate::telemetry;
 
 /// `[limits]`: bounds of the edge.
@@ -38,7 +39,8 @@ pub struct Limits {
     /// The largest body, in bytes. The largest order (100 lines, 20 tags) has some 15 kB.
     #[serde(deserialize_with = "crate::config::within::<1024, 67108864, _, _>")]
     pub body_bytes: usize,
-    /// Bytes of all bodies that are being read or carried out.
+    /// Bytes of all bodies that are being read or carried out. When they are short, bodies that are still arriving make way
+    /// for others: of the address that has most of them, the oldest one.
     #[serde(deserialize_with = "crate::config::within::<65536, 4294967295, _, _>")]
     pub body_memory_bytes: usize,
     /// The longest time until a body has arrived, in milliseconds: 64 KiB over 52 kbit/s.
@@ -98,8 +100,7 @@ const DRAINED_MAX: Duration = Duration::from_secs(5);
 pub struct Edge {
     limits: Arc<Limits>,
     permits: Permits,
-    /// A permit is a byte.
-    bodies: Arc<Semaphore>,
+    bodies: Bodies,
     hosts: Hosts,
     stop: CancellationToken,
     grace: Duration,
@@ -116,7 +117,7 @@ impl Edge {
     pub fn new(limits: Limits) -> Self {
         Self {
             permits: Permits::new(&limits.at_once, limits.concurrent_requests),
-            bodies: Arc::new(Semaphore::new(limits.body_memory_bytes.min(Semaphore::MAX_PERMITS))),
+            bodies: Bodies::new(limits.body_memory_bytes),
             hosts: Hosts::any(),
             stop: CancellationToken::new(),
             grace: Duration::ZERO,
@@ -154,7 +155,8 @@ impl Edge {
         if !self.permits.has_room(class) {
             return Err(self.permits.refuse(class, "full"));
         }
-        // The place is taken when the body is there: clients that send slowly keep nobody else out.
+        // The place is taken when the body is there, and its memory makes way for others until then: clients that send slowly
+        // keep nobody else out.
         let (request, bytes) = self.collected(class, request).await?;
         let permit = self.permits.enter(class)?;
         let response = self.in_time(class, next.run(request)).await;
@@ -165,11 +167,7 @@ impl Edge {
     }
 
     /// The request with its whole body, and the memory that the body may take.
-    async fn collected(
-        &self,
-        class: Class,
-        request: Request,
-    ) -> Result<(Request, Option<OwnedSemaphorePermit>), Problem> {
+    async fn collected(&self, class: Class, request: Request) -> Result<(Request, Option<Whole>), Problem> {
         let most = self.limits.body_bytes;
         // What announces itself as too large is refused before it is read; what does not, while it is read.
         let announced: Option<u64> =
@@ -186,32 +184,31 @@ impl Edge {
             return Ok((request, None));
         }
         let (parts, body) = request.into_parts();
-        let within = Duration::from_millis(self.limits.body_timeout_ms);
-        let read = tokio::time::timeout(within, self.read(class, body)).await;
-        let (bytes, memory) = read.map_err(|_| too_slow(within))??;
-        Ok((Request::from_parts(parts, Body::from(bytes)), memory))
+        let from = parts.extensions.get::<Peer>().map(|Peer(address)| network(address.ip()));
+        let arriving = self.bodies.begin(from);
+        let (within, given_up) = (Duration::from_millis(self.limits.body_timeout_ms), arriving.given_up());
+        let (bytes, memory) = tokio::select! {
+            biased;
+            read = self.read(class, body, arriving) => read?,
+            () = given_up => return Err(self.permits.refuse(class, "memory")),
+            () = tokio::time::sleep(within) => return Err(too_slow(within)),
+        };
+        Ok((Request::from_parts(parts, Body::from(bytes)), Some(memory)))
     }
 
-    async fn read(&self, class: Class, body: Body) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Problem> {
+    async fn read(&self, class: Class, body: Body, mut arriving: Arriving) -> Result<(Bytes, Whole), Problem> {
         let most = self.limits.body_bytes;
-        let mut body = body.into_data_stream();
-        let (mut whole, mut memory): (BytesMut, Option<OwnedSemaphorePermit>) = (BytesMut::new(), None);
+        let (mut body, mut whole) = (body.into_data_stream(), BytesMut::new());
+        let full = |_| self.permits.refuse(class, "memory");
         while let Some(chunk) = body.next().await {
             let chunk = chunk.map_err(|_| Problem::invalid("the body did not arrive whole; nothing was done"))?;
             if whole.len() + chunk.len() > most {
                 return Err(too_large(most));
             }
-            let bytes = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
-            let Ok(more) = Arc::clone(&self.bodies).try_acquire_many_owned(bytes) else {
-                return Err(self.permits.refuse(class, "memory"));
-            };
-            match &mut memory {
-                Some(memory) => memory.merge(more),
-                None => memory = Some(more),
-            }
+            arriving.grow(chunk.len()).map_err(full)?;
             whole.extend_from_slice(&chunk);
         }
-        Ok((whole.freeze(), memory))
+        Ok((whole.freeze(), arriving.whole().map_err(full)?))
     }
 
     async fn in_time(&self, class: Class, answer: impl Future<Output = Response>) -> Response {

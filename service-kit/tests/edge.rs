@@ -348,3 +348,85 @@ async fn more_clients_than_places_are_all_answered_with_200_or_503() {
     assert!(statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
     assert!(statuses.contains(&200));
 }
+
+/// A request whose body has begun to arrive, from this address of the loopback network.
+async fn begun(server: &Server, from: [u8; 4], announced: usize, bytes: usize) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from((from, 0))).unwrap();
+    let mut stream = socket.connect(server.address).await.unwrap();
+    let head = format!(
+        "POST /v1/echo HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {announced}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&vec![b'x'; bytes]).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn bodies_that_arrive_slowly_make_way_for_those_that_come_whole() {
+    let limits = Limits { body_memory_bytes: 100_000, body_timeout_ms: 600_000, ..Limits::default() };
+    let server = Server::start(limits, |_| {}).await;
+    let (other, greedy) = ([127, 0, 0, 2], [127, 0, 0, 1]);
+    let mut patient = begun(&server, other, 6_000, 5_000).await;
+    // Three of them do not fit beside each other: the one that has been arriving for longest is out.
+    let oldest = begun(&server, greedy, 60_000, 40_000).await;
+    let _second = begun(&server, greedy, 60_000, 40_000).await;
+    let _third = begun(&server, greedy, 60_000, 40_000).await;
+    let (status, text) = answer(oldest).await;
+    assert_eq!((status, problem(&text).slug()), (503, "overloaded"));
+    assert!(text.contains("retry-after: "), "{text}");
+    for _ in 0..5 {
+        for address in [other, greedy] {
+            assert_eq!(answer(begun(&server, address, 30_000, 30_000).await).await.0, 200);
+        }
+    }
+    patient.write_all(&[b'x'; 1_000]).await.unwrap();
+    assert_eq!(answer(patient).await.0, 200, "an address that takes little keeps it");
+}
+
+/// A client of HTTP/2 that answers every ping: how requests are sent, and what ends with its connection.
+async fn http2(server: &Server) -> (Sender, tokio::task::JoinSet<()>) {
+    let stream = hyper_util::rt::TokioIo::new(server.connect().await);
+    let made = hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), stream).await;
+    let (sender, connection) = made.unwrap();
+    let mut open = tokio::task::JoinSet::new();
+    open.spawn(async move { drop(connection.await) });
+    (sender, open)
+}
+
+type Sender = hyper::client::conn::http2::SendRequest<http_body_util::Empty<Bytes>>;
+
+async fn get_over(sender: &mut Sender, path: &str) -> hyper::Response<hyper::body::Incoming> {
+    let request = hyper::Request::get(format!("http://localhost{path}")).header("accept", "text/event-stream");
+    let answer = sender.send_request(request.body(http_body_util::Empty::new()).unwrap());
+    tokio::time::timeout(PATIENCE, answer).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn connections_of_http_2_on_which_nothing_is_asked_end_although_they_answer_pings() {
+    use http_body_util::BodyExt as _;
+    for protocols in [Protocols::Http, Protocols::Grpc { streams: 4 }] {
+        let server = Server::start(Limits::default(), |options| {
+            (options.header_timeout, options.idle_timeout, options.protocols) = (SHORT, SHORT * 2, protocols);
+        })
+        .await;
+        let (mut busy, _open) = http2(&server).await;
+        let live = get_over(&mut busy, "/v1/events").await;
+        let (mut asked, mut idle) = http2(&server).await;
+        let answered = get_over(&mut asked, "/v1/at-once/1").await;
+        assert_eq!(answered.into_body().collect().await.unwrap().to_bytes(), "at once");
+        let (_kept, mut silent) = http2(&server).await;
+        tokio::time::timeout(PATIENCE, silent.join_next()).await.expect("nothing was ever asked on it");
+        if protocols == Protocols::Http {
+            tokio::time::timeout(PATIENCE, idle.join_next()).await.expect("nothing is asked on it any more");
+        } else {
+            assert_eq!(
+                get_over(&mut asked, "/v1/at-once/2").await.status(),
+                200,
+                "gRPC clients keep their connections"
+            );
+        }
+        assert_eq!(get_over(&mut busy, "/v1/at-once/3").await.status(), 200, "an answer is still under way on it");
+        drop(live);
+    }
+}

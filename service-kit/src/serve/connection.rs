@@ -18,10 +18,12 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::io::Guarded;
+use super::used::{Counted, Used};
 use super::{Options, Protocols};
 use crate::class;
 use crate::problem::Problem;
@@ -42,6 +44,8 @@ const HEAD_BYTES: u32 = 32 * 1024;
 const STREAMS: u32 = 128;
 /// How often a silent HTTP/2 client is asked whether it lives, and how long it may take to say so.
 const PING: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(20));
+/// How long a client of HTTP/2 may take to go, once it was told that its connection ends.
+const GOES_WITHIN: Duration = Duration::from_secs(5);
 /// How long a client may take to begin its request on a connection that it opened just before the port closed.
 const BEGINS_WITHIN: Duration = Duration::from_millis(100);
 
@@ -74,7 +78,7 @@ impl Connection {
         let within = if self.reserved { RESERVED_FOR } else { self.options.header_timeout };
         match self.first(&mut stream, within).await {
             First::Nothing => {}
-            First::Http2(bytes) => Box::pin(self.http2(Guarded::new(stream, bytes))).await,
+            First::Http2(bytes) => Box::pin(self.http2(Guarded::new(stream, bytes), within)).await,
             First::Http1(bytes) => match self.options.protocols {
                 Protocols::Http => self.http1(Guarded::new(stream, bytes), within).await,
                 Protocols::Grpc { .. } => refuse_http1(stream).await,
@@ -145,7 +149,7 @@ impl Connection {
         }
     }
 
-    async fn http2<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(self, stream: Guarded<S>) {
+    async fn http2<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(self, stream: Guarded<S>, within: Duration) {
         let streams = match self.options.protocols {
             Protocols::Http => STREAMS,
             Protocols::Grpc { streams } => streams,
@@ -160,17 +164,51 @@ impl Connection {
             .max_send_buf_size(SEND_BUFFER)
             .max_header_list_size(HEAD_BYTES)
             .max_concurrent_streams(streams);
-        let (peer, router, reserved) = (self.peer, self.router, self.reserved);
-        let service = service_fn(move |request| answer(router.clone(), request, peer, reserved));
+        let (peer, router, reserved, used) = (self.peer, self.router.clone(), self.reserved, Used::default());
+        let asked = used.clone();
+        let service = service_fn(move |request| {
+            let under_way = asked.begin();
+            let answer = answer(router.clone(), request, peer, reserved);
+            async move {
+                let answer: Result<Response, Infallible> = answer.await;
+                answer.map(|response| response.map(|body| Body::new(Counted::new(body, under_way))))
+            }
+        });
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-        let until =
-            async { if reserved { tokio::time::sleep(RESERVED_FOR).await } else { self.stop.cancelled().await } };
-        tokio::select! {
-            biased;
-            ended = connection.as_mut() => return log(ended),
-            () = until => connection.as_mut().graceful_shutdown(),
+        let mut quiet = pin!(tokio::time::sleep(within));
+        let mut ends = false;
+        loop {
+            tokio::select! {
+                biased;
+                ended = connection.as_mut() => return log(ended),
+                () = self.stop.cancelled(), if !ends => {
+                    ends = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = quiet.as_mut(), if !self.stop.is_cancelled() => match self.unused_at(&used, within) {
+                    Some(later) if later > Instant::now() => quiet.as_mut().reset(later),
+                    Some(_) if ends => return, // It was told, and has had its time to go.
+                    Some(_) => {
+                        ends = true;
+                        connection.as_mut().graceful_shutdown();
+                        quiet.as_mut().reset(Instant::now() + GOES_WITHIN);
+                    }
+                    None => quiet.as_mut().reset(Instant::now() + within),
+                },
+            }
         }
-        log(connection.await);
+    }
+
+    /// When a connection of HTTP/2 has been of no use for too long; `None`: not while it is as it is. A client of gRPC keeps
+    /// its connection for its next call.
+    fn unused_at(&self, used: &Used, within: Duration) -> Option<Instant> {
+        match (used.latest(), self.options.protocols) {
+            _ if used.is_under_way() => None,
+            (None, _) => Some(used.since + within),
+            (Some(_), _) if self.reserved => Some(used.since + within),
+            (Some(latest), Protocols::Http) => Some(latest + self.options.idle_timeout),
+            (Some(_), Protocols::Grpc { .. }) => None,
+        }
     }
 }
 

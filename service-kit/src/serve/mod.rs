@@ -9,6 +9,7 @@ mod admin;
 mod connection;
 mod io;
 mod places;
+mod used;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use crate::start::HttpConfig;
 use crate::{Health, StartError, Tasks, process};
 
 pub use self::connection::Peer;
+pub(crate) use self::places::network;
 
 /// How often the loop says that it lives, where no connection comes.
 const BEAT: Duration = Duration::from_secs(1);

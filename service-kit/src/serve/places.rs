@@ -119,7 +119,7 @@ fn refusals(port: &'static str, reason: &'static str) -> metrics::Counter {
 }
 
 /// What is counted as one address: a home or a machine has a whole network of 64 bits of IPv6.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
