@@ -134,7 +134,7 @@ pub async fn watch_over(
             (None, _) => reporter.up_with("no partition is read here: other replicas have them all"),
             (Some(seen), None) => reporter.up_with(age(seen, now)),
             (Some(seen), Some(waited)) => {
-                let heard = word::heard(&config).await.ok().flatten();
+                let heard = of_now(word::heard(&config).await.ok().flatten(), seen);
                 late.stalled(heard.as_ref().and_then(|word| word.cause.as_deref()).unwrap_or(SILENT), waited);
                 reporter.down(format_args!(
                     "{}; the log is at {head}, and nothing has come for {} s: {}",
@@ -212,6 +212,12 @@ fn age(seen: Seen, now: Timestamp) -> String {
     }
 }
 
+/// What a relay said, if it is of what has not come yet. What has been passed was said of another time, by a relay that
+/// may not live any more.
+fn of_now(heard: Option<Word>, seen: Seen) -> Option<Word> {
+    heard.filter(|word| word.position >= seen.up_to)
+}
+
 fn why(heard: Option<&Word>) -> String {
     match heard {
         Some(Word { trouble: Some(trouble), .. }) => format!("the relay says: {trouble}"),
@@ -255,5 +261,14 @@ mod tests {
         assert!(age(seen, at(-5)).contains("0 s old"), "a clock that was ahead gives no negative age");
         let word = Word { trouble: Some("too large".to_owned()), ..Word::default() };
         assert!(why(Some(&word)).contains("too large") && why(None).contains("bus status"));
+    }
+
+    #[test]
+    fn a_word_of_what_has_been_passed_is_not_the_cause_of_today_s_silence() {
+        let seen = Seen { up_to: Position(7), newest: None, waits: false };
+        let word = |position| Word { position: Position(position), trouble: Some("too large".to_owned()), cause: None };
+        assert!(why(of_now(Some(word(7)), seen).as_ref()).contains("too large"), "it stands where we stand");
+        assert!(why(of_now(Some(word(9)), seen).as_ref()).contains("too large"), "what is before it is on its way");
+        assert!(!why(of_now(Some(word(6)), seen).as_ref()).contains("too large"), "the relay went past it");
     }
 }

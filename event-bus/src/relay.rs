@@ -13,6 +13,7 @@
 //! A follower cannot see from repeats at the very end of a partition that it is behind them. So an idle relay looks every
 //! five seconds whether its own record is the last one of each partition, and says again how far the log is where it is not.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -68,6 +69,8 @@ pub struct Relay {
     status: watch::Sender<Status>,
     /// Since when nothing is published, and whether those who follow were told why.
     stalled: Mutex<Option<Stalled>>,
+    /// Whether those who follow were last told, by this relay or by one before it, why nothing comes.
+    complained: AtomicBool,
 }
 
 /// That nothing is published.
@@ -81,7 +84,8 @@ struct Stalled {
 impl Relay {
     /// A relay of this log. Nothing happens until [`Self::run`].
     pub fn new(config: BusConfig, store: Arc<dyn EventStore>) -> Self {
-        Self { config: Arc::new(config), store, status: watch::Sender::default(), stalled: Mutex::default() }
+        let (status, stalled, complained) = (watch::Sender::default(), Mutex::default(), AtomicBool::new(false));
+        Self { config: Arc::new(config), store, status, stalled, complained }
     }
 
     /// How it is, as that changes.
@@ -138,9 +142,14 @@ impl Relay {
     /// Session after session, until another relay's turn comes.
     async fn while_active(&self, held: &Held, stop: &CancellationToken) -> Result<(), BusError> {
         let mut pause = PAUSE.0;
+        let mut heard = false;
         loop {
             let began = Instant::now();
-            match self.session(held, stop).await {
+            // Beside the session: nothing is published any later for it.
+            let hears = async { heard || self.hears_the_last_word(held, stop).await };
+            let (outcome, answered) = tokio::join!(self.session(held, stop), hears);
+            heard = answered;
+            match outcome {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_final() => return Err(error),
                 Err(error) => {
@@ -155,6 +164,20 @@ impl Relay {
                 () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+
+    /// Reads what the relay before this one said last: a complaint of it is taken back once something is published. `false`:
+    /// Kafka did not answer.
+    async fn hears_the_last_word(&self, held: &Held, stop: &CancellationToken) -> bool {
+        let heard = tokio::select! {
+            heard = word::heard(&self.config) => heard,
+            () = stop.cancelled() => return true,
+            () = held.revoked.cancelled() => return true,
+        };
+        if let Ok(Some(Word { trouble: Some(_), .. })) = &heard {
+            self.complained.store(true, Ordering::Relaxed);
+        }
+        heard.is_ok()
     }
 
     /// Nothing is published: counts it, and tells `/health` and those who follow why.
@@ -184,22 +207,29 @@ impl Relay {
     /// Something was published again.
     async fn goes_on(&self) {
         let stalled = self.lock().take();
-        let Some(stalled) = stalled else { return };
-        metrics::gauge!("backstitch_relay_stalled_s", "cause" => stalled.cause).set(0.0);
-        tracing::info!(
-            stalled_s = stalled.since.elapsed().as_secs(),
-            cause = stalled.cause,
-            "the relay publishes again"
-        );
-        if stalled.said.is_some() {
+        if let Some(stalled) = stalled {
+            metrics::gauge!("backstitch_relay_stalled_s", "cause" => stalled.cause).set(0.0);
+            tracing::info!(
+                stalled_s = stalled.since.elapsed().as_secs(),
+                cause = stalled.cause,
+                "the relay publishes again"
+            );
+        }
+        if self.complained.load(Ordering::Relaxed) {
             self.say(None, None).await;
         }
     }
 
     async fn say(&self, trouble: Option<String>, cause: Option<&str>) {
         let word = Word { position: self.status.borrow().position, trouble, cause: cause.map(str::to_owned) };
-        if let Err(error) = word::say(&self.config, &word).await {
-            tracing::debug!(%error, "those who follow could not be told how the relay is");
+        let complains = word.trouble.is_some();
+        match word::say(&self.config, &word).await {
+            Ok(()) => self.complained.store(complains, Ordering::Relaxed),
+            Err(error) => {
+                // It may have been taken all the same. What is not taken back now is taken back at the next look.
+                self.complained.fetch_or(complains, Ordering::Relaxed);
+                tracing::debug!(%error, "those who follow could not be told how the relay is");
+            }
         }
     }
 
@@ -229,8 +259,11 @@ impl Relay {
         tracing::info!(topic = self.config.topic, %after, "publishing");
         // A session that begins is not over what the last one failed at: that shows when something is acknowledged.
         self.tell(|status| status.position = after);
-        if self.lock().is_none() || after >= *self.store.head().borrow() {
+        let whole = after >= *self.store.head().borrow();
+        if self.lock().is_none() || whole {
             self.tell(|status| (status.trouble, status.cause) = (None, None));
+        }
+        if whole {
             self.goes_on().await;
         }
         let mut session = Session {
