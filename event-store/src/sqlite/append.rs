@@ -65,7 +65,7 @@ impl SqliteStore {
     /// cost more than the read.
     fn read_head(&self, stream: &StreamName) -> Result<Head, AppendError> {
         let connection = self.threads.heads.lock().unwrap_or_else(PoisonError::into_inner);
-        self.noted(reader::head(&connection, &self.shared.path, stream)).map_err(|error| self.unread(&error))
+        self.shared.noted(reader::head(&connection, &self.shared.path, stream)).map_err(|error| self.unread(&error))
     }
 
     /// The stream is not where the append expected it. If the append's events stand where it wanted them, it is a

@@ -7,7 +7,8 @@
 //! the writer waits for it once in a while, [`RESTART_WAIT`] at most.
 //!
 //! *Invariant:* a commit never waits for a reader of another process. While such a reader is open the write-ahead log grows.
-//! That is logged with the reader's name, shown as a number, and at `wal_limit_bytes` clients' commands are refused.
+//! That is logged with the reader's name, shown as a number, and at `wal_limit_bytes` clients' commands are refused. The writer
+//! finds out by itself that the reader has gone: nobody may send the commit that would.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -79,14 +80,18 @@ impl Checkpointer {
 
     /// Called by the writer between two commits.
     pub fn after_commit(&mut self, connection: &Connection) {
+        if self.shared.condition.damage().is_some() {
+            return;
+        }
         if self.bulk_done.swap(false, Ordering::AcqRel) && left_by(&self.shared, connection, PASSIVE) == Some(0) {
             // The next commit restarts the log, if no read is open that began before.
             (self.next_restart, self.restart_pause) = (Instant::now() + RESTART_PAUSE, RESTART_PAUSE);
         }
         let Some(bytes) = bytes_of(connection) else { return };
-        let due = self.shared.options.wal_bytes;
-        self.shared.condition.wal(bytes, bytes > due.saturating_mul(RESTART_FACTOR));
-        if bytes > due.saturating_mul(RESTART_FACTOR) && Instant::now() >= self.next_restart {
+        let (due, limit) = (self.shared.options.wal_bytes, self.shared.options.wal_limit_bytes);
+        let overdue = bytes > due.saturating_mul(RESTART_FACTOR).min(limit);
+        self.shared.condition.wal(bytes, overdue);
+        if overdue && Instant::now() >= self.next_restart {
             self.restart(connection);
         } else if bytes > due
             && let Some(order) = &self.order
@@ -95,8 +100,9 @@ impl Checkpointer {
         }
     }
 
-    /// Waits a moment for readers to end, so that the next commit restarts the log.
-    fn restart(&mut self, connection: &Connection) {
+    /// Waits a moment for readers to end, so that the next commit restarts the log; whether it will. Called by the writer also
+    /// when nothing waits to be written.
+    pub fn restart(&mut self, connection: &Connection) -> bool {
         let restarted = connection.busy_timeout(RESTART_WAIT).and_then(|()| open::checkpoint(connection, RESTART));
         let waits_again = connection.busy_timeout(open::BUSY);
         let in_the_way = match restarted.and_then(|found| waits_again.map(|()| found)) {
@@ -108,6 +114,7 @@ impl Checkpointer {
         };
         self.restart_pause = if in_the_way { (self.restart_pause * 2).min(RESTART_PAUSE_MAX) } else { RESTART_PAUSE };
         self.next_restart = Instant::now() + self.restart_pause;
+        !in_the_way
     }
 
     /// Ends the thread and waits for it.
@@ -141,7 +148,8 @@ fn run(shared: &Shared, connection: &Connection, orders: &Receiver<()>, bulk_don
             warn_of_reader(shared, &mut warned);
         }
         // With `bulk_done` the order was given before the writer saw it.
-        if ordered && !bulk_done.load(Ordering::Acquire) && Instant::now() >= blocked_until {
+        let wanted = ordered && shared.condition.damage().is_none();
+        if wanted && !bulk_done.load(Ordering::Acquire) && Instant::now() >= blocked_until {
             if copy_bulk(shared, connection) {
                 bulk_done.store(true, Ordering::Release);
             } else {

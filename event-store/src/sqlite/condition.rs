@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use super::queue::State;
 use super::readers::Subject;
-use super::{Shared, SqliteStore, reader};
+use super::{Shared, SqliteStore, damage_note, reader};
 use crate::port::{Direction, EventStore, Filter};
 use crate::{Position, ReadError};
 
@@ -116,6 +116,11 @@ impl Condition {
         self.seen().numbers.wal_bytes
     }
 
+    /// Whether the write-ahead log should have begun anew.
+    pub fn is_overdue(&self) -> bool {
+        self.seen().overdue_since.is_some()
+    }
+
     /// How long the write-ahead log has been waiting to begin anew.
     pub fn overdue(&self) -> Duration {
         self.seen().overdue_since.map_or(Duration::ZERO, |since| since.elapsed())
@@ -136,7 +141,16 @@ impl Shared {
                 "the log is damaged: nothing is written to it any more; stop, keep a copy of the folder, run `backstitch store check`"
             );
             self.queue().move_to(State::Damaged(what.to_owned()));
+            damage_note::leave(&self.path, what);
         }
+    }
+
+    /// Takes down what a read has found out about the log.
+    pub(super) fn noted<T>(&self, read: Result<T, ReadError>) -> Result<T, ReadError> {
+        if let Err(ReadError::Damaged { position, what, .. }) = &read {
+            self.damaged(&format!("at position {position}: {what}"));
+        }
+        read
     }
 
     /// Looks at the disk and the write-ahead log; called about once a second.
@@ -145,10 +159,15 @@ impl Shared {
             true => (1, 1 << 30),
             false => room_of(&self.path),
         };
+        let numbers = {
+            let mut seen = self.condition.seen();
+            seen.numbers.disk_free_bytes = free;
+            seen.numbers.disk_bytes = all;
+            seen.numbers
+        };
+        // Asks the system, so nothing is locked that commits and commands wait for.
+        let short = self.shortage(&numbers);
         let mut seen = self.condition.seen();
-        seen.numbers.disk_free_bytes = free;
-        seen.numbers.disk_bytes = all;
-        let short = self.shortage(&seen.numbers);
         match (&seen.short, &short) {
             (None, Some(why)) => tracing::error!(log = %self.path.display(), why, "clients' commands are refused"),
             (Some(_), None) => tracing::info!(log = %self.path.display(), "clients' commands are taken again"),
@@ -160,6 +179,7 @@ impl Shared {
     fn shortage(&self, numbers: &LogNumbers) -> Option<String> {
         let (limit, percent) = (self.options.wal_limit_bytes, u64::from(self.options.min_free_percent));
         if numbers.wal_bytes > limit {
+            self.options.faults.before_look();
             return Some(format!(
                 "the write-ahead log has {} MB, more than the {} MB of `wal_limit_mb`; it cannot begin anew while it is read by: {}",
                 numbers.wal_bytes >> 20,
@@ -270,14 +290,8 @@ impl SqliteStore {
         subject: Subject,
         read: impl FnOnce(&Connection, &Path) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, ReadError> {
-        self.noted(self.readers.run(subject, read).await)
-    }
-
-    /// Takes down what a read has found out about the log.
-    pub(super) fn noted<T>(&self, read: Result<T, ReadError>) -> Result<T, ReadError> {
-        if let Err(ReadError::Damaged { position, what, .. }) = &read {
-            self.shared.damaged(&format!("at position {position}: {what}"));
-        }
-        read
+        let shared = Arc::clone(&self.shared);
+        // On the reading thread, which may write the note, and also where nobody waits for the answer any more.
+        self.readers.run(subject, move |connection, path| shared.noted(read(connection, path))).await
     }
 }

@@ -12,11 +12,11 @@ use std::time::SystemTime;
 
 use rusqlite::Connection;
 
-use super::SqliteOptions;
 use super::checkpoint::PAGE_BYTES;
 use super::load::UNFINISHED;
 use super::open::{MARK_FILE, of_sqlite, shm_path, truncate_wal, unusable, wal_path};
 use super::schema::{APPLICATION_ID, CREATE, FORMAT};
+use super::{SqliteOptions, damage_note};
 use crate::OpenError;
 
 /// The log while it is being made.
@@ -30,8 +30,8 @@ pub(super) fn create(dir: &Path, path: &Path, lock_was_there: bool, options: &Sq
     let draft = dir.join(DRAFT);
     // A creation or an import that was cut short has left the lock, too.
     let begun = draft.exists() || dir.join(UNFINISHED).exists();
-    let left: Vec<PathBuf> =
-        [wal_path(path), shm_path(path), dir.join(MARK_FILE)].into_iter().filter(|path| path.exists()).collect();
+    let left = [wal_path(path), shm_path(path), dir.join(MARK_FILE), dir.join(damage_note::FILE)];
+    let left: Vec<PathBuf> = left.into_iter().filter(|path| path.exists()).collect();
     if options.new_log {
         move_aside(&left)?;
     } else {

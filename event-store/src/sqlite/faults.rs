@@ -23,16 +23,42 @@ pub struct Faults {
     little_room: Arc<AtomicBool>,
     contended: Arc<Mutex<String>>,
     cut: Arc<Cut>,
-    reads: Arc<Reads>,
+    reads: Arc<Gate>,
+    looks: Arc<Gate>,
 }
 
-/// Whether reads stand still.
+/// Where threads stand still on order.
 #[derive(Debug, Default)]
-struct Reads {
+struct Gate {
     /// Looked at first, so that a product pays for one atomic read.
     ordered: AtomicBool,
     stalled: Mutex<bool>,
     moved: Condvar,
+    /// Threads that stand still.
+    standing: AtomicU32,
+}
+
+impl Gate {
+    fn close(&self) {
+        self.ordered.store(true, Ordering::SeqCst);
+        *self.stalled.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    }
+
+    fn open(&self) {
+        *self.stalled.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.moved.notify_all();
+    }
+
+    fn pass(&self) {
+        if self.ordered.load(Ordering::Relaxed) {
+            let mut stalled = self.stalled.lock().unwrap_or_else(PoisonError::into_inner);
+            self.standing.fetch_add(1, Ordering::SeqCst);
+            while *stalled {
+                stalled = self.moved.wait(stalled).unwrap_or_else(PoisonError::into_inner);
+            }
+            self.standing.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
 }
 
 /// Where the log is cut off, as if the process died there.
@@ -69,24 +95,33 @@ impl Faults {
 
     /// No read is answered from now on, as if the disk did not answer.
     pub fn stall_reads(&self) {
-        self.reads.ordered.store(true, Ordering::SeqCst);
-        *self.reads.stalled.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.reads.close();
     }
 
-    /// Reads are answered again.
+    /// The system does not say from now on which processes read the log.
+    pub fn stall_looks(&self) {
+        self.looks.close();
+    }
+
+    /// Whether the system is being asked which processes read the log, and does not answer.
+    pub fn look_stands_still(&self) -> bool {
+        self.looks.standing.load(Ordering::SeqCst) > 0
+    }
+
+    /// Reads are answered again, and what the system is asked.
     pub fn resume_reads(&self) {
-        *self.reads.stalled.lock().unwrap_or_else(PoisonError::into_inner) = false;
-        self.reads.moved.notify_all();
+        self.reads.open();
+        self.looks.open();
     }
 
     /// Waits while reads stand still.
     pub(super) fn before_read(&self) {
-        if self.reads.ordered.load(Ordering::Relaxed) {
-            let mut stalled = self.reads.stalled.lock().unwrap_or_else(PoisonError::into_inner);
-            while *stalled {
-                stalled = self.reads.moved.wait(stalled).unwrap_or_else(PoisonError::into_inner);
-            }
-        }
+        self.reads.pass();
+    }
+
+    /// Waits while the system does not say who reads.
+    pub(super) fn before_look(&self) {
+        self.looks.pass();
     }
 
     fn order_cut(&self, appends: u64, before: bool) {

@@ -3,7 +3,8 @@
 //! # The files
 //! `events.db` is the log, `events.db-wal` and `events.db-shm` are SQLite's beside it (`wal.rs` tells the first; the second
 //! is only memory). `lock` is held (`flock`) by the process that serves. `events.mark` has the last position at the last
-//! clean stop, in decimal (with a tab behind it while the log is served). The log is made under another name and renamed when it is whole. `import.unfinished` stands beside
+//! clean stop, in decimal (with a tab behind it while the log is served). `events.damaged` stands beside a log that was
+//! found damaged (`damage_note.rs`). The log is made under another name and renamed when it is whole. `import.unfinished` stands beside
 //! a log that is being filled (`load.rs`).
 //!
 //! # The tables (format 1, in `user_version`; `application_id` says "Bstc")
@@ -38,6 +39,7 @@ mod check;
 mod checkpoint;
 mod condition;
 mod creation;
+mod damage_note;
 mod export;
 mod faults;
 mod files;

@@ -73,7 +73,7 @@ pub(super) fn open_unfinished(dir: &Path, options: &SqliteOptions) -> Result<Ope
     let (lock, lock_was_there) = take_lock(dir)?;
     let path = dir.join(LOG_FILE);
     match fs::metadata(&path) {
-        Ok(_) => {}
+        Ok(_) => super::damage_note::check(dir, &path)?,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let created = super::creation::create(dir, &path, lock_was_there, options);
             if created.is_err() && !lock_was_there {
@@ -93,8 +93,10 @@ pub(super) fn open_unfinished(dir: &Path, options: &SqliteOptions) -> Result<Ope
         in_service::check_copy(dir, &path, &connection, wal_bytes, Position(end.position))?;
     }
     // Before anything is served: what an earlier process left in the write-ahead log is made durable.
-    settle_wal(&path, &connection).map_err(|error| of_sqlite(&path, &error))?;
-    check_length(&path, &connection)?;
+    let is_all_in_file = settle_wal(&path, &connection).map_err(|error| of_sqlite(&path, &error))?;
+    if is_all_in_file {
+        check_length(&path, &connection)?;
+    }
     super::check::check_end(&path, &connection)?;
     check_witnesses(dir, &path, &end, options)?;
     Ok(Opened { lock, path, connection, end })
@@ -273,7 +275,8 @@ fn identify(path: &Path, application: i32, format: i32) -> Result<(), OpenError>
     if format < 1 { Err(foreign(path, &format!("its format {format} was never one"))) } else { Ok(()) }
 }
 
-/// The file is as long as its own count of pages says.
+/// The file is as long as its own count of pages says. Only where nothing is left in the write-ahead log: the count is that of
+/// both.
 fn check_length(path: &Path, connection: &Connection) -> Result<(), OpenError> {
     let pages: i64 =
         connection.pragma_query_value(None, "page_count", |row| row.get(0)).map_err(|error| of_sqlite(path, &error))?;
@@ -314,13 +317,13 @@ pub(super) fn read_mark(dir: &Path) -> Result<Option<Position>, OpenError> {
 }
 
 pub(super) fn write_mark(dir: &Path, position: u64) -> std::io::Result<()> {
-    replace_mark(dir, &format!("{position}\n"))
+    replace(dir, MARK_FILE, &format!("{position}\n"))
 }
 
 /// Notes beside the mark that the log is being served since: a tab behind the position, which earlier releases pass over.
 pub(super) fn mark_in_service(dir: &Path) -> std::io::Result<()> {
     match fs::read_to_string(dir.join(MARK_FILE)) {
-        Ok(text) if !text.contains('\t') => replace_mark(dir, &format!("{}\t\n", text.trim())),
+        Ok(text) if !text.contains('\t') => replace(dir, MARK_FILE, &format!("{}\t\n", text.trim())),
         Ok(_) => Ok(()),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
@@ -333,12 +336,13 @@ pub(super) fn stopped_cleanly_at(dir: &Path) -> Option<Position> {
     if text.contains('\t') { None } else { text.trim().parse().ok() }
 }
 
-fn replace_mark(dir: &Path, text: &str) -> std::io::Result<()> {
-    let draft = dir.join("events.mark.new");
+/// Puts a small file in the place of an older one, whole and durable.
+pub(super) fn replace(dir: &Path, name: &str, text: &str) -> std::io::Result<()> {
+    let draft = dir.join(format!("{name}.new"));
     let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&draft)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    fs::rename(&draft, dir.join(MARK_FILE))?;
+    fs::rename(&draft, dir.join(name))?;
     File::open(dir)?.sync_all()
 }
 
@@ -408,8 +412,9 @@ fn connect_immutable(path: &Path) -> rusqlite::Result<Connection> {
 
 /// Makes durable what stands in the write-ahead log: copies it into the file as far as readers allow, and syncs what they hold.
 /// A reader of another process, which may be open for hours, is waited for no longer than [`BUSY_AT_STOP`]. While the row of
-/// [`in_service`] stands in the log, the write-ahead log is not emptied.
-pub(super) fn settle_wal(path: &Path, connection: &Connection) -> rusqlite::Result<()> {
+/// [`in_service`] stands in the log, the write-ahead log is not emptied. Says whether the file has all of it: where a reader
+/// was in the way, pages that the log counts may stand in the write-ahead log only.
+pub(super) fn settle_wal(path: &Path, connection: &Connection) -> rusqlite::Result<bool> {
     let (busy, left) = if in_service::is_set(connection)? {
         checkpoint(connection, PASSIVE)?
     } else {
@@ -418,14 +423,15 @@ pub(super) fn settle_wal(path: &Path, connection: &Connection) -> rusqlite::Resu
         connection.busy_timeout(BUSY)?;
         settled?
     };
-    if busy || left > 0 {
+    let is_all_in_file = !busy && left == 0;
+    if !is_all_in_file {
         File::open(wal_path(path)).and_then(|wal| wal.sync_all()).map_err(|error| {
             let code = ffi::Error::new(ffi::SQLITE_IOERR_FSYNC);
             rusqlite::Error::SqliteFailure(code, Some(format!("the write-ahead log cannot be synced: {error}")))
         })?;
         tracing::warn!(log = %path.display(), "a reader of another process has the log open; its write-ahead log stays as it is");
     }
-    Ok(())
+    Ok(is_all_in_file)
 }
 
 /// One checkpoint: whether it found something in its way, and how many frames of the write-ahead log are left to be copied.

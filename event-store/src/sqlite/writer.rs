@@ -18,7 +18,8 @@ use crate::envelope::Timestamp;
 use crate::port::StreamSnapshot;
 use crate::{AppendError, Appended, Position, ReadError, RecordedEvent, StreamName};
 
-/// How long the writer waits before it tries a log again that it could not open: an operator frees space in seconds.
+/// How long the writer waits before it tries a log again that it could not open, or whose write-ahead log could not begin anew:
+/// an operator frees space, or ends a reader, in seconds.
 const RETRY_BROKEN: Duration = Duration::from_secs(1);
 
 pub(super) const INSERT_STREAM: &str = "insert into streams (id, name) values (?1, ?2)";
@@ -75,6 +76,9 @@ impl Writer {
     pub fn run(mut self) {
         let _guard = StoppedByPanic(self.shared.clone());
         while let Some(group) = self.next_group() {
+            if group.is_empty() && !self.tries_by_itself() {
+                continue;
+            }
             let cut = !group.appends.is_empty() && self.shared.options.faults.cut_is_ordered();
             if cut && self.shared.options.faults.cuts_before() {
                 return self.stand_still();
@@ -93,7 +97,10 @@ impl Writer {
             }
         }
         self.checkpointer.stop();
-        if let Some(connection) = self.connection {
+        // What is damaged stays as it is: dropping the connection writes nothing.
+        if let Some(connection) = self.connection
+            && self.shared.condition.damage().is_none()
+        {
             open::close_cleanly(&self.shared, connection, self.end.position);
         }
     }
@@ -107,8 +114,9 @@ impl Writer {
             }
             match queue.state() {
                 State::Closed => return None,
-                // The last commit failed, and nobody may send the next one while we are not ready: try by ourselves.
-                State::Open if self.shared.condition.is_failing() => {
+                // The last commit failed, or clients' commands are refused until the write-ahead log has begun anew: nobody
+                // may send the next commit, so the writer tries by itself.
+                State::Open if self.shared.condition.is_failing() || self.shared.condition.is_overdue() => {
                     let waited = self.shared.wake.wait_timeout(queue, RETRY_BROKEN);
                     let (next, waited) = waited.unwrap_or_else(std::sync::PoisonError::into_inner);
                     queue = next;
@@ -121,6 +129,13 @@ impl Writer {
                 }
             }
         }
+    }
+
+    /// Whether a commit of nothing is worth while: it shows whether the disk takes it, where the last one failed; and it lets
+    /// the write-ahead log begin anew, unless a reader still keeps it from that. Then it would only make it larger.
+    fn tries_by_itself(&mut self) -> bool {
+        let failing = self.shared.condition.is_failing();
+        failing || self.connection.as_ref().is_some_and(|connection| self.checkpointer.restart(connection))
     }
 
     /// On order of a test the process is as good as dead: nobody is answered, nothing is tidied up. Who calls keeps the
@@ -149,6 +164,9 @@ impl Writer {
         faults.limit_pages(connection)?;
         // Dropping the transaction, as every `?` here does, rolls it back.
         let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+        if let Some(what) = self.shared.condition.damage() {
+            return Err(open::refusal(what));
+        }
         let end = if group.is_empty() {
             in_service::set(&transaction)?; // Only to see whether the disk takes it.
             self.end
@@ -240,7 +258,9 @@ impl Writer {
             let path = self.shared.path.display().to_string();
             let _ = snapshot.reply.send(Err(ReadError::Unavailable { path, reason })); // As above.
         }
-        if let Err(error) = reopened {
+        if let Err(error) = reopened
+            && self.shared.condition.damage().is_none()
+        {
             self.wait_until_writable(&error);
         }
     }
@@ -262,9 +282,12 @@ impl Writer {
         }
     }
 
-    /// Opens the log again, makes it durable and reads its end.
+    /// Opens the log again, makes it durable and reads its end; unless it is damaged.
     fn reopen(&mut self) -> rusqlite::Result<()> {
         self.connection = None; // Before the new one: it may still hold the lock of the transaction that failed.
+        if let Some(what) = self.shared.condition.damage() {
+            return Err(open::refusal(what)); // Opening it would copy the write-ahead log into the file.
+        }
         let reopened = open::reopen(&self.shared);
         if let Err(error) = &reopened {
             open::exit_if_sync_failed(&self.shared, error);

@@ -7,6 +7,7 @@ mod checking;
 mod damage;
 mod exporting;
 mod failing;
+mod found_damaged;
 mod loading;
 mod missing;
 mod opening;

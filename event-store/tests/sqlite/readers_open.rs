@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use event_store::sqlite::{Faults, LogTrouble};
-use event_store::{EventStore, SqliteOptions, SqliteStore};
+use event_store::sqlite::{Faults, LogTrouble, check};
+use event_store::{EventStore, OpenError, SqliteOptions, SqliteStore};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -57,19 +57,104 @@ async fn a_reader_that_stays_open_holds_up_no_commit_and_refuses_clients_at_the_
     let why = refused.await.unwrap();
     assert!(why.contains("wal_limit_mb"), "{why}");
     assert_eq!(store.refuses_clients().as_deref(), Some(&*why));
+    // While the reader stays and nobody else writes, what the writer tries by itself does not make it larger.
+    let (before, overdue) = (store.numbers().wal_bytes, store.numbers().checkpoint_overdue);
+    while store.numbers().checkpoint_overdue < overdue + Duration::from_secs(3) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(store.numbers().wal_bytes, before);
     drop(reader);
-    fill_up(&store, 301, 40).await;
+    // Clients are refused and nobody else writes: it must be found out without a commit of theirs.
     let taken = tokio::time::timeout(BOUND, async {
-        let mut version = 341;
         while store.refuses_clients().is_some() {
-            fill_up(&store, version, 1).await; // The next commits restart the write-ahead log.
-            version += 1;
+            tokio::task::yield_now().await;
+        }
+    });
+    taken.await.expect("clients are taken again once the reader is gone");
+    assert!(store.numbers().wal_bytes < 2 << 20, "{:?}", store.numbers());
+    assert_eq!(store.numbers().checkpoint_overdue, Duration::ZERO);
+    assert_eq!(read_log(&store).await.unwrap().len(), 301);
+    store.close().await;
+}
+
+/// Leaves a log behind whose write-ahead log has pages that the file is too short for, because a reader was open. The folder,
+/// how many events it has, and the reader.
+async fn left_behind_a_reader(killed: bool) -> (TempDir, usize, Connection) {
+    let (dir, faults) = (TempDir::new().unwrap(), Faults::default());
+    let store =
+        SqliteStore::open(dir.path(), SqliteOptions { faults: faults.clone(), ..SqliteOptions::default() }).unwrap();
+    fill_up(&store, 0, 1).await;
+    let reader = reader_of(dir.path());
+    fill_up(&store, 1, 50).await;
+    if killed {
+        faults.cut_after(1);
+        let (mut cut, of) = (faults.cut(), stream("order-1"));
+        tokio::select! {
+            told = write(&store, &of, 51, 16_000) => panic!("nobody is told of it: {told:?}"),
+            cut = cut.wait_for(|cut| *cut) => assert!(*cut.unwrap()),
+        }
+    }
+    store.close().await;
+    (dir, 51 + usize::from(killed), reader)
+}
+
+#[tokio::test]
+async fn what_stands_in_the_write_ahead_log_because_of_a_reader_is_not_taken_for_cut_off() {
+    for killed in [false, true] {
+        let (dir, events, reader) = left_behind_a_reader(killed).await;
+        let file = std::fs::metadata(dir.path().join("events.db")).unwrap().len();
+        assert!(file < 400_000, "the reader kept the events from the file, which has {file} bytes");
+        for _ in 0..2 {
+            let store = SqliteStore::open(dir.path(), SqliteOptions::default());
+            let store = store.unwrap_or_else(|error| panic!("killed: {killed}: {error}"));
+            assert_eq!(read_log(&store).await.unwrap().len(), events, "killed: {killed}");
+            store.close().await;
+        }
+        drop(reader);
+        let store = open(dir.path());
+        assert_eq!(read_log(&store).await.unwrap().len(), events, "killed: {killed}");
+        store.close().await;
+        assert!(check(dir.path(), &mut |_, _| {}).unwrap().is_whole());
+        // With all of it in the file the length says again whether something is missing.
+        let path = dir.path().join("events.db");
+        let length = std::fs::metadata(&path).unwrap().len();
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length - 4_096).unwrap();
+        let refused = SqliteStore::open(dir.path(), SqliteOptions::default()).err().unwrap();
+        assert!(matches!(refused, OpenError::Damaged { .. }), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn commits_and_commands_do_not_wait_while_the_system_is_asked_who_reads() {
+    let (dir, faults) = (TempDir::new().unwrap(), Faults::default());
+    let options = SqliteOptions {
+        wal_bytes: WAL_BYTES,
+        wal_limit_bytes: 2 << 20,
+        faults: faults.clone(),
+        ..SqliteOptions::default()
+    };
+    let store = SqliteStore::open(dir.path(), options).unwrap();
+    fill_up(&store, 0, 1).await;
+    let reader = reader_of(dir.path());
+    faults.stall_looks();
+    let begun = tokio::time::timeout(Duration::from_secs(120), async {
+        let mut version = 1;
+        while !faults.look_stands_still() {
+            fill_up(&store, version, 10).await;
+            version += 10;
         }
         version
     });
-    let version = taken.await.expect("clients are taken again once the reader is gone");
-    assert!(store.numbers().wal_bytes < 2 << 20, "{:?}", store.numbers());
-    assert_eq!(read_log(&store).await.unwrap().len() as u64, version);
+    let version = begun.await.expect("commits wait for an answer of the system, or it is not asked");
+    let gone_on = tokio::time::timeout(BOUND, fill_up(&store, version, 10)).await;
+    assert!(gone_on.is_ok(), "commits wait for an answer of the system");
+    let asked = tokio::task::spawn_blocking({
+        let store = store.clone();
+        move || store.refuses_clients()
+    });
+    tokio::time::timeout(BOUND, asked).await.expect("commands wait for an answer of the system").unwrap();
+    faults.resume_reads();
+    drop(reader);
     store.close().await;
 }
 
