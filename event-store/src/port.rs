@@ -390,6 +390,11 @@ pub trait EventStore: Send + Sync + 'static {
         None
     }
 
+    /// What is known to be damaged in the log, and nothing is written to it any more. `None`: nothing is known to be.
+    fn damage(&self) -> Option<Arc<str>> {
+        None
+    }
+
     /// Numbers about the log.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use crate::connection::{Health, Links};
 use crate::read::{Direction, Filter, LogFrom, StreamFrom, What, read};
 use crate::subscription::Subscription;
-use crate::{Error, Expected, LogPosition, NewEvent, RecordedEvent, Settings, Written, append};
+use crate::{Error, Expected, LogPosition, NewEvent, Notices, RecordedEvent, Settings, Written, append};
 
 /// A client of one event store. Cheap to clone; all clones share one connection. Calls fail and subscriptions end once the
 /// last clone is dropped or one of them is closed.
@@ -51,6 +51,11 @@ impl Client {
     /// How the connection is, as it changes.
     pub fn health(&self) -> watch::Receiver<Health> {
         self.shared.links.health()
+    }
+
+    /// What the server says of itself besides the protocol, as it changes: as it was with the last read.
+    pub fn notices(&self) -> watch::Receiver<Notices> {
+        self.shared.links.notices()
     }
 
     /// The store's address without user and password.

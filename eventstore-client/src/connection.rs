@@ -12,12 +12,12 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tonic::metadata::AsciiMetadataValue;
+use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::transport::Channel;
 
 use crate::batch::Session;
 use crate::discovery::{Found, find};
-use crate::{Error, Node, Settings};
+use crate::{Error, Node, Notices, Settings};
 
 /// The longest pause between two tries to connect: a server that is back is found within this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -74,6 +74,8 @@ pub(crate) struct Links {
     hint: Mutex<Option<Node>>,
     /// The same for those outside; changed while the state is held, so that who is told of one finds the other as well.
     health: watch::Sender<Health>,
+    /// What the server said of itself with the last read.
+    notices: watch::Sender<Notices>,
     numbers: AtomicU64,
     /// Everything that runs for this client; it ends with it. A std mutex: held to add one.
     tasks: Mutex<JoinSet<()>>,
@@ -99,6 +101,7 @@ impl Links {
             wanted: Notify::new(),
             hint: Mutex::default(),
             health: watch::Sender::new(away),
+            notices: watch::Sender::default(),
             numbers: AtomicU64::default(),
             tasks: Mutex::default(),
         });
@@ -138,6 +141,21 @@ impl Links {
 
     pub(crate) fn health(&self) -> watch::Receiver<Health> {
         self.health.subscribe()
+    }
+
+    pub(crate) fn notices(&self) -> watch::Receiver<Notices> {
+        self.notices.subscribe()
+    }
+
+    /// Takes in what the server says of itself in an answer.
+    pub(crate) fn heard(&self, metadata: &MetadataMap) {
+        let now = Notices::of(metadata);
+        self.notices.send_if_modified(|before| {
+            *before != now && {
+                *before = now;
+                true
+            }
+        });
     }
 
     /// The connection, as soon as there is one. Gives up at `until`, or at once when so many tries in a row have failed

@@ -93,6 +93,7 @@ pub(crate) async fn read(
         let mut client = StreamsClient::new(link.channel.clone()).max_decoding_message_size(LONGEST_MESSAGE);
         let of_status = |status: tonic::Status| Fault::of(&status, &links.store, what.stream());
         let answers = client.read(links.request(message, Some(within))).await.map_err(of_status)?;
+        links.heard(answers.metadata());
         let mut answers = answers.into_inner();
         let mut events = Vec::new();
         while let Some(answer) = answers.message().await.map_err(of_status)? {

@@ -9,6 +9,8 @@
 //! * The log is shared: others write to it ([`EventStore::is_shared`]).
 //! * The head follows from this process's own appends, reads and subscriptions, and from a look at the log's end every
 //!   200 ms (`head.rs`), which is also what finds out that the server is away, or back.
+//! * Whether commands of clients are to be refused, and whether the log is damaged, is what a served log says with each read
+//!   (`eventstore_client::Notices`); a KurrentDB says neither.
 //! * `list_streams` walks the log from its beginning with each call, as the protocol has no list of streams: the server
 //!   filters by category, but it is a tool for operators, not for requests. It holds no more than a page in memory.
 //! * `stats` walks the log once and from then on only what is new; `bytes` are those of payloads and metadata, since the
@@ -32,7 +34,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use eventstore_client::{Client, NodePreference, Settings, SettingsError};
+use eventstore_client::{Client, NodePreference, Notices, Settings, SettingsError};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -60,6 +62,8 @@ struct Shared {
     client: Client,
     head: Head,
     health: watch::Sender<Health>,
+    /// What the server says of itself, at least with each look at the log's end.
+    notices: watch::Receiver<Notices>,
     epoch: watch::Sender<Epoch>,
     /// What was counted so far; behind a lock that waits, as only one may count at a time.
     counted: tokio::sync::Mutex<Counted>,
@@ -90,6 +94,7 @@ impl KurrentStore {
         let health = watch::Sender::new(client.health().borrow().clone());
         let shared = Shared {
             health: health.clone(),
+            notices: client.notices(),
             epoch: watch::Sender::new(Epoch(0)),
             counted: tokio::sync::Mutex::default(),
             tasks: Mutex::default(),
@@ -123,6 +128,10 @@ impl KurrentStore {
 #[async_trait]
 impl EventStore for KurrentStore {
     async fn append(&self, append: Append) -> Result<Ticket, AppendError> {
+        if let Some(what) = self.damage() {
+            // The server would only refuse it, as long as it is so: the next look at its end says when it is not.
+            return Err(AppendError::Damaged { path: self.address().to_owned(), what: what.to_string() });
+        }
         append::append(&self.shared.client, &self.shared.head, append).await
     }
 
@@ -181,6 +190,14 @@ impl EventStore for KurrentStore {
 
     fn is_shared(&self) -> bool {
         true
+    }
+
+    fn refuses_clients(&self) -> Option<Arc<str>> {
+        self.shared.notices.borrow().refuses_clients.as_deref().map(Into::into)
+    }
+
+    fn damage(&self) -> Option<Arc<str>> {
+        self.shared.notices.borrow().damaged.as_deref().map(Into::into)
     }
 
     async fn stats(&self) -> Result<StoreStats, ReadError> {

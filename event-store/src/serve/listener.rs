@@ -1,8 +1,9 @@
 //! Connections as the server wants them: no delay on either side, bounded in number and per address, and each one in use
 //! within seconds or closed.
 //!
-//! *Invariant:* a peer that sends nothing, or half of something, holds a connection for [`FIRST_CALL_WITHIN`] and no longer;
-//! one address holds [`CONNECTIONS_PER_ADDRESS`] at most, so it never keeps other addresses out.
+//! *Invariant:* a peer that sends nothing, half of something, or calls that are refused for want of the password, holds a
+//! connection for [`FIRST_CALL_WITHIN`] and no longer; one address holds [`CONNECTIONS_PER_ADDRESS`] at most, so it never keeps
+//! other addresses out.
 //! *Invariant:* once the server has stopped, no connection outlives it, whatever its peer does.
 //!
 //! The accept loop is this crate's own and not `service-kit`'s, because the log stands below everything else (ARCHITECTURE.md,
@@ -15,7 +16,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,8 +36,9 @@ const CONNECTIONS: usize = 768;
 /// Connections of one address: every process of a cluster on one machine has one or two; more of one address are closed at
 /// once, so that it cannot take all.
 const CONNECTIONS_PER_ADDRESS: usize = 256;
-/// A connection over which no call has come within this time is closed: clients call at once when they connect. It covers
-/// the TLS handshake, HTTP/2's preface and the head of the first call.
+/// A connection over which no call was admitted within this time is closed: clients call at once when they connect. It covers
+/// the TLS handshake, HTTP/2's preface and the head of the first call. What anybody may ask (`ServerFeatures`, `Gossip`, and
+/// what is not served) is no such call.
 const FIRST_CALL_WITHIN: Duration = Duration::from_secs(10);
 /// Reads and subscriptions that one connection may have open. A client that reads nothing of them costs a page each.
 const READS_PER_CONNECTION: usize = 512;
@@ -64,7 +66,7 @@ struct Door {
     cut: watch::Receiver<bool>,
 }
 
-/// Connections by address. A std mutex: held to change one number.
+/// Connections by address, as [`network`] counts it. A std mutex: held to change one number.
 #[derive(Default)]
 struct ByAddress(Mutex<HashMap<IpAddr, usize>>);
 
@@ -75,8 +77,17 @@ struct Place {
     _place: OwnedSemaphorePermit,
 }
 
+/// What is counted as one address: a home or a machine has a whole network of 64 bits of IPv6.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+    }
+}
+
 impl ByAddress {
     fn enter(self: &Arc<Self>, address: IpAddr, place: OwnedSemaphorePermit) -> Option<Place> {
+        let address = network(address);
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(address).or_default();
         if *count >= CONNECTIONS_PER_ADDRESS {
@@ -150,7 +161,7 @@ impl Stream for Connections {
 #[derive(Clone)]
 pub(super) struct Peer {
     tcp: TcpConnectInfo,
-    called: Arc<AtomicBool>,
+    admitted: Arc<AtomicBool>,
     /// Places for reads and subscriptions of this connection.
     pub reads: Arc<Semaphore>,
 }
@@ -167,9 +178,9 @@ impl Peer {
         self.tcp.local_addr()
     }
 
-    /// A call has come: the connection is in use.
-    pub fn has_called(&self) {
-        self.called.store(true, Ordering::Relaxed);
+    /// A call of somebody who may call has come: the connection is in use.
+    pub fn is_admitted(&self) {
+        self.admitted.store(true, Ordering::Relaxed);
     }
 }
 
@@ -177,7 +188,7 @@ impl Peer {
 pub(super) struct Connection {
     stream: TcpStream,
     peer: Peer,
-    /// Until the first call has come: when the connection is closed without one.
+    /// Until the first call was admitted: when the connection is closed without one.
     first_call: Option<Pin<Box<Sleep>>>,
     /// Whether what the peer speaks is still to be looked at, before anything is written.
     unheard: bool,
@@ -188,8 +199,8 @@ pub(super) struct Connection {
 
 impl Connection {
     fn new(stream: TcpStream, place: Place, tls: bool, mut cut: watch::Receiver<bool>) -> Self {
-        let (called, reads) = (Arc::default(), Arc::new(Semaphore::new(READS_PER_CONNECTION)));
-        let peer = Peer { tcp: stream.connect_info(), called, reads };
+        let (admitted, reads) = (Arc::default(), Arc::new(Semaphore::new(READS_PER_CONNECTION)));
+        let peer = Peer { tcp: stream.connect_info(), admitted, reads };
         let cut = Box::pin(async move {
             // An error means that the server is gone, which is as much a reason.
             let _ = cut.wait_for(|cut| *cut).await;
@@ -204,10 +215,13 @@ impl Connection {
             return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server has stopped"));
         }
         if let Some(first_call) = &mut self.first_call {
-            if self.peer.called.load(Ordering::Relaxed) {
+            if self.peer.admitted.load(Ordering::Relaxed) {
                 self.first_call = None;
             } else if first_call.as_mut().poll(context).is_ready() {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "no call came over the connection"));
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "no call that was admitted came over the connection",
+                ));
             }
         }
         Ok(())
@@ -318,5 +332,29 @@ impl AsyncWrite for Connection {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_addresses_of_one_network_of_ipv6_count_as_one() {
+        let of = |address: &str| network(address.parse().unwrap());
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
+        assert_ne!(of("10.0.0.1"), of("10.0.0.2"));
+
+        let (by_address, places) = (Arc::new(ByAddress::default()), Arc::new(Semaphore::new(CONNECTIONS)));
+        let enter = |address: IpAddr| by_address.enter(address, Arc::clone(&places).try_acquire_owned().unwrap());
+        let network = Ipv6Addr::new(0x2001, 0xdb8, 1, 2, 0, 0, 0, 0).to_bits();
+        let addresses = (0..=CONNECTIONS_PER_ADDRESS as u128).map(|host| Ipv6Addr::from_bits(network | host));
+        let entered: Vec<Option<Place>> = addresses.map(|address| enter(address.into())).collect();
+        assert_eq!(entered.iter().flatten().count(), CONNECTIONS_PER_ADDRESS);
+        assert!(enter("2001:db8:1:3::1".parse().unwrap()).is_some(), "another network is let in");
+        drop(entered);
+        assert!(enter("2001:db8:1:2::1".parse().unwrap()).is_some(), "the places are given back");
     }
 }

@@ -16,6 +16,8 @@
 //!   leaves out of it follows from the event.
 //! * Streams `snapshot-<stream>` are the log's snapshots (`snapshots.rs`).
 //! * Names beginning with `$` belong to KurrentDB's system: such streams do not exist and cannot be written.
+//! * Every answer to a read says in its metadata whether commands of clients are to be refused for want of room, and whether the
+//!   log is known to be damaged (`eventstore_client::Notices`): it is the services in front that take commands.
 //! * The same ids again are answered as the first time, as far as the log looks back (`sqlite/append.rs`).
 
 mod access;
@@ -54,7 +56,7 @@ use tonic::{Code, Status};
 
 use self::access::Access;
 use self::features::{Features, Members};
-use self::listener::{Connections, Peer};
+use self::listener::Connections;
 use self::streams::Served;
 use crate::{EventStore, EventStoreConfig};
 
@@ -251,14 +253,11 @@ fn routes(served: Served, address: SocketAddr) -> Routes {
     let services = Routes::new(StreamsServer::new(served).max_decoding_message_size(MESSAGE_BYTES))
         .add_service(ServerFeaturesServer::new(Features))
         .add_service(GossipServer::new(Members::new(address)));
-    services.into_axum_router().layer(middleware::from_fn(heard)).into()
+    services.into_axum_router().layer(middleware::from_fn(told)).into()
 }
 
-/// Notes that the connection is in use, and says what is missing where a call is not served.
-async fn heard(request: Request, next: Next) -> Response {
-    if let Some(peer) = Peer::of(request.extensions()) {
-        peer.has_called();
-    }
+/// Says what is served where a call is not.
+async fn told(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let mut response = next.run(request).await;
     let not_served = Status::from_header_map(response.headers())

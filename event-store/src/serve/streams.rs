@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use eventstore_client::Notices;
 use eventstore_client::proto::streams::append_req::Content as AppendContent;
 use eventstore_client::proto::streams::read_req::Options;
 use eventstore_client::proto::streams::read_req::options::all_options::AllOption;
@@ -48,6 +49,16 @@ pub(super) struct Served {
 impl Served {
     pub fn new(store: Arc<dyn EventStore>, access: Access, stopping: watch::Receiver<bool>) -> Self {
         Self { appender: Appender::new(store.clone()), store, access, stopping, places: Places::new() }
+    }
+
+    /// Who calls, if he may; his connection is then one that is used. One whose calls are all refused is closed as one over
+    /// which none has come.
+    fn admit<T>(&self, request: &Request<T>) -> Result<Arc<str>, Refusal> {
+        let caller = self.access.caller(request.metadata())?;
+        if let Some(peer) = Peer::of(request.extensions()) {
+            peer.is_admitted();
+        }
+        Ok(caller)
     }
 
     async fn read_or_follow(&self, options: Options) -> Result<Responses, Status> {
@@ -116,7 +127,7 @@ impl Streams for Served {
     type BatchAppendStream = Appends;
 
     async fn read(&self, request: Request<ReadReq>) -> Result<Response<Responses>, Status> {
-        self.access.caller(request.metadata())?;
+        self.admit(&request)?;
         let place = self.places.enter(Peer::of(request.extensions()))?;
         let options = request.into_inner().options;
         let options = options.ok_or_else(|| Refusal::BadRequest("the read has no options".to_owned()))?;
@@ -126,11 +137,15 @@ impl Streams for Served {
             let _ = &place;
             answer
         });
-        Ok(Response::new(answers.boxed()))
+        let mut response = Response::new(answers.boxed());
+        let (refuses_clients, damaged) = (self.store.refuses_clients(), self.store.damage());
+        let text = |why: Option<Arc<str>>| why.map(|why| why.to_string());
+        Notices { refuses_clients: text(refuses_clients), damaged: text(damaged) }.say(response.metadata_mut());
+        Ok(response)
     }
 
     async fn append(&self, request: Request<Streaming<AppendReq>>) -> Result<Response<AppendResp>, Status> {
-        let caller = self.access.caller(request.metadata())?;
+        let caller = self.admit(&request)?;
         let mut requests = request.into_inner();
         let out_of_order = || Refusal::BadRequest("an append is its options, once, and then its events".to_owned());
         let first = requests.message().await?.and_then(|request| request.content);
@@ -149,18 +164,18 @@ impl Streams for Served {
     }
 
     async fn batch_append(&self, request: Request<Streaming<BatchAppendReq>>) -> Result<Response<Appends>, Status> {
-        let caller = self.access.caller(request.metadata())?;
+        let caller = self.admit(&request)?;
         let session = Session::new(request.into_inner(), self.appender.clone(), caller, self.stopping.clone());
         Ok(Response::new(session.answers()))
     }
 
     async fn delete(&self, request: Request<DeleteReq>) -> Result<Response<DeleteResp>, Status> {
-        self.access.caller(request.metadata())?;
+        self.admit(&request)?;
         Err(history_stays())
     }
 
     async fn tombstone(&self, request: Request<TombstoneReq>) -> Result<Response<TombstoneResp>, Status> {
-        self.access.caller(request.metadata())?;
+        self.admit(&request)?;
         Err(history_stays())
     }
 }

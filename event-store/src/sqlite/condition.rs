@@ -71,6 +71,8 @@ struct Seen {
     /// Why the last commit failed; `None`: it did not.
     failing: Option<String>,
     committing_since: Option<Instant>,
+    /// When the writer was last seen to go on; `None`: it is at something that may take as long as it does.
+    writer_seen: Option<Instant>,
     overdue_since: Option<Instant>,
     numbers: LogNumbers,
     short: Option<Arc<str>>,
@@ -90,13 +92,25 @@ impl Condition {
 
     /// A commit begins.
     pub fn committing(&self) {
-        self.seen().committing_since = Some(Instant::now());
+        let now = Some(Instant::now());
+        let mut seen = self.seen();
+        (seen.committing_since, seen.writer_seen) = (now, now);
     }
 
     /// A commit has ended; with the reason if it failed.
     pub fn committed(&self, failed: Option<String>) {
         let mut seen = self.seen();
         (seen.committing_since, seen.failing) = (None, failed);
+    }
+
+    /// The writer goes on; about once a second also when there is nothing to write.
+    pub fn writer_goes_on(&self) {
+        self.seen().writer_seen = Some(Instant::now());
+    }
+
+    /// What the writer does next takes as long as it does: it opens a log anew, or it ends.
+    pub fn writer_takes_its_time(&self) {
+        self.seen().writer_seen = None;
     }
 
     /// Whether the last commit failed.
@@ -275,6 +289,12 @@ impl SqliteStore {
         let next = events.last().filter(|_| events.len() == rows).map_or(Position::START, |last| last.position);
         self.shared.condition.seen().verified = next;
         Ok(())
+    }
+
+    /// For how long the thread that writes has not gone on. It does so about once a second, whether or not there is something
+    /// to write; a restart helps where it never does again. Zero while it opens the log anew and once the store is closed.
+    pub fn writer_silent_for(&self) -> Duration {
+        self.shared.condition.seen().writer_seen.map_or(Duration::ZERO, |seen| seen.elapsed())
     }
 
     /// Numbers about the files, as they were seen within the last second.

@@ -25,6 +25,7 @@ pub struct Faults {
     cut: Arc<Cut>,
     reads: Arc<Gate>,
     looks: Arc<Gate>,
+    commits: Arc<Gate>,
 }
 
 /// Where threads stand still on order.
@@ -101,6 +102,16 @@ impl Faults {
     /// The system does not say from now on which processes read the log.
     pub fn stall_looks(&self) {
         self.looks.close();
+    }
+
+    /// The next commit has no end, as if the thread that writes hung.
+    pub fn stall_commits(&self) {
+        self.commits.close();
+    }
+
+    /// Commits go on.
+    pub fn resume_commits(&self) {
+        self.commits.open();
     }
 
     /// Whether the system is being asked which processes read the log, and does not answer.
@@ -208,6 +219,7 @@ impl Faults {
     }
 
     pub(super) fn before_commit(&self) -> rusqlite::Result<()> {
+        self.commits.pass();
         assert!(!take(&self.panics), "an invariant was broken on order of a test");
         if take(&self.syncs) {
             return Err(failure(ffi::SQLITE_IOERR_FSYNC));

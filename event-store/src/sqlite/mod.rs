@@ -212,6 +212,7 @@ impl Threads {
         self.shared.closed.send_replace(true);
         if let Some(writer) = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() {
             self.readers.stop();
+            self.shared.options.faults.resume_commits();
             if writer.join().is_err() {
                 tracing::error!(log = %self.shared.path.display(), "the writer thread panicked");
             }
@@ -426,6 +427,10 @@ impl EventStore for SqliteStore {
 
     fn refuses_clients(&self) -> Option<Arc<str>> {
         self.shared.condition.short()
+    }
+
+    fn damage(&self) -> Option<Arc<str>> {
+        self.shared.condition.damage().map(Into::into)
     }
 
     fn epoch(&self) -> watch::Receiver<Epoch> {

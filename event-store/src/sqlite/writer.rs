@@ -96,6 +96,7 @@ impl Writer {
                 self.checkpointer.after_commit(connection);
             }
         }
+        self.shared.condition.writer_takes_its_time();
         self.checkpointer.stop();
         // What is damaged stays as it is: dropping the connection writes nothing.
         if let Some(connection) = self.connection
@@ -112,21 +113,19 @@ impl Writer {
                 let one_by_one = self.shared.options.faults.cut_is_ordered();
                 return Some(queue.take(if one_by_one { 1 } else { usize::MAX }));
             }
-            match queue.state() {
+            // The last commit failed, or clients' commands are refused until the write-ahead log has begun anew: nobody may
+            // send the next commit, so the writer tries by itself.
+            let tries = match queue.state() {
                 State::Closed => return None,
-                // The last commit failed, or clients' commands are refused until the write-ahead log has begun anew: nobody
-                // may send the next commit, so the writer tries by itself.
-                State::Open if self.shared.condition.is_failing() || self.shared.condition.is_overdue() => {
-                    let waited = self.shared.wake.wait_timeout(queue, RETRY_BROKEN);
-                    let (next, waited) = waited.unwrap_or_else(std::sync::PoisonError::into_inner);
-                    queue = next;
-                    if waited.timed_out() && queue.is_empty() {
-                        return Some(Group::default());
-                    }
-                }
-                State::Open | State::Broken(_) | State::Damaged(_) => {
-                    queue = self.shared.wake.wait(queue).unwrap_or_else(std::sync::PoisonError::into_inner);
-                }
+                State::Open => self.shared.condition.is_failing() || self.shared.condition.is_overdue(),
+                State::Broken(_) | State::Damaged(_) => false,
+            };
+            self.shared.condition.writer_goes_on();
+            let waited = self.shared.wake.wait_timeout(queue, RETRY_BROKEN);
+            let (next, waited) = waited.unwrap_or_else(std::sync::PoisonError::into_inner);
+            queue = next;
+            if tries && waited.timed_out() && queue.is_empty() {
+                return Some(Group::default());
             }
         }
     }
@@ -141,6 +140,7 @@ impl Writer {
     /// On order of a test the process is as good as dead: nobody is answered, nothing is tidied up. Who calls keeps the
     /// group, so that its appends wait.
     fn stand_still(&self) {
+        self.shared.condition.writer_takes_its_time();
         self.shared.options.faults.cut_made();
         let mut queue = self.shared.queue();
         while *queue.state() != State::Closed {
@@ -173,7 +173,7 @@ impl Writer {
         } else {
             write_group(&transaction, group, self.end, now)?
         };
-        faults.before_commit()?;
+        faults.before_commit()?; // Here a test has a commit hang, too.
         transaction.commit()?;
         // Durable from here.
         faults.after_commit()?;
@@ -284,6 +284,7 @@ impl Writer {
 
     /// Opens the log again, makes it durable and reads its end; unless it is damaged.
     fn reopen(&mut self) -> rusqlite::Result<()> {
+        self.shared.condition.writer_takes_its_time();
         self.connection = None; // Before the new one: it may still hold the lock of the transaction that failed.
         if let Some(what) = self.shared.condition.damage() {
             return Err(open::refusal(what)); // Opening it would copy the write-ahead log into the file.

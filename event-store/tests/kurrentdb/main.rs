@@ -9,6 +9,7 @@
 mod direct;
 mod outages;
 mod served;
+mod standing;
 mod suite;
 mod wire;
 

@@ -13,7 +13,10 @@ use eventstore_client::proto::server_features::server_features_client::ServerFea
 use read::CountOption::Count;
 use read::all_options::AllOption;
 use tonic::Code;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
+use tonic_prost::ProstCodec;
 
 use super::*;
 
@@ -26,6 +29,61 @@ fn with_password() -> EventStoreConfig {
     EventStoreConfig { user, password, ..EventStoreConfig::default() }
 }
 
+/// Adds the name and the password to every call.
+fn as_user(given: Option<&str>) -> impl tonic::service::Interceptor + Clone + use<> {
+    let header: Option<MetadataValue<Ascii>> =
+        given.map(|given| format!("Basic {}", STANDARD.encode(given)).parse().unwrap());
+    move |mut request: tonic::Request<()>| {
+        if let Some(header) = &header {
+            request.metadata_mut().insert("authorization", header.clone());
+        }
+        Ok(request)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_no_password_holds_no_connection_however_he_calls() {
+    let served = Served::start_with(with_password()).await;
+    let url = format!("http://{}", served.address);
+    let right = as_user(Some(&format!("shop:{PASSWORD}")));
+    let elsewhere = Endpoint::from_shared(url.clone()).unwrap().local_address(Some([127, 0, 0, 2].into()));
+    let mut kept = StreamsClient::with_interceptor(within(elsewhere.connect()).await.unwrap(), right.clone());
+    let all = || ReadReq { options: Some(options(of_all(AllOption::Start(())), Count(1), false)) };
+    within(kept.read(all())).await.unwrap();
+    // All the connections that one address may have, each with a call of its own kind. They go on answering pings.
+    let mut strangers = Vec::new();
+    for number in 0..256 {
+        let channel = Channel::from_shared(url.clone()).unwrap().connect().await.unwrap();
+        match number % 4 {
+            0 => _ = within(StreamsClient::new(channel.clone()).read(all())).await.unwrap_err(),
+            1 => _ = within(ServerFeaturesClient::new(channel.clone()).get_supported_methods(())).await.unwrap(),
+            2 => _ = within(GossipClient::new(channel.clone()).read(())).await.unwrap(),
+            _ => {
+                let mut grpc = tonic::client::Grpc::new(channel.clone());
+                grpc.ready().await.unwrap();
+                let path = PathAndQuery::from_static("/event_store.client.streams.Streams/Nope");
+                let codec = ProstCodec::<(), ()>::default();
+                let refused = within(grpc.unary(tonic::Request::new(()), path, codec)).await.unwrap_err();
+                assert_eq!(refused.code(), Code::Unimplemented);
+            }
+        }
+        strangers.push(channel);
+    }
+    let let_in = async {
+        loop {
+            let Ok(channel) = Channel::from_shared(url.clone()).unwrap().connect().await else { continue };
+            if StreamsClient::with_interceptor(channel, right.clone()).read(all()).await.is_ok() {
+                return;
+            }
+        }
+    };
+    within(let_in).await;
+    // Who was admitted keeps his connection, whatever he did meanwhile.
+    within(kept.read(all())).await.unwrap();
+    drop(strangers);
+    served.stop().await;
+}
+
 #[tokio::test]
 async fn with_a_password_every_call_needs_it_and_appends_are_made_in_its_owner_s_name() {
     let served = Served::start_with(with_password()).await;
@@ -35,13 +93,7 @@ async fn with_a_password_every_call_needs_it_and_appends_are_made_in_its_owner_s
         (Some("shop:falsch"), Code::Unauthenticated),
         (Some("shop:geheim-geheim-geheim-geheim"), Code::Ok),
     ] {
-        let header = given.map(|given| format!("Basic {}", STANDARD.encode(given)).parse().unwrap());
-        let mut client = StreamsClient::with_interceptor(channel.clone(), move |mut request: tonic::Request<()>| {
-            if let Some(header) = &header {
-                request.metadata_mut().insert("authorization", tonic::metadata::MetadataValue::clone(header));
-            }
-            Ok(request)
-        });
+        let mut client = StreamsClient::with_interceptor(channel.clone(), as_user(given));
         let code_of = |status: Option<tonic::Status>| status.map_or(Code::Ok, |status| status.code());
         let all = options(of_all(AllOption::Start(())), Count(1), false);
         assert_eq!(code_of(client.read(ReadReq { options: Some(all) }).await.err()), code, "{given:?}");

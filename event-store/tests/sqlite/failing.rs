@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use event_store::sqlite::{Faults, check};
 use event_store::{AppendError, EventStore, Position, SqliteOptions, SqliteStore};
@@ -142,6 +143,46 @@ async fn when_the_writer_stops_on_a_broken_invariant_all_are_answered_and_the_pr
     let store = open_with(&dir, &faults);
     assert_eq!(write(&store, &of, 1, 10).await.unwrap().position, Position(2));
     store.close().await;
+}
+
+#[tokio::test]
+async fn a_writer_that_has_nothing_to_write_goes_on_and_one_that_hangs_does_not() {
+    let (dir, faults) = (TempDir::new().unwrap(), Faults::default());
+    let store = open_with(&dir, &faults);
+    let bound = Duration::from_secs(60);
+    // Nobody writes: it is seen again and again all the same.
+    let seen = async {
+        for _ in 0..3 {
+            let mut before = store.writer_silent_for();
+            loop {
+                let now = store.writer_silent_for();
+                if now < before {
+                    break;
+                }
+                before = now;
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    tokio::time::timeout(bound, seen).await.expect("it goes on by itself");
+    faults.stall_commits();
+    let of = stream("order-1");
+    let waiting = write(&store, &of, 0, 10);
+    tokio::pin!(waiting);
+    let hangs = async {
+        while store.writer_silent_for() < Duration::from_secs(3) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        done = &mut waiting => panic!("it hangs: {done:?}"),
+        hangs = tokio::time::timeout(bound, hangs) => hangs.expect("its silence shows"),
+    }
+    faults.resume_commits();
+    assert_eq!(waiting.await.unwrap().position, Position(1));
+    store.close().await;
+    assert_eq!(store.writer_silent_for(), Duration::ZERO, "what has ended is not waited for");
 }
 
 #[tokio::test]
