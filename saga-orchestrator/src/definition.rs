@@ -54,7 +54,7 @@ pub enum Undo {
     /// There is nothing to undo, on purpose.
     Nothing,
     /// These commands undo one attempt group. After a refusal they may be others (`Ctx::refused`); the same ones
-    /// again mean that a person must look.
+    /// again mean that a person must look, and none that the refusal says that nothing is left to undo.
     Send(fn(&Ctx) -> Vec<Command>, Option<Awaited>),
 }
 
@@ -82,6 +82,11 @@ pub enum Meaning {
     HandOver(&'static str),
     /// A person must look.
     Attention,
+    /// A person must look, and it is certain that the step has done nothing: a saga whose pivot stands still for this
+    /// can still go back, and has nothing to hand over.
+    DidNothing,
+    /// The refusal says that what the step is for is so already: the step is done. Only for a step that sends one command.
+    AlreadySo,
 }
 
 /// Keeping alive what a step did, until another one has begun.

@@ -6,11 +6,13 @@ mod world;
 use domain::order::Status as OrderStatus;
 use domain::payment::Status::{Captured, Refunded, Voided};
 use domain::saga::SagaState::{Compensated, Completed, HandedOver, NeedsAttention, Waiting};
+use domain::saga::{Action, Event, StepSucceeded};
 use domain::shipment::Status as ShipmentStatus;
-use saga_orchestrator::Outcome;
+use saga_orchestrator::engine::{Input, Refusal};
+use saga_orchestrator::{Outcome, sagas};
 use world::World;
-use world::shop::Ends;
-use world::story::{MINUTES, always_ends, ends};
+use world::shop::{Ends, ORDER};
+use world::story::{MINUTES, always_ends, ends, names};
 
 #[test]
 fn a_cancellation_before_the_capture_voids_releases_and_cancels() {
@@ -112,6 +114,46 @@ fn a_hold_that_is_still_being_let_go_is_not_forgotten_when_the_order_is_handed_o
     };
     let expected = ends(OrderStatus::Cancelled, "customer_request", &[Voided, Refunded], HandedOver);
     always_ends(story, &Ends { shipment: ShipmentStatus::Cancelled, refund: Some(Completed), ..expected });
+}
+
+/// Up to 0.2.0 an authorization of less than the order costs counted as one of all of it.
+fn too_little_authorized_by_0_2_0(world: &mut World) {
+    world.place("tok_authorize_short");
+    world.settle();
+    let stream = sagas::stream("order_fulfilment", ORDER);
+    let succeeded = StepSucceeded { step: "authorise".into(), group: 0, source: None, lapses_at: None, renew_at: None };
+    let now = world.now;
+    world.sagas.entry(stream.clone()).or_default().push((Event::StepSucceeded(succeeded), now));
+    world.forget();
+    world.input(&stream, &Input::Time);
+    world.settle();
+    assert_eq!(world.ready(), Outcome::Done);
+    world.settle();
+    let view = world.fulfilment();
+    assert_eq!((view.state(), view.step()), (NeedsAttention, Some("capture")), "{:#?}", names(world));
+}
+
+#[test]
+fn a_cancellation_when_the_capture_stands_still_and_has_taken_nothing_voids_and_cancels() {
+    let story = |world: &mut World| {
+        too_little_authorized_by_0_2_0(world);
+        assert_eq!(world.cancel(), Outcome::Done);
+        world.pass(MINUTES(5));
+    };
+    let expected = ends(OrderStatus::Cancelled, "customer_request", &[Voided], Compensated);
+    always_ends(story, &Ends { shipment: ShipmentStatus::Cancelled, ..expected });
+}
+
+#[test]
+fn an_order_whose_capture_has_taken_nothing_is_not_handed_over_but_goes_back() {
+    let story = |world: &mut World| {
+        too_little_authorized_by_0_2_0(world);
+        assert_eq!(world.refuses("order_fulfilment", Action::HandOver), Refusal::BeforePivot("capture"));
+        world.does("order_fulfilment", Action::Compensate);
+        world.pass(MINUTES(5));
+    };
+    let expected = ends(OrderStatus::Cancelled, "operator", &[Voided], Compensated);
+    always_ends(story, &Ends { shipment: ShipmentStatus::Cancelled, ..expected });
 }
 
 #[test]

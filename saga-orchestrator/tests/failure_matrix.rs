@@ -98,6 +98,21 @@ fn a_customer_who_could_not_pay_because_nobody_took_the_payment_has_time_afterwa
     always_ends(story, &Ends { shipment: ShipmentStatus::Planned, stock, ..expected });
 }
 
+/// Its command is sent again now and then, only to have the provider asked. That one of these is not answered at once
+/// costs the customer nothing.
+#[test]
+fn the_time_to_pay_does_not_begin_anew_when_an_answer_is_missing_for_a_moment() {
+    let story = |world: &mut World| {
+        world.place("tok_3ds_abandon");
+        for _ in 0..10 {
+            world.pass(MINUTES(4));
+            world.unavailable.insert("RequestPaymentAuthorization", 1);
+        }
+        world.unavailable.clear();
+    };
+    always_ends(story, &ends(OrderStatus::Rejected, "payment_timeout", &[Expired], Compensated));
+}
+
 #[test]
 fn contention_that_passes_does_not_stop_the_order() {
     let story = |world: &mut World| {

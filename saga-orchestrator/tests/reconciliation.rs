@@ -57,6 +57,23 @@ fn money_taken_after_the_end_is_given_back() {
 }
 
 #[test]
+fn of_two_late_captures_the_one_whose_money_went_back_with_the_other_calls_nobody() {
+    let story = |world: &mut World| {
+        confirmed_too_late(world, "tok_3ds_late");
+        world.unavailable.insert("RequestPaymentRefund", u32::MAX);
+        let part = Money { amount: 100, ..TOTAL };
+        assert_eq!(world.bank_tells(0, ProviderResult::Captured { amount: part }), Outcome::Done);
+        world.settle();
+        assert_eq!(world.bank_tells(0, ProviderResult::Captured { amount: TOTAL }), Outcome::Done);
+        world.settle();
+        world.unavailable.clear();
+        world.pass(MINUTES(5));
+        assert_eq!(world.requests_of(payment::RequestKind::Refund, 0).len(), 1, "one refund is of all that remains");
+    };
+    always_ends(story, &Ends { reconciled: vec![Completed; 2], ..rejected_late("payment_timeout", Refunded) });
+}
+
+#[test]
 fn a_bank_that_declines_and_then_holds_the_money_after_all_lets_it_go() {
     let story = |world: &mut World| {
         world.place("tok_decline");

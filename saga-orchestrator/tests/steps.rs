@@ -5,9 +5,10 @@ mod world;
 
 use std::time::Duration;
 
-use domain::saga::{Direction, ErrorKind, Event, Failure, LegStatus, Note, SagaState};
+use chrono::TimeDelta;
+use domain::saga::{Direction, ErrorKind, Event, Failure, LateBy, LegStatus, Note, SagaState};
 use domain::shipment::Status as ShipmentStatus;
-use saga_orchestrator::engine::{Answered, Input, pending, react};
+use saga_orchestrator::engine::{Answered, Input, next_timer, pending, react};
 use saga_orchestrator::{Outcome, sagas};
 use world::World;
 use world::shop::ORDER;
@@ -130,6 +131,36 @@ fn every_step_without_an_answer_is_tried_again_later_each_time() {
             }
         }
     }
+}
+
+/// A process that is paused with a command in its hand must not become able to act when the ends of reservations are
+/// long forgotten.
+#[test]
+fn the_times_of_a_refusal_as_too_late_are_those_of_the_next_attempt_only() {
+    let mut world = World::with_stock(10, 5);
+    world.place("tok_approve");
+    world.unavailable.insert("ReserveStock", u32::MAX);
+    world.settle();
+    let (mut state, mut now) = (world.state(&stream()), world.now);
+    let mut answered = |outcome: Outcome| {
+        let timer = next_timer(&state, now);
+        now = timer.unwrap_or(now).max(now);
+        let step = pending(&state, now).remove(0);
+        let answers = step.commands.iter().map(|c| Answered { command_id: c.id, outcome: outcome.clone() }).collect();
+        for event in react(&state, &Input::Answers(answers), now, &world.config) {
+            world::evolve(&mut state, &event, now);
+        }
+        (step.too_late, now)
+    };
+    let late = |at: domain::Timestamp| LateBy { now: at + TimeDelta::hours(25), stream_time: None };
+    let nobody = || Outcome::Unavailable { detail: "nobody there".into(), retry_after: None };
+    let (_, now) = answered(nobody());
+    let late = late(now);
+    answered(Outcome::TooLate(late));
+    assert_eq!(answered(nobody()).0, Some(late), "the refusal proves that the step is still open");
+    assert_eq!(answered(nobody()).0, None, "it does so once");
+    assert_eq!(answered(Outcome::TooLate(late)).0, None);
+    assert_eq!(answered(Outcome::Done).0, Some(late), "and again when it is refused again");
 }
 
 #[test]

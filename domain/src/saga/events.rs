@@ -149,7 +149,7 @@ pub struct CommandAnswered {
     pub direction: Direction,
     /// The answers.
     pub answers: Vec<Answer>,
-    /// When the step has taken too long, if its time begins anew because nobody could be reached before.
+    /// When the step has taken too long, where that is later than it was because nobody could be reached for a while.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,
 }

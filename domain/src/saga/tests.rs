@@ -260,3 +260,40 @@ fn a_call_for_a_person_because_nobody_answered_is_taken_back_by_the_first_answer
         assert_eq!(view(&answered).state(), then);
     }
 }
+
+fn calls_for_a_person(failure: Failure, stuck: bool) -> Event {
+    let (step, group, direction) = ("plan_shipment".into(), 0, Direction::Do);
+    Event::SagaNeedsAttention(SagaNeedsAttention { step, group, direction, failure, stuck, source: None })
+}
+
+#[test]
+fn a_saga_that_a_person_was_called_for_because_nobody_answers_goes_on_by_itself_and_is_not_settled() {
+    let unavailable = || Failure { kind: ErrorKind::Unavailable, ..failure("unavailable") };
+    let begun = [started(), step_started(Party::Warehouse)];
+    let called = view(&[&begun[..], &[calls_for_a_person(unavailable(), false)]].concat());
+    assert_eq!((called.state(), called.settled()), (SagaState::NeedsAttention, false));
+    for (failure, stuck) in [(failure("overdue"), false), (failure("refused"), true), (unavailable(), true)] {
+        let called = view(&[&begun[..], &[calls_for_a_person(failure, stuck)]].concat());
+        assert_eq!((called.state(), called.settled()), (SagaState::NeedsAttention, true));
+    }
+}
+
+#[test]
+fn what_stands_still_settles_a_saga_also_while_something_else_of_it_is_not_answered() {
+    let unavailable = Failure { kind: ErrorKind::Unavailable, ..failure("unavailable") };
+    let other = Event::StepStarted(StepStarted {
+        step: "allow_dispatch".into(),
+        kind: Kind::Retriable,
+        group: 0,
+        commands: vec![command()],
+        awaits: None,
+        check_at: None,
+        deadline: None,
+    });
+    let (unanswered, stuck) = (calls_for_a_person(unavailable, false), calls_for_a_person(failure("refused"), true));
+    let mut both = view(&[started(), step_started(Party::Warehouse), unanswered, other]);
+    assert!(!both.settled());
+    let Event::SagaNeedsAttention(stuck) = stuck else { panic!("it is a call for a person") };
+    both.fold(&Event::SagaNeedsAttention(SagaNeedsAttention { step: "allow_dispatch".into(), ..stuck }), at(9));
+    assert_eq!((both.state(), both.settled()), (SagaState::NeedsAttention, true));
+}

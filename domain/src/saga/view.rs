@@ -261,10 +261,14 @@ impl View {
     }
 
     /// Whether nothing will move until somebody outside acts: it has ended, or needs attention, or waits only for a
-    /// person or the warehouse with no command, retry or provider request open.
+    /// person or the warehouse with no command, retry or provider request open. A person who was called only because
+    /// nobody answers is not waited for: it goes on by itself as soon as somebody does.
     pub fn settled(&self) -> bool {
         match self.state() {
-            SagaState::Completed | SagaState::Compensated | SagaState::HandedOver | SagaState::NeedsAttention => true,
+            SagaState::Completed | SagaState::Compensated | SagaState::HandedOver => true,
+            SagaState::NeedsAttention => {
+                self.unsupported.is_some() || self.open_legs().any(|leg| leg.attention && !leg.unanswered)
+            }
             SagaState::Waiting => self.open_legs().all(LegView::waits_for_people),
             SagaState::Running | SagaState::Compensating => false,
         }

@@ -96,7 +96,7 @@ pub const ALL: &[ReadModel] = &[
         ddl: &[saga_view::DDL],
         tables: &["saga_view"],
         marks: false,
-        folds: 1,
+        folds: 2,
         make: || Box::new(saga_view::SagaView::default()),
     },
     ReadModel {

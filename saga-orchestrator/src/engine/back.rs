@@ -1,5 +1,7 @@
 //! The way back: in reverse order of what was started, what is unknown included. No undo fails silently.
 
+use std::borrow::Cow;
+
 use domain::Command;
 use domain::saga::{
     Awaits, CompensationStarted, Direction, Event, Failure, LegStatus, Note, Party, SagaCompensated, StepRef,
@@ -14,6 +16,12 @@ use crate::definition::{Awaited, Step, Undo};
 /// How many different ways back, or new requests after a refusal, are tried before a person must look. Five with
 /// growing waits are some minutes, in which a provider's hiccup has passed.
 const UNDO_ROUNDS: u32 = 5;
+
+/// The way back of this round, as it stands in the ids of its commands.
+pub fn undo_direction(round: u32) -> Cow<'static, str> {
+    let undo = Direction::Undo.as_str();
+    if round == 0 { undo.into() } else { format!("{undo}.{round}").into() }
+}
 
 impl Draft<'_> {
     /// From here on the saga goes back.
@@ -37,7 +45,7 @@ impl Draft<'_> {
         !gone
             && match step.undo {
                 None | Some(Undo::Nothing) => false,
-                Some(Undo::Send(sends, _)) => !sends(&self.ctx(step, group, "undo", None)).is_empty(),
+                Some(Undo::Send(sends, _)) => !sends(&self.ctx(step, group, &undo_direction(0), None)).is_empty(),
             }
     }
 
@@ -73,8 +81,9 @@ impl Draft<'_> {
     /// Begins to undo an attempt group.
     pub fn undo(&mut self, step: &'static Step, group: u32) {
         if let Some(Undo::Send(sends, awaits)) = step.undo {
-            let commands = sends(&self.ctx(step, group, "undo", None));
-            self.begin_undo((step, group, 0), "undo", commands, awaits, None);
+            let direction = undo_direction(0);
+            let commands = sends(&self.ctx(step, group, &direction, None));
+            self.begin_undo((step, group, 0), &direction, commands, awaits, None);
         }
     }
 
@@ -106,8 +115,12 @@ impl Draft<'_> {
     pub fn undo_again(&mut self, leg: &Leg, failure: Failure, refused: Option<&str>) {
         let Some(Undo::Send(sends, awaits)) = leg.step.undo else { return };
         let round = leg.round + 1;
-        let direction = format!("undo.{round}");
+        let direction = undo_direction(round);
         let commands = sends(&self.ctx(leg.step, leg.group, &direction, refused));
+        if refused.is_some() && commands.is_empty() {
+            let (step, group) = (leg.step.name.to_owned(), leg.group);
+            return self.emit(Event::UndoSucceeded(UndoSucceeded { step, group, source: None }));
+        }
         let bodies = |commands: &[Command]| commands.iter().map(|c| (c.stream(), c.name())).collect::<Vec<_>>();
         let before: Vec<_> = leg.commands.iter().map(|(c, _)| (c.target.clone(), c.name.as_str())).collect();
         // The same command, refused, would be refused again; the same after a bad outcome is a new request.

@@ -1,8 +1,8 @@
 //! The way forward: which step is next, what its failure means, when it ends.
 
 use domain::saga::{
-    Answer, Awaits, Direction, Event, Failure, Kind, LegStatus, Note, SagaCompleted, SagaHandedOver, Source,
-    StepFailed, StepStarted,
+    Answer, Awaits, CommandAnswered, Direction, Event, Failure, Kind, LegStatus, Note, SagaCompleted, SagaHandedOver,
+    Source, StepFailed, StepStarted,
 };
 
 use super::react::Draft;
@@ -40,12 +40,21 @@ impl Draft<'_> {
         let pivot = self.definition.pivot().and_then(|pivot| self.state.latest(pivot.name)).map(|leg| leg.status);
         match pivot {
             Some(LegStatus::Open) => {}
+            Some(LegStatus::Stuck) if self.pivot_did_nothing() => self.compensate(reason),
             // What is being undone on the side would be nobody's any more.
             Some(LegStatus::Succeeded | LegStatus::Stuck) if self.undoing().is_some() => {}
-            // One that stands still has an outcome, and no good one: what it took is given back.
+            // One that stands still has an outcome, and no good one: what it did is taken back.
             Some(LegStatus::Succeeded | LegStatus::Stuck) => self.hand_over(reason),
             Some(LegStatus::Failed) | None => self.compensate(reason),
         }
+    }
+
+    /// Whether the pivot stands still and has certainly done nothing: there is still a way back.
+    pub fn pivot_did_nothing(&self) -> bool {
+        let pivot = self.definition.pivot().and_then(|pivot| self.state.latest(pivot.name));
+        let did_nothing =
+            |leg: &Leg| leg.failure.as_ref().is_some_and(|failure| (leg.step.means)(failure) == Meaning::DidNothing);
+        pivot.filter(|leg| leg.status == LegStatus::Stuck).is_some_and(did_nothing)
     }
 
     /// What is being undone, or cannot be.
@@ -59,7 +68,7 @@ impl Draft<'_> {
         let failed = |leg: &&Leg| leg.direction == Direction::Do && leg.status == LegStatus::Failed && !leg.superseded;
         self.state.legs.iter().filter(failed).find_map(|leg| match (leg.step.means)(leg.failure.as_ref()?) {
             Meaning::HandOver(reason) => Some(reason),
-            Meaning::Fail(_) | Meaning::Redo(_) | Meaning::Attention => None,
+            Meaning::Fail(_) | Meaning::Redo(_) | Meaning::Attention | Meaning::DidNothing | Meaning::AlreadySo => None,
         })
     }
 
@@ -147,6 +156,11 @@ impl Draft<'_> {
     /// A step has failed: by an answer, by a fact, or by time. A fact leaves nothing to undo.
     pub fn fail(&mut self, leg: &Leg, failure: Failure, answers: Vec<Answer>, source: Option<&Source>) {
         let meaning = (leg.step.means)(&failure);
+        if meaning == Meaning::AlreadySo {
+            let (step, group, direction) = (leg.step.name.to_owned(), leg.group, leg.direction);
+            self.emit(Event::CommandAnswered(CommandAnswered { step, group, direction, answers, deadline: None }));
+            return self.succeed(leg, source.cloned(), None);
+        }
         let stopped = (self.definition.stops)(&self.state);
         let failed = Event::StepFailed(StepFailed {
             step: leg.step.name.to_owned(),
@@ -169,7 +183,10 @@ impl Draft<'_> {
                 self.emit(failed);
                 self.compensate(stopped.unwrap_or(cause));
             }
-            (Meaning::Attention | Meaning::Fail(_) | Meaning::Redo(_), _) => self.attention(leg, failure, true, source),
+            (
+                Meaning::Attention | Meaning::DidNothing | Meaning::AlreadySo | Meaning::Fail(_) | Meaning::Redo(_),
+                _,
+            ) => self.attention(leg, failure, true, source),
         }
     }
 
@@ -179,7 +196,9 @@ impl Draft<'_> {
         let cause = self.state.legs.iter().rev().filter(|_| leg.group > 0).find(again)?;
         match (cause.step.means)(cause.failure.as_ref()?) {
             Meaning::Redo(reason) => Some(reason),
-            Meaning::Fail(_) | Meaning::HandOver(_) | Meaning::Attention => None,
+            Meaning::Fail(_) | Meaning::HandOver(_) | Meaning::Attention | Meaning::DidNothing | Meaning::AlreadySo => {
+                None
+            }
         }
     }
 

@@ -38,7 +38,7 @@ pub struct Leg {
     pub unanswered: u32,
     /// Since when there has been none.
     pub unanswered_since: Option<Timestamp>,
-    /// By which times a participant refused the commands as too late.
+    /// By which times a participant refused the last attempt as too late: the deadline of this one counts from them.
     pub too_late: Option<LateBy>,
     /// When the moments below were set, by the clock of then; the deadline has its own.
     pub set_at: Timestamp,
@@ -103,6 +103,7 @@ impl Leg {
             for moment in [&mut self.next_at, &mut self.check_at, &mut self.renew_at] {
                 *moment = moment.map(|at| at - ahead);
             }
+            self.unanswered_since = self.unanswered_since.map(|at| if at > now { at - ahead } else { at });
             self.set_at = now;
         }
         if is_ahead(self.deadline_set_at, now) {
@@ -113,7 +114,7 @@ impl Leg {
 
     /// Somebody has answered. If a person was called because nobody did, the call is taken back.
     pub(super) fn reached(&mut self) {
-        (self.unanswered, self.unanswered_since) = (0, None);
+        (self.unanswered, self.unanswered_since, self.too_late) = (0, None, None);
         if self.alerted && self.failure.as_ref().is_some_and(Failure::is_no_answer) {
             (self.alerted, self.failure) = (false, None);
         }

@@ -9,6 +9,7 @@ use domain::saga::{
 };
 use uuid::Uuid;
 
+use super::back::undo_direction;
 use super::react::Draft;
 use super::state::{Leg, State};
 use crate::config::SagaConfig;
@@ -199,9 +200,13 @@ impl Draft<'_> {
         let nothing = || Refusal::NothingToSend { step: leg.step.name, awaits: awaits(leg) };
         let Some(Undo::Send(sends, undone)) = leg.step.undo else { return Err(nothing()) };
         let round = leg.round + 1;
-        let direction = format!("undo.{round}");
+        let direction = undo_direction(round);
         let refused = leg.failure.as_ref().filter(|failure| failure.kind == ErrorKind::Rejected);
-        let commands = sends(&self.ctx(leg.step, leg.group, &direction, refused.map(|failure| failure.code.as_str())));
+        let refused = refused.map(|failure| failure.code.as_str());
+        let commands = sends(&self.ctx(leg.step, leg.group, &direction, refused));
+        // What was refused because nothing was left to undo is asked for from the beginning.
+        let anew = || sends(&self.ctx(leg.step, leg.group, &direction, None));
+        let commands = if commands.is_empty() && refused.is_some() { anew() } else { commands };
         if commands.is_empty() {
             return Err(nothing());
         }
@@ -301,6 +306,7 @@ impl Draft<'_> {
         match status {
             Some(LegStatus::Open) => return Err(Refusal::PivotOpen(pivot)),
             Some(LegStatus::Failed) | None => return Err(Refusal::BeforePivot(pivot)),
+            Some(LegStatus::Stuck) if self.pivot_did_nothing() => return Err(Refusal::BeforePivot(pivot)),
             Some(LegStatus::Succeeded | LegStatus::Stuck) => {}
         }
         if let Some(why) = (self.definition.people.keeps)(&self.state) {

@@ -120,9 +120,9 @@ impl Draft<'_> {
 
     fn record(&mut self, leg: &Leg, answers: Vec<Answer>) {
         let (step, group, direction) = (leg.step.name.to_owned(), leg.group, leg.direction);
-        // Nobody had a chance to act while the command service could not be reached.
-        let anew = leg.unanswered_since.is_some() && matches!(leg.step.limit, Limit::Fail(..));
-        let deadline = anew.then(|| self.deadline_of(leg.step)).flatten().filter(|_| direction == Direction::Do);
+        // Nobody had a chance to act while the command service could not be reached: the deadline is so much later.
+        let runs_on = leg.unanswered_since.is_some() && matches!(leg.step.limit, Limit::Fail(..));
+        let deadline = leg.deadline.filter(|_| runs_on && direction == Direction::Do).map(|at| at + self.silence(leg));
         self.emit(Event::CommandAnswered(CommandAnswered { step, group, direction, answers, deadline }));
     }
 

@@ -301,10 +301,8 @@ fn sent_again(leg: &mut Leg, e: &StepRetryScheduled, at: Timestamp) {
     answer(leg, &e.answers);
     leg.attempt = e.attempt + 1;
     (leg.next_at, leg.check_at, leg.set_at) = (Some(e.next_at), e.check_at, at);
-    leg.too_late = match (leg.too_late, e.too_late) {
-        (Some(before), Some(now)) => Some(before.max(now)),
-        (before, now) => now.or(before),
-    };
+    // Only what is sent right after the refusal has these times: if it is still too late, it is refused again.
+    leg.too_late = e.too_late;
     if e.failure.is_no_answer() {
         leg.unanswered += 1;
         leg.unanswered_since.get_or_insert(at);

@@ -19,6 +19,7 @@ use Kind::{Compensatable, Pivot, Retriable, Start};
 mod outside;
 mod people;
 
+use super::order_refund::NOTHING_TO_REFUND;
 use crate::config::Time;
 use crate::definition::{Awaited, Ctx, Definition, Keep, Limit, Meaning, Step, Undo, always, sends_nothing};
 use crate::engine::State;
@@ -227,6 +228,9 @@ fn void(ctx: &Ctx) -> Vec<Command> {
     if was_refused(ctx, &payment_id.stream()) {
         return Vec::new();
     }
+    if ctx.refused == Some(NOTHING_TO_REFUND) {
+        return Vec::new(); // All that was taken goes back on another saga's request.
+    }
     let leg = ctx.state.leg(ctx.step, ctx.group, Direction::Do);
     let timed_out = leg.and_then(|leg| leg.failure.as_ref()).is_some_and(|failure| failure.kind == ErrorKind::TimedOut);
     let never_acted = timed_out && ctx.state.noted_of(Note::CustomerMustAct, ctx.step, ctx.group);
@@ -347,7 +351,8 @@ const FELL_SHORT: &str = "fell_short";
 /// authorization: a person looks.
 fn capture_means(failure: &Failure) -> Meaning {
     match failure.code.as_str() {
-        FELL_SHORT | "payment-captured" | "capture-exceeds-authorized" => Meaning::Attention,
+        FELL_SHORT | "payment-captured" => Meaning::Attention,
+        "capture-exceeds-authorized" => Meaning::DidNothing,
         _ => Meaning::Redo("capture_failed"),
     }
 }

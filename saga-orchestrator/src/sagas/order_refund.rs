@@ -54,7 +54,16 @@ const fn step(
     within: Time,
 ) -> Step {
     let (kind, undo, limit, tries, redo, keep) = (Retriable, None, Limit::Never, TRIES, None, None);
-    Step { name, kind, after, sends, awaits, undo, within, limit, tries, redo, means: |_| Meaning::Attention, keep }
+    Step { name, kind, after, sends, awaits, undo, within, limit, tries, redo, means, keep }
+}
+
+/// The code of the refusal of a refund of all that remains, where nothing does: all of it was given back, or is being
+/// given back on another saga's request. That saga calls a person if its refund fails.
+pub(super) const NOTHING_TO_REFUND: &str = "nothing-to-refund";
+
+pub(super) fn means(failure: &Failure) -> Meaning {
+    let is_refusal = failure.kind == ErrorKind::Rejected && failure.code == NOTHING_TO_REFUND;
+    if is_refusal { Meaning::AlreadySo } else { Meaning::Attention }
 }
 
 fn facts(state: &State) -> Option<&RefundFacts> {
@@ -99,7 +108,14 @@ fn cancel_order(ctx: &Ctx) -> Vec<Command> {
 
 /// Whether an attempt of this step made the request.
 pub(super) fn made_by(state: &State, step: &str, request_id: RequestId) -> bool {
+    attempt_that_made(state, step, request_id).is_some()
+}
+
+/// The attempt of this step that made the request. A payment may have several requests of one kind open at a time, of
+/// several sagas: what became of one says nothing about another.
+pub(super) fn attempt_that_made<'a>(state: &'a State, step: &str, request_id: RequestId) -> Option<&'a Leg> {
     let asks = |body: &CommandBody| match body.parse() {
+        Ok(Command::Payment { command: payment::Command::RequestPaymentCapture(c), .. }) => c.request_id == request_id,
         Ok(Command::Payment { command: payment::Command::RequestPaymentRefund(c), .. }) => c.request_id == request_id,
         Ok(Command::Payment { command: payment::Command::RequestPaymentVoid(c), .. }) => c.request_id == request_id,
         Ok(
@@ -111,8 +127,8 @@ pub(super) fn made_by(state: &State, step: &str, request_id: RequestId) -> bool 
         )
         | Err(_) => false,
     };
-    let of_step = state.legs.iter().filter(|leg| leg.step.name == step);
-    of_step.flat_map(|leg| &leg.commands).any(|(command, _)| asks(&command.body))
+    let mut of_step = state.legs.iter().filter(|leg| leg.step.name == step);
+    of_step.find(|leg| leg.commands.iter().any(|(command, _)| asks(&command.body)))
 }
 
 /// Why a refund of which the provider has made a part needs a person.
@@ -141,7 +157,10 @@ fn hears(state: &State, outside: &Outside) -> Vec<Heard> {
         payment::Event::PaymentFellShort(_) => Vec::new(),
         payment::Event::RefundFailed(e) => {
             let (code, detail) = ("refund_failed".to_owned(), e.failure_code.clone());
-            vec![Heard::Failed("refund", group, Failure { kind: ErrorKind::Failed, code, detail })]
+            let made = attempt_that_made(state, "refund", e.request_id);
+            let failed =
+                |leg: &Leg| Heard::Failed("refund", leg.group, Failure { kind: ErrorKind::Failed, code, detail });
+            made.map(failed).into_iter().collect()
         }
         payment::Event::PaymentAuthorizationRequested(_)
         | payment::Event::PaymentActionRequired(_)

@@ -9,9 +9,9 @@ use domain::ids::RequestId;
 use domain::payment::{self, LateSuccess, MarkPaymentOutcomeUnknown, RequestPaymentRefund, RequestPaymentVoid};
 use domain::saga::{ErrorKind, Facts, Failure, Kind, Late, LegStatus, Party, ReconciliationFacts};
 
-use super::order_refund::{fell_short, made_by};
+use super::order_refund::{attempt_that_made, fell_short, made_by, means};
 use crate::config::Time;
-use crate::definition::{Awaited, Ctx, Definition, Heard, Limit, Meaning, People, Step};
+use crate::definition::{Awaited, Ctx, Definition, Heard, Limit, People, Step};
 use crate::engine::{Leg, Outside, State};
 
 /// Tries without an answer after which a person is called; it goes on trying.
@@ -55,7 +55,7 @@ const fn step(
 ) -> Step {
     let (kind, undo, within, limit) = (Kind::Retriable, None, Time::ProviderCheck, Limit::Alert(Time::Reconciliation));
     let (awaits, tries, redo, keep) = (Some(awaits), TRIES, None, None);
-    Step { name, kind, after, sends, awaits, undo, within, limit, tries, redo, means: |_| Meaning::Attention, keep }
+    Step { name, kind, after, sends, awaits, undo, within, limit, tries, redo, means, keep }
 }
 
 /// What begins with an event of a payment, if a reconciliation does.
@@ -196,13 +196,16 @@ fn closes(request_id: RequestId, event: &payment::Event) -> bool {
 /// What the provider says of the way back.
 fn given_back(state: &State, kind: LateSuccess, event: &payment::Event) -> Vec<Heard> {
     let done = |step| vec![Heard::Succeeded(step, state.group_of(step), None)];
-    let no = |step, code: &str, detail: &str| {
+    let no = |step, group, code: &str, detail: &str| {
         let failure = Failure { kind: ErrorKind::Failed, code: code.to_owned(), detail: detail.to_owned() };
-        vec![Heard::Failed(step, state.group_of(step), failure)]
+        Heard::Failed(step, group, failure)
     };
     match (event, kind) {
         (payment::Event::PaymentVoided(_), LateSuccess::Authorized) => done("void"),
-        (payment::Event::VoidFailed(e), LateSuccess::Authorized) => no("void", "void_failed", &e.failure_code),
+        // A void is of all that is held: whoever asked for it, it has failed for everybody who wants it.
+        (payment::Event::VoidFailed(e), LateSuccess::Authorized) => {
+            vec![no("void", state.group_of("void"), "void_failed", &e.failure_code)]
+        }
         (payment::Event::PaymentRefunded(e), LateSuccess::Captured)
             if e.is_complete() && made_by(state, "refund", e.request_id) =>
         {
@@ -212,7 +215,10 @@ fn given_back(state: &State, kind: LateSuccess, event: &payment::Event) -> Vec<H
             let open = state.latest("refund").filter(|leg| leg.status == LegStatus::Open);
             open.map(|leg| Heard::Failed("refund", leg.group, fell_short(e))).into_iter().collect()
         }
-        (payment::Event::RefundFailed(e), LateSuccess::Captured) => no("refund", "refund_failed", &e.failure_code),
+        (payment::Event::RefundFailed(e), LateSuccess::Captured) => {
+            let made = attempt_that_made(state, "refund", e.request_id);
+            made.map(|leg| no("refund", leg.group, "refund_failed", &e.failure_code)).into_iter().collect()
+        }
         (
             payment::Event::PaymentAuthorizationRequested(_)
             | payment::Event::PaymentActionRequired(_)

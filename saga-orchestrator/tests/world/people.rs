@@ -23,19 +23,23 @@ pub fn asks(action: Action) -> Act {
 impl World {
     /// Alice acts on a saga, as the runner would take it in. The same request again changes nothing.
     pub fn acts(&mut self, saga: &str, asked: &Act) -> Result<(), Refusal> {
-        let stream = sagas::stream(saga, ORDER);
-        let state = self.state(&stream);
+        self.acts_on(&sagas::stream(saga, ORDER), asked)
+    }
+
+    /// As `acts`, on a saga by its stream.
+    pub fn acts_on(&mut self, stream: &str, asked: &Act) -> Result<(), Refusal> {
+        let state = self.state(stream);
         if state.requests.contains(&asked.request_id) {
             return Ok(());
         }
-        let before = self.sagas[&stream].len();
+        let before = self.sagas[stream].len();
         match act(&state, asked, self.now, &self.config) {
             Ok(events) => {
-                self.append(&stream, state, events);
+                self.append(stream, state, events);
                 Ok(())
             }
             Err(refusal) => {
-                assert_eq!(self.sagas[&stream].len(), before, "what is refused leaves nothing");
+                assert_eq!(self.sagas[stream].len(), before, "what is refused leaves nothing");
                 Err(refusal)
             }
         }

@@ -25,6 +25,8 @@ pub struct Provider {
     /// By the bank's own book: what is held, and what was taken and not given back.
     pub held: BTreeMap<PaymentId, i64>,
     pub taken: BTreeMap<PaymentId, i64>,
+    /// What was given back of a payment, by request.
+    given_back: BTreeMap<(PaymentId, RequestId), i64>,
 }
 
 /// After so long without an answer the request is recorded as unknown, as the driver does.
@@ -70,7 +72,7 @@ impl Provider {
                     }
                     continue;
                 };
-                self.book(id, &result);
+                self.book(id, request.request_id, &result);
                 let source = if asked == 1 { ResultSource::Response } else { ResultSource::Fetch };
                 let record =
                     RecordProviderResult { request_id: request.request_id, result, provider_ref: None, source };
@@ -81,16 +83,26 @@ impl Provider {
         answers
     }
 
-    /// Notes in the bank's book what it did.
-    pub fn book(&mut self, id: PaymentId, result: &ProviderResult) {
-        let mut set = |held: i64, taken: i64| {
-            self.held.insert(id, held);
-            self.taken.insert(id, taken);
+    /// Notes in the bank's book what it did. An amount is the total of its request.
+    pub fn book(&mut self, id: PaymentId, request_id: RequestId, result: &ProviderResult) {
+        let given_back = |book: &Self| -> i64 {
+            book.given_back.iter().filter(|((payment, _), _)| *payment == id).map(|(_, amount)| amount).sum()
         };
+        let before = given_back(self);
         match result {
-            ProviderResult::Authorized { amount, .. } => set(amount.amount, 0),
-            ProviderResult::Captured { amount } => set(0, amount.amount),
-            ProviderResult::Voided | ProviderResult::Refunded { .. } => set(0, 0),
+            ProviderResult::Authorized { amount, .. } => {
+                self.held.insert(id, amount.amount);
+                self.taken.insert(id, 0);
+            }
+            ProviderResult::Captured { amount } => {
+                self.held.insert(id, 0);
+                self.taken.insert(id, amount.amount - before);
+            }
+            ProviderResult::Voided => _ = self.held.insert(id, 0),
+            ProviderResult::Refunded { amount } => {
+                self.given_back.insert((id, request_id), amount.amount);
+                *self.taken.entry(id).or_default() -= given_back(self) - before;
+            }
             ProviderResult::ActionRequired { .. }
             | ProviderResult::Declined { .. }
             | ProviderResult::Expired
@@ -141,7 +153,8 @@ impl Provider {
                 Some(ProviderResult::Captured { amount })
             }
             // Nothing of it by itself: the test tells what became of it.
-            (RequestKind::Capture, "tok_capture_told") => None,
+            (RequestKind::Capture, "tok_capture_told" | "tok_capture_and_refund_told")
+            | (RequestKind::Refund, "tok_capture_and_refund_told") => None,
             (RequestKind::Authorization, _) => authorized,
             (RequestKind::Capture, "tok_capture_fails") => {
                 Some(ProviderResult::CaptureFailed { code: no("expired_card") })

@@ -2,7 +2,7 @@
 
 use domain::Command;
 use domain::Timestamp;
-use domain::ids::{CustomerId, OrderId, PaymentId, ReservationId, ShipmentId, StockId};
+use domain::ids::{CustomerId, OrderId, PaymentId, RequestId, ReservationId, ShipmentId, StockId};
 use domain::money::{Currency, Money};
 use domain::order::{self, HoldReason, OrderLine, PlaceOrder, Totals};
 use domain::payment;
@@ -14,7 +14,7 @@ use saga_orchestrator::engine::Outside;
 use saga_orchestrator::{Outcome, sagas};
 use uuid::Uuid;
 
-use super::World;
+use super::{Fact, World};
 
 pub const ORDER: OrderId = OrderId(Uuid::from_u128(0x0dde));
 
@@ -156,13 +156,32 @@ impl World {
         result: payment::ProviderResult,
         source: payment::ResultSource,
     ) -> Outcome {
+        let first = self.requests_of(kind, group)[0];
+        self.bank_tells_about(first, group, result, source)
+    }
+
+    /// The bank tells what became of one request of a payment.
+    pub fn bank_tells_about(
+        &mut self,
+        request_id: RequestId,
+        group: u32,
+        result: payment::ProviderResult,
+        source: payment::ResultSource,
+    ) -> Outcome {
         let id = PaymentId::derive(ORDER, group);
-        let requests = self.payments[&id].0.requests.iter();
-        let mut asked = requests.filter(|(_, request)| request.kind == kind);
-        let request_id = *asked.next().unwrap().0;
-        self.provider.book(id, &result);
+        self.provider.book(id, request_id, &result);
         let record = payment::RecordProviderResult { request_id, result, provider_ref: None, source };
         self.decide(Command::Payment { id, command: payment::Command::RecordProviderResult(record) })
+    }
+
+    /// A payment's requests of a kind, the oldest first.
+    pub fn requests_of(&self, kind: payment::RequestKind, group: u32) -> Vec<RequestId> {
+        let id = PaymentId::derive(ORDER, group);
+        let made = |fact: &Fact| match fact {
+            Fact::Outside(_, Outside::Payment(payment, event)) if *payment == id => requested(event),
+            Fact::Outside(..) | Fact::HandedOver(..) => None,
+        };
+        self.log.iter().filter_map(made).filter(|(made, _)| *made == kind).map(|(_, request)| request).collect()
     }
 
     pub fn ends(&self) -> Ends {
@@ -213,5 +232,29 @@ impl World {
 
     pub fn saga_state(&self, name: &str, order: OrderId) -> SagaState {
         self.view(&sagas::stream(name, order)).state()
+    }
+}
+
+/// The request that an event tells of.
+fn requested(event: &payment::Event) -> Option<(payment::RequestKind, RequestId)> {
+    use payment::{Event as P, RequestKind as K};
+    match event {
+        P::PaymentAuthorizationRequested(e) => Some((K::Authorization, e.request_id)),
+        P::CaptureRequested(e) => Some((K::Capture, e.request_id)),
+        P::VoidRequested(e) => Some((K::Void, e.request_id)),
+        P::RefundRequested(e) => Some((K::Refund, e.request_id)),
+        P::PaymentActionRequired(_)
+        | P::PaymentAuthorized(_)
+        | P::PaymentDeclined(_)
+        | P::PaymentOutcomeUnknown(_)
+        | P::PaymentCaptured(_)
+        | P::CaptureFailed(_)
+        | P::PaymentVoided(_)
+        | P::VoidFailed(_)
+        | P::PaymentRefunded(_)
+        | P::RefundFailed(_)
+        | P::PaymentExpired(_)
+        | P::PaymentSucceededLate(_)
+        | P::PaymentFellShort(_) => None,
     }
 }

@@ -137,6 +137,16 @@ fn money_taken_after_a_refund_was_asked_for_goes_back_too() {
 }
 
 #[test]
+fn money_taken_after_a_refund_has_failed_goes_back_too() {
+    let part = capturing().when(result(C, said_captured(30))).then([part_captured(30, 30)]);
+    let refunding = part.when(refund_all(R)).then([refund_requested(R, 30)]);
+    let no = ProviderResult::RefundFailed { code: "no".into() };
+    let failed = refunding.when(result(R, no)).then([refund_failed(R, 30)]);
+    let late = failed.when(result(C, said_captured(100))).then([late_captured(70)]);
+    late.when(refund_all(R2)).then([refund_requested(R2, 100)]);
+}
+
+#[test]
 fn no_total_is_too_small_to_be_judged() {
     let part = capturing().when(result(C, said_captured(1))).then([part_captured(1, 1)]);
     let told = eur(i64::MIN);

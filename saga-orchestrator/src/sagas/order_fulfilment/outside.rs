@@ -1,6 +1,6 @@
 //! What the outside means to the fulfilment of an order.
 
-use domain::ids::{PaymentId, ReservationId};
+use domain::ids::{PaymentId, RequestId, ReservationId};
 use domain::money::Money;
 use domain::order::{self, HoldReason, RiskAssessment};
 use domain::payment::{self, Portion, RequestKind};
@@ -10,6 +10,7 @@ use domain::shipment;
 use super::{CUSTOMER_REQUEST, FELL_SHORT, SHIPMENT_CANCELLED, assessment, facts, payment_id, shipment_id};
 use crate::definition::Heard;
 use crate::engine::{Leg, Outside, State};
+use crate::sagas::order_refund::attempt_that_made;
 
 fn failed(code: &str, detail: impl Into<String>) -> Failure {
     Failure { kind: ErrorKind::Failed, code: code.to_owned(), detail: detail.into() }
@@ -115,16 +116,21 @@ fn hears_payment(state: &State, id: PaymentId, group: u32, event: &payment::Even
         payment::Event::PaymentCaptured(_) => captured(state, id, group),
         payment::Event::PaymentFellShort(e) => fell_short(state, id, group, e),
         payment::Event::CaptureFailed(e) => {
-            vec![Heard::Failed("capture", state.group_of("capture"), failed("capture_failed", e.failure_code.clone()))]
+            let made = attempt_that_made(state, "capture", e.request_id);
+            let no = failed("capture_failed", e.failure_code.clone());
+            made.map(|leg| Heard::Failed("capture", leg.group, no)).into_iter().collect()
         }
-        payment::Event::VoidFailed(e) => {
+        // A void is of all that is held: whoever asked for it, it has failed for everybody who wants it.
+        payment::Event::VoidFailed(e) if undo_sends(state, group, "RequestPaymentVoid") => {
             vec![Heard::UndoFailed("authorise", group, failed("void_failed", e.failure_code.clone()))]
         }
-        payment::Event::RefundFailed(e) => {
+        payment::Event::VoidFailed(_) => Vec::new(),
+        payment::Event::RefundFailed(e) if undo_made(state, group, e.request_id) => {
             vec![Heard::UndoFailed("authorise", group, failed("refund_failed", e.failure_code.clone()))]
         }
+        payment::Event::RefundFailed(_) => Vec::new(),
         // What was taken where only a hold was asked for is undone by a refund (see `void`).
-        payment::Event::PaymentRefunded(e) if !e.is_complete() => Vec::new(),
+        payment::Event::PaymentRefunded(e) if !e.is_complete() || !undo_made(state, group, e.request_id) => Vec::new(),
         payment::Event::PaymentRefunded(_) => {
             let undo = state.leg("authorise", group, Direction::Undo);
             let open = undo.is_some_and(|leg| matches!(leg.status, LegStatus::Open | LegStatus::Stuck));
@@ -164,9 +170,25 @@ fn fell_short(state: &State, id: PaymentId, group: u32, e: &payment::PaymentFell
             let leg = state.latest("capture").filter(|leg| leg.commands.iter().any(|(c, _)| c.target == stream));
             leg.filter(is_open).map(|leg| Heard::Failed("capture", leg.group, failure)).into_iter().collect()
         }
-        RequestKind::Refund => vec![Heard::UndoFellShort("authorise", group, failure)],
+        RequestKind::Refund if undo_made(state, group, e.request_id) => {
+            vec![Heard::UndoFellShort("authorise", group, failure)]
+        }
+        RequestKind::Refund => Vec::new(),
         RequestKind::Void => Vec::new(), // A void is of all that is held.
     }
+}
+
+/// Whether the way back of an authorization made the request, in the round that it is at: what a round before asked for
+/// is over, and this one asks for all that is left.
+fn undo_made(state: &State, group: u32, request_id: RequestId) -> bool {
+    let made = attempt_that_made(state, "authorise", request_id);
+    made.is_some_and(|leg| leg.direction == Direction::Undo && leg.group == group)
+}
+
+/// Whether the way back of an authorization is at this command.
+fn undo_sends(state: &State, group: u32, command: &str) -> bool {
+    let undo = state.leg("authorise", group, Direction::Undo);
+    undo.is_some_and(|undo| undo.commands.iter().any(|(sent, _)| sent.name == command))
 }
 
 /// What the provider does on a request, as a participle.
