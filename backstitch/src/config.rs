@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use projection_service::service::PostgresConfig;
 use serde::Deserialize;
+use service_kit::config::Started;
 use service_kit::telemetry::LogConfig;
 use service_kit::{HttpConfig, Limits};
 
@@ -41,6 +42,9 @@ pub struct Config {
     pub run: Run,
     /// `[gateway]`: the front door of a cluster.
     pub gateway: GatewayConfig,
+    /// What the process tells of them.
+    #[serde(skip)]
+    pub started: Started,
 }
 
 /// `[data]`
@@ -103,6 +107,17 @@ pub fn state_dir(name: &str) -> PathBuf {
 /// [`service_kit::config::ConfigError`], naming the key.
 pub fn load(file: Option<&Path>) -> Result<Config, service_kit::config::ConfigError> {
     service_kit::config::load(service_kit::config::file(file).as_deref())
+}
+
+/// The same, with what `process` tells of them.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_to_tell(process: &'static str, file: Option<&Path>) -> Result<Config, service_kit::config::ConfigError> {
+    let file = service_kit::config::file(file);
+    let (config, mut started) = service_kit::config::load_to_tell::<Config>(process, file.as_deref())?;
+    started.default_value("data.dir", config.data.dir.display().to_string());
+    Ok(Config { started, ..config })
 }
 
 #[cfg(test)]

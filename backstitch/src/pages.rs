@@ -126,6 +126,7 @@ Backstitch
 /asyncapi.json the events, as GET /v1/events sends them
 /health        how everything is; /health/ready, /health/live
 /metrics       numbers for Prometheus
+/settings      what this process was started with, and who said so
 /problems      what can go wrong, and the way out
 ";
 

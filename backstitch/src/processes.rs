@@ -6,14 +6,11 @@ use std::path::Path;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use service_kit::Limits;
-use service_kit::config::{self, ConfigError, Origin, Said, Shown};
+use service_kit::config::{self, ConfigError, Origin, Said, Shown, Started};
 use service_kit::telemetry::LogConfig;
 
 use crate::config::Config;
 use crate::gateway::GatewayConfig;
-
-/// Every key of every process, with its default or, where there is none, as a comment.
-pub const DOCUMENTED: &str = include_str!("../../docs/backstitch.toml");
 
 /// A process, and what it reads.
 #[derive(Debug, Clone, Copy)]
@@ -47,10 +44,21 @@ pub const PROCESSES: &[Process] = &[
 /// What the gateway takes of all settings.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct GatewaySettings {
-    limits: Limits,
-    log: LogConfig,
-    gateway: GatewayConfig,
+pub(crate) struct GatewaySettings {
+    pub limits: Limits,
+    pub log: LogConfig,
+    pub gateway: GatewayConfig,
+    /// What the gateway tells of them.
+    #[serde(skip)]
+    pub started: Started,
+}
+
+impl GatewaySettings {
+    /// Reads them from `file`, else from `backstitch.toml` here if there is one, then from the environment.
+    pub(crate) fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let (settings, started) = config::load_to_tell::<Self>("gateway", config::file(file).as_deref())?;
+        Ok(Self { started, ..settings })
+    }
 }
 
 const fn process<T: DeserializeOwned>(name: &'static str) -> Process {
@@ -69,17 +77,11 @@ pub fn named(name: &str) -> Option<&'static Process> {
     PROCESSES.iter().find(|process| process.name == name)
 }
 
-/// The defaults, as `docs/backstitch.toml` says them.
-///
-/// # Errors
-/// [`ConfigError`] if that is no TOML, which a test keeps from happening.
-pub fn defaults() -> Result<Said, ConfigError> {
-    Said::text(DOCUMENTED, Path::new("docs/backstitch.toml"))
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+
+    use service_kit::config::{DOCUMENTED, defaults};
 
     use super::*;
 

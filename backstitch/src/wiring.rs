@@ -82,7 +82,8 @@ pub(crate) fn log_options(config: &Config, log: SqliteOptions) -> SqliteOptions 
 }
 
 pub(crate) async fn open_log(dir: &Path, options: SqliteOptions) -> Result<Arc<SqliteStore>, StartError> {
-    let folder = dir.to_owned();
+    // Absolute: `/health` and messages name the log to people and tools that are in other folders.
+    let folder = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
     let opened = tokio::task::spawn_blocking(move || {
         make_folder(&folder)?;
         SqliteStore::open(&folder, options)
@@ -149,7 +150,13 @@ async fn start_on(config: Config, clock: Clock, store: Arc<SqliteStore>) -> Resu
     let (routes, openapi) = api.split_for_parts();
     let router = routes.merge(numbers.clone()).merge(pages::router(service_kit::api::document(&openapi)));
     let internal = Router::from(health::router(health.clone())).merge(numbers);
-    let port = Port { config: &config.http, limits: &config.limits, health: &health, grace: HTTP_GRACE };
+    let port = Port {
+        config: &config.http,
+        limits: &config.limits,
+        started: &config.started,
+        health: &health,
+        grace: HTTP_GRACE,
+    };
     port.serve(listener, router, internal, &edge).await?;
     let served_log = log_server.map(|server| serve_log(&edge, server));
     Ok(Parts {

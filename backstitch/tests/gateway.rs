@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use backstitch::gateway::{self, GatewayConfig, Running};
 use futures_util::{StreamExt as _, stream};
+use service_kit::config::Started;
 use service_kit::limits::DRAINING;
 use service_kit::{Clock, Limits, Problem, Tasks};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -90,7 +91,7 @@ async fn before(replicas: &[SocketAddr]) -> Running {
         sagas: urls,
         ..GatewayConfig::default()
     };
-    gateway::start(&config, Limits::default(), Clock::system()).await.unwrap()
+    gateway::start(&config, Limits::default(), &Started::default(), Clock::system()).await.unwrap()
 }
 
 fn created() -> Response {

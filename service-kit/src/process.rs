@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use serde::de::DeserializeOwned;
 use tokio::runtime;
 
+use crate::config::Started;
 use crate::{StartError, config, rights, shutdown};
 
 /// What a process answers that could not start or go on.
@@ -27,12 +28,13 @@ pub fn main(program: impl Future<Output = Result<(), StartError>>) -> ExitCode {
     }
 }
 
-/// The settings of `file`, else of `backstitch.toml` here if there is one, then the environment.
+/// The settings of `file`, else of `backstitch.toml` here if there is one, then the environment; and what `process` is to
+/// tell of them.
 ///
 /// # Errors
 /// [`StartError`]: what cannot be read, or is none of the settings, and where it stands.
-pub fn settings<T: DeserializeOwned>(file: Option<&Path>) -> Result<T, StartError> {
-    let settings = config::load(config::file(file).as_deref());
+pub fn settings<T: DeserializeOwned>(process: &'static str, file: Option<&Path>) -> Result<(T, Started), StartError> {
+    let settings = config::load_to_tell(process, config::file(file).as_deref());
     settings.map_err(|error| StartError::new(error, "backstitch config show   # every key with its value"))
 }
 

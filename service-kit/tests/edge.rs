@@ -15,6 +15,7 @@ use axum::routing::{any, get, post};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use service_kit::class::Class;
+use service_kit::config::Started;
 use service_kit::limits::Edge;
 use service_kit::permits::AtOnce;
 use service_kit::serve::{self, Options, Port, Protocols};
@@ -317,7 +318,7 @@ async fn the_port_for_health_answers_while_everything_else_stands_still() {
     let config = HttpConfig { admin_listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))), ..HttpConfig::default() };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let internal = Router::from(health::router(health.clone()));
-    let port = Port { config: &config, limits: &limits, health: &health, grace: SHORT };
+    let port = Port { config: &config, limits: &limits, started: &Started::default(), health: &health, grace: SHORT };
     let admin = port.serve(listener, Router::new(), internal, &tasks).await.unwrap().unwrap();
     let mut stream = std::net::TcpStream::connect(admin).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();

@@ -8,11 +8,14 @@ use service_kit::Problem;
 
 use super::Failure;
 
+/// Where a server listens when nobody says.
+pub const DEFAULT_URL: &str = "http://127.0.0.1:7400";
+
 /// Where the server is and how to answer; part of every reading verb.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Target {
     /// The running server.
-    #[arg(long, env = "BACKSTITCH_URL", default_value = "http://127.0.0.1:7400", value_name = "URL")]
+    #[arg(long, env = "BACKSTITCH_URL", default_value = DEFAULT_URL, value_name = "URL")]
     pub url: String,
     /// Answer in JSON.
     #[arg(long)]

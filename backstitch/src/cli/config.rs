@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use service_kit::config::{self, SECTIONS, Said, Shown};
-use service_kit::secret::{MASK, SecretUrl};
+use service_kit::config::{self, SECTIONS, STARTED_PATH, Said, defaults, masked};
 
+use super::client::{Client, DEFAULT_URL, Target};
 use super::output::{self, Table, Tone};
 use super::{Exit, Failure};
 use crate::processes::{self, PROCESSES, Process};
@@ -33,6 +33,8 @@ enum Verb {
     #[command(after_help = "\
 Examples:
   backstitch config show | grep -v default           # what somebody said
+  backstitch config show --server                    # what the running server was started with
+  backstitch config show --url http://10.0.0.7:7411  # what that process of a cluster runs with
   BACKSTITCH__HTTP__LISTEN=0.0.0.0:80 backstitch config show --service serve --json")]
     Show {
         /// Only what this process reads.
@@ -41,7 +43,14 @@ Examples:
         /// The settings file [default: backstitch.toml, if it is there].
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
-        /// As JSON: `items` with key, value, from, services.
+        /// The settings that a running server was started with, its options included, as it says itself.
+        #[arg(long, conflicts_with_all = ["service", "config"])]
+        server: bool,
+        /// The server, or the process of a cluster, that is asked; implies --server [default: $BACKSTITCH_URL, else
+        /// http://127.0.0.1:7400].
+        #[arg(long, value_name = "URL", conflicts_with_all = ["service", "config"])]
+        url: Option<String>,
+        /// As JSON: `items` with key, value, from, services (of a server: key, value, from).
         #[arg(long)]
         json: bool,
     },
@@ -64,8 +73,8 @@ Example:
 
 /// Said with what is shown: a server that runs was started with its own file, environment and options.
 const OF_WHOM: &str = "\
-these are the settings that a process started here, with this environment, would run with; a server that runs elsewhere, or was
-started with options, may have others: ask on its machine, with its environment (and --config, if it has one)
+these are the settings that a process started here, with this environment, would run with; a server that runs may have others:
+backstitch config show --server asks it
 ";
 
 /// One setting as it is shown.
@@ -85,9 +94,13 @@ impl Args {
     ///
     /// # Errors
     /// A [`Failure`] when the settings cannot be read at all.
-    pub fn run(self) -> anyhow::Result<Exit> {
+    pub async fn run(self) -> anyhow::Result<Exit> {
         match self.verb {
-            Verb::Show { service, config, json } => {
+            Verb::Show { server, url, json, .. } if server || url.is_some() => {
+                let usual = || std::env::var("BACKSTITCH_URL").unwrap_or_else(|_| DEFAULT_URL.to_owned());
+                show_server(Target { url: url.unwrap_or_else(usual), json }).await
+            }
+            Verb::Show { service, config, json, .. } => {
                 let said = read(config.as_deref())?;
                 let settings = settings(&said, chosen(service.as_deref()))?;
                 output::note(OF_WHOM);
@@ -95,17 +108,49 @@ impl Args {
                     output::list(&settings, false)?;
                     return Ok(Exit::Done);
                 }
-                let mut table = Table::new(&["key", "value", "from"]);
-                for setting in settings {
-                    let tone = if setting.from == "default" { Tone::Faint } else { Tone::Plain };
-                    table.row(tone, [setting.key, text(&setting.value), setting.from]);
-                }
-                table.print();
+                print(settings.into_iter().map(|setting| (setting.key, setting.value, setting.from)));
                 Ok(Exit::Done)
             }
             Verb::Check { file, service, json } => check(file, chosen(service.as_deref()), json),
         }
     }
+}
+
+/// What a server answers about its settings.
+#[derive(Debug, Deserialize)]
+struct OfServer {
+    process: String,
+    version: String,
+    items: Vec<SettingOfServer>,
+}
+
+/// One of its settings; it has masked what is secret.
+#[derive(Debug, Serialize, Deserialize)]
+struct SettingOfServer {
+    key: String,
+    value: Value,
+    from: String,
+}
+
+async fn show_server(target: Target) -> anyhow::Result<Exit> {
+    let OfServer { process, version, items } = Client::new(&target)?.get_as(STARTED_PATH, &[]).await?;
+    output::note(format_args!("these are the settings that `{process}` {version} at {} was started with", target.url));
+    if target.json {
+        output::list(&items, false)?;
+    } else {
+        print(items.into_iter().map(|setting| (setting.key, setting.value, setting.from)));
+    }
+    Ok(Exit::Done)
+}
+
+/// Settings as a table: key, value, who said it.
+fn print(settings: impl Iterator<Item = (String, Value, String)>) {
+    let mut table = Table::new(&["key", "value", "from"]);
+    for (key, value, from) in settings {
+        let tone = if from == "default" { Tone::Faint } else { Tone::Plain };
+        table.row(tone, [key, text(&value), from]);
+    }
+    table.print();
 }
 
 fn check(file: Option<PathBuf>, processes: &[Process], json: bool) -> anyhow::Result<Exit> {
@@ -147,7 +192,7 @@ fn problems(said: &Said, processes: &[Process]) -> Vec<String> {
 
 /// Every setting that any of these reads, section by section.
 fn settings(said: &Said, processes: &[Process]) -> anyhow::Result<Vec<Setting>> {
-    let defaults = processes::defaults()?;
+    let defaults = defaults()?;
     let mut settings: Vec<Setting> = Vec::new();
     for process in processes {
         for key in (process.keys)() {
@@ -178,49 +223,10 @@ fn settings(said: &Said, processes: &[Process]) -> anyhow::Result<Vec<Setting>> 
     Ok(settings)
 }
 
-/// A value as its type allows it to be shown. A URL in a setting that has no credentials of its own is shown without any
-/// that somebody put there.
-fn masked(shown: Shown, value: Value) -> Value {
-    match (shown, value) {
-        (_, Value::Object(below)) => {
-            Value::Object(below.into_iter().map(|(name, value)| (name, masked(shown, value))).collect())
-        }
-        (_, Value::Array(entries)) => Value::Array(entries.into_iter().map(|entry| masked(shown, entry)).collect()),
-        (_, Value::Null) => Value::Null,
-        (Shown::Masked, Value::Bool(_) | Value::Number(_) | Value::String(_)) => Value::String(MASK.to_owned()),
-        (Shown::Url, Value::String(url)) => Value::String(SecretUrl::new(url).to_string()),
-        (Shown::Url, Value::Bool(_) | Value::Number(_)) => Value::String(MASK.to_owned()),
-        (Shown::Plain, Value::String(text)) => Value::String(listed(&text)),
-        (Shown::Plain, value @ (Value::Bool(_) | Value::Number(_))) => value,
-    }
-}
-
-fn listed(text: &str) -> String {
-    let without = |part: &str| if part.contains("://") { SecretUrl::new(part).to_string() } else { part.to_owned() };
-    text.split(',').map(without).collect::<Vec<_>>().join(",")
-}
-
 fn text(value: &Value) -> String {
     match value {
         Value::Null => "(none)".to_owned(),
         Value::String(text) => text.clone(),
         Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_value_is_shown_as_its_type_allows() {
-        let masks = |shown, value: Value| masked(shown, value);
-        assert_eq!(masks(Shown::Masked, Value::String("x".to_owned())), Value::String("***".to_owned()));
-        assert_eq!(masks(Shown::Masked, Value::from(4711)), Value::String("***".to_owned()));
-        assert_eq!(masks(Shown::Url, "postgres://a:pw@b/c".into()), Value::from("postgres://a:***@b/c"));
-        assert_eq!(masks(Shown::Plain, "backstitch.events".into()), Value::from("backstitch.events"));
-        assert_eq!(masks(Shown::Plain, "http://a:1,http://b:pw@c".into()), Value::from("http://a:1,http://b:***@c"));
-        let below = serde_json::json!({ "sasl_username": "shop", "ssl_key_pem": "-----BEGIN" });
-        assert_eq!(masks(Shown::Masked, below), serde_json::json!({ "sasl_username": "***", "ssl_key_pem": "***" }));
     }
 }

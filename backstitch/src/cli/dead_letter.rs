@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::acting::{Acting, fresh_key};
 use super::client::{Client, PAGE, Target};
 use super::output::{self, Table, Tone};
-use super::{Exit, Failure};
+use super::{Exit, Failure, suggest};
 
 /// Dead letters: streams that a read model cannot follow, because of one event.
 #[derive(Debug, clap::Args)]
@@ -33,7 +33,7 @@ enum Verb {
         #[command(flatten)]
         target: Target,
         /// Only those of this read model.
-        #[arg(long, value_name = "NAME")]
+        #[arg(long, value_name = "NAME", value_parser = suggest::projection())]
         projection: Option<String>,
     },
     /// The event at which a stream stands, with its data, the error, and how many later events wait.
@@ -51,13 +51,13 @@ Examples:
         #[command(flatten)]
         target: Target,
         /// The read model.
-        #[arg(required_unless_present = "all_of", conflicts_with = "all_of")]
+        #[arg(required_unless_present = "all_of", conflicts_with = "all_of", value_parser = suggest::projection())]
         projection: Option<String>,
         /// The parked stream.
         #[arg(required_unless_present = "all_of")]
         stream: Option<String>,
         /// All parked streams of this read model.
-        #[arg(long = "projection", id = "all_of", value_name = "NAME")]
+        #[arg(long = "projection", id = "all_of", value_name = "NAME", value_parser = suggest::projection(), hide_possible_values = true)]
         all_of: Option<String>,
         /// The generation of the read model's tables; else that which answers come from.
         #[arg(long, value_name = "NUMBER")]
@@ -83,6 +83,7 @@ struct One {
     #[command(flatten)]
     target: Target,
     /// The read model.
+    #[arg(value_parser = suggest::projection())]
     projection: String,
     /// The parked stream.
     stream: String,

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use service_kit::{Clock, shutdown, telemetry};
 
 use super::{Exit, Failure, output};
-use crate::config;
 use crate::gateway;
+use crate::processes::GatewaySettings;
 
 /// The front door of a cluster: one address before the replicas of all services.
 #[derive(Debug, clap::Args)]
@@ -43,19 +43,27 @@ impl Args {
     /// A [`Failure`] when it cannot start.
     pub async fn run(self) -> anyhow::Result<Exit> {
         let failed = |error: anyhow::Error| Failure::no_answer(format!("{error:#}"), "backstitch gateway --help");
-        let mut settings = config::load(self.config.as_deref()).map_err(|error| failed(error.into()))?;
-        let given = &mut settings.gateway;
-        given.listen = self.listen.unwrap_or(given.listen);
-        for (option, key) in
-            [(self.commands, &mut given.commands), (self.queries, &mut given.queries), (self.sagas, &mut given.sagas)]
-        {
+        let mut settings = GatewaySettings::load(self.config.as_deref()).map_err(|error| failed(error.into()))?;
+        let (given, started) = (&mut settings.gateway, &mut settings.started);
+        if let Some(listen) = self.listen {
+            given.listen = listen;
+            started.option("gateway.listen", listen.to_string(), "--listen");
+        }
+        for (option, name, key) in [
+            (self.commands, "commands", &mut given.commands),
+            (self.queries, "queries", &mut given.queries),
+            (self.sagas, "sagas", &mut given.sagas),
+        ] {
             if let Some(urls) = option {
+                started.option(&format!("gateway.{name}"), urls.clone(), &format!("--{name}"));
                 *key = urls;
             }
         }
         telemetry::start(&settings.log).map_err(|error| failed(error.into()))?;
         let signal = shutdown::signalled()?;
-        let running = gateway::start(&settings.gateway, settings.limits, Clock::system()).await.map_err(failed)?;
+        let running = gateway::start(&settings.gateway, settings.limits, &settings.started, Clock::system())
+            .await
+            .map_err(failed)?;
         output::line(format_args!("The gateway listens on http://{}", running.address));
         tracing::info!(signal = signal.await, "stopping");
         running.stop().await;

@@ -14,6 +14,7 @@ pub mod health;
 mod incidents;
 pub mod lineage;
 mod lineage_graph;
+mod log_place;
 pub mod order;
 pub mod output;
 pub mod projection;
@@ -36,6 +37,7 @@ mod store_copy;
 mod store_postgres;
 pub(crate) mod store_serve;
 pub mod stream;
+mod suggest;
 mod table;
 mod tail;
 pub mod torture;
@@ -163,7 +165,7 @@ impl Command {
             Self::DeadLetter(args) => args.run().await,
             Self::Store(args) => args.run().await,
             Self::Health(args) => args.run().await,
-            Self::Config(args) => args.run(),
+            Self::Config(args) => args.run().await,
             Self::Demo(args) => args.run().await,
             Self::Torture(args) => args.run().await,
             Self::Bench(args) => args.run().await,

@@ -14,7 +14,7 @@ use super::output::{self, Table, Tone};
 use super::projection_prepare::prepare;
 use super::projection_work as work;
 use super::stream::Page;
-use super::{Exit, Failure};
+use super::{Exit, Failure, suggest};
 
 /// Projections: how far the read models are; made again, taken back, looked at as they were.
 #[derive(Debug, clap::Args)]
@@ -51,6 +51,7 @@ Examples:
         #[command(flatten)]
         target: Target,
         /// The projection, such as orders or sales_by_day.
+        #[arg(value_parser = suggest::projection())]
         name: String,
         /// Switch also where the rows differ from the live ones.
         #[arg(long)]
@@ -64,6 +65,7 @@ Examples:
         #[command(flatten)]
         target: Target,
         /// The projection.
+        #[arg(value_parser = suggest::projection())]
         name: String,
         #[command(flatten)]
         acting: Acting,
@@ -77,6 +79,7 @@ Examples:
         #[command(flatten)]
         target: Target,
         /// The projection.
+        #[arg(value_parser = suggest::projection())]
         name: String,
         /// Which generation; else the previous one.
         #[arg(long, value_name = "N")]
@@ -108,6 +111,7 @@ Examples:
         #[command(flatten)]
         target: Target,
         /// The projection.
+        #[arg(value_parser = suggest::projection())]
         name: String,
         #[command(flatten)]
         until: Until,

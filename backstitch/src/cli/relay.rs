@@ -10,6 +10,7 @@ use event_bus::relay::Status;
 use event_bus::{BusConfig, Relay};
 use event_store::{EventStore, EventStoreConfig, KurrentStore};
 use serde::Deserialize;
+use service_kit::config::Started;
 use service_kit::health::Need;
 use service_kit::serve::Port;
 use service_kit::start::HttpConfig;
@@ -67,14 +68,18 @@ impl Args {
     /// # Errors
     /// A [`Failure`] when it cannot start, or a topic is refused.
     pub async fn run(self) -> anyhow::Result<Exit> {
-        let settings = settings(self.config.as_deref())?;
+        let (settings, mut started) = settings_to_tell(self.config.as_deref())?;
         let Settings { http, limits, event_store, bus, log } = settings;
         telemetry::start(&log).map_err(|error| Failure::no_answer(error, "RUST_LOG=info backstitch relay"))?;
         let signal = shutdown::signalled()?; // Before anything runs: an early SIGTERM stops cleanly too.
         let (clock, tasks) = (Clock::system(), Tasks::new());
         let health = Health::new(clock.clone());
+        if let Some(listen) = self.listen {
+            started.option("http.listen", listen.to_string(), "--listen");
+        }
         let http = HttpConfig { listen: self.listen.unwrap_or(http.listen), ..http };
-        let address = serve(&http, &limits, &health, &clock, &tasks).await?;
+        let port = Port { config: &http, limits: &limits, started: &started, health: &health, grace: HTTP_GRACE };
+        let address = serve(port, &clock, &tasks).await?;
         let store = open(&event_store).await?;
         metrics::follow_log(store.head(), |position| position.0, &tasks);
         health.follow(("event-store", Need::Required), store.health(), store.describes(), &tasks);
@@ -109,8 +114,14 @@ impl Args {
 
 /// The settings of `file`, else of `backstitch.toml` here if there is one, then the environment.
 pub(super) fn settings(file: Option<&Path>) -> anyhow::Result<Settings> {
+    settings_to_tell(file).map(|(settings, _)| settings)
+}
+
+/// The same, with what the relay tells of them.
+fn settings_to_tell(file: Option<&Path>) -> anyhow::Result<(Settings, Started)> {
     let file = service_kit::config::file(file);
-    service_kit::config::load(file.as_deref()).map_err(|error| Failure::no_answer(error, "backstitch config show"))
+    let settings = service_kit::config::load_to_tell("relay", file.as_deref());
+    settings.map_err(|error| Failure::no_answer(error, "backstitch config show"))
 }
 
 /// The log that is published: always that of another process.
@@ -119,22 +130,15 @@ pub(super) async fn open(config: &EventStoreConfig) -> anyhow::Result<Arc<Kurren
     store.map_err(|error| Failure::no_answer(&error, error.hint()))
 }
 
-async fn serve(
-    config: &HttpConfig,
-    limits: &Limits,
-    health: &Health,
-    clock: &Clock,
-    tasks: &Tasks,
-) -> anyhow::Result<SocketAddr> {
-    let listen = config.listen;
+async fn serve(port: Port<'_>, clock: &Clock, tasks: &Tasks) -> anyhow::Result<SocketAddr> {
+    let listen = port.config.listen;
     let bound = TcpListener::bind(listen).await;
     let listener = bound.map_err(|error| {
         let hint = format!("backstitch relay --listen {}:0   # any free port", listen.ip());
         Failure::no_answer(format_args!("cannot listen on {listen}: {error}"), hint)
     })?;
     let address = listener.local_addr()?;
-    let router = Router::from(health::router(health.clone())).merge(metrics::start(tasks, clock));
-    let port = Port { config, limits, health, grace: HTTP_GRACE };
+    let router = Router::from(health::router(port.health.clone())).merge(metrics::start(tasks, clock));
     let served = port.serve(listener, router.clone(), router, tasks).await;
     served.map_err(|error| Failure::no_answer(&error, &error.hint))?;
     Ok(address)

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::client::{Client, Target};
 use super::output::{self, Table, Tone};
 use super::stream::Page;
-use super::{Exit, incidents, saga_act, saga_find, saga_plan, saga_story};
+use super::{Exit, incidents, saga_act, saga_find, saga_plan, saga_story, suggest};
 
 /// Sagas: where each order is on its way, why it waits, how it came there.
 #[derive(Debug, clap::Args)]
@@ -44,13 +44,13 @@ enum Verb {
         #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(STATES))]
         state: Option<String>,
         /// Only of this type, such as order_fulfilment or order_refund.
-        #[arg(long = "type", value_name = "TYPE")]
+        #[arg(long = "type", value_name = "TYPE", value_parser = suggest::saga_type(), hide_possible_values = true)]
         saga_type: Option<String>,
         /// Only those that have not ended and to which nothing has happened for this long, such as 5m or 2h.
         #[arg(long, value_name = "TIME")]
         stuck_for: Option<String>,
         /// Only those at this step, such as refund.
-        #[arg(long)]
+        #[arg(long, value_parser = suggest::step(), hide_possible_values = true)]
         step: Option<String>,
         /// Only with this kind of trouble.
         #[arg(long, value_name = "KIND", value_parser = clap::builder::PossibleValuesParser::new(ERROR_KINDS))]
@@ -70,7 +70,7 @@ enum Verb {
         #[command(flatten)]
         target: Target,
         /// Only of this type, such as order_refund.
-        #[arg(long = "type", value_name = "TYPE")]
+        #[arg(long = "type", value_name = "TYPE", value_parser = suggest::saga_type(), hide_possible_values = true)]
         saga_type: Option<String>,
     },
     /// How a saga stands: each step, both ways.
@@ -102,7 +102,7 @@ enum Verb {
         #[command(flatten)]
         target: Target,
         /// A saga or order, or a type such as order_fulfilment.
-        #[arg(value_name = "ID|TYPE")]
+        #[arg(value_name = "ID|TYPE", value_parser = suggest::saga_type(), hide_possible_values = true)]
         of: String,
         /// How it is written.
         #[arg(long, value_enum, default_value_t = Format::Mermaid)]

@@ -11,7 +11,7 @@ use super::client::{Client, Target};
 use super::output::{self, Parts, Tone};
 use super::saga::tone;
 use super::saga_set::{self, Where};
-use super::{Exit, Failure, saga_find};
+use super::{Exit, Failure, saga_find, suggest};
 
 /// A verb's arguments.
 #[derive(Debug, clap::Args)]
@@ -32,7 +32,7 @@ pub(super) struct Args {
     #[arg(long, default_value = "5/s", requires = "filter", value_parser = saga_set::rate)]
     rate: f64,
     /// Which step, if several could be meant.
-    #[arg(long)]
+    #[arg(long, value_parser = suggest::step(), hide_possible_values = true)]
     step: Option<String>,
     /// Only show what it would do.
     #[arg(long, conflicts_with = "yes")]

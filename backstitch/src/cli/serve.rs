@@ -114,30 +114,53 @@ impl Args {
     }
 
     fn config(&self) -> Result<Config, StartError> {
-        let settings = config::load(self.config.as_deref());
+        let settings = config::load_to_tell("serve", self.config.as_deref());
         let mut config =
             settings.map_err(|error| StartError::new(error, "backstitch serve --help; README.md lists every key"))?;
         if let Some(dir) = &self.data {
             config.data.dir.clone_from(dir);
+            config.started.option("data.dir", dir.display().to_string(), "--data");
         }
         if let Some(listen) = self.listen {
             config.http.listen = listen;
+            config.started.option("http.listen", listen.to_string(), "--listen");
         }
-        config.event_store.listen = self.event_store_listen.or(config.event_store.listen);
+        if let Some(listen) = self.event_store_listen {
+            config.event_store.listen = Some(listen);
+            config.started.option("event_store.listen", listen.to_string(), "--event-store-listen");
+        }
         if let Some(url) = &config.event_store.url {
             return Err(StartError::new(
                 format_args!("`serve` keeps a log of its own, but `url` of `[event_store]` names another: {url}"),
                 "backstitch command-service; backstitch projection-service; …   # the services of a cluster, or take `url` out",
             ));
         }
+        self.choose_parts(&mut config);
+        Ok(config)
+    }
+
+    /// Which provider is called, and which parts run.
+    fn choose_parts(&self, config: &mut Config) {
+        const PROVIDER: &str = "--provider";
         match self.provider.clone() {
             Some(Provider::Here(mode)) => config.provider.mode = mode,
-            Some(Provider::Process(url)) => (config.provider.mode, config.provider.url) = (Mode::Http, url),
+            Some(Provider::Process(url)) => {
+                config.started.option("provider.url", url.clone(), PROVIDER);
+                (config.provider.mode, config.provider.url) = (Mode::Http, url);
+            }
             None => {}
         }
-        config.run.projections &= !self.no_projections;
-        config.run.sagas &= !self.no_sagas;
-        Ok(config)
+        if self.provider.is_some() {
+            config.started.option("provider.mode", config.provider.mode.to_string(), PROVIDER);
+        }
+        if self.no_projections {
+            config.run.projections = false;
+            config.started.option("run.projections", false, "--no-projections");
+        }
+        if self.no_sagas {
+            config.run.sagas = false;
+            config.started.option("run.sagas", false, "--no-sagas");
+        }
     }
 }
 

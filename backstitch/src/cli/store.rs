@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 
 use chrono::SecondsFormat;
 use clap::Subcommand;
-use event_store::OpenError;
 use event_store::sqlite;
+use event_store::{OpenError, StoreStats};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
+use serde::Serialize;
 use service_kit::secret::SecretUrl;
 
+use super::log_place::{self, Log, Place};
 use super::output::{self, Table, Tone};
 use super::{Exit, Failure, store_check, store_copy, store_serve};
-use crate::config;
 
 /// The log on disk: check, count, back up, export, import, serve. Works beside a running server.
 #[derive(Debug, clap::Args)]
@@ -21,11 +21,16 @@ use crate::config;
 Examples:
   backstitch store check
   backstitch store stats --data /srv/shop --json
+  backstitch store backup /backups/shop --url http://127.0.0.1:7400   # the log of that server
   backstitch store backup /backups/shop-$(date +%F)
   backstitch store backup /tmp/before --at 2026-11-21T09:55:00Z
   backstitch store export --to shop.jsonl
   backstitch store import shop.jsonl --data /srv/copy
   backstitch store serve --data /srv/log --listen 127.0.0.1:2113
+
+Without --data and --url the verbs look into the data folder of the settings, and say on stderr which one
+that is and whether a server runs on it. With --url, `stats` asks that server; `check`, `backup` and `export`
+read the folder that it names, on its machine.
 
 To restore a backup: stop the server and serve a copy of the backup's folder, or put its `events.db` in place of the one that
 is lost (and remove `events.mark`, `events.db-wal` and `events.db-shm` beside it). A plain copy of the `events.db` of a running
@@ -36,7 +41,7 @@ pub struct Args {
     verb: Verb,
 }
 
-/// Which log.
+/// Where a log is made.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Folder {
     /// The data folder [default: /var/lib/backstitch for root, else ~/.local/share/backstitch].
@@ -48,13 +53,12 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// The folder that is named. Else that of the settings (`[data] dir`), which is said: the server that runs may have
-    /// another one.
+    /// The folder that is named, else that of the settings (`[data] dir`), which is said.
     pub(super) fn dir(&self) -> PathBuf {
         if let Some(dir) = &self.data {
             return dir.clone();
         }
-        let dir = config::load(None).map_or_else(|_| config::default_dir(), |settings| settings.data.dir);
+        let dir = log_place::default_dir();
         output::note(format_args!("the data folder is {} (no --data was given)", dir.display()));
         dir
     }
@@ -66,7 +70,7 @@ enum Verb {
     /// the log holds: read models, sagas, the mark of the last clean stop. Exit 1 if it finds anything.
     Check {
         #[command(flatten)]
-        folder: Folder,
+        log: Log,
         /// The read models' Postgres, if it is not the private one of the folder.
         #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
         postgres: Option<SecretUrl>,
@@ -74,12 +78,12 @@ enum Verb {
     /// Events, streams, bytes, and events per category.
     Stats {
         #[command(flatten)]
-        folder: Folder,
+        log: Log,
     },
     /// Copies the log, as it is now or as it was, to a new folder that can be served, and verifies the copy.
     Backup {
         #[command(flatten)]
-        folder: Folder,
+        log: Log,
         #[command(flatten)]
         until: store_copy::Until,
         /// The new folder.
@@ -88,7 +92,7 @@ enum Verb {
     /// Writes the log as text: JSON Lines, each with a checksum that covers the line and the one before it.
     Export {
         #[command(flatten)]
-        folder: Folder,
+        log: Log,
         #[command(flatten)]
         what: store_copy::Export,
     },
@@ -110,23 +114,41 @@ impl Args {
     /// A [`Failure`].
     pub async fn run(self) -> anyhow::Result<Exit> {
         match self.verb {
-            Verb::Check { folder, postgres } => store_check::run(&folder, postgres.as_ref()).await,
-            Verb::Stats { folder } => stats(&folder),
-            Verb::Backup { folder, until, to } => store_copy::backup(&folder, &to, &until),
-            Verb::Export { folder, what } => store_copy::export(&folder, &what),
+            Verb::Check { log, postgres } => store_check::run(&log, postgres.as_ref()).await,
+            Verb::Stats { log } => stats(&log).await,
+            Verb::Backup { log, until, to } => store_copy::backup(&log, &to, &until).await,
+            Verb::Export { log, what } => store_copy::export(&log, &what).await,
             Verb::Import { folder, file } => store_copy::import(&folder, &file),
             Verb::Serve(args) => args.run().await,
         }
     }
 }
 
-fn stats(folder: &Folder) -> anyhow::Result<Exit> {
-    let dir = folder.dir();
-    let stats = sqlite::stats(&dir).map_err(|error| no_log(&error, &dir))?;
-    if folder.json {
+/// The numbers, and whose they are.
+#[derive(Debug, Serialize)]
+struct Stats {
+    #[serde(flatten)]
+    numbers: StoreStats,
+    /// The folder of the log; none: the server that was asked does not say.
+    folder: Option<PathBuf>,
+    /// The server that was asked; none: the folder was read.
+    server: Option<String>,
+}
+
+async fn stats(log: &Log) -> anyhow::Result<Exit> {
+    let (numbers, folder, server) = match log.place().await? {
+        Place::Server { url, numbers, folder } => (numbers, folder, Some(url)),
+        Place::Folder(dir) => {
+            let numbers = sqlite::stats(&dir).map_err(|error| no_log(&error, &dir))?;
+            (numbers, Some(dir), None)
+        }
+    };
+    let stats = Stats { numbers, folder, server };
+    if log.json {
         output::json(&stats)?;
         return Ok(Exit::Done);
     }
+    let stats = stats.numbers;
     let last =
         stats.last_recorded_at.map_or_else(|| "never".to_owned(), |at| at.to_rfc3339_opts(SecondsFormat::Millis, true));
     let mut table = Table::new(&["log", ">value"]);

@@ -7,8 +7,9 @@ use serde::Serialize;
 
 use service_kit::secret::SecretUrl;
 
+use super::log_place::Log;
 use super::output::{self, Table, Tone};
-use super::store::{Folder, bar, no_log, show};
+use super::store::{bar, no_log, show};
 use super::store_postgres::{self, Asked};
 use super::{Exit, Failure};
 
@@ -24,8 +25,8 @@ struct Checked {
 }
 
 /// Checks a folder.
-pub(super) async fn run(folder: &Folder, postgres: Option<&SecretUrl>) -> anyhow::Result<Exit> {
-    let dir = folder.dir();
+pub(super) async fn run(log: &Log, postgres: Option<&SecretUrl>) -> anyhow::Result<Exit> {
+    let (dir, as_json) = (log.dir().await?, log.json);
     let bar = bar("checking");
     let found = sqlite::check(&dir, &mut |done, all| show(&bar, done, all));
     bar.finish_and_clear();
@@ -38,7 +39,7 @@ pub(super) async fn run(folder: &Folder, postgres: Option<&SecretUrl>) -> anyhow
         None
     });
     let checked = Checked { report, saga_checkpoint, read_models };
-    if folder.json {
+    if as_json {
         output::json(&checked)?;
     } else {
         print(&checked);

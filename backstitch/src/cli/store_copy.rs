@@ -8,6 +8,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use event_store::Position;
 use event_store::sqlite::{self, BackupError, BackupStep, ExportFileError, ImportError, LoadError, Range};
 
+use super::log_place::Log;
 use super::output;
 use super::store::{Folder, bar, no_log, show};
 use super::{Exit, Failure};
@@ -45,8 +46,8 @@ pub(super) struct Export {
     resume: bool,
 }
 
-pub(super) fn backup(folder: &Folder, to: &Path, until: &Until) -> anyhow::Result<Exit> {
-    let dir = folder.dir();
+pub(super) async fn backup(log: &Log, to: &Path, until: &Until) -> anyhow::Result<Exit> {
+    let dir = log.dir().await?;
     let bar = bar("copying");
     let until = match (until.to_position, until.at) {
         (Some(position), _) => sqlite::Until::Position(Position(position)),
@@ -62,13 +63,13 @@ pub(super) fn backup(folder: &Folder, to: &Path, until: &Until) -> anyhow::Resul
     });
     bar.finish_and_clear();
     let made = made.map_err(|error| no_backup(&error, &dir, to))?;
-    if folder.json {
+    if log.json {
         output::json(&made)?;
         return Ok(Exit::Done);
     }
     let written = made.last_recorded_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true));
-    let (events, position, log) = (made.report.events, made.report.position, made.log_position);
-    let of = if position == log { String::new() } else { format!(" of {log}") };
+    let (events, position, last) = (made.report.events, made.report.position, made.log_position);
+    let of = if position == last { String::new() } else { format!(" of {last}") };
     let written = written.map(|at| format!(", the last written {at}")).unwrap_or_default();
     output::line(format_args!("{}: {events} events, up to position {position}{of}{written}, verified", made.folder));
     Ok(Exit::Done)
@@ -89,8 +90,8 @@ fn folder_of(file: &Path) -> &Path {
     file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-pub(super) fn export(folder: &Folder, what: &Export) -> anyhow::Result<Exit> {
-    let dir = folder.dir();
+pub(super) async fn export(log: &Log, what: &Export) -> anyhow::Result<Exit> {
+    let dir = log.dir().await?;
     let range = Range { from: what.from_position.map(Position), to: what.to_position.map(Position) };
     let to_stdout = what.to == Path::new("-");
     if to_stdout && what.resume {
@@ -108,7 +109,7 @@ pub(super) fn export(folder: &Folder, what: &Export) -> anyhow::Result<Exit> {
     if to_stdout {
         return Ok(Exit::Done);
     }
-    if folder.json {
+    if log.json {
         output::json(&made)?;
         return Ok(Exit::Done);
     }

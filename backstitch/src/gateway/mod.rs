@@ -18,6 +18,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::Router;
 use serde::Deserialize;
+use service_kit::config::Started;
 use service_kit::health::Need;
 use service_kit::serve::Port;
 use service_kit::{Clock, Health, HttpConfig, Limits, Tasks, health, metrics};
@@ -79,11 +80,12 @@ pub struct Running {
     edge: Tasks,
 }
 
-/// Opens the port and begins to look after the replicas. Returns when requests are taken.
+/// Opens the port and begins to look after the replicas. Returns when requests are taken. `started` is what the process tells
+/// of its settings.
 ///
 /// # Errors
 /// A base URL that is none, or a port that is taken.
-pub async fn start(config: &GatewayConfig, edge: Limits, clock: Clock) -> anyhow::Result<Running> {
+pub async fn start(config: &GatewayConfig, edge: Limits, started: &Started, clock: Clock) -> anyhow::Result<Running> {
     let tasks = Tasks::new();
     let numbers = metrics::start(&tasks, &clock); // Before anything counts.
     metrics::present(&["backstitch_gateway_rounds_total", "backstitch_http_shed_total"]);
@@ -109,7 +111,7 @@ pub async fn start(config: &GatewayConfig, edge: Limits, clock: Clock) -> anyhow
     let router = internal.clone().merge(pages::router(openapi)).merge(forward::router(gateway));
     let (admin_listen, allowed_hosts) = (config.admin_listen, config.allowed_hosts.clone());
     let http = HttpConfig { listen: config.listen, admin_listen, allowed_hosts };
-    let port = Port { config: &http, limits: &edge, health: &health, grace: GRACE };
+    let port = Port { config: &http, limits: &edge, started, health: &health, grace: GRACE };
     port.serve(listener, router, internal, &tasks).await.map_err(|error| anyhow::anyhow!("{error}; {}", error.hint))?;
     Ok(Running { address, health, edge: tasks })
 }

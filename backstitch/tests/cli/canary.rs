@@ -153,6 +153,29 @@ pub(crate) fn address_of(text: &str) -> String {
     rest.chars().take_while(|char| char.is_ascii_digit() || ".:".contains(*char)).collect()
 }
 
+/// Each setting with who said it, its options included, and no secret.
+fn tells_its_settings(address: &str, file: &str) {
+    let url = format!("http://{address}");
+    for arguments in [&["--server", "--json"][..], &["--server"]] {
+        let arguments = [&["config", "show", "--url", &url][..], arguments].concat();
+        silent("config show --server", &String::from_utf8(backstitch(&arguments).stdout).unwrap());
+    }
+    let output = backstitch(&["config", "show", "--url", &url, "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains(&url), "it says whose settings they are: {output:?}");
+    let shown: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let of = |key: &str| {
+        let found = shown["items"].as_array().unwrap().iter().find(|setting| setting["key"] == key).unwrap();
+        (found["value"].as_str().unwrap_or_default().to_owned(), found["from"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(of("event_store.listen"), ("127.0.0.1:0".to_owned(), "--event-store-listen".to_owned()));
+    assert_eq!(of("data.dir").1, "--data");
+    assert_eq!(of("http.listen"), ("127.0.0.1:0".to_owned(), file.to_owned()));
+    assert_eq!(of("event_store.password"), ("***".to_owned(), file.to_owned()));
+    assert_eq!(of("log.filter"), ("debug".to_owned(), "RUST_LOG".to_owned()));
+    assert_eq!(of("limits.body_bytes").1, "default");
+}
+
 #[test]
 fn a_server_shows_no_secret_in_its_banner_logs_health_and_metrics() {
     let folder = TempDir::new().unwrap();
@@ -169,9 +192,18 @@ fn a_server_shows_no_secret_in_its_banner_logs_health_and_metrics() {
         silent("the banner", &banner);
         assert!(banner.contains("Postgres at 127.0.0.1:1/shop"), "{banner}");
         let address = address_of(&banner);
-        for path in ["/health", "/health/ready", "/metrics", "/v1/orders", "/v1/projections", "/v1/provider/ledger"] {
+        for path in [
+            "/health",
+            "/health/ready",
+            "/metrics",
+            "/settings",
+            "/v1/orders",
+            "/v1/projections",
+            "/v1/provider/ledger",
+        ] {
             silent(path, &get(&address, path));
         }
+        tells_its_settings(&address, &path);
         silent("stdout", &server.terminate(stdout));
         reading.join().unwrap()
     });

@@ -6,6 +6,7 @@
 
 mod bench;
 mod canary;
+mod log_place;
 mod telling;
 
 use std::fs;
@@ -121,6 +122,9 @@ fn completions_are_offered_for_the_usual_shells() {
         let script = String::from_utf8(output.stdout).expect("completions are text");
         assert_eq!(output.status.code(), Some(0));
         assert!(script.contains("projection") && script.contains("everything"), "{shell}");
+        for name in ["sales_by_day", "needs_attention", "payment_reconciliation", "record_shipped"] {
+            assert!(script.contains(name), "{shell} offers no `{name}`");
+        }
     }
 }
 

@@ -50,14 +50,20 @@ impl Args {
     }
 
     fn config(&self) -> Result<Config, StartError> {
-        let mut config: Config = process::settings(self.config.as_deref())?;
+        let (mut config, mut started) = process::settings::<Config>("command-service", self.config.as_deref())?;
         if let Some(listen) = self.listen {
             config.http.listen = listen;
+            started.option("http.listen", listen.to_string(), "--listen");
         }
-        config.grpc.listen = self.grpc_listen.or(config.grpc.listen);
+        if let Some(listen) = self.grpc_listen {
+            config.grpc.listen = Some(listen);
+            started.option("grpc.listen", listen.to_string(), "--grpc-listen");
+        }
         if let Some(contexts) = &self.contexts {
             config.command.contexts = contexts.clone();
+            started.option("command.contexts", contexts.to_string(), "--contexts");
         }
+        config.started = started;
         Ok(config)
     }
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use domain::order::pricing::PricingPolicy;
 use event_store::EventStoreConfig;
 use serde::Deserialize;
+use service_kit::config::Started;
 use service_kit::telemetry::LogConfig;
 use service_kit::{HttpConfig, Limits};
 
@@ -31,6 +32,9 @@ pub struct Config {
     pub provider: ProviderConfig,
     /// `[log]`: what is logged, and how.
     pub log: LogConfig,
+    /// What the process tells of them.
+    #[serde(skip)]
+    pub started: Started,
 }
 
 /// `[grpc]`

@@ -90,7 +90,13 @@ impl Service {
         let (routes, _) = api.split_for_parts();
         let router = routes.merge(numbers.clone());
         let internal = Router::from(health::router(health.clone())).merge(numbers);
-        let port = Port { config: &config.http, limits: &config.limits, health: &health, grace: EDGE_GRACE };
+        let port = Port {
+            config: &config.http,
+            limits: &config.limits,
+            started: &config.started,
+            health: &health,
+            grace: EDGE_GRACE,
+        };
         port.serve(listener, router, internal, &edge).await?;
         let grpc = commands.map(|(listener, address)| {
             warn_if_open("gRPC", address);

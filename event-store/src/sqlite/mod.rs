@@ -78,7 +78,7 @@ use self::files::Files;
 pub use self::import::{ImportError, Imported, import};
 pub use self::load::LoadError;
 pub use self::log_file::LogFile;
-pub use self::open::{FolderLock, hold};
+pub use self::open::{FolderLock, LOG_FILE, hold, is_served};
 use self::queue::{PendingSnapshot, Queue, State};
 use self::readers::{Readers, Subject};
 use self::subscription::{Follower, Tail};

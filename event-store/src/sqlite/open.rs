@@ -17,7 +17,7 @@ use super::{Shared, SqliteOptions, in_service};
 use crate::{OpenError, Position, ReadError};
 
 /// The log in its folder.
-pub(super) const LOG_FILE: &str = "events.db";
+pub const LOG_FILE: &str = "events.db";
 const LOCK_FILE: &str = "lock";
 /// How often a lock that somebody has is tried again: a tool that asks whether a folder is served has it for a moment.
 const LOCK_TRIES: u32 = 5;
@@ -228,7 +228,7 @@ fn is_at(file: &File, path: &Path) -> bool {
 
 /// Whether a process serves or fills the log of a folder at this moment. A folder whose lock cannot be looked at counts as
 /// served.
-pub(super) fn is_served(dir: &Path) -> bool {
+pub fn is_served(dir: &Path) -> bool {
     match File::open(dir.join(LOCK_FILE)) {
         Ok(lock) => lock.try_lock_shared().is_err(), // Given back at once, with the file.
         Err(error) => error.kind() != ErrorKind::NotFound,

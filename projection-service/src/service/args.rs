@@ -37,10 +37,12 @@ impl Args {
     }
 
     fn config(&self) -> Result<Config, StartError> {
-        let mut config: Config = process::settings(self.config.as_deref())?;
+        let (mut config, mut started) = process::settings::<Config>("projection-service", self.config.as_deref())?;
         if let Some(listen) = self.listen {
             config.http.listen = listen;
+            started.option("http.listen", listen.to_string(), "--listen");
         }
+        config.started = started;
         Ok(config)
     }
 }

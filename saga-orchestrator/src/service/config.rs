@@ -3,6 +3,7 @@
 use event_bus::BusConfig;
 use event_store::EventStoreConfig;
 use serde::Deserialize;
+use service_kit::config::Started;
 use service_kit::telemetry::LogConfig;
 use service_kit::{HttpConfig, Limits};
 
@@ -24,4 +25,7 @@ pub struct Config {
     pub saga: SagaConfig,
     /// `[log]`: what is logged, and how.
     pub log: LogConfig,
+    /// What the process tells of them.
+    #[serde(skip)]
+    pub started: Started,
 }

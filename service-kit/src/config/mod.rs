@@ -9,6 +9,7 @@
 
 mod said;
 mod schema;
+mod started;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use serde::de::{self, Deserialize, DeserializeOwned, Deserializer};
 
 pub use said::{Origin, Said};
 pub use schema::{Shown, keys, sections, shown};
+pub use started::{DOCUMENTED, PATH as STARTED_PATH, Setting, Started, defaults, masked};
 
 /// What names of the environment begin with.
 const PREFIX: &str = "BACKSTITCH";
@@ -68,6 +70,18 @@ pub fn file(asked: Option<&Path>) -> Option<PathBuf> {
 /// [`ConfigError`], naming every key at fault.
 pub fn load<T: DeserializeOwned>(file: Option<&Path>) -> Result<T, ConfigError> {
     Said::read(file)?.of()
+}
+
+/// The same, with what the process is to tell of them.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_to_tell<T: DeserializeOwned>(
+    process: &'static str,
+    file: Option<&Path>,
+) -> Result<(T, Started), ConfigError> {
+    let said = Said::read(file)?;
+    Ok((said.of()?, Started::of::<T>(process, &said)?))
 }
 
 /// For `#[serde(deserialize_with = "service_kit::config::list")]`: a list, or text with commas between its entries, which

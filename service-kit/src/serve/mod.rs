@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::connection::Connection;
 use self::places::Places;
+use crate::config::Started;
 use crate::health::Pulse;
 use crate::hosts::Hosts;
 use crate::limits::{Edge, Limits};
@@ -108,6 +109,8 @@ pub struct Port<'a> {
     pub config: &'a HttpConfig,
     /// `[limits]`
     pub limits: &'a Limits,
+    /// What the process is to tell of its settings, at `/settings`.
+    pub started: &'a Started,
     /// Where the port's heartbeat is told.
     pub health: &'a Health,
     /// How long requests may go on after the end was asked for.
@@ -115,8 +118,8 @@ pub struct Port<'a> {
 }
 
 impl Port<'_> {
-    /// Serves `router` on the port until `tasks` stop, and `internal` (health and metrics) on a port of its own besides, if
-    /// `[http] admin_listen` asks for one: at the address that is returned.
+    /// Serves `router` and the settings on the port until `tasks` stop, and `internal` (health and metrics) and the settings
+    /// on a port of its own besides, if `[http] admin_listen` asks for one: at the address that is returned.
     ///
     /// # Errors
     /// [`StartError`]: that other port is taken.
@@ -129,6 +132,7 @@ impl Port<'_> {
     ) -> Result<Option<SocketAddr>, StartError> {
         let address = listener.local_addr().unwrap_or(self.config.listen);
         warn_if_open("HTTP", address);
+        let (router, internal) = (router.merge(self.started.router()), internal.merge(self.started.router()));
         let admin = match self.config.admin_listen {
             Some(listen) => Some(admin::start(listen, internal, self.limits, tasks)?),
             None => None,

@@ -1,0 +1,187 @@
+//! The settings that a process was started with, each with who said it: for the operator, who asks the process itself.
+//!
+//! *Invariant:* a value is masked when it is put in here, as its type says (crate `secret`). What is kept has no secrets.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::routing::get;
+use axum::{Json, Router};
+use secret::{MASK, SecretUrl};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{ConfigError, Said, Shown, keys, shown};
+
+/// Every key of every process, with its default or, where there is none, as a comment.
+pub const DOCUMENTED: &str = include_str!("../../../docs/backstitch.toml");
+
+/// Where [`Started`] is answered by the process itself.
+pub const PATH: &str = "/settings";
+/// What wins over `filter` of `[log]`.
+const FILTER_VARIABLE: &str = "RUST_LOG";
+
+/// The defaults, as `docs/backstitch.toml` says them.
+///
+/// # Errors
+/// [`ConfigError`] if that is no TOML, which a test keeps from happening.
+pub fn defaults() -> Result<Said, ConfigError> {
+    Said::text(DOCUMENTED, Path::new("docs/backstitch.toml"))
+}
+
+/// One setting with its value, as it may be shown.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Setting {
+    /// Such as `http.listen`.
+    pub key: String,
+    /// The value, masked as its type says; `null`: nobody said it, and it has no default.
+    pub value: Value,
+    /// `default`, the path of a file, the name of a variable or an option.
+    pub from: String,
+    #[serde(skip)]
+    shown: Shown,
+}
+
+/// The settings that a process runs with.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Started {
+    /// The process, as people start it; empty: it was not started from settings.
+    process: &'static str,
+    /// The release.
+    version: &'static str,
+    items: Vec<Setting>,
+}
+
+impl Started {
+    /// Everything that a process whose settings have the shape `T` reads.
+    ///
+    /// # Errors
+    /// As [`defaults`].
+    pub fn of<T: DeserializeOwned>(process: &'static str, said: &Said) -> Result<Self, ConfigError> {
+        let defaults = defaults()?;
+        let setting = |key: String| {
+            let (value, from) = match said.get::<T>(&key) {
+                Some((value, origin)) => (value, origin.to_string()),
+                None => (defaults.get::<T>(&key).map_or(Value::Null, |(value, _)| value), "default".to_owned()),
+            };
+            let shown = shown::<T>(&key);
+            Setting { value: masked(shown, value), key, from, shown }
+        };
+        let items = keys::<T>().into_iter().map(setting).collect();
+        let mut started = Self { process, version: env!("CARGO_PKG_VERSION"), items };
+        if let Some(filter) = std::env::var(FILTER_VARIABLE).ok().filter(|filter| !filter.is_empty()) {
+            started.option("log.filter", filter, FILTER_VARIABLE);
+        }
+        Ok(started)
+    }
+
+    /// An option of the command line, or a variable of its own, said this value of a key.
+    pub fn option(&mut self, key: &str, value: impl Into<Value>, option: &str) {
+        if let Some(setting) = self.items.iter_mut().find(|setting| setting.key == key) {
+            setting.value = masked(setting.shown, value.into());
+            option.clone_into(&mut setting.from);
+        }
+    }
+
+    /// The value that a key has where nobody says it, and which depends on the machine or the user.
+    pub fn default_value(&mut self, key: &str, value: impl Into<Value>) {
+        if let Some(setting) = self.items.iter_mut().find(|setting| setting.key == key && setting.value.is_null()) {
+            setting.value = masked(setting.shown, value.into());
+        }
+    }
+
+    /// `GET /settings`.
+    pub(crate) fn router(&self) -> Router {
+        let started = Arc::new(self.clone());
+        Router::new().route(PATH, get(async move || Json(Arc::clone(&started))))
+    }
+}
+
+/// A value as its type allows it to be shown. A URL in a setting that has no credentials of its own is shown without any
+/// that somebody put there.
+pub fn masked(shown: Shown, value: Value) -> Value {
+    match (shown, value) {
+        (_, Value::Object(below)) => {
+            Value::Object(below.into_iter().map(|(name, value)| (name, masked(shown, value))).collect())
+        }
+        (_, Value::Array(entries)) => Value::Array(entries.into_iter().map(|entry| masked(shown, entry)).collect()),
+        (_, Value::Null) => Value::Null,
+        (Shown::Masked, Value::Bool(_) | Value::Number(_) | Value::String(_)) => Value::String(MASK.to_owned()),
+        (Shown::Url, Value::String(url)) => Value::String(SecretUrl::new(url).to_string()),
+        (Shown::Url, Value::Bool(_) | Value::Number(_)) => Value::String(MASK.to_owned()),
+        (Shown::Plain, Value::String(text)) => Value::String(listed(&text)),
+        (Shown::Plain, value @ (Value::Bool(_) | Value::Number(_))) => value,
+    }
+}
+
+fn listed(text: &str) -> String {
+    let without = |part: &str| if part.contains("://") { SecretUrl::new(part).to_string() } else { part.to_owned() };
+    text.split(',').map(without).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[test]
+    fn a_value_is_shown_as_its_type_allows() {
+        let masks = |shown, value: Value| masked(shown, value);
+        assert_eq!(masks(Shown::Masked, Value::String("x".to_owned())), Value::String("***".to_owned()));
+        assert_eq!(masks(Shown::Masked, Value::from(4711)), Value::String("***".to_owned()));
+        assert_eq!(masks(Shown::Url, "postgres://a:pw@b/c".into()), Value::from("postgres://a:***@b/c"));
+        assert_eq!(masks(Shown::Plain, "backstitch.events".into()), Value::from("backstitch.events"));
+        assert_eq!(masks(Shown::Plain, "http://a:1,http://b:pw@c".into()), Value::from("http://a:1,http://b:***@c"));
+        let below = serde_json::json!({ "sasl_username": "shop", "ssl_key_pem": "-----BEGIN" });
+        assert_eq!(masks(Shown::Masked, below), serde_json::json!({ "sasl_username": "***", "ssl_key_pem": "***" }));
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "only the names of the fields are asked for")]
+    struct Settings {
+        data: Data,
+        postgres: Postgres,
+        run: Run,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "only the names of the fields are asked for")]
+    struct Data {
+        dir: Option<String>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "only the names of the fields are asked for")]
+    struct Postgres {
+        url: Option<SecretUrl>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "only the names of the fields are asked for")]
+    struct Run {
+        sagas: bool,
+    }
+
+    #[test]
+    fn a_process_tells_each_value_with_who_said_it_and_an_option_wins() {
+        let variable = ("DATABASE_URL".to_owned(), "postgres://shop:geheim@db/shop".to_owned());
+        let said = Said::read_from(None, BTreeMap::from([variable])).unwrap();
+        let mut started = Started::of::<Settings>("serve", &said).unwrap();
+        started.option("run.sagas", false, "--no-sagas");
+        started.default_value("data.dir", "/srv/shop");
+        started.default_value("run.sagas", true);
+        let told = serde_json::to_value(&started).unwrap();
+        let expected = serde_json::json!([
+            { "key": "data.dir", "value": "/srv/shop", "from": "default" },
+            { "key": "postgres.url", "value": "postgres://shop:***@db/shop", "from": "DATABASE_URL" },
+            { "key": "run.sagas", "value": false, "from": "--no-sagas" },
+        ]);
+        assert_eq!((&told["process"], &told["items"]), (&"serve".into(), &expected));
+        started.option("postgres.url", "postgres://shop:geheim@db/other", "--postgres");
+        assert!(!serde_json::to_string(&started).unwrap().contains("geheim"), "an option is masked as well");
+    }
+}
