@@ -13,7 +13,7 @@ use projection_service::{generations, projection, projections};
 use serde_json::{Value, json};
 use service_kit::pg;
 use service_kit::postgres::testing::fresh_database;
-use sqlx::PgPool;
+use sqlx::{Connection as _, PgConnection, PgPool};
 use support::shopkeeper::{Hold, TABLES, Teller, tables_of};
 use support::stories::{order_id, placed};
 use support::{Shop, rows};
@@ -260,10 +260,9 @@ async fn readers_look_rows_up_through_the_views_as_in_the_tables() {
            end loop; end $$;",
         order_id(1).0
     );
-    let pool = PgPool::connect(&shop.url).await.unwrap();
-    let mut connection = pool.acquire().await.unwrap();
-    sqlx::raw_sql(sqlx::AssertSqlSafe(plan)).execute(&mut *connection).await.unwrap();
-    let lines: Vec<String> = sqlx::query_scalar("select line from plan").fetch_all(&mut *connection).await.unwrap();
+    let mut connection = PgConnection::connect(&shop.url).await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(plan)).execute(&mut connection).await.unwrap();
+    let lines: Vec<String> = sqlx::query_scalar("select line from plan").fetch_all(&mut connection).await.unwrap();
     assert!(lines.iter().any(|line| line.contains("Index Scan using orders_pkey on orders")), "{lines:#?}");
     assert!(!lines.iter().any(|line| line.contains("Seq Scan")), "{lines:#?}");
 }

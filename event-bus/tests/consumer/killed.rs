@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 use event_bus::testing::Kafka;
 use event_store::RecordedEvent;
 use serde_json::value::RawValue;
+use sqlx::{Connection as _, PgConnection};
 
 use crate::shop::{BOUND, Shop, eventually, placed};
 
@@ -77,8 +78,8 @@ async fn kill_it_again_and_again() {
     for round in 0..5_usize {
         // In the midst of what is published now, and at another place in each round.
         let at = i64::try_from(round % 2 * 10_000 + round * 300 + 40 + 50 * round).unwrap();
-        let mut hand = shop.pool.acquire().await.unwrap();
-        sqlx::query("select pg_advisory_lock($1)").bind(at).execute(&mut *hand).await.unwrap();
+        let mut hand = PgConnection::connect_with(&shop.pool.connect_options()).await.unwrap();
+        sqlx::query("select pg_advisory_lock($1)").bind(at).execute(&mut hand).await.unwrap();
         for (partition, events) in (0..).zip(&parts) {
             shop.publish(partition, &events[round * 300..(round + 1) * 300]).await;
         }
@@ -92,7 +93,7 @@ async fn kill_it_again_and_again() {
         program.0.wait().unwrap();
         let written = shop.count("select count(*) from invoices").await;
         assert!(written < 600 * i64::try_from(round + 1).unwrap(), "work is left: {written} invoices in round {round}");
-        sqlx::query("select pg_advisory_unlock($1)").bind(at).execute(&mut *hand).await.unwrap();
+        sqlx::query("select pg_advisory_unlock($1)").bind(at).execute(&mut hand).await.unwrap();
         program = start(&shop, &url);
     }
     shop.until("select count(*) from invoices", 3_000).await;
