@@ -21,6 +21,13 @@ impl Currency {
         std::str::from_utf8(&self.0).expect("made from the ASCII letters of an ISO 4217 code only")
     }
 
+    /// All currencies, by code.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let letters = || b'A'..=b'Z';
+        let codes = letters().flat_map(move |a| letters().flat_map(move |b| letters().map(move |c| [a, b, c])));
+        codes.filter_map(|code| std::str::from_utf8(&code).ok()?.parse().ok())
+    }
+
     /// How many decimal places a major unit has: JPY 0, EUR 2, KWD 3. Source: ISO 4217, table A.1.
     pub fn exponent(&self) -> u16 {
         iso_currency::Currency::from_code(self.code()).and_then(|iso| iso.exponent()).unwrap_or(0)
@@ -234,6 +241,16 @@ mod tests {
         for code in ["", "EU", "eur", "EURO", "ZZZ", "XAU", "XXX", "€€€"] {
             assert_eq!(code.parse::<Currency>(), Err(MoneyError::UnknownCurrency(code.into())));
         }
+    }
+
+    #[test]
+    fn all_currencies_are_listed_by_code() {
+        let codes: Vec<String> = Currency::all().map(String::from).collect();
+        assert!(codes.is_sorted() && codes.len() > 150, "{codes:?}");
+        for code in ["AED", "EUR", "JPY", "KWD", "ZWL"] {
+            assert!(codes.iter().any(|known| known == code), "{code}");
+        }
+        assert!(!codes.iter().any(|known| known == "XAU"));
     }
 
     #[test]

@@ -186,6 +186,9 @@ async fn a_last_event_id_that_is_none_is_refused_by_name() {
     let shop = Shop::start().await;
     let headers = [("accept", "text/event-stream"), ("last-event-id", "x")];
     assert_eq!(shop.get_with("/v1/events", &headers).await.refused_field(), "header:Last-Event-ID");
+    // Also where the answer is a page, and `after` is given.
+    let refused = shop.get_with("/v1/events?after=0", &headers[1..]).await;
+    assert_eq!(refused.refused_field(), "header:Last-Event-ID");
 }
 
 #[tokio::test]

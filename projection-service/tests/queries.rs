@@ -204,6 +204,10 @@ async fn what_is_wrong_in_a_query_is_refused_by_its_name() {
         ("/v1/orders?from=yesterday".to_owned(), "query:from"),
         ("/v1/orders?min_total=1.5".to_owned(), "query:min_total"),
         ("/v1/orders?sku=%00".to_owned(), "query:sku"),
+        ("/v1/orders?sku=%F0%9F%A7%B5".to_owned(), "query:sku"),
+        (format!("/v1/orders?customer_id={}&customer=7", uuid::Uuid::nil()), "query:customer"),
+        ("/v1/sagas?step=a%1Bb".to_owned(), "query:step"),
+        ("/v1/events/find?actor=a%E2%80%AEb".to_owned(), "query:actor"),
         ("/v1/orders?stauts=pending".to_owned(), "query:stauts"),
         ("/v1/orders?limit=1&limit=2".to_owned(), "query:limit"),
         (format!("/v1/orders/{}?until=done", order_id(1)), "query:until"),
@@ -233,7 +237,11 @@ async fn what_is_wrong_in_a_query_is_refused_by_its_name() {
         assert_eq!(answer.status, 400, "{path}: {}", answer.body);
         assert_eq!(answer.refused_field(), field, "{path}");
     }
-    let headers = [("X-Min-Position", "x", "header:X-Min-Position"), ("Prefer", "wait=x", "header:Prefer")];
+    let headers = [
+        ("X-Min-Position", "x", "header:X-Min-Position"),
+        ("X-Min-Position", "9007199254740992", "header:X-Min-Position"),
+        ("Prefer", "wait=x", "header:Prefer"),
+    ];
     for (name, value, field) in headers {
         assert_eq!(shop.get_with("/v1/orders", &[(name, value)]).await.refused_field(), field);
     }
@@ -246,7 +254,6 @@ async fn the_largest_and_the_strangest_valid_values_are_answered() {
     for path in [
         "/v1/orders?min_total=-9223372036854775808&max_total=9223372036854775807",
         "/v1/orders?from=0001-01-01&to=9999-12-31",
-        "/v1/orders?sku=%F0%9F%A7%B5",
         "/v1/stock?low=-5",
         "/v1/sagas?stuck_for=36500d",
         "/v1/streams/x?from=9007199254740991",

@@ -5,6 +5,7 @@ pub mod asyncapi;
 pub mod catalogue;
 pub mod compat;
 pub mod golden_log;
+pub mod http_compat;
 pub mod openapi;
 pub mod proto_compat;
 pub mod released;
@@ -38,6 +39,7 @@ pub fn check(folder: &Path) -> Result<Vec<String>> {
     let generated = generated();
     let mut faults = released::breaks(folder, &generated)?;
     faults.extend(released::proto_breaks(folder)?);
+    faults.extend(released::http_breaks(folder, &generated)?);
     for (path, value) in generated {
         match fs::read_to_string(folder.join(&path)) {
             Ok(text) if text == as_file(&value) => {}

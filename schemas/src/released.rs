@@ -11,10 +11,13 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::{as_file, compat, proto_compat};
+use crate::{as_file, compat, http_compat, proto_compat};
 
 /// What data of a release is made of: events, and the commands that sagas have stored to send them again.
 const FROZEN: [&str; 2] = ["events/", "commands/"];
+
+/// The HTTP contract, which a client of a release was generated from.
+const HTTP: &str = "openapi.json";
 
 /// The changes from any release to `generated` (by path below `schemas/`) that data of that release cannot follow.
 ///
@@ -52,6 +55,30 @@ pub fn proto_breaks(folder: &Path) -> Result<Vec<String>> {
     Ok(faults)
 }
 
+/// The changes of the HTTP contract since the last release that a client notices and that `http-changes.md` does not name.
+///
+/// # Errors
+/// A file that cannot be read or is not JSON.
+pub fn http_breaks(folder: &Path, generated: &BTreeMap<String, Value>) -> Result<Vec<String>> {
+    let told = read_if_there(&folder.join(http_compat::FILE))?.unwrap_or_default();
+    for version in versions(folder)?.iter().rev() {
+        let Some(text) = read_if_there(&folder.join("released").join(version).join(HTTP))? else { continue };
+        let old = serde_json::from_str(&text).with_context(|| format!("{version}/{HTTP} is not JSON"))?;
+        let changes = generated.get(HTTP).map(|new| http_compat::breaks(&old, new)).unwrap_or_default();
+        return Ok(http_compat::untold(&changes, &told, version));
+    }
+    Ok(http_compat::untold(&[], &told, "no release"))
+}
+
+/// The text of a file; none where there is no file.
+fn read_if_there(file: &Path) -> Result<Option<String>> {
+    match fs::read_to_string(file) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
+    }
+}
+
 /// Keeps what is in `generated`, and the files below `proto/`, as the release `version`; the number of files.
 ///
 /// # Errors
@@ -63,7 +90,8 @@ pub fn freeze(folder: &Path, version: &str, generated: &BTreeMap<String, Value>)
     // Put together beside it and renamed: half a release cannot be left behind.
     let draft = folder.join("released").join(format!(".{version}"));
     let mut count = 0;
-    for (path, value) in generated.iter().filter(|(path, _)| FROZEN.iter().any(|part| path.starts_with(part))) {
+    let is_kept = |path: &str| path == HTTP || FROZEN.iter().any(|part| path.starts_with(part));
+    for (path, value) in generated.iter().filter(|(path, _)| is_kept(path)) {
         let file = draft.join(path);
         fs::create_dir_all(file.parent().unwrap_or(&draft)).with_context(|| format!("cannot write {path}"))?;
         fs::write(&file, as_file(value)).with_context(|| format!("cannot write {}", file.display()))?;
@@ -79,13 +107,14 @@ pub fn freeze(folder: &Path, version: &str, generated: &BTreeMap<String, Value>)
     Ok(count)
 }
 
-/// The versions that are frozen, by name.
+/// The versions that are frozen, oldest first.
 ///
 /// # Errors
 /// The folder cannot be listed, other than for being absent.
 pub fn versions(folder: &Path) -> Result<Vec<String>> {
     let mut found: Vec<String> = list(&folder.join("released"))?.into_iter().filter(|name| is_version(name)).collect();
-    found.sort();
+    let numbers = |name: &String| name.split('.').map(|part| part.parse::<u64>().ok()).collect::<Vec<_>>();
+    found.sort_by_key(numbers); // 0.10.0 is after 0.9.0.
     Ok(found)
 }
 

@@ -110,6 +110,17 @@ fn an_event_or_a_command_that_is_gone_is_refused() {
 }
 
 #[test]
+fn a_change_of_the_http_contract_passes_only_if_it_is_told() {
+    let old = |old: &mut Value| old["paths"]["/v1/oracle"] = json!({ "get": { "responses": { "200": {} } } });
+    refused("openapi.json", "GET /v1/oracle: is gone", old);
+    let folder = released_with("openapi.json", old);
+    let told = "* `GET /v1/oracle: is gone`: nobody asked it.\n";
+    fs::write(folder.path().join("http-changes.md"), told).expect("written");
+    let output = schemas(folder.path(), &["check"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
 fn a_checked_in_file_that_differs_from_the_code_is_told_and_mended() {
     let folder = released_with(ORDER, |_| {});
     let file = folder.path().join(ORDER);

@@ -6,6 +6,7 @@ use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use utoipa::IntoParams;
 use uuid::Uuid;
@@ -204,8 +205,35 @@ fn parse<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Result<Body<T>, Probl
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value: T = serde_path_to_error::deserialize(&mut json).map_err(|error| unparsed(&error))?;
     json.end().map_err(|error| malformed(&error))?;
+    if let Some(pointer) = positional(bytes, &value).map_err(|error| malformed(&error))? {
+        return Err(Problem::invalid("a field of the body has no value that could be")
+            .field(pointer, "must be an object with named fields, not a list"));
+    }
     let canonical = serde_json::to_vec(&value).map_err(|error| malformed(&error))?;
     Ok(Body { value, hash: hex::encode(Sha256::digest(&canonical)) })
+}
+
+/// Where the body has a list in the place of an object, as a JSON pointer: serde reads the fields of a struct from a list
+/// too, in the order in which they are declared, which is no part of the contract.
+fn positional<T: Serialize>(bytes: &[u8], read: &T) -> Result<Option<String>, serde_json::Error> {
+    fn find(given: &Value, read: &Value, pointer: &str) -> Option<String> {
+        match (given, read) {
+            (Value::Array(_), Value::Object(_)) => Some(pointer.to_owned()),
+            (Value::Array(given), Value::Array(read)) => {
+                let mut pairs = given.iter().zip(read).enumerate();
+                pairs.find_map(|(index, (given, read))| find(given, read, &format!("{pointer}/{index}")))
+            }
+            (Value::Object(given), Value::Object(read)) => given.iter().find_map(|(name, given)| {
+                let escaped = name.replace('~', "~0").replace('/', "~1");
+                find(given, read.get(name)?, &format!("{pointer}/{escaped}"))
+            }),
+            _ => None,
+        }
+    }
+    if !bytes.contains(&b'[') {
+        return Ok(None); // Most bodies: nothing is parsed a second time.
+    }
+    Ok(find(&serde_json::from_slice(bytes)?, &serde_json::to_value(read)?, ""))
 }
 
 fn malformed(error: &serde_json::Error) -> Problem {

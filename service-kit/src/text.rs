@@ -16,6 +16,21 @@ pub fn acts(char: char) -> bool {
     char.is_control() || matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// The text of a request as a JSON Schema pattern: no character that [`acts`]. ECMA-262 and Python's `re` read it alike.
+pub const PATTERN: &str = r"^[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*$";
+
+/// As [`PATTERN`], and at least one character is not white space.
+pub const NOT_BLANK_PATTERN: &str = concat!(
+    r"^[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*",
+    r"[^\s\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]",
+    r"[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*$"
+);
+
+/// Whether a text says something to people, within 1 to `most` characters.
+pub fn fits(text: &str, most: usize) -> bool {
+    !text.trim().is_empty() && text.chars().count() <= most
+}
+
 /// The first character of a JSON document that acts, with the JSON pointer of the text it is in. A document that cannot be
 /// parsed has none: its reader reports what is wrong.
 pub fn acting(json: &[u8]) -> Option<(String, char)> {

@@ -7,7 +7,7 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 use domain::ids::{ClientKey, OrderId, ShipmentId, Sku, StockId};
 use service_kit::request::{PRINCIPAL, TENANT, correlation_id, idempotency_key, if_match};
-use service_kit::{Problem, telemetry};
+use service_kit::{Problem, telemetry, text};
 use uuid::Uuid;
 
 pub use service_kit::request::{Body, CommandHeaders};
@@ -69,6 +69,18 @@ impl<S: Send + Sync> FromRequestParts<S> for About {
                 .map(|parent| event_store::trace::join(&parent, telemetry::tracestate(headers).as_deref())),
         })
     }
+}
+
+/// Checks a text of the body that is for people, such as a reason.
+///
+/// # Errors
+/// A problem that names the field: it is blank, or has more than `most` characters.
+pub fn check_text(field: &str, value: &str, most: usize) -> Result<(), Problem> {
+    if text::fits(value, most) {
+        return Ok(());
+    }
+    let message = format_args!("must have 1 to {most} characters, not only white space");
+    Err(Problem::invalid("a text of the body is blank or too long").field(field, message))
 }
 
 /// A thing that is named in a path.

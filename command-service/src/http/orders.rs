@@ -5,23 +5,26 @@ use domain::ids::{CustomerId, Location, OrderId, Sku, StockId};
 use domain::money::{Currency, Money};
 use domain::order::pricing::{self, LineToPrice, PricingError};
 use domain::order::{
-    AssessOrderRisk, Command, Event, HoldOrder, HoldReason, MAX_LINES, MAX_PAYMENT_METHOD_CHARS, MAX_TAG_CHARS,
-    MAX_TAGS, OrderLine, OrderPlaced, PlaceOrder, ReleaseOrderHold, RequestOrderCancellation, RiskAssessment, Totals,
+    AssessOrderRisk, Command, Event, HoldOrder, HoldReason, MAX_LINES, MAX_PAYMENT_METHOD_CHARS, MAX_REASON_CHARS,
+    MAX_TAG_CHARS, MAX_TAGS, OrderLine, OrderPlaced, PlaceOrder, ReleaseOrderHold, RequestOrderCancellation,
+    RiskAssessment, Totals,
 };
 use domain::product::Product;
 use domain::quantity::Quantity;
 use serde::{Deserialize, Serialize};
 use service_kit::Problem;
-use service_kit::api::{HoldReasonWord, LocationText, OneOf, OrderStatus, ReasonText, RiskVerdict, SkuText};
+use service_kit::api::{
+    HoldReasonWord, LocationText, OneOf, OrderStatus, PersonText, ReasonText, RiskVerdict, SkuText, TagText,
+};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::HttpState;
-use super::extract::{About, Body, CommandHeaders, Of};
+use super::extract::{About, Body, CommandHeaders, Of, check_text};
 use super::problems::{Refusal, Refusals, named, refused};
 use super::reply::{Answer, CommandReply};
-use super::schema::{MoneySchema, OrderIdPath};
+use super::schema::{CurrencyText, ExpectedTotal, MoneySchema, OrderIdPath};
 use crate::bus::{CommandMeta, Reply};
 
 pub(super) fn router() -> OpenApiRouter<HttpState> {
@@ -48,15 +51,15 @@ pub struct PlaceOrderBody {
     #[schema(example = "tok_approve", min_length = 1, max_length = 100, pattern = "^[!-~]+$")]
     pub payment_method: String,
     /// The currency that the prices must have (ISO 4217); else that of the first product.
-    #[schema(value_type = Option<String>, example = "EUR", min_length = 3, max_length = 3, pattern = "^[A-Z]{3}$")]
+    #[schema(value_type = Option<CurrencyText>, inline)]
     #[serde(default)]
     pub currency: Option<Currency>,
     /// Free labels, at most 20 of 1 to 50 characters.
-    #[schema(max_items = 20)]
+    #[schema(value_type = Vec<TagText>, inline, max_items = 20)]
     #[serde(default)]
     pub tags: Vec<String>,
     /// The total that the client expects, tax and shipping included; if the order costs something else, it is not placed.
-    #[schema(value_type = Option<MoneySchema>)]
+    #[schema(value_type = Option<ExpectedTotal>)]
     #[serde(default)]
     pub expected_total: Option<Money>,
 }
@@ -161,7 +164,7 @@ fn optional_hold_reason<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Opt
 pub struct ReleaseOrderBody {
     /// The reason of the hold, as in `held_reasons` of the order; needed where the order has several holds, and for
     /// `high_risk_of_fraud` while the order is under review.
-    #[schema(value_type = Option<HoldReasonWord>, example = "incorrect_address")]
+    #[schema(value_type = Option<OneOf<HoldReasonWord>>, inline, example = "incorrect_address")]
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "optional_hold_reason")]
     pub reason: Option<HoldReason>,
 }
@@ -184,7 +187,7 @@ pub struct AssessOrderBody {
     #[schema(value_type = OneOf<RiskVerdict>, inline)]
     pub assessment: Verdict,
     /// The name of the person who decided: 1 to 64 characters.
-    #[schema(min_length = 1, max_length = 64, example = "alice")]
+    #[schema(value_type = PersonText, inline)]
     pub assessed_by: String,
 }
 
@@ -239,8 +242,10 @@ fn check(body: &PlaceOrderBody) -> Result<(), Problem> {
         return invalid("/lines".to_owned(), "must have 1 to 100 lines");
     }
     let method_chars = body.payment_method.chars().count();
-    if !(1..=MAX_PAYMENT_METHOD_CHARS).contains(&method_chars) || !body.payment_method.is_ascii() {
-        return invalid("/payment_method".to_owned(), "must have 1 to 100 ASCII characters");
+    if !(1..=MAX_PAYMENT_METHOD_CHARS).contains(&method_chars)
+        || !body.payment_method.bytes().all(|byte| byte.is_ascii_graphic())
+    {
+        return invalid("/payment_method".to_owned(), "must have 1 to 100 printable ASCII characters without spaces");
     }
     if body.tags.len() > MAX_TAGS {
         return invalid("/tags".to_owned(), "must have at most 20 labels");
@@ -345,6 +350,7 @@ async fn cancel(
     about: About,
     body: Body<CancelOrderBody>,
 ) -> Result<Answer<CommandReply>, Refusal> {
+    check_text("/reason", &body.value.reason, MAX_REASON_CHARS)?;
     let command = RequestOrderCancellation { reason: body.value.reason };
     let reply = send(&state, id, Command::RequestOrderCancellation(command), &about, body.hash).await?;
     let location = format!("/v1/sagas/order_fulfilment-{id}");
@@ -391,10 +397,7 @@ async fn assess(
     body: Body<AssessOrderBody>,
 ) -> Result<Answer<CommandReply>, Refusal> {
     let AssessOrderBody { assessment, assessed_by } = body.value;
-    if !(1..=ASSESSOR_MAX).contains(&assessed_by.chars().count()) {
-        let field = format!("is 1 to {ASSESSOR_MAX} characters");
-        return Err(Problem::invalid("nobody can be named like that").field("assessed_by", field).into());
-    }
+    check_text("/assessed_by", &assessed_by, ASSESSOR_MAX)?;
     let assessment = match assessment {
         Verdict::Approve => RiskAssessment::Approve,
         Verdict::Refuse => RiskAssessment::Refuse,

@@ -41,7 +41,12 @@ pub const TABLE: &[Row] = &[
     // Products
     invalid("price-out-of-range", "The price is out of range", "/price/amount"),
     invalid("name-length", "The name is too long or too short", "/name"),
-    invalid("currency-mismatch", "The currency is another one", "/price/currency"),
+    Row {
+        code: "currency-mismatch",
+        status: StatusCode::CONFLICT,
+        title: "The currency is another one",
+        field: Some("/price/currency"),
+    },
     // Stock
     conflict("out-of-stock", "There are too few pieces"),
     conflict("reservation-ended", "The reservation has ended"),

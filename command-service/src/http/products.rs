@@ -5,7 +5,7 @@ use domain::ids::Sku;
 use domain::money::Money;
 use domain::product::{ActivateProduct, ChangeProductPrice, Command, CreateProduct, DiscontinueProduct};
 use serde::{Deserialize, Serialize};
-use service_kit::api::SkuText;
+use service_kit::api::{ProductNameText, SkuText};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -14,7 +14,7 @@ use super::HttpState;
 use super::extract::{About, Body, CommandHeaders, Of};
 use super::problems::{Refusal, Refusals, refused};
 use super::reply::{Answer, CommandReply};
-use super::schema::{MoneySchema, Nothing, ProductPath};
+use super::schema::{Nothing, Price, ProductPath};
 
 pub(super) fn router() -> OpenApiRouter<HttpState> {
     OpenApiRouter::new()
@@ -32,10 +32,10 @@ pub struct CreateProductBody {
     #[schema(value_type = SkuText, inline)]
     pub sku: Sku,
     /// The product's name, for people: 1 to 200 characters.
-    #[schema(min_length = 1, max_length = 200, example = "T-shirt, M")]
+    #[schema(value_type = ProductNameText, inline)]
     pub name: String,
     /// Net price of one piece.
-    #[schema(value_type = MoneySchema)]
+    #[schema(value_type = Price)]
     pub price: Money,
     /// Whether it can be ordered at once; `true` where it is not given.
     #[serde(default = "yes")]
@@ -51,7 +51,7 @@ fn yes() -> bool {
 #[serde(deny_unknown_fields)]
 pub struct ChangePriceBody {
     /// Net price of one piece, in the product's currency.
-    #[schema(value_type = MoneySchema)]
+    #[schema(value_type = Price)]
     pub price: Money,
 }
 

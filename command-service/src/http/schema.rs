@@ -1,11 +1,110 @@
 //! Shapes that several bodies share, for the OpenAPI document: the domain knows nothing of HTTP.
 
+use std::borrow::Cow;
+
+use domain::money::{Currency, Money};
+use domain::product::MAX_PRICE;
+use domain::stock::MAX_DELTA;
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::openapi::extensions::Extensions;
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 use uuid::Uuid;
 
 pub use service_kit::api::Money as MoneySchema;
 use service_kit::api::{LocationText, SkuText};
+
+/// The schema of a currency in a request. Those of answers have a wider one: a later version may know more currencies.
+#[derive(Debug)]
+pub struct CurrencyText;
+
+impl PartialSchema for CurrencyText {
+    fn schema() -> RefOr<Schema> {
+        currency().into()
+    }
+}
+
+impl ToSchema for CurrencyText {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("CurrencyText")
+    }
+}
+
+/// The codes stand in a pattern and not in an enum: a currency that was read from an answer can be sent by programs whose
+/// types tell a text from an enum.
+fn currency() -> ObjectBuilder {
+    let codes: Vec<String> = Currency::all().map(String::from).collect();
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .min_length(Some(3))
+        .max_length(Some(3))
+        .pattern(Some(format!("^({})$", codes.join("|"))))
+        .description(Some("The currency: a code of ISO 4217 that has minor units."))
+        .examples(["EUR"])
+}
+
+/// Declares schemas of money in requests, with the bounds that the domain has for it.
+macro_rules! amounts {
+    ($($(#[doc = $doc:literal])+ $name:ident: $least:expr, $most:expr;)+) => {$(
+        $(#[doc = $doc])+
+        #[derive(Debug)]
+        pub struct $name;
+
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                let amount = integer($least, $most).description(Some("The amount in minor units.")).examples([1999]);
+                ObjectBuilder::new()
+                    .description(Some((concat!($($doc),+)).trim_ascii()))
+                    .property("amount", amount)
+                    .property("currency", currency())
+                    .required("amount")
+                    .required("currency")
+                    .additional_properties(Some(utoipa::openapi::schema::AdditionalProperties::FreeForm(false)))
+                    .build()
+                    .into()
+            }
+        }
+
+        impl ToSchema for $name {
+            fn name() -> Cow<'static, str> {
+                Cow::Borrowed(stringify!($name))
+            }
+        }
+    )+};
+}
+
+amounts! {
+    /// The price of one piece in minor units (cent, yen, fils) of its currency.
+    Price: 1, MAX_PRICE;
+    /// The total of an order in minor units (cent, yen, fils) of its currency.
+    ExpectedTotal: 0, Money::MAX_TOTAL;
+}
+
+fn integer(least: i64, most: i64) -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
+        .minimum(Some(least))
+        .maximum(Some(most))
+}
+
+/// The schema of an adjustment of stock.
+#[derive(Debug)]
+pub struct StockDelta;
+
+impl PartialSchema for StockDelta {
+    fn schema() -> RefOr<Schema> {
+        let not_zero = Extensions::from_iter([("not", serde_json::json!({ "const": 0 }))]);
+        integer(-MAX_DELTA, MAX_DELTA).extensions(Some(not_zero)).examples([-2]).build().into()
+    }
+}
+
+impl ToSchema for StockDelta {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("StockDelta")
+    }
+}
 
 /// The product that a path names.
 #[derive(Debug, IntoParams)]

@@ -2,7 +2,9 @@
 
 use axum::extract::State;
 use domain::ids::{OrderId, ShipmentId};
-use domain::shipment::{CancelShipment, Command, DeliverShipment, MarkShipmentReady, ReportShipmentLost};
+use domain::shipment::{
+    CancelShipment, Command, DeliverShipment, MAX_REASON_CHARS, MarkShipmentReady, ReportShipmentLost,
+};
 use serde::{Deserialize, Serialize};
 use service_kit::api::ReasonText;
 use utoipa::ToSchema;
@@ -10,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::HttpState;
-use super::extract::{About, Body, CommandHeaders, Of};
+use super::extract::{About, Body, CommandHeaders, Of, check_text};
 use super::problems::{Refusal, Refusals, refused, unmet};
 use super::reply::{Answer, CommandReply};
 use super::schema::{Nothing, ShipmentIdPath};
@@ -65,6 +67,7 @@ async fn lost(
     about: About,
     body: Body<ShipmentReason>,
 ) -> Result<Answer<CommandReply>, Refusal> {
+    check_text("/reason", &body.value.reason, MAX_REASON_CHARS)?;
     let command = Command::ReportShipmentLost(ReportShipmentLost { reason: body.value.reason });
     send(&state, id, command, &about, body.hash).await
 }
@@ -79,6 +82,7 @@ async fn cancel(
     about: About,
     body: Body<ShipmentReason>,
 ) -> Result<Answer<CommandReply>, Refusal> {
+    check_text("/reason", &body.value.reason, MAX_REASON_CHARS)?;
     let reason = body.value.reason;
     let cancel = |order_id| Command::CancelShipment(CancelShipment { order_id, reason: reason.clone() });
     let anyone = domain::Command::Shipment { id, command: cancel(OrderId::default()) };

@@ -14,7 +14,7 @@ use super::HttpState;
 use super::extract::{About, Body, CommandHeaders, Of};
 use super::problems::{Refusal, Refusals, refused, unmet};
 use super::reply::{Answer, CommandReply};
-use super::schema::StockPath;
+use super::schema::{StockDelta, StockPath};
 use crate::preconditions;
 
 pub(super) fn router() -> OpenApiRouter<HttpState> {
@@ -35,7 +35,7 @@ pub struct ReceiveStockBody {
 #[serde(deny_unknown_fields)]
 pub struct AdjustStockBody {
     /// The pieces to add, or to take away where negative; not 0.
-    #[schema(minimum = -1_000_000, maximum = 1_000_000, example = -2)]
+    #[schema(value_type = StockDelta, inline)]
     pub delta: i64,
     /// The reason, for the audit: 1 to 200 characters.
     #[schema(value_type = ReasonText, inline)]

@@ -11,6 +11,8 @@ const ORDERS: &str = "/v1/orders";
 const PRODUCTS: &str = "/v1/products";
 const RECEIVE: &str = "/v1/stock/SKU/main/receive";
 const ADJUST: &str = "/v1/stock/SKU/main/adjust";
+const CANCEL: &str = "/v1/orders/7c0f0c3e-5f3e-4a43-9d3c-2f6f5d5c2b11/cancel";
+const ASSESS: &str = "/v1/orders/7c0f0c3e-5f3e-4a43-9d3c-2f6f5d5c2b11/assess";
 
 /// The body with one value replaced.
 fn with(mut body: Value, pointer: &str, value: Value) -> Value {
@@ -85,6 +87,18 @@ async fn each_value_that_cannot_be_is_refused_by_the_name_of_its_field() {
         (ORDERS, tagged(&vec!["x".to_owned(); 21]), "/tags"),
         (ORDERS, tagged(&["a".to_owned(), "x".repeat(51)]), "/tags/1"),
         (ORDERS, extra(an_order()), "/colour"),
+        // A list is no object, however well its values fit the fields in their order.
+        (RECEIVE, json!([5]), ""),
+        (ADJUST, json!([5, "count"]), ""),
+        (PRODUCTS, with(shirt(), "/price", json!([1_000, "EUR"])), "/price"),
+        (ORDERS, with(an_order(), "/lines/1", json!(["SKU", 1, "main"])), "/lines/1"),
+        // A text for people says something.
+        (ADJUST, json!({"delta": 1, "reason": " "}), "/reason"),
+        (CANCEL, json!({"reason": ""}), "/reason"),
+        (CANCEL, json!({"reason": "x".repeat(201)}), "/reason"),
+        (CANCEL, json!([]), ""),
+        (ASSESS, json!({"assessment": "approve", "assessed_by": "\u{a0}"}), "/assessed_by"),
+        (ORDERS, with(an_order(), "/payment_method", json!("tok approve")), "/payment_method"),
     ];
     for (number, (path, body, field)) in cases.into_iter().enumerate() {
         let got = world.post(path, &format!("case-{number}"), &body).await;

@@ -152,6 +152,13 @@ async fn what_a_client_repeats_is_answered_again_and_what_it_changes_under_one_k
     assert_eq!(world.events(ITEM).await.len(), 1);
 }
 
+/// An adjustment with this reason.
+fn counted(reason: &str) -> domain::Command {
+    let domain::Command::Stock { id, .. } = adjust(1) else { panic!("an adjustment is of stock") };
+    let command = domain::stock::AdjustStock { delta: 1, reason: reason.to_owned() };
+    domain::Command::Stock { id, command: domain::stock::Command::AdjustStock(command) }
+}
+
 #[tokio::test]
 async fn bad_input_is_refused_with_the_field_at_fault_and_leaves_the_log_untouched() {
     let world = World::new();
@@ -178,6 +185,8 @@ async fn bad_input_is_refused_with_the_field_at_fault_and_leaves_the_log_untouch
         ("machine.command_id", sent_by("7", &one, 0)),
         ("machine.causation_id", sent_by(&one, "", 0)),
         ("machine.not_after", sent_by(&one, &one, i64::MAX)),
+        ("body/command/reason", client("k", &counted("a\u{1b}[2Jb"))),
+        ("body/command/reason", client("k", &counted("a\u{202e}b"))),
         ("client.idempotency_key", client("", &receive(1))),
         ("client.idempotency_key", client(&"k".repeat(256), &receive(1))),
     ];

@@ -88,10 +88,10 @@ async fn an_order_names_products_that_are_on_sale_in_one_currency() {
     };
     place("1", order(&[("A", 1), ("NONE", 1)])).await.at_fault(409, "product-not-for-sale", "/lines/1/sku");
     place("2", order(&[("OFF", 1)])).await.at_fault(409, "product-not-for-sale", "/lines/0/sku");
-    place("3", order(&[("A", 1), ("Y", 1)])).await.at_fault(400, "currency-mismatch", "/lines/1/sku");
+    place("3", order(&[("A", 1), ("Y", 1)])).await.at_fault(409, "currency-mismatch", "/lines/1/sku");
     let mut dollars = order(&[("A", 1)]);
     dollars["currency"] = json!("USD");
-    place("4", dollars).await.at_fault(400, "currency-mismatch", "/currency");
+    place("4", dollars).await.at_fault(409, "currency-mismatch", "/currency");
     assert_eq!(world.head(), head);
 }
 

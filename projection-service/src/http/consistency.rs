@@ -8,7 +8,7 @@ use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use event_store::{Position, StreamName};
 use serde::de::DeserializeOwned;
-use service_kit::api::LogPosition;
+use service_kit::api::{LogPosition, POSITION_MAX};
 use service_kit::{Class, Problem};
 use sqlx::postgres::PgArguments;
 use sqlx::query::QueryScalar;
@@ -53,10 +53,13 @@ impl<S: Sync> FromRequestParts<S> for Consistency {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let min_position = match header(&parts.headers, "x-min-position") {
-            Some(text) => Some(text.trim_matches('"').parse().map_err(|_| {
-                Problem::invalid("`X-Min-Position` is not a position")
-                    .field("header:X-Min-Position", "give the `X-Commit-Position` of a command's reply as it is")
-            })?),
+            Some(text) => {
+                let position = text.trim_matches('"').parse().ok().filter(|at| *at <= POSITION_MAX).map(Position);
+                Some(position.ok_or_else(|| {
+                    Problem::invalid("`X-Min-Position` is not a position")
+                        .field("header:X-Min-Position", "give the `X-Commit-Position` of a command's reply as it is")
+                })?)
+            }
             None => None,
         };
         Ok(Self { min_position, wait: wait(&parts.headers)? })

@@ -11,7 +11,9 @@ use domain::ids::ClientKey;
 use event_store::{Direction, RecordedEvent, StreamName};
 use serde::{Deserialize, Serialize};
 use service_kit::Problem;
-use service_kit::api::{DeadLetterCause, DeadLetterVerb, LogPosition, PageQuery, StreamText};
+use service_kit::api::{
+    DeadLetterCause, DeadLetterVerb, LogPosition, LongReasonText, PageQuery, PersonText, StreamText,
+};
 use service_kit::request::{Body, KeyHeaders, PRINCIPAL, TENANT, key_without_version};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -164,10 +166,10 @@ pub struct Standing {
 #[schema(as = DiscardEventBody)]
 pub struct DiscardBody {
     /// The reason for which the read model is better off without this event: 1 to 500 characters.
-    #[schema(min_length = 1, max_length = 500, pattern = "\\S")]
+    #[schema(value_type = LongReasonText, inline)]
     reason: String,
     /// The name of the person who decides: 1 to 64 characters; `operator` where it is not given.
-    #[schema(min_length = 1, max_length = 64, pattern = "\\S", example = "alice")]
+    #[schema(value_type = PersonText, inline)]
     #[serde(default = "operator")]
     actor: String,
 }
@@ -290,7 +292,7 @@ pub async fn discard(
 ) -> Result<Response, Problem> {
     let DiscardBody { reason, actor } = body.value;
     for (field, text, most) in [("/reason", &reason, 500), ("/actor", &actor, 64)] {
-        if text.trim().is_empty() || text.chars().count() > most {
+        if !service_kit::text::fits(text, most) {
             return Err(Problem::invalid("it is not said by whom or why")
                 .field(field, format_args!("it has 1 to {most} characters")));
         }

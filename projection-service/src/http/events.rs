@@ -36,9 +36,10 @@ pub async fn list(
     let live = live.flat_map(|value| value.split(',')).any(|kind| kind.trim().starts_with("text/event-stream"));
     let filter = Filter { categories: category(&params)?.into_iter().collect() };
     let after = params.position("after")?.map(Position);
+    let last = last_event_id(&headers)?;
     if live {
         params.only(&["after", "category"])?;
-        let after = last_event_id(&headers)?.or(after);
+        let after = last.or(after);
         let head = not_beyond(&handle, &consistency, after).await?;
         return sse::stream(&handle, address, after.unwrap_or(head), filter).await;
     }

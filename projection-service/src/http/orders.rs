@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use chrono::{DateTime, Utc};
+use domain::ids::Sku;
 use serde::{Deserialize, Serialize};
 use service_kit::Problem;
 use service_kit::api::{
@@ -360,8 +361,8 @@ pub async fn list(
         "limit",
         "cursor",
     ])?;
-    let customer = params.get::<Uuid>("customer_id")?;
-    let customer = if customer.is_some() { customer } else { params.get::<Uuid>("customer")? };
+    let (customer, customer_of_old) = (params.get::<Uuid>("customer_id")?, params.get::<Uuid>("customer")?);
+    let customer = customer.or(customer_of_old);
     let reader_of = consistency.reader(&handle, LISTED);
     page_of_orders(&params, customer, reader_of).await
 }
@@ -392,7 +393,7 @@ async fn page_of_orders(
     let limit = params.limit(USUAL, MOST)?;
     let (placed_at, id) = cursor::decode::<DateTime<Utc>, Uuid>(params, "orders")?.unzip();
     let (from, until) = params.range(RANGE)?;
-    let sku = params.text("sku", 64)?;
+    let sku = params.get::<Sku>("sku")?.map(String::from);
     let query = json::<ListedOrder>(if sku.is_some() { LIST_OF_SKU } else { LIST })
         .bind(placed_at)
         .bind(id)

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Query, RawPathParams};
 use axum::http::request::Parts;
-use service_kit::Problem;
 use service_kit::api::POSITION_MAX;
+use service_kit::{Problem, text};
 
 /// The query of a request: each parameter at most once.
 #[derive(Debug, Default)]
@@ -76,13 +76,16 @@ impl Params {
         self.within(name, 0..=POSITION_MAX)
     }
 
-    /// A text of 1 to `most` characters, as Postgres can compare it.
+    /// A text of 1 to `most` characters. As in bodies, none of them acts on a terminal; Postgres takes no U+0000 either.
     pub fn text(&self, name: &str, most: usize) -> Result<Option<String>, Problem> {
         match self.raw(name) {
-            Some(text) if text.is_empty() || text.chars().count() > most || text.contains('\0') => {
+            Some(given) if given.is_empty() || given.chars().count() > most => {
                 Err(refuse(name, format_args!("it has 1 to {most} characters")))
             }
-            text => Ok(text.map(str::to_owned)),
+            Some(given) if given.chars().any(text::acts) => {
+                Err(refuse(name, "it has a control character or one that changes the direction of the text"))
+            }
+            given => Ok(given.map(str::to_owned)),
         }
     }
 
@@ -180,6 +183,14 @@ mod tests {
         assert_eq!(params("after=9007199254740991").position("after").unwrap(), Some(POSITION_MAX));
         for wrong in ["after=9007199254740992", "after=9223372036854775808", "after=-1", "after="] {
             assert_eq!(params(wrong).position("after").unwrap_err().errors[0].field, "query:after", "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_text_says_something_and_acts_on_no_terminal() {
+        assert_eq!(params("step=Zo%C3%AB").text("step", 3).unwrap().as_deref(), Some("Zoë"));
+        for wrong in ["step=", "step=abcd", "step=a%00", "step=a%1B", "step=a%E2%80%AE"] {
+            assert_eq!(params(wrong).text("step", 3).unwrap_err().errors[0].field, "query:step", "{wrong}");
         }
     }
 

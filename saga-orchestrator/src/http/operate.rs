@@ -9,9 +9,9 @@ use domain::money::Money;
 use domain::saga::{Action, Event, View};
 use event_store::Position;
 use serde::{Deserialize, Serialize};
-use service_kit::Problem;
-use service_kit::api::{self, OneOf, SagaActed, SagaAction, SagaDirection, SagaPath};
+use service_kit::api::{self, LongReasonText, OneOf, PersonText, SagaActed, SagaAction, SagaDirection, SagaPath};
 use service_kit::request::{Body, CommandHeaders, PRINCIPAL, TENANT, idempotency_key, if_match};
+use service_kit::{Problem, text};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{Handle, Loaded};
@@ -30,17 +30,11 @@ const MAX_ACTOR_CHARS: usize = 64;
 #[schema(as = SagaActionBody)]
 pub struct ActBody {
     /// The reason, 1 to 500 characters; it stays in the saga's story.
-    #[schema(min_length = 1, max_length = 500, pattern = "\\S", example = "the bank has confirmed the void by phone")]
+    #[schema(value_type = LongReasonText, inline)]
     pub reason: String,
     /// The name of the person who acts: 1 to 64 characters; `operator` where it is not given.
     #[serde(default = "somebody")]
-    #[schema(
-        min_length = 1,
-        max_length = 64,
-        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*[^\\s\\x00-\\x1f\\x7f-\\x9f][^\\x00-\\x1f\\x7f-\\x9f]*$",
-        default = "operator",
-        example = "alice"
-    )]
+    #[schema(value_type = PersonText, inline, default = "operator")]
     pub actor: String,
     /// Which step, if several could be meant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -183,12 +177,10 @@ fn asked(action: Action, id: &str, headers: &HeaderMap, body: &ActBody) -> Resul
     let bad = |field: &str, max: usize| {
         Problem::invalid("who acts on a saga says why").field(field, format_args!("must have 1 to {max} characters"))
     };
-    let fits = |text: &str, max: usize| !text.trim().is_empty() && text.chars().count() <= max;
-    let printable = |text: &str| !text.chars().any(char::is_control);
-    if !fits(&body.reason, MAX_REASON_CHARS) {
+    if !text::fits(&body.reason, MAX_REASON_CHARS) {
         return Err(bad("/reason", MAX_REASON_CHARS));
     }
-    if !fits(&body.actor, MAX_ACTOR_CHARS) || !printable(&body.actor) {
+    if !text::fits(&body.actor, MAX_ACTOR_CHARS) {
         return Err(bad("/actor", MAX_ACTOR_CHARS));
     }
     let operation = format!("POST /v1/sagas/{id}/{}", action.as_str());

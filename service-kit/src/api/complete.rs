@@ -1,7 +1,11 @@
 //! The rules that hold for every operation, applied to the document once: the headers of answers, the refusals of a body,
 //! pages by reference. Said in one place, none of it can be forgotten at an operation.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
+
+use crate::text;
 
 const SCHEMAS: &str = "#/components/schemas/";
 
@@ -17,8 +21,58 @@ pub fn complete(mut document: Value) -> Value {
             headers(operation);
         }
     }
+    texts(&mut document);
     document["components"]["headers"] = known_headers();
     document
+}
+
+/// The texts of bodies, as those of queries, have no character that acts on a terminal (`request::parse` refuses it): said
+/// where a text has no narrower rule of its own.
+fn texts(document: &mut Value) {
+    let mut names = BTreeSet::new();
+    for operation in fields(&mut document["paths"]).flat_map(fields) {
+        if let Some(body) = operation.get("requestBody") {
+            referred(body, &mut names);
+        }
+    }
+    let schemas = &mut document["components"]["schemas"];
+    let mut done = BTreeSet::new();
+    while let Some(name) = names.pop_first() {
+        if done.insert(name.clone()) {
+            referred(&schemas[&name], &mut names);
+            patterns(&mut schemas[&name]);
+        }
+    }
+}
+
+/// The names of the schemas that a value refers to.
+fn referred(value: &Value, names: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(object) => {
+            let path = object.get("$ref").and_then(Value::as_str);
+            names.extend(path.and_then(|path| path.strip_prefix(SCHEMAS)).map(str::to_owned));
+            object.values().for_each(|value| referred(value, names));
+        }
+        Value::Array(items) => items.iter().for_each(|item| referred(item, names)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn patterns(schema: &mut Value) {
+    let kind = &schema["type"];
+    let is_text = kind == "string" || kind.as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "string"));
+    if is_text && ["enum", "const", "format", "pattern"].iter().all(|rule| schema.get(rule).is_none()) {
+        schema["pattern"] = json!(text::PATTERN);
+    }
+    if let Some(properties) = schema.get_mut("properties") {
+        fields(properties).for_each(patterns);
+    }
+    for way in ["oneOf", "anyOf", "allOf"] {
+        schema.get_mut(way).and_then(Value::as_array_mut).into_iter().flatten().for_each(patterns);
+    }
+    if let Some(items) = schema.get_mut("items") {
+        patterns(items);
+    }
 }
 
 fn fields(object: &mut Value) -> impl Iterator<Item = &mut Value> {
@@ -102,6 +156,9 @@ fn merge(property: &mut Value) {
 fn parameters(operation: &mut Value) {
     for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
         not_null(&mut parameter["schema"]);
+        if parameter["in"] == "query" {
+            patterns(&mut parameter["schema"]);
+        }
     }
     if operation["parameters"].is_null() {
         operation.as_object_mut().map(|operation| operation.remove("parameters"));

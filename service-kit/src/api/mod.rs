@@ -9,8 +9,9 @@ use serde_json::Value;
 use utoipa::openapi::{InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder};
 
 pub use shapes::{
-    ConditionText, CursorText, DayText, LimitQuery, LocationText, LogPosition, MomentText, Money, OrderPath, PAGE_MAX,
-    POSITION_MAX, PageQuery, ReasonText, SagaPath, SkuText, StreamText, TimeSpanText, TimeZoneText,
+    ConditionText, CursorText, DayText, LimitQuery, LocationText, LogPosition, LongReasonText, MomentText, Money,
+    OrderPath, PAGE_MAX, POSITION_MAX, PageQuery, PersonText, ProductNameText, ReasonText, SagaPath, SkuText,
+    StreamText, TagText, TimeSpanText, TimeZoneText,
 };
 pub use words::{
     CustomerAction, DeadLetterCause, DeadLetterVerb, DependencyStatus, FulfilmentStatus, GenerationState, GraphFormat,

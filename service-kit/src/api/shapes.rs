@@ -7,6 +7,8 @@ use utoipa::openapi::schema::{AnyOfBuilder, KnownFormat, ObjectBuilder, SchemaFo
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
+use crate::text;
+
 /// The largest position that a client can give: 2^53 - 1, the largest integer that JavaScript reads exactly. A log of
 /// our own counts events from 1; KurrentDB's positions are bytes, and 9 PB are beyond any log.
 pub const POSITION_MAX: u64 = (1 << 53) - 1;
@@ -98,12 +100,38 @@ texts! {
     /// A condition on an event's payload or metadata, as `event_store::find::Condition` reads it.
     ConditionText: 6 to 200 of Some(r"^(data|metadata)(\.[A-Za-z0-9_:-]+)+((=|!=)[ -~]*|(<=?|>=?|~)[!-~]+)$"),
         such as "data.sku=MUG";
-    /// A day.
-    DayText: 10 to 10 of Some("^[0-9]{4}-[0-9]{2}-[0-9]{2}$"), such as "2026-11-21";
     /// The name of a time zone in the IANA time zone database.
     TimeZoneText: 2 to 64 of Some("^[A-Za-z][A-Za-z0-9_+/-]+$"), such as "Europe/Berlin";
     /// A reason that a person gives.
-    ReasonText: 1 to 200 of None::<String>, such as "count of 21 November";
+    ReasonText: 1 to 200 of Some(text::NOT_BLANK_PATTERN), such as "count of 21 November";
+    /// A reason that an operator gives, a sentence or two.
+    LongReasonText: 1 to 500 of Some(text::NOT_BLANK_PATTERN), such as "agreed with the warehouse by phone";
+    /// The name of a person.
+    PersonText: 1 to 64 of Some(text::NOT_BLANK_PATTERN), such as "alice";
+    /// The name of a product, as people read it.
+    ProductNameText: 1 to 200 of Some(text::NOT_BLANK_PATTERN), such as "T-shirt, M";
+    /// A label of an order.
+    TagText: 1 to 50 of Some(text::PATTERN), such as "gift";
+}
+
+/// A day (RFC 3339, `full-date`).
+#[derive(Debug)]
+pub struct DayText;
+
+impl PartialSchema for DayText {
+    fn schema() -> RefOr<Schema> {
+        let day = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Date)))
+            .examples(["2026-11-21"]);
+        day.build().into()
+    }
+}
+
+impl ToSchema for DayText {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("DayText")
+    }
 }
 
 /// A moment (RFC 3339), or a day.
