@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use event_store::sqlite::{LogTrouble, SqliteStore};
 use service_kit::Tasks;
-use service_kit::health::Reporter;
+use service_kit::health::{Pulse, Reporter};
 
 /// How often the log is looked at: a process that cannot serve is taken out of use within seconds.
 const EVERY: Duration = Duration::from_secs(1);
@@ -15,8 +15,20 @@ const WITHIN: Duration = Duration::from_secs(5);
 /// A log message about trouble that lasts comes again after this.
 const SAID_AGAIN: Duration = Duration::from_secs(60);
 
+/// The thread that writes goes on about once a second; with a longer silence this part of the process no longer counts as
+/// alive, and half a minute later `/health/live` says so: a restart helps, where waiting does not.
+const WRITER_WITHIN: Duration = Duration::from_secs(10);
+
+/// Where it is told how the log is.
+pub(crate) struct Told {
+    /// For `/health` and `/health/ready`.
+    pub reporter: Reporter,
+    /// For `/health/live`.
+    pub pulse: Arc<Pulse>,
+}
+
 /// Looks at the log until the tasks are to end, and says how it is.
-pub(crate) fn watch(store: Arc<SqliteStore>, reporter: Option<Reporter>, tasks: &Tasks) {
+pub(crate) fn watch(store: Arc<SqliteStore>, told: Option<Told>, tasks: &Tasks) {
     let stop = tasks.stopping();
     tasks.spawn("log-health", async move {
         let mut said = Said::default();
@@ -24,7 +36,10 @@ pub(crate) fn watch(store: Arc<SqliteStore>, reporter: Option<Reporter>, tasks: 
             let found = store.examine(WITHIN).await;
             said.look(&store, &found);
             count(&store, &found);
-            if let Some(reporter) = &reporter {
+            if let Some(Told { reporter, pulse }) = &told {
+                if store.writer_silent_for() < WRITER_WITHIN {
+                    pulse.beat();
+                }
                 match &found {
                     Ok(()) => reporter.up_with(store.path().display()),
                     Err(trouble @ LogTrouble::Damaged(_)) => reporter.damaged(trouble),

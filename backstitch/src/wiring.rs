@@ -114,7 +114,8 @@ async fn start_on(config: Config, clock: Clock, store: Arc<SqliteStore>) -> Resu
     let health = Health::new(clock.clone());
     let log_health = health.register("event-log", Need::Required);
     log_health.up_with(store.path().display()); // It has just been opened and read.
-    log_health::watch(Arc::clone(&store), Some(log_health), &work);
+    let told = log_health::Told { reporter: log_health, pulse: health.pulse("log-write") };
+    log_health::watch(Arc::clone(&store), Some(told), &work);
     let (fatal, failed) = watch::channel(None);
     let log: Arc<dyn EventStore> = Arc::clone(&store) as Arc<dyn EventStore>;
 

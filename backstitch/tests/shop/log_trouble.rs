@@ -81,6 +81,31 @@ async fn a_full_disk_is_not_ready_and_passes_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_thread_of_the_log_that_hangs_for_long_is_not_alive_and_is_named() {
+    let server = Server::start().await;
+    server.faults.stall_commits();
+    let (hangs, live) = tokio::join!(server.product("MUG-0"), async {
+        let asking = async {
+            loop {
+                let live = server.get("/health/live").await;
+                if live.status != 204 {
+                    return live;
+                }
+            }
+        };
+        let live = tokio::time::timeout(PATIENCE * 2, asking).await.expect("it is noticed");
+        server.faults.resume_commits();
+        live
+    });
+    assert_eq!(live.status, 503, "{}", live.body);
+    assert!(live.body.to_string().contains("log-write"), "{}", live.body);
+    assert!(matches!(hangs.status, 201 | 503), "{}", hangs.body);
+    let again = async { while server.get("/health/live").await.status != 204 {} };
+    tokio::time::timeout(PATIENCE, again).await.expect("it lives again");
+    server.system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_is_nearly_full_refuses_clients_with_a_time_and_is_not_ready() {
     let server = Server::start().await;
     server.faults.little_room(true);
