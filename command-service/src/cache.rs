@@ -2,8 +2,11 @@
 //!
 //! *Invariant:* a stream has one slot at a time, so its commands are decided one after the other.
 //! *Invariant:* a state with events that are not durable is never evicted: read again, it would lack them.
+//! *Invariant:* what the states of streams that nobody uses hold is bounded in number and in bytes, as estimated whenever one
+//! was in use.
 
 use std::future::Future;
+use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +24,14 @@ use crate::idempotency::Window;
 
 /// Streams kept folded per kind of aggregate. An order, the largest common one, has some 2 kB: 16 MB a kind.
 const STREAMS_MAX: usize = 8_192;
+
+/// What the folded streams of one kind of aggregate may hold, in bytes. Most have [`STREAM_BYTES`]; a stream with a million
+/// clients' keys a day, or an item with 100 000 reservations, has some 30 MB. Eight of those stay, so that they are not read
+/// from their snapshots again and again.
+const BYTES_MAX: usize = 256 << 20;
+
+/// About what a stream's slot and state hold besides what grows with its use.
+const STREAM_BYTES: usize = 2_048;
 
 /// Streams that may be in the cache while none of the oldest can leave, because they are in use: four times the bound,
 /// then new streams are told to come back.
@@ -151,6 +162,11 @@ impl<A: Aggregate> Folded<A> {
         }
     }
 
+    /// About how many bytes it holds in memory.
+    fn bytes(&self) -> usize {
+        STREAM_BYTES + self.state.growing_bytes() + self.window.bytes()
+    }
+
     /// Whether others may have written between `asked_at` and the moment at which this was all there was: an answer to
     /// whoever asked then must not be given from it. `None`: nobody else writes.
     pub fn may_be_old(&self, asked_at: Option<Instant>) -> bool {
@@ -175,6 +191,45 @@ pub(crate) struct Slot<A> {
     // Held across the append's first moment, an await: an async mutex. Empty: to be read from the log. Who decides takes
     // the state out and puts it back when it is whole again; dropped half-way, it leaves the slot empty.
     folded: tokio::sync::Mutex<Option<Folded<A>>>,
+    /// About how many bytes it held when it was last in use; part of `all_bytes`.
+    bytes: AtomicUsize,
+    all_bytes: Arc<AtomicUsize>,
+}
+
+impl<A> Drop for Slot<A> {
+    fn drop(&mut self) {
+        self.all_bytes.fetch_sub(*self.bytes.get_mut(), Ordering::Relaxed);
+    }
+}
+
+/// A turn to decide. When it ends, what the state holds is estimated anew.
+#[derive(Debug)]
+pub(crate) struct Turn<'s, A: Aggregate> {
+    slot: &'s Slot<A>,
+    folded: tokio::sync::MutexGuard<'s, Option<Folded<A>>>,
+}
+
+impl<A: Aggregate> Deref for Turn<'_, A> {
+    type Target = Option<Folded<A>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.folded
+    }
+}
+
+impl<A: Aggregate> DerefMut for Turn<'_, A> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.folded
+    }
+}
+
+impl<A: Aggregate> Drop for Turn<'_, A> {
+    fn drop(&mut self) {
+        let now = self.folded.as_ref().map_or(STREAM_BYTES, Folded::bytes);
+        self.slot.all_bytes.fetch_add(now, Ordering::Relaxed);
+        let before = self.slot.bytes.swap(now, Ordering::Relaxed);
+        self.slot.all_bytes.fetch_sub(before, Ordering::Relaxed);
+    }
 }
 
 /// Counts a command as waiting for as long as it lives.
@@ -191,14 +246,14 @@ impl<A: Aggregate> Slot<A> {
     ///
     /// # Errors
     /// [`SendError::Busy`] if too many wait.
-    pub async fn turn(&self) -> Result<tokio::sync::MutexGuard<'_, Option<Folded<A>>>, SendError> {
+    pub async fn turn(&self) -> Result<Turn<'_, A>, SendError> {
         let waiting = Waiting(&self.waiting);
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING_MAX {
             return Err(SendError::Busy { detail: "too many commands wait for this stream" });
         }
-        let turn = self.folded.lock().await;
+        let folded = self.folded.lock().await;
         drop(waiting);
-        Ok(turn)
+        Ok(Turn { slot: self, folded })
     }
 
     fn can_leave(&self) -> bool {
@@ -215,16 +270,19 @@ pub(crate) struct Cache<A> {
     // Held for one look-up and a bounded eviction, never across an await: a std mutex is enough.
     slots: Mutex<LruCache<StreamName, Arc<Slot<A>>>>,
     max: usize,
+    bytes_max: usize,
+    /// About how many bytes all slots hold.
+    bytes: Arc<AtomicUsize>,
 }
 
 impl<A: Aggregate> Cache<A> {
     pub fn new() -> Self {
-        Self::with_bound(STREAMS_MAX)
+        Self::with_bounds(STREAMS_MAX, BYTES_MAX)
     }
 
-    /// With room for `max` streams that are not in use.
-    pub fn with_bound(max: usize) -> Self {
-        Self { slots: Mutex::new(LruCache::unbounded()), max }
+    /// With room for `max` streams that are not in use, and for so many bytes.
+    pub fn with_bounds(max: usize, bytes_max: usize) -> Self {
+        Self { slots: Mutex::new(LruCache::unbounded()), max, bytes_max, bytes: Arc::default() }
     }
 
     /// The stream's slot, new where there is none.
@@ -232,33 +290,48 @@ impl<A: Aggregate> Cache<A> {
     /// # Errors
     /// [`SendError::Busy`] if so many streams are in use that there is no room.
     pub fn slot(&self, stream: &StreamName) -> Result<Arc<Slot<A>>, SendError> {
-        let mut evicted = Vec::new(); // Dropped after the lock is let go: a large state takes its time.
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slot) = slots.get(stream) {
-            return Ok(slot.clone());
-        }
-        if slots.len() >= self.max {
-            evicted = self.evict(&mut slots);
-            if slots.len() >= STREAMS_IN_USE_MAX.max(self.max) {
+        let known = slots.get(stream).cloned();
+        // Dropped after the lock is let go: a large state takes its time.
+        let evicted = self.evict(&mut slots, usize::from(known.is_none()));
+        let slot = match known {
+            Some(slot) => slot,
+            None if slots.len() >= STREAMS_IN_USE_MAX.max(self.max) => {
                 return Err(SendError::Busy { detail: "too many streams are written to at once" });
             }
-        }
-        let slot = Arc::new(Slot { waiting: AtomicUsize::new(0), folded: tokio::sync::Mutex::new(None) });
-        slots.put(stream.clone(), slot.clone());
+            None => {
+                let slot = Arc::new(self.empty());
+                slots.put(stream.clone(), slot.clone());
+                slot
+            }
+        };
         drop(slots);
         drop(evicted);
         Ok(slot)
     }
 
-    fn evict(&self, slots: &mut LruCache<StreamName, Arc<Slot<A>>>) -> Vec<Arc<Slot<A>>> {
-        let mut evicted = Vec::new();
+    fn empty(&self) -> Slot<A> {
+        self.bytes.fetch_add(STREAM_BYTES, Ordering::Relaxed);
+        Slot {
+            waiting: AtomicUsize::new(0),
+            folded: tokio::sync::Mutex::new(None),
+            bytes: AtomicUsize::new(STREAM_BYTES),
+            all_bytes: Arc::clone(&self.bytes),
+        }
+    }
+
+    /// Takes the oldest out until there is room for so many new ones, and what is left fits.
+    fn evict(&self, slots: &mut LruCache<StreamName, Arc<Slot<A>>>, new: usize) -> Vec<Arc<Slot<A>>> {
+        let (mut evicted, mut freed) = (Vec::new(), 0);
         for _ in 0..EVICTION_TRIES {
-            if slots.len() < self.max {
+            let held = self.bytes.load(Ordering::Relaxed).saturating_sub(freed);
+            if slots.len() + new <= self.max && held <= self.bytes_max {
                 break;
             }
             let Some((name, slot)) = slots.pop_lru() else { break };
             // Slots are handed out under the lock that the caller holds: a count of 1 stays 1.
             if Arc::strong_count(&slot) == 1 && slot.can_leave() {
+                freed += slot.bytes.load(Ordering::Relaxed);
                 evicted.push(slot);
             } else {
                 slots.put(name, slot); // In use: as good as just used.
@@ -271,6 +344,11 @@ impl<A: Aggregate> Cache<A> {
     pub fn len(&self) -> usize {
         self.slots.lock().unwrap().len()
     }
+
+    #[cfg(test)]
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
 }
 
 #[cfg(test)]
@@ -280,6 +358,8 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::idempotency::Remembered;
+    use crate::older::Older;
 
     fn name(number: usize) -> StreamName {
         format!("product-{number}").parse().unwrap()
@@ -296,7 +376,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_oldest_state_leaves_but_never_one_with_events_that_are_not_durable() {
-        let cache: Cache<Product> = Cache::with_bound(2);
+        let cache: Cache<Product> = Cache::with_bounds(2, BYTES_MAX);
         let (folded, durable) = queued();
         *cache.slot(&name(0)).unwrap().turn().await.unwrap() = Some(folded);
         for number in 1..10 {
@@ -311,9 +391,48 @@ mod tests {
         assert!(cache.slot(&name(0)).unwrap().turn().await.unwrap().is_none(), "it could leave, and did");
     }
 
+    /// A stream with the keys of so many clients' commands.
+    fn with_keys(count: u64) -> Folded<Product> {
+        let at = Timestamp::from_timestamp(1_767_614_400, 0).unwrap();
+        let command = |version| Remembered {
+            command_id: Uuid::from_u128(version.into()),
+            hash: "0".repeat(64),
+            version,
+            position: Some(Position(version)),
+            at,
+        };
+        let window = Window::of((0..count).map(command).collect(), Older::default(), Position(count));
+        Folded { window, ..Folded::empty(Epoch(0), true) }
+    }
+
+    #[tokio::test]
+    async fn what_the_states_hold_is_bounded_in_bytes_whoever_is_used_and_one_in_use_stays() {
+        const MAX: usize = 1 << 20;
+        let cache: Cache<Product> = Cache::with_bounds(STREAMS_MAX, MAX);
+        let used = cache.slot(&name(0)).unwrap();
+        *used.turn().await.unwrap() = Some(with_keys(1_000));
+        let one = cache.bytes();
+        assert!((100_000..MAX / 3).contains(&one), "{one}");
+        for number in 1..50 {
+            *cache.slot(&name(number)).unwrap().turn().await.unwrap() = Some(with_keys(1_000));
+            assert!(cache.bytes() <= MAX + one, "{}", cache.bytes());
+        }
+        assert!(cache.len() < 10, "{}", cache.len());
+        assert!(cache.slot(&name(0)).unwrap().turn().await.unwrap().is_some(), "it is in use, so it stayed");
+        assert!(cache.slot(&name(1)).unwrap().turn().await.unwrap().is_none(), "it left, and is read again");
+        // Streams that are known grow, too: no new one is needed for others to leave.
+        *used.turn().await.unwrap() = Some(with_keys(5_000));
+        drop(cache.slot(&name(0)).unwrap());
+        assert!(cache.len() <= 2, "{}", cache.len());
+        drop(used);
+        assert!(cache.slot(&name(99)).is_ok());
+        cache.slots.lock().unwrap().clear();
+        assert_eq!(cache.bytes(), 0, "what left is not counted");
+    }
+
     #[tokio::test]
     async fn a_stream_has_one_slot_for_as_long_as_somebody_uses_it() {
-        let cache: Cache<Product> = Cache::with_bound(1);
+        let cache: Cache<Product> = Cache::with_bounds(1, BYTES_MAX);
         let first = cache.slot(&name(0)).unwrap();
         for number in 1..10 {
             cache.slot(&name(number)).unwrap();

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::bus::{Reply, SendError};
 use crate::cache::Durable;
-use crate::older::Older;
+use crate::older::{self, Older};
 
 /// How long a stream remembers a client's key, by the time of its events. Source: `architecture.md` §3 (Stripe prunes
 /// after 24 h at the earliest).
@@ -26,6 +26,9 @@ const REMEMBERED: chrono::Duration = chrono::Duration::hours(24);
 /// Commands of one stream that are remembered wholly, at some 150 bytes each: 10 MB. Beyond it the oldest are remembered by
 /// where they stand in the log, at 16 bytes each, and looked up there.
 const RECENT_MAX: usize = 65_536;
+
+/// What one of those that are remembered wholly holds in memory, its places in two collections included.
+const COMMAND_BYTES: usize = 256;
 
 /// How many move there at once.
 const MOVED_AT_ONCE: usize = 8_192;
@@ -156,6 +159,11 @@ impl Window {
     /// How many are remembered, if that is worth an operator's attention.
     pub fn many(&self) -> Option<usize> {
         Some(self.order.len() + self.older.len()).filter(|count| *count >= MANY)
+    }
+
+    /// About how many bytes it holds.
+    pub fn bytes(&self) -> usize {
+        self.order.len() * COMMAND_BYTES + self.older.len() * older::ENTRY_BYTES
     }
 
     /// Remembers a command that is queued.

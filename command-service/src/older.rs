@@ -13,8 +13,8 @@ use domain::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Bytes of an entry in a snapshot: the beginning of the id and the version, big-endian.
-const ENTRY_BYTES: usize = 16;
+/// Bytes of an entry, in memory and in a snapshot: the beginning of the id and the version, there big-endian.
+pub(crate) const ENTRY_BYTES: usize = 16;
 
 /// Entries of about the same time, sorted.
 #[derive(Debug, PartialEq, Eq)]

@@ -43,6 +43,12 @@ pub trait Aggregate:
     /// have passed. Folding forgets nothing by itself: one event of a clock that was ahead would forget too much.
     fn forget(&mut self, _passed: Timestamp) {}
 
+    /// About how many bytes those parts of the state hold in memory that grow with its use, such as reservations of an item:
+    /// so that those who keep states can bound them. What no state has much of counts as nothing.
+    fn growing_bytes(&self) -> usize {
+        0
+    }
+
     /// The order this stream belongs to, as the key that keeps one order's events together in a cluster; `None` for
     /// streams that belong to no order (their key is the stream's name).
     fn partition_key(&self) -> Option<String>;

@@ -424,6 +424,10 @@ impl Aggregate for Payment {
         }
     }
 
+    fn growing_bytes(&self) -> usize {
+        self.requests.len() * std::mem::size_of::<(RequestId, Request)>() * 2
+    }
+
     fn partition_key(&self) -> Option<String> {
         self.order_id.map(|id| id.to_string())
     }
