@@ -87,6 +87,7 @@ pages!(
     "reservation-not-due",
     "reservation-not-found",
     "reservation-shipped",
+    "reserved-sku",
     "restock-exceeds-shipped",
     "result-mismatch",
     "risk-already-assessed",

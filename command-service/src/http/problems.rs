@@ -39,6 +39,7 @@ pub const TABLE: &[Row] = &[
     Row { code: "not-found", status: StatusCode::NOT_FOUND, title: "There is no such thing", field: None },
     conflict("already-exists", "It exists already, and differs"),
     // Products
+    invalid("reserved-sku", "The SKU cannot be part of a path", "/sku"),
     invalid("price-out-of-range", "The price is out of range", "/price/amount"),
     invalid("name-length", "The name is too long or too short", "/name"),
     Row {

@@ -5,7 +5,7 @@ use domain::ids::Sku;
 use domain::money::Money;
 use domain::product::{ActivateProduct, ChangeProductPrice, Command, CreateProduct, DiscontinueProduct};
 use serde::{Deserialize, Serialize};
-use service_kit::api::{ProductNameText, SkuText};
+use service_kit::api::{NewSkuText, ProductNameText};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -28,8 +28,8 @@ pub(super) fn router() -> OpenApiRouter<HttpState> {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateProductBody {
-    /// The product's stock keeping unit, its name for ever: 1 to 64 of `A-Z a-z 0-9 . _ -`.
-    #[schema(value_type = SkuText, inline)]
+    /// The product's stock keeping unit, its name for ever: 1 to 64 of `A-Z a-z 0-9 . _ -`, but neither `.` nor `..`.
+    #[schema(value_type = NewSkuText, inline)]
     pub sku: Sku,
     /// The product's name, for people: 1 to 200 characters.
     #[schema(value_type = ProductNameText, inline)]

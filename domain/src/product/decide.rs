@@ -27,6 +27,12 @@ pub enum Rejection {
         /// The SKU.
         sku: Sku,
     },
+    /// A SKU that no path of the HTTP API can have as a segment.
+    #[error("a product cannot be called `{sku}`, which no path can have as a part; choose another SKU")]
+    ReservedSku {
+        /// The SKU.
+        sku: Sku,
+    },
     /// Not a price.
     #[error("{price} is no price; a price is more than 0 and at most {max} minor units", max = MAX_PRICE)]
     PriceOutOfRange {
@@ -51,13 +57,14 @@ pub enum Rejection {
 
 /// The codes of all rejections of a product.
 pub const REJECTION_CODES: &[&str] =
-    &["not-found", "already-exists", "price-out-of-range", "name-length", "currency-mismatch"];
+    &["not-found", "already-exists", "reserved-sku", "price-out-of-range", "name-length", "currency-mismatch"];
 
 impl Rejected for Rejection {
     fn code(&self) -> &'static str {
         match self {
             Self::NotFound => "not-found",
             Self::AlreadyExists { .. } => "already-exists",
+            Self::ReservedSku { .. } => "reserved-sku",
             Self::PriceOutOfRange { .. } => "price-out-of-range",
             Self::NameLength { .. } => "name-length",
             Self::CurrencyMismatch { .. } => "currency-mismatch",
@@ -82,6 +89,9 @@ fn create(product: &Product, c: &CreateProduct) -> Decision {
     if product.exists() {
         let same = product.name == c.name && product.created.price == c.price;
         return if same { Ok(vec![]) } else { Err(Rejection::AlreadyExists { sku: c.sku.clone() }) };
+    }
+    if !c.sku.fits_in_a_path() {
+        return Err(Rejection::ReservedSku { sku: c.sku.clone() });
     }
     let chars = c.name.chars().count();
     if chars > MAX_NAME_CHARS || c.name.trim().is_empty() {

@@ -70,6 +70,21 @@ fn a_sku_is_not_given_to_a_second_product() {
 }
 
 #[test]
+fn no_new_product_is_called_by_dots_that_no_path_can_have_and_an_old_one_is_still_read() {
+    for text in [".", ".."] {
+        let sku: crate::ids::Sku = text.parse().unwrap();
+        let create = |name: &str| {
+            let (sku, name, price) = (sku.clone(), name.to_owned(), eur(1));
+            Command::CreateProduct(CreateProduct { sku, name, price, active: true })
+        };
+        given([]).when(create("Mug")).then_rejected(Rejection::ReservedSku { sku: sku.clone() });
+        let data = format!(r#"{{"sku":"{text}","name":"Mug","price":{{"amount":1,"currency":"EUR"}}}}"#);
+        let old = <Product as crate::Aggregate>::decode("ProductCreated", 1, &data).unwrap();
+        assert!(given([old]).when(create("Mug")).then_nothing().state().exists(), "{text}");
+    }
+}
+
+#[test]
 fn a_name_has_one_to_two_hundred_characters() {
     given([]).when(create("", eur(1), true)).then_rejected(Rejection::NameLength { chars: 0 });
     given([]).when(create("   ", eur(1), true)).then_rejected(Rejection::NameLength { chars: 3 });
@@ -121,7 +136,8 @@ fn every_rejection_has_its_code_in_the_list() {
     let sku: crate::ids::Sku = "MUG-1".parse().unwrap();
     let all = [
         Rejection::NotFound,
-        Rejection::AlreadyExists { sku },
+        Rejection::AlreadyExists { sku: sku.clone() },
+        Rejection::ReservedSku { sku },
         Rejection::PriceOutOfRange { price: eur(0) },
         Rejection::NameLength { chars: 0 },
         Rejection::CurrencyMismatch { has: Currency::EUR, asked: Currency::EUR },

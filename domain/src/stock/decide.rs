@@ -9,7 +9,7 @@ use super::{
     StockShipped,
 };
 use crate::aggregate::{Rejected, Timestamp};
-use crate::ids::ReservationId;
+use crate::ids::{ReservationId, Sku};
 use crate::quantity::Quantity;
 
 /// For how long a reservation holds its pieces: the time a customer gets to confirm a payment. The fulfilment saga
@@ -35,6 +35,9 @@ pub enum Rejection {
     /// Nothing was ever received.
     #[error("nothing of this item was ever received here; receive stock first")]
     NotFound,
+    /// A SKU that no path of the HTTP API can have as a segment.
+    #[error("nothing can be called `{0}`, which no path can have as a part; choose another SKU")]
+    ReservedSku(Sku),
     /// Fewer pieces are available than were asked for.
     #[error("{asked} asked, {available} available; order fewer, or receive stock first")]
     OutOfStock {
@@ -111,6 +114,7 @@ pub enum Rejection {
 /// The codes of all rejections of a stock item.
 pub const REJECTION_CODES: &[&str] = &[
     "not-found",
+    "reserved-sku",
     "out-of-stock",
     "reservation-ended",
     "reservation-not-found",
@@ -130,6 +134,7 @@ impl Rejected for Rejection {
     fn code(&self) -> &'static str {
         match self {
             Self::NotFound => "not-found",
+            Self::ReservedSku(_) => "reserved-sku",
             Self::OutOfStock { .. } => "out-of-stock",
             Self::ReservationEnded(_) => "reservation-ended",
             Self::ReservationNotFound(_) => "reservation-not-found",
@@ -166,6 +171,9 @@ pub(super) fn decide(stock: &StockItem, command: &Command, now: Timestamp) -> De
 /// Rule: goods may always come in, up to what can be counted. Two receipts are two: repeats are told apart by the
 /// command's id.
 fn receive(stock: &StockItem, c: &ReceiveStock) -> Decision {
+    if stock.item.is_none() && !c.item.sku.fits_in_a_path() {
+        return Err(Rejection::ReservedSku(c.item.sku.clone()));
+    }
     check_room(stock, c.quantity.get())?;
     Ok(vec![Event::StockReceived(StockReceived { item: c.item.clone(), quantity: c.quantity })])
 }

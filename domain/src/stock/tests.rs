@@ -106,6 +106,18 @@ fn what_comes_in_is_on_hand_and_two_receipts_are_two() {
 }
 
 #[test]
+fn nothing_new_is_called_by_dots_that_no_path_can_have_and_what_was_is_still_received() {
+    for text in ["..@main", ".@main"] {
+        let item: StockId = text.parse().unwrap();
+        let receive = || Command::ReceiveStock(ReceiveStock { item: item.clone(), quantity: pieces(1) });
+        given([]).when(receive()).then_rejected(Rejection::ReservedSku(item.sku.clone()));
+        let old = Event::StockReceived(StockReceived { item: item.clone(), quantity: pieces(3) });
+        let again = Event::StockReceived(StockReceived { item: item.clone(), quantity: pieces(1) });
+        given([old]).when(receive()).then([again]);
+    }
+}
+
+#[test]
 fn a_house_holds_no_more_than_can_be_counted() {
     let mut full = StockItem::default();
     (0..MAX_ON_HAND / Quantity::MAX).for_each(|_| full.evolve(&received(Quantity::MAX)));
@@ -324,6 +336,7 @@ fn an_event_of_a_clock_that_was_ahead_forgets_no_end() {
 fn every_rejection_has_its_code_in_the_list() {
     let all = [
         Rejection::NotFound,
+        Rejection::ReservedSku(item().sku),
         Rejection::OutOfStock { asked: 2, available: 1 },
         Rejection::ReservationEnded(R1),
         Rejection::ReservationNotFound(R1),

@@ -10,8 +10,8 @@ use utoipa::openapi::{InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder};
 
 pub use shapes::{
     ConditionText, CursorText, DayText, LimitQuery, LocationText, LogPosition, LongReasonText, MomentText, Money,
-    OrderPath, PAGE_MAX, POSITION_MAX, PageQuery, PersonText, ProductNameText, ReasonText, SagaPath, SkuText,
-    StreamText, TagText, TimeSpanText, TimeZoneText,
+    NewSkuText, OrderPath, PAGE_MAX, POSITION_MAX, PageQuery, PersonText, ProductNameText, ReasonText, SagaPath,
+    SkuText, StreamText, TagText, TimeSpanText, TimeZoneText,
 };
 pub use words::{
     CustomerAction, DeadLetterCause, DeadLetterVerb, DependencyStatus, FulfilmentStatus, GenerationState, GraphFormat,

@@ -83,6 +83,8 @@ macro_rules! texts {
 texts! {
     /// A stock keeping unit, as `domain::ids::Sku` reads it.
     SkuText: 1 to 64 of Some("^[A-Za-z0-9._-]+$"), such as "TSHIRT-M";
+    /// The SKU of a product that is created: not `.` nor `..`, as `domain::ids::Sku::fits_in_a_path` says.
+    NewSkuText: 1 to 64 of Some(r"^([A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*|\.{3,})$"), such as "TSHIRT-M";
     /// A location of stock, as `domain::ids::Location` reads it.
     LocationText: 1 to 32 of Some("^[a-z0-9_-]+$"), such as "main";
     /// A cursor: `next` of the page before.
