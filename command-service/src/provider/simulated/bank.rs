@@ -17,6 +17,10 @@ use crate::provider::statement::{Entry, EntryState, Page, Statement, Totals};
 /// second, so that no payment is forgotten before its capture.
 const REMEMBERED_MAX: usize = 131_072;
 
+/// Payments after which an operator is told what they take: where a ledger is kept, none is ever forgotten, since refunds may
+/// come at any time and the account must be whole. At about 1 kB each that is 250 MB more every time.
+const MANY: u64 = 250_000;
+
 /// One request, as it was taken.
 #[derive(Debug, Clone)]
 pub(super) struct Request {
@@ -171,8 +175,17 @@ impl Bank {
         let key = call.key();
         if !self.accounts.contains_key(&key.payment_id) {
             self.payments += 1;
-            self.arrivals.push_back(key.payment_id);
-            self.forget();
+            if self.instant {
+                self.arrivals.push_back(key.payment_id);
+                self.forget();
+            } else if self.payments.is_multiple_of(MANY) {
+                let (payments, mb) = (self.payments, self.payments / 1_000);
+                tracing::warn!(
+                    payments,
+                    mb,
+                    "the simulated provider keeps every payment in memory; it is meant for trials"
+                );
+            }
         }
         let account = self.accounts.entry(key.payment_id).or_insert_with(|| Account::new(call.order_id()));
         if let (Call::Authorize(_), Some(token)) = (call, token) {
@@ -192,9 +205,9 @@ impl Bank {
         }
     }
 
-    /// Only where nothing is kept on disk: a bench must not grow without bound.
+    /// Called only where nothing is kept on disk: a bench must not grow without bound.
     fn forget(&mut self) {
-        while self.instant && self.arrivals.len() > REMEMBERED_MAX {
+        while self.arrivals.len() > REMEMBERED_MAX {
             let Some(oldest) = self.arrivals.pop_front() else { return };
             if let Some(account) = self.accounts.remove(&oldest) {
                 self.orders.remove(&account.order_id);
