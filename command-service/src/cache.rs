@@ -394,7 +394,7 @@ mod tests {
     /// A stream with the keys of so many clients' commands.
     fn with_keys(count: u64) -> Folded<Product> {
         let at = Timestamp::from_timestamp(1_767_614_400, 0).unwrap();
-        let command = |version| Remembered {
+        let command = |version: u64| Remembered {
             command_id: Uuid::from_u128(version.into()),
             hash: "0".repeat(64),
             version,
