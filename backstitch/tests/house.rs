@@ -11,7 +11,7 @@ use std::process::Command;
 #[rustfmt::skip]
 const BELOW: &[&str] = &["domain", "event-store", "event-bus", "service-kit", "command-service", "projection-service", "saga-orchestrator"];
 
-/// Who may import what of ours. Source: ARCHITECTURE.md, "The house".
+/// Who may import what of ours. Source: ARCHITECTURE.md, "Crates".
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("secret", &[]),
     ("domain", &[]),

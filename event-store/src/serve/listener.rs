@@ -7,7 +7,7 @@
 //! *Invariant:* once the server has stopped, no connection outlives it, whatever its peer does.
 //!
 //! The accept loop is this crate's own and not `service-kit`'s, because the log stands below everything else (ARCHITECTURE.md,
-//! "The house") and gRPC over HTTP/2 only needs a part of it.
+//! "Crates") and gRPC over HTTP/2 only needs a part of it.
 //!
 //! The official Rust client leaves Nagle's algorithm on: it holds back the second half of a call until the first is
 //! acknowledged, which the kernel delays by 40 ms, unless told after each read to acknowledge at once (tcp(7),
