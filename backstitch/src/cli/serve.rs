@@ -114,7 +114,7 @@ impl Args {
     }
 
     fn config(&self) -> Result<Config, StartError> {
-        let settings = config::load(self.config.as_deref());
+        let settings = config::load_to_tell("serve", self.config.as_deref());
         let mut config = settings
             .map_err(|error| StartError::new(error, "backstitch serve --help; docs/backstitch.toml has every key"))?;
         if let Some(dir) = &self.data {
