@@ -109,7 +109,6 @@ async fn start_on(config: Config, clock: Clock, store: Arc<SqliteStore>) -> Resu
     let log_server = log_server(&config.event_store, &store).await?;
     let (edge, work) = (Tasks::new(), Tasks::new());
     let numbers = metrics::start(&edge, &clock); // Before anything counts.
-    metrics::present(&["backstitch_http_shed_total"]);
     metrics::follow_log(store.head(), |position| position.0, &edge);
     let health = Health::new(clock.clone());
     let log_health = health.register("event-log", Need::Required);

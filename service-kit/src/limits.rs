@@ -6,7 +6,7 @@
 
 use std::any::Any;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use bytes::BytesMut;
 use futures_util::StreamExt as _;
 use http_body::{Frame, SizeHint};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -27,7 +28,7 @@ use crate::bodies::{Arriving, Bodies, Whole};
 use crate::class::Class;
 use crate::hosts::{self, Hosts};
 use crate::observe::Observed;
-use crate::permits::{AtOnce, Permit, Permits};
+use crate::permits::{self, AtOnce, Permit, Permits};
 use crate::problem::Problem;
 use crate::serve::{Peer, network};
 use crate::telemetry;
@@ -103,6 +104,8 @@ pub struct Edge {
     bodies: Bodies,
     hosts: Hosts,
     stop: CancellationToken,
+    /// When `stop` fired.
+    stopped: Arc<OnceLock<Instant>>,
     grace: Duration,
 }
 
@@ -120,6 +123,7 @@ impl Edge {
             bodies: Bodies::new(limits.body_memory_bytes),
             hosts: Hosts::any(),
             stop: CancellationToken::new(),
+            stopped: Arc::default(),
             grace: Duration::ZERO,
             limits: Arc::new(limits),
         }
@@ -139,6 +143,20 @@ impl Edge {
         self
     }
 
+    /// The work beside the requests, to be run with the port until `stop` fires: it notes when that was, from which moment
+    /// the grace counts, and logs what was refused since the last line about it.
+    pub(crate) fn beside(&self) -> impl Future<Output = ()> + Send + use<> {
+        let edge = self.clone();
+        async move {
+            tokio::select! {
+                () = edge.stop.cancelled() => {}
+                () = edge.permits.tell_refusals() => {}
+            }
+            edge.stopped.get_or_init(Instant::now);
+            edge.permits.tell_all();
+        }
+    }
+
     /// Puts the bounds around all routes.
     pub fn around(self, router: Router) -> Router {
         router
@@ -153,13 +171,18 @@ impl Edge {
     async fn serve(&self, class: Class, request: Request, next: Next) -> Result<Response, Problem> {
         self.hosts.check(&request)?;
         if !self.permits.has_room(class) {
-            return Err(self.permits.refuse(class, "full"));
+            return Err(self.permits.refuse(class, permits::FULL));
         }
         // The place is taken when the body is there, and its memory makes way for others until then: clients that send slowly
         // keep nobody else out.
-        let (request, bytes) = self.collected(class, request).await?;
+        let (request, bytes) = tokio::select! {
+            biased;
+            collected = self.collected(class, request) => collected?,
+            () = self.grace_over() => return Ok(stopping("the body had not arrived; nothing was done, send the request again")),
+        };
         let permit = self.permits.enter(class)?;
-        let response = self.in_time(class, next.run(request)).await;
+        let after = if request.method().is_safe() { READ_ENDED } else { COMMAND_ENDED };
+        let response = self.in_time(class, after, next.run(request)).await;
         drop(bytes);
         // An answer that is read slowly still has its place: memory is bounded by the places, whatever clients do.
         let stop = (class == Class::Stream).then(|| Box::pin(self.stop.clone().cancelled_owned()));
@@ -190,7 +213,7 @@ impl Edge {
         let (bytes, memory) = tokio::select! {
             biased;
             read = self.read(class, body, arriving) => read?,
-            () = given_up => return Err(self.permits.refuse(class, "memory")),
+            () = given_up => return Err(self.permits.refuse(class, permits::MEMORY)),
             () = tokio::time::sleep(within) => return Err(too_slow(within)),
         };
         Ok((Request::from_parts(parts, Body::from(bytes)), Some(memory)))
@@ -199,7 +222,7 @@ impl Edge {
     async fn read(&self, class: Class, body: Body, mut arriving: Arriving) -> Result<(Bytes, Whole), Problem> {
         let most = self.limits.body_bytes;
         let (mut body, mut whole) = (body.into_data_stream(), BytesMut::new());
-        let full = |_| self.permits.refuse(class, "memory");
+        let full = |_| self.permits.refuse(class, permits::MEMORY);
         while let Some(chunk) = body.next().await {
             let chunk = chunk.map_err(|_| Problem::invalid("the body did not arrive whole; nothing was done"))?;
             if whole.len() + chunk.len() > most {
@@ -211,17 +234,16 @@ impl Edge {
         Ok((whole.freeze(), arriving.whole().map_err(full)?))
     }
 
-    async fn in_time(&self, class: Class, answer: impl Future<Output = Response>) -> Response {
+    /// The answer, if it begins in time; else one that says `after`, what the client can do.
+    async fn in_time(&self, class: Class, after: &str, answer: impl Future<Output = Response>) -> Response {
         let timeout = Duration::from_millis(self.limits.request_timeout_ms);
         tokio::select! {
             biased;
             response = answer => response,
-            () = self.ends(class) => stopping(),
-            () = tokio::time::sleep(timeout) => Problem::unavailable(
-                "no answer in time; a command may have been carried out: send it again with the same Idempotency-Key",
-                1,
-            )
-            .into_response(),
+            () = self.ends(class) => stopping(after),
+            () = tokio::time::sleep(timeout) => {
+                Problem::unavailable(format_args!("there was no answer in time; {after}"), 1).into_response()
+            }
         }
     }
 
@@ -229,8 +251,15 @@ impl Edge {
     async fn ends(&self, class: Class) {
         self.stop.cancelled().await;
         if class != Class::LongWait {
-            tokio::time::sleep(self.grace).await;
+            self.grace_over().await;
         }
+    }
+
+    /// Waits until the process ends and the grace is over.
+    async fn grace_over(&self) {
+        self.stop.cancelled().await;
+        let stopped = *self.stopped.get_or_init(Instant::now);
+        tokio::time::sleep_until(stopped + self.grace).await;
     }
 }
 
@@ -245,12 +274,16 @@ fn too_slow(within: Duration) -> Problem {
         .detail(format_args!("the body did not arrive within {} ms; nothing was done", within.as_millis()))
 }
 
-/// The answer to a request that the end of the process overtakes.
-fn stopping() -> Response {
-    let detail = "the server is being stopped; a command may have been carried out: send it again with the same \
-                  Idempotency-Key";
-    let mut response = Problem::unavailable(detail, 1).into_response();
+/// What a client can do about a command that was not answered.
+const COMMAND_ENDED: &str = "the command may have been carried out: send it again with the same Idempotency-Key";
+/// What a client can do about a read that was not answered.
+const READ_ENDED: &str = "send the request again";
+
+/// The answer to a request that the end of the process overtakes; `after`: what was done of it, and what to do.
+fn stopping(after: &str) -> Response {
+    let mut response = Problem::unavailable(format_args!("the server is being stopped; {after}"), 1).into_response();
     response.headers_mut().insert(DRAINING, HeaderValue::from_static("true"));
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 

@@ -112,14 +112,14 @@ mod tests {
         let tasks = Tasks::new();
         let router = start(&tasks, &Clock::system());
         metrics::counter!("backstitch_test_total", "kind" => "one").increment(2);
-        present(&["backstitch_http_shed_total"]);
+        present(&["backstitch_gateway_rounds_total"]);
         metrics::histogram!("backstitch_test_seconds").record(0.003);
         let response = router.oneshot(Request::get("/metrics").body(Body::empty()).unwrap()).await.unwrap();
         let text = String::from_utf8(to_bytes(response.into_body(), usize::MAX).await.unwrap().to_vec()).unwrap();
         assert!(text.contains("backstitch_test_total{kind=\"one\"} 2"), "{text}");
         assert!(text.contains("backstitch_test_seconds_bucket{le=\"0.005\"} 1"), "{text}");
-        assert!(text.contains("# HELP backstitch_http_shed_total HTTP requests that"), "{text}");
-        assert!(text.contains("backstitch_http_shed_total 0"), "{text}");
+        assert!(text.contains("# HELP backstitch_gateway_rounds_total "), "{text}");
+        assert!(text.contains("backstitch_gateway_rounds_total 0"), "{text}");
         assert!(tasks.shut_down(Duration::from_secs(5)).await);
     }
 }

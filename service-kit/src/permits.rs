@@ -13,7 +13,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::class::Class;
 use crate::problem::Problem;
 
-/// How often a log line says that requests are refused, for each class: enough to be seen, too little to fill a disk.
+/// Why requests are refused, as the label `reason` of the metric has it.
+const REASONS: [&str; 2] = [FULL, MEMORY];
+/// All places of the class are taken.
+pub(crate) const FULL: &str = "full";
+/// The memory of bodies is short.
+pub(crate) const MEMORY: &str = "memory";
+
+/// How often a log line says that requests are refused, for each class and reason: enough to be seen, too little to fill a
+/// disk.
 const SAID_EVERY: Duration = Duration::from_secs(10);
 
 /// `[limits.at_once]`: how many requests of each class are served at once.
@@ -68,7 +76,8 @@ pub struct Permits(Arc<[Places; Class::ALL.len()]>);
 struct Places {
     bound: usize,
     free: Arc<Semaphore>,
-    refused: Refused,
+    /// Of each of [`REASONS`].
+    refused: [Refused; REASONS.len()],
 }
 
 /// A place that is taken until this is dropped.
@@ -85,8 +94,10 @@ impl Permits {
             let bound = at_once.of(class).min(most).min(Semaphore::MAX_PERMITS);
             metrics::gauge!("backstitch_http_places", "class" => class.name()).set(count(bound));
             in_flight(class).set(0.0);
-            metrics::counter!("backstitch_http_shed_total", "class" => class.name(), "reason" => "full").absolute(0);
-            Places { bound, free: Arc::new(Semaphore::new(bound)), refused: Refused::default() }
+            for reason in REASONS {
+                metrics::counter!("backstitch_http_shed_total", "class" => class.name(), "reason" => reason).absolute(0);
+            }
+            Places { bound, free: Arc::new(Semaphore::new(bound)), refused: Default::default() }
         });
         Self(Arc::new(places))
     }
@@ -102,7 +113,7 @@ impl Permits {
                 in_flight(class).increment(1.0);
                 Ok(Permit { class, _place: place })
             }
-            Err(_) => Err(self.refuse(class, "full")),
+            Err(_) => Err(self.refuse(class, FULL)),
         }
     }
 
@@ -115,23 +126,45 @@ impl Permits {
     pub fn refuse(&self, class: Class, reason: &'static str) -> Problem {
         let places = &self.0[class.index()];
         metrics::counter!("backstitch_http_shed_total", "class" => class.name(), "reason" => reason).increment(1);
-        if let Some(requests) = places.refused.another() {
-            tracing::warn!(
-                class = class.name(),
-                reason,
-                requests,
-                at_once = places.bound,
-                "requests are refused: overload"
-            );
+        let counted = REASONS.iter().position(|known| *known == reason).map(|index| &places.refused[index]);
+        if let Some(requests) = counted.and_then(Refused::another) {
+            places.tell(class, reason, requests);
         }
         let detail = match reason {
-            "full" => format!("{} requests of the class `{class}` are being served, which is the limit", places.bound),
+            FULL => format!("{} requests of the class `{class}` are being served, which is the limit", places.bound),
             _ => "the bodies of requests under way take all the memory that they may take".to_owned(),
         };
         Problem::overloaded(
             format_args!("{detail}; nothing was done, send the same request again"),
             retry_after_s(class),
         )
+    }
+
+    /// Logs again and again how many were refused since the last line, so that the end of a burst is told of, too.
+    pub async fn tell_refusals(&self) {
+        loop {
+            tokio::time::sleep(SAID_EVERY).await;
+            self.tell_all();
+        }
+    }
+
+    /// Logs how many were refused since the last line, of each class and reason that has any.
+    pub fn tell_all(&self) {
+        for (class, places) in Class::ALL.into_iter().zip(self.0.iter()) {
+            for (reason, refused) in REASONS.into_iter().zip(&places.refused) {
+                if let Some(requests) = refused.rest() {
+                    places.tell(class, reason, requests);
+                }
+            }
+        }
+    }
+}
+
+impl Places {
+    /// The field is not called `reason`: lines of several classes with one reason would count as repeats of each other.
+    fn tell(&self, class: Class, shed_reason: &str, requests: u64) {
+        let at_once = self.bound;
+        tracing::warn!(class = class.name(), shed_reason, requests, at_once, "requests were refused: overload");
     }
 }
 
@@ -178,6 +211,16 @@ impl Refused {
         *said = Some(Instant::now());
         Some(self.since.swap(0, Ordering::Relaxed))
     }
+
+    /// How many there were since the last line, if there were any.
+    fn rest(&self) -> Option<u64> {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = self.since.swap(0, Ordering::Relaxed);
+        if since > 0 {
+            *said = Some(Instant::now());
+        }
+        (since > 0).then_some(since)
+    }
 }
 
 #[cfg(test)]
@@ -216,6 +259,18 @@ mod tests {
         let refused = Refused::default();
         assert_eq!(refused.another(), Some(1));
         assert!((0..1000).all(|_| refused.another().is_none()));
-        assert_eq!(refused.since.load(Ordering::Relaxed), 1000, "they are in the next line");
+        assert_eq!(refused.rest(), Some(1000), "they are in the next line, whether or not another one comes");
+        assert_eq!(refused.rest(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_a_burst_is_told_of_although_no_other_request_comes() {
+        let permits = Permits::new(&AtOnce { commands: 1, ..AtOnce::default() }, usize::MAX);
+        let _held = permits.enter(Class::Command).unwrap();
+        assert!((0..2876).all(|_| permits.enter(Class::Command).is_err()));
+        let refused = &permits.0[Class::Command.index()].refused[0];
+        assert_eq!(refused.since.load(Ordering::Relaxed), 2875);
+        _ = tokio::time::timeout(SAID_EVERY * 2, permits.tell_refusals()).await;
+        assert_eq!(refused.since.load(Ordering::Relaxed), 0);
     }
 }

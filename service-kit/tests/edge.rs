@@ -276,6 +276,7 @@ async fn at_the_end_everybody_gets_an_answer() {
     server.tasks.stop();
     let (status, text) = answer(waits).await;
     assert_eq!(status, 503, "a wait is over");
+    assert!(!text.contains("command"), "it was none: {text}");
     assert!(text.contains("retry-after: ") && text.contains("x-backstitch-draining: true"), "{text}");
     let (_, events) = answer(live).await;
     assert!(events.ends_with("0\r\n\r\n"), "live events end in order: {events}");
@@ -292,7 +293,42 @@ async fn what_does_not_end_within_the_grace_is_told_to_come_back() {
     server.tasks.stop();
     let (status, text) = answer(never).await;
     assert_eq!((status, problem(&text).retry_after_s), (503, Some(1)));
+    assert!(problem(&text).detail.is_some_and(|detail| detail.contains("Idempotency-Key")), "{text}");
     assert!(server.tasks.shut_down(PATIENCE).await, "and the port closes");
+}
+
+#[tokio::test]
+async fn a_body_that_is_on_its_way_at_the_end_is_served_within_the_grace() {
+    let server = Server::start(Limits::default(), |options| options.grace = PATIENCE).await;
+    let mut half = begun_at(&server, 10, 5).await;
+    server.tasks.stop();
+    half.write_all(b"67890").await.unwrap();
+    let (status, text) = answer(half).await;
+    assert_eq!((status, text.ends_with("1234567890")), (200, true), "{text}");
+    assert!(server.tasks.shut_down(PATIENCE).await);
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_within_the_grace_is_told_that_nothing_was_done() {
+    let server = Server::start(Limits::default(), |_| {}).await;
+    let half = begun_at(&server, 10, 5).await;
+    server.tasks.stop();
+    let (status, text) = answer(half).await;
+    assert_eq!((status, problem(&text).retry_after_s), (503, Some(1)), "{text}");
+    assert!(problem(&text).detail.is_some_and(|detail| detail.contains("nothing was done")), "{text}");
+    assert!(text.contains("connection: close") && text.contains("x-backstitch-draining: true"), "{text}");
+    assert!(server.tasks.shut_down(PATIENCE).await, "and the port closes");
+}
+
+/// A request of which the server has the head and has read a part of the body: it has asked for the body.
+async fn begun_at(server: &Server, announced: usize, bytes: usize) -> TcpStream {
+    let headers = format!("content-length: {announced}\r\nexpect: 100-continue\r\n");
+    let mut stream = server.send("POST /v1/echo", &headers).await;
+    let mut goes_on = [0; 25];
+    stream.read_exact(&mut goes_on).await.unwrap();
+    assert_eq!(&goes_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(&b"1234567890"[..bytes]).await.unwrap();
+    stream
 }
 
 #[tokio::test]

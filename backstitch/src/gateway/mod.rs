@@ -88,7 +88,7 @@ pub struct Running {
 pub async fn start(config: &GatewayConfig, edge: Limits, started: &Started, clock: Clock) -> anyhow::Result<Running> {
     let tasks = Tasks::new();
     let numbers = metrics::start(&tasks, &clock); // Before anything counts.
-    metrics::present(&["backstitch_gateway_rounds_total", "backstitch_http_shed_total"]);
+    metrics::present(&["backstitch_gateway_rounds_total"]);
     let health = Health::new(clock.clone());
     let client = forward::client();
     let watched = |service: Service, urls: &str, need: Need| -> anyhow::Result<Replicas> {

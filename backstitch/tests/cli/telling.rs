@@ -24,7 +24,8 @@ fn post(address: &str, path: &str, key: &str, body: &str) {
 /// Numbers that an alert is written with: there from the start, each with its `# HELP`.
 const FROM_THE_START: &[&str] = &[
     "backstitch_log_position ",
-    "backstitch_http_shed_total 0",
+    "backstitch_http_shed_total{class=\"command\",reason=\"full\"} 0",
+    "backstitch_http_shed_total{class=\"heavy\",reason=\"memory\"} 0",
     "backstitch_provider_failures_total 0",
     "backstitch_provider_inbox_total 0",
     "backstitch_commands_total{command=\"PlaceOrder\",outcome=\"unavailable\"} 0",
@@ -60,6 +61,7 @@ fn a_server_that_works_tells_of_requests_orders_and_sagas_and_has_its_numbers_fr
     {
         assert!(log.contains(told), "{told}: {log}");
     }
+    assert!(!metrics.contains("backstitch_http_shed_total 0"), "a series without labels: {metrics}");
     assert!(!log.contains("/metrics"), "probes are told at `debug`: {log}");
     let reading = std::thread::spawn(move || std::io::read_to_string(stderr).unwrap());
     server.terminate(stdout);

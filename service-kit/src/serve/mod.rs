@@ -139,10 +139,13 @@ impl Port<'_> {
         };
         let stop = tasks.stopping();
         let hosts = Hosts::of(address, &self.config.allowed_hosts);
-        let router = Edge::new(self.limits.clone()).hosts(hosts).until(stop.clone(), self.grace).around(router);
+        let edge = Edge::new(self.limits.clone()).hosts(hosts).until(stop.clone(), self.grace);
+        let (beside, router) = (edge.beside(), edge.around(router));
         let options = Options::new("http", self.limits, self.grace);
         let pulse = self.health.pulse("http");
-        tasks.spawn("http", async move { run(listener, router, options, Some(pulse), stop).await });
+        tasks.spawn("http", async move {
+            tokio::join!(run(listener, router, options, Some(pulse), stop), beside);
+        });
         Ok(admin)
     }
 }
