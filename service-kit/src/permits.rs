@@ -95,7 +95,8 @@ impl Permits {
             metrics::gauge!("backstitch_http_places", "class" => class.name()).set(count(bound));
             in_flight(class).set(0.0);
             for reason in REASONS {
-                metrics::counter!("backstitch_http_shed_total", "class" => class.name(), "reason" => reason).absolute(0);
+                metrics::counter!("backstitch_http_shed_total", "class" => class.name(), "reason" => reason)
+                    .absolute(0);
             }
             Places { bound, free: Arc::new(Semaphore::new(bound)), refused: Default::default() }
         });
