@@ -111,10 +111,7 @@ async fn start_on(config: Config, clock: Clock, store: Arc<SqliteStore>) -> Resu
     let numbers = metrics::start(&edge, &clock); // Before anything counts.
     metrics::follow_log(store.head(), |position| position.0, &edge);
     let health = Health::new(clock.clone());
-    let log_health = health.register("event-log", Need::Required);
-    log_health.up_with(store.path().display()); // It has just been opened and read.
-    let told = log_health::Told { reporter: log_health, pulse: health.pulse("log-write") };
-    log_health::watch(Arc::clone(&store), Some(told), &work);
+    watch_log(&store, &health, &work);
     let (fatal, failed) = watch::channel(None);
     let log: Arc<dyn EventStore> = Arc::clone(&store) as Arc<dyn EventStore>;
 
@@ -172,6 +169,14 @@ async fn start_on(config: Config, clock: Clock, store: Arc<SqliteStore>) -> Resu
         edge,
         work,
     })
+}
+
+/// Has `/health` and its probes say how the log is.
+fn watch_log(store: &Arc<SqliteStore>, health: &Health, work: &Tasks) {
+    let reporter = health.register("event-log", Need::Required);
+    reporter.up_with(store.path().display()); // It has just been opened and read.
+    let told = log_health::Told { reporter, pulse: health.pulse("log-write") };
+    log_health::watch(Arc::clone(store), Some(told), work);
 }
 
 /// Starts the sagas, or only the way to look at them.

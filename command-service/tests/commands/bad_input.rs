@@ -107,6 +107,7 @@ async fn refused_by_name(world: &World, cases: Vec<(&str, Value, &str)>) {
 async fn a_list_is_no_object_and_a_text_for_people_says_something() {
     let world = World::new();
     product(&world, "SKU", 1_000).await;
+    world.receive(5).await;
     let an_order = || order(&[("SKU", 1), ("SKU", 2)]);
     let cases: Vec<(&str, Value, &str)> = vec![
         // However well its values fit the fields in their order.
