@@ -7,6 +7,12 @@ use secret::{Key, SecretUrl};
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
+/// The size of the write-ahead log at which clients' commands are refused: some 60 times the size at which it should restart,
+/// reached only while a reader keeps it from that; a start reads so much within seconds.
+pub const WAL_LIMIT_BYTES: u64 = 1 << 30;
+/// The share of the disk that must be free for clients' commands, in percent: what was begun must still find room.
+pub const MIN_FREE_PERCENT: u8 = 10;
+
 /// `[event_store]`
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -43,8 +49,8 @@ impl Default for EventStoreConfig {
             password: None,
             tls_cert: None,
             tls_key: None,
-            wal_limit_mb: crate::sqlite::WAL_LIMIT_BYTES >> 20,
-            min_free_disk_percent: crate::sqlite::MIN_FREE_PERCENT,
+            wal_limit_mb: WAL_LIMIT_BYTES >> 20,
+            min_free_disk_percent: MIN_FREE_PERCENT,
         }
     }
 }

@@ -24,11 +24,6 @@ use super::{Shared, open};
 /// The write-ahead log is checkpointed when it has this many bytes: large enough that pages written again and again
 /// are copied once, small enough that a start reads it in well under 0.1 s.
 pub(super) const WAL_BYTES: u64 = 16 << 20;
-/// The size of the write-ahead log at which clients' commands are refused: some 60 times the size at which it should restart,
-/// reached only while a reader keeps it from that; a start reads so much within seconds.
-pub const WAL_LIMIT_BYTES: u64 = 1 << 30;
-/// The share of the disk that must be free for clients' commands, in percent: what was begun must still find room.
-pub const MIN_FREE_PERCENT: u8 = 10;
 /// At so many times the size the writer waits for our own reads to end, so that the log can restart.
 const RESTART_FACTOR: u64 = 2;
 /// For how long: our statements take some milliseconds.

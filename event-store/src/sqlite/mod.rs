@@ -69,7 +69,6 @@ use tokio::sync::{oneshot, watch};
 pub use self::backup::{BackedUp, BackupError, BackupStep, Until, backup};
 pub use self::check::{CheckReport, Problem, check, stats};
 use self::checkpoint::Checkpointer;
-pub use self::checkpoint::{MIN_FREE_PERCENT, WAL_LIMIT_BYTES};
 use self::condition::Condition;
 pub use self::condition::{LogNumbers, LogTrouble};
 pub use self::export::{ExportFileError, Exported, Range, export, export_to};
@@ -129,8 +128,8 @@ impl Default for SqliteOptions {
         Self {
             witnesses: Vec::new(),
             wal_bytes: checkpoint::WAL_BYTES,
-            wal_limit_bytes: checkpoint::WAL_LIMIT_BYTES,
-            min_free_percent: checkpoint::MIN_FREE_PERCENT,
+            wal_limit_bytes: crate::config::WAL_LIMIT_BYTES,
+            min_free_percent: crate::config::MIN_FREE_PERCENT,
             traces: Vec::new(),
             new_log: false,
             accept_missing_wal: false,
