@@ -5,19 +5,13 @@
 //! *Invariant:* nothing outside is called while a command is decided; the provider is called after the append.
 
 pub mod bus;
-mod cache;
 pub mod clock_watch;
 pub mod contexts;
-mod decision;
 pub mod grpc;
 pub mod http;
-mod idempotency;
-mod older;
-mod pipeline;
 mod preconditions;
 pub mod provider;
 pub mod service;
-mod snapshot;
 pub mod write_side;
 
 pub use bus::{CommandBus, CommandMeta, Loaded, Origin, Reply, SendError};

@@ -4,23 +4,18 @@
 use std::fmt;
 use std::str::FromStr;
 
+use eventsourcing::Namespace;
+use eventsourcing::ids::sha256_hex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-/// The namespace of every id that is derived here. It never changes: ids in old logs depend on it.
-const NAMESPACE: Uuid = Uuid::from_u128(0x6261_636b_7374_5974_a368_2d69_6473_0001);
+/// The namespace of every id that is derived here.
+pub const NAMESPACE: Namespace = Namespace::new(0x6261_636b_7374_5974_a368_2d69_6473_0001);
 
-/// Derives an id from parts. Every part is written with its length, so that no two lists of parts read the same.
+/// Derives an id from parts, as [`Namespace::derive`] does.
 pub fn derive(parts: &[&str]) -> Uuid {
-    let mut name = String::with_capacity(parts.iter().map(|part| part.len() + 4).sum());
-    for part in parts {
-        name.push_str(&part.len().to_string());
-        name.push(':');
-        name.push_str(part);
-    }
-    Uuid::new_v5(&NAMESPACE, name.as_bytes())
+    NAMESPACE.derive(parts)
 }
 
 /// Who asked, for what, under which key: all that identifies a client's request.
@@ -52,10 +47,9 @@ impl ClientKey<'_> {
     }
 }
 
-/// The id of the `index`-th event that a command made, with what it says: the same command deciding the same again
-/// has the same ids, deciding differently has others.
+/// The id of the `index`-th event that a command made, as [`Namespace::event_id`] derives it.
 pub fn event_id(command_id: Uuid, index: usize, data: &str) -> Uuid {
-    derive(&["event", &command_id.simple().to_string(), &index.to_string(), &sha256_hex(data)])
+    NAMESPACE.event_id(command_id, index, data)
 }
 
 /// The id of a saga's event: two replicas that decided differently at one version conflict.
@@ -71,14 +65,6 @@ pub fn saga_command_id(saga_stream: &str, step: &str, direction: &str, group: u3
 /// The id of the reconciliation that began with the event at `version` of a payment's stream: an order may have several.
 pub fn reconciliation_id(payment_stream: &str, version: u64) -> Uuid {
     derive(&["payment-reconciliation", payment_stream, &version.to_string()])
-}
-
-fn sha256_hex(data: &str) -> String {
-    use fmt::Write as _;
-    Sha256::digest(data.as_bytes()).iter().fold(String::with_capacity(64), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}"); // Writing to a String cannot fail.
-        hex
-    })
 }
 
 /// Declares an id that is a UUID, written as such.

@@ -6,7 +6,6 @@
 //! Each aggregate is a folder with the same six files: `mod` (its transition table), `commands`, `events`, `state`
 //! (with `evolve`), `decide` (with the rejections), `tests`.
 
-pub mod aggregate;
 pub mod command;
 pub mod ids;
 pub mod money;
@@ -17,9 +16,10 @@ pub mod quantity;
 pub mod saga;
 pub mod shipment;
 pub mod stock;
-#[cfg(any(test, feature = "testing"))]
-pub mod testing;
 mod upcast;
 
-pub use aggregate::{Aggregate, DecodeError, EncodedEvent, Rejected, Timestamp};
+#[cfg(any(test, feature = "testing"))]
+pub use eventsourcing::testing;
+pub use eventsourcing::{Aggregate, DecodeError, EncodedEvent, Rejected, Timestamp, aggregate};
+
 pub use command::Command;

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::commands::{HoldReason, OrderLine, RejectReason, RiskAssessment, Totals};
 use crate::aggregate::Timestamp;
-use crate::aggregate::{DecodeError, EncodedEvent, decoded, encoded};
+use crate::aggregate::{DecodeError, EncodedEvent, encoded};
+use crate::upcast::decoded;
 use crate::ids::{CustomerId, OrderId, ShipmentId};
 
 /// An event. Each variant bears the name of its payload.

@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::aggregate::{DecodeError, EncodedEvent, decoded, encoded};
+use crate::aggregate::{DecodeError, EncodedEvent, encoded};
+use crate::upcast::decoded;
 use crate::ids::Sku;
 use crate::money::Money;
 

@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::commands::ShipmentLine;
-use crate::aggregate::{DecodeError, EncodedEvent, decoded, encoded};
+use crate::aggregate::{DecodeError, EncodedEvent, encoded};
+use crate::upcast::decoded;
 use crate::ids::OrderId;
 
 /// An event. Each variant bears the name of its payload.

@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::aggregate::Timestamp;
-use crate::aggregate::{DecodeError, EncodedEvent, decoded, encoded};
+use crate::aggregate::{DecodeError, EncodedEvent, encoded};
+use crate::upcast::decoded;
 use crate::ids::{OrderId, ReservationId, StockId};
 use crate::quantity::Quantity;
 

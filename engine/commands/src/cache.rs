@@ -12,14 +12,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use domain::{Aggregate, Timestamp};
+use eventsourcing::{Aggregate, Timestamp};
 use event_store::{AppendError, Appended, Epoch, Position, StreamName};
 use futures_util::FutureExt as _;
 use futures_util::future::Shared;
 use lru::LruCache;
 use uuid::Uuid;
 
-use crate::bus::SendError;
+use crate::command::SendError;
 use crate::idempotency::Window;
 
 /// Streams kept folded per kind of aggregate. An order, the largest common one, has some 2 kB: 16 MB a kind.
@@ -353,20 +353,20 @@ impl<A: Aggregate> Cache<A> {
 
 #[cfg(test)]
 mod tests {
-    use domain::product::Product;
     use futures_util::future::join_all;
     use tokio::sync::oneshot;
 
     use super::*;
     use crate::idempotency::Remembered;
     use crate::older::Older;
+    use crate::test_aggregate::Counter;
 
     fn name(number: usize) -> StreamName {
-        format!("product-{number}").parse().unwrap()
+        format!("counter-{number}").parse().unwrap()
     }
 
     /// A state whose last append is durable when the sender says so.
-    fn queued() -> (Folded<Product>, oneshot::Sender<Appended>) {
+    fn queued() -> (Folded<Counter>, oneshot::Sender<Appended>) {
         let (sender, receiver) = oneshot::channel();
         let durable = async move { receiver.await.map_err(|_| AppendError::Overloaded) };
         let mut folded = Folded::empty(Epoch(0), true);
@@ -376,7 +376,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_oldest_state_leaves_but_never_one_with_events_that_are_not_durable() {
-        let cache: Cache<Product> = Cache::with_bounds(2, BYTES_MAX);
+        let cache: Cache<Counter> = Cache::with_bounds(2, BYTES_MAX);
         let (folded, durable) = queued();
         *cache.slot(&name(0)).unwrap().turn().await.unwrap() = Some(folded);
         for number in 1..10 {
@@ -392,7 +392,7 @@ mod tests {
     }
 
     /// A stream with the keys of so many clients' commands.
-    fn with_keys(count: u64) -> Folded<Product> {
+    fn with_keys(count: u64) -> Folded<Counter> {
         let at = Timestamp::from_timestamp(1_767_614_400, 0).unwrap();
         let command = |version: u64| Remembered {
             command_id: Uuid::from_u128(version.into()),
@@ -408,7 +408,7 @@ mod tests {
     #[tokio::test]
     async fn what_the_states_hold_is_bounded_in_bytes_whoever_is_used_and_one_in_use_stays() {
         const MAX: usize = 1 << 20;
-        let cache: Cache<Product> = Cache::with_bounds(STREAMS_MAX, MAX);
+        let cache: Cache<Counter> = Cache::with_bounds(STREAMS_MAX, MAX);
         let used = cache.slot(&name(0)).unwrap();
         *used.turn().await.unwrap() = Some(with_keys(1_000));
         let one = cache.bytes();
@@ -432,7 +432,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_has_one_slot_for_as_long_as_somebody_uses_it() {
-        let cache: Cache<Product> = Cache::with_bounds(1, BYTES_MAX);
+        let cache: Cache<Counter> = Cache::with_bounds(1, BYTES_MAX);
         let first = cache.slot(&name(0)).unwrap();
         for number in 1..10 {
             cache.slot(&name(number)).unwrap();
@@ -442,7 +442,7 @@ mod tests {
 
     #[tokio::test]
     async fn commands_beyond_the_bound_of_a_stream_are_told_to_come_back() {
-        let cache: Cache<Product> = Cache::new();
+        let cache: Cache<Counter> = Cache::new();
         let slot = cache.slot(&name(0)).unwrap();
         let turn = slot.turn().await.unwrap();
         let mut waiting: Vec<_> = (0..WAITING_MAX).map(|_| Box::pin(slot.turn())).collect();

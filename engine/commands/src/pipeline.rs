@@ -10,15 +10,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use domain::{Aggregate, Timestamp};
+use eventsourcing::{Aggregate, Namespace, Timestamp};
 use event_store::{AppendError, Direction, Epoch, EventStore, Position, StreamName};
 use futures_util::FutureExt as _;
-use service_kit::{Clock, Tasks};
+use engine_runtime::{Clock, Tasks};
 use tokio::sync::watch;
 
-use crate::bus::{CommandMeta, Loaded, Origin, Reply, SendError};
+use crate::command::{CommandMeta, Loaded, Origin, Reply, SendError};
 use crate::cache::{Beneath, Cache, Folded, Look, Slot};
-use crate::decision::{Answer, Judged, Request, append, judge};
+use crate::decision::{Answer, Judged, append, judge};
+use crate::engine::Request;
 use crate::idempotency::{Answers, Known, Remembered, Window};
 use crate::snapshot::{Snapshots, damaged, unavailable, unreadable};
 
@@ -43,14 +44,15 @@ pub(crate) struct Shared {
     pub tasks: Tasks,
     pub answers: Answers,
     pub snapshots: Snapshots,
+    ids: Namespace,
     attempts_max: usize,
 }
 
 impl Shared {
-    pub fn new(store: Arc<dyn EventStore>, clock: Clock, tasks: Tasks) -> Self {
+    pub fn new(store: Arc<dyn EventStore>, clock: Clock, tasks: Tasks, ids: Namespace) -> Self {
         let (epoch, head, snapshots) = (store.epoch(), store.head(), Snapshots::new(store.clone(), clock.clone()));
         let attempts_max = if store.is_shared() { ATTEMPTS_SHARED_MAX } else { ATTEMPTS_MAX };
-        Self { store, epoch, head, clock, tasks, answers: Answers::new(), snapshots, attempts_max }
+        Self { store, epoch, head, clock, tasks, answers: Answers::new(), snapshots, ids, attempts_max }
     }
 
     fn epoch(&self) -> Epoch {
@@ -92,7 +94,7 @@ impl<A: Aggregate> Pipeline<A> {
     }
 
     /// Decides a command and waits until the answer is durable.
-    pub async fn send(&self, request: Request<'_, A::Command>) -> Result<Reply, SendError> {
+    pub async fn send(&self, request: &Request<'_, A::Command>) -> Result<Reply, SendError> {
         let entered = self.shared.epoch();
         let mut at_least = None;
         for attempt in 0..self.shared.attempts_max {
@@ -100,7 +102,7 @@ impl<A: Aggregate> Pipeline<A> {
                 tokio::time::sleep(pause(attempt)).await;
             }
             let begins = request.begins && attempt == 0;
-            at_least = match self.turn(&request, begins, at_least, entered).await? {
+            at_least = match self.turn(request, begins, at_least, entered).await? {
                 // Dropped while it waits, the command is done all the same: its key finds the answer.
                 Turn::Answer(answer, beneath) => match beneath.durable().await {
                     // Durable from here.
@@ -284,7 +286,7 @@ impl<A: Aggregate> Pipeline<A> {
         events: &[A::Event],
         now: Timestamp,
     ) -> Queued<A> {
-        let append = append(request, &folded, events, now);
+        let append = append(self.shared.ids, request, &folded, events, now);
         let last_id = append.events.last().map(|event| event.id);
         let appended = match folded.beneath.look() {
             // Nothing beneath it can be lost any more, whatever commits fail.

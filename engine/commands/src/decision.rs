@@ -2,24 +2,13 @@
 
 use std::sync::Arc;
 
-use domain::{Aggregate, Rejected as _, Timestamp};
-use event_store::{Append, Expected, Metadata, NewEvent, Position, StreamName};
+use eventsourcing::{Aggregate, Namespace, Rejected as _, Timestamp};
+use event_store::{Append, Expected, Metadata, NewEvent, Position};
 
-use crate::bus::{CommandMeta, SendError};
+use crate::command::{CommandMeta, SendError};
+use crate::engine::Request;
 use crate::cache::Folded;
 use crate::idempotency::Known;
-
-/// A command on its way.
-pub(crate) struct Request<'c, C> {
-    /// The stream it is for.
-    pub stream: StreamName,
-    /// What is asked.
-    pub command: &'c C,
-    /// What comes with it.
-    pub meta: &'c CommandMeta,
-    /// Whether it begins a stream: then the log need not be asked first, an append that expects no stream will tell.
-    pub begins: bool,
-}
 
 /// An answer to a command, once what it was decided on is durable.
 #[derive(Debug)]
@@ -97,6 +86,7 @@ fn too_late(meta: &CommandMeta, stream_time: Option<Timestamp>, now: Timestamp) 
 
 /// The append that a decision leads to.
 pub(crate) fn append<A: Aggregate>(
+    ids: Namespace,
     request: &Request<'_, A::Command>,
     folded: &Folded<A>,
     events: &[A::Event],
@@ -118,7 +108,7 @@ pub(crate) fn append<A: Aggregate>(
     let new_event = |(index, event): (usize, &A::Event)| {
         let encoded = A::encode(event);
         NewEvent {
-            id: domain::ids::event_id(meta.command_id, index, encoded.data.get()),
+            id: ids.event_id(meta.command_id, index, encoded.data.get()),
             event_type: encoded.event_type.into(),
             schema_version: encoded.schema_version,
             data: encoded.data,

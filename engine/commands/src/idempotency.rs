@@ -8,14 +8,14 @@ use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
 
-use domain::Timestamp;
+use eventsourcing::Timestamp;
 use event_store::{Position, RecordedEvent};
 use futures_util::FutureExt as _;
 use lru::LruCache;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::bus::{Reply, SendError};
+use crate::command::{Reply, SendError};
 use crate::cache::Durable;
 use crate::older::{self, Older};
 

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use domain::{Aggregate, Timestamp};
+use eventsourcing::{Aggregate, Timestamp};
 use event_store::{Direction, Epoch, EventStore, ReadError, RecordedEvent, StreamName, StreamSnapshot};
 use serde::{Deserialize, Serialize};
-use service_kit::Clock;
+use engine_runtime::Clock;
 use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
-use crate::bus::SendError;
+use crate::command::SendError;
 use crate::cache::{Beneath, Folded, Kept};
 use crate::idempotency::{Remembered, Window};
 use crate::older::{self, Older};
@@ -295,5 +295,5 @@ pub(crate) fn damaged(path: &str, what: impl std::fmt::Display) -> SendError {
 }
 
 pub(crate) fn unavailable(detail: impl std::fmt::Display) -> SendError {
-    SendError::Unavailable { detail: detail.to_string() }
+    SendError::unavailable(detail)
 }

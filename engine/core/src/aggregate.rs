@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use crate::upcast::{UPCASTERS, lift};
+use crate::upcast::{Upcaster, lift};
 
 /// A moment in UTC, in whole microseconds (what Postgres keeps); written as RFC 3339.
 pub type Timestamp = chrono::DateTime<chrono::Utc>;
@@ -49,8 +49,8 @@ pub trait Aggregate:
         0
     }
 
-    /// The order this stream belongs to, as the key that keeps one order's events together in a cluster; `None` for
-    /// streams that belong to no order (their key is the stream's name).
+    /// The key that keeps the events of streams that belong together on one partition of a cluster, such as the stream that
+    /// began their story; `None` for streams that belong to no other (their key is the stream's name).
     fn partition_key(&self) -> Option<String>;
 
     /// Writes an event for the log.
@@ -114,15 +114,19 @@ pub enum DecodeError {
     },
 }
 
-/// Writes a payload of `schema_version`. Payloads are plain structs of ours, which always serialise.
-pub(crate) fn encoded<T: Serialize>(event_type: &'static str, schema_version: u16, payload: &T) -> EncodedEvent {
+/// Writes a payload of `schema_version`. Payloads are plain structs, which always serialise.
+pub fn encoded<T: Serialize>(event_type: &'static str, schema_version: u16, payload: &T) -> EncodedEvent {
     let data = serde_json::value::to_raw_value(payload)
         .expect("payloads are structs of strings, numbers and lists with string keys, which serialise");
     EncodedEvent { event_type, schema_version, data }
 }
 
-/// Reads a payload whose newest schema version is `known`; an older one is lifted to it first (`upcast.rs`).
-pub(crate) fn decoded<T: DeserializeOwned>(
+/// Reads a payload whose newest schema version is `known`; an older one is lifted to it by `steps` first.
+///
+/// # Errors
+/// [`DecodeError::NewerSchema`], [`DecodeError::Malformed`].
+pub fn decoded<T: DeserializeOwned>(
+    steps: &[Upcaster],
     event_type: &str,
     known: u16,
     found: u16,
@@ -136,7 +140,7 @@ pub(crate) fn decoded<T: DeserializeOwned>(
     } else {
         serde_json::from_str(data).and_then(|older| {
             let no_step = || serde::de::Error::custom(format!("no way from schema version {found} to {known}"));
-            serde_json::from_value(lift(UPCASTERS, event_type, found, known, older).ok_or_else(no_step)?)
+            serde_json::from_value(lift(steps, event_type, found, known, older).ok_or_else(no_step)?)
         })
     };
     read.map_err(|source| DecodeError::Malformed { event_type: event_type.to_owned(), source })

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use domain::Timestamp;
+use eventsourcing::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -114,12 +114,12 @@ impl Older {
 
 #[cfg(test)]
 mod tests {
-    use domain::testing::at;
+    use eventsourcing::testing::at;
 
     use super::*;
 
     fn id(number: u64) -> Uuid {
-        domain::ids::derive(&["older", &number.to_string()])
+        eventsourcing::Namespace::new(1).derive(&["older", &number.to_string()])
     }
 
     #[test]
