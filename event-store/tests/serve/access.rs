@@ -71,10 +71,12 @@ async fn who_has_no_password_holds_no_connection_however_he_calls() {
     }
     let let_in = async {
         loop {
-            let Ok(channel) = Channel::from_shared(url.clone()).unwrap().connect().await else { continue };
-            if StreamsClient::with_interceptor(channel, right.clone()).read(all()).await.is_ok() {
+            if let Ok(channel) = Channel::from_shared(url.clone()).unwrap().connect().await
+                && StreamsClient::with_interceptor(channel, right.clone()).read(all()).await.is_ok()
+            {
                 return;
             }
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
     within(let_in).await;
