@@ -45,7 +45,7 @@ pub enum Event {
     RefundFailed(RefundFailed),
     /// Nobody finished the authorisation in time, or the hold lapsed.
     PaymentExpired(PaymentExpired),
-    /// A success after the end: the money must go back.
+    /// A success after the end, or after somebody asked for the money back: it must go back.
     PaymentSucceededLate(PaymentSucceededLate),
     /// The provider was asked again and has done less than was requested; a person must act.
     PaymentFellShort(PaymentFellShort),
@@ -334,7 +334,8 @@ pub struct PaymentExpired {
     pub request_id: Option<RequestId>,
 }
 
-/// A success after the end: the money must go back.
+/// A success that nobody wants any more: after the payment's end, or money that is taken after a void or a refund was
+/// requested. The money must go back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PaymentSucceededLate {
     /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.

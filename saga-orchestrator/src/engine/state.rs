@@ -178,6 +178,7 @@ impl State {
                 let mut leg = new_leg(step, (e.group, Direction::Undo, e.round), &e.commands, meta);
                 (leg.next_at, leg.check_at) = (e.next_at, e.check_at);
                 leg.awaits.clone_from(&e.awaits);
+                leg.acted_round = self.leg(&e.step, e.group, Direction::Undo).map_or(0, |before| before.acted_round);
                 self.legs.retain(|leg| !leg.is(&e.step, e.group, Direction::Undo)); // Rounds before it are over.
                 self.legs.push(leg);
             }
@@ -253,6 +254,9 @@ impl State {
             self.with_leg(step, group, direction, |leg| {
                 (leg.alerted, leg.unanswered, leg.acted_at) = (false, 0, leg.attempt);
                 leg.unanswered_since = None;
+                if leg.status == LegStatus::Stuck {
+                    leg.acted_round = leg.round + 1;
+                }
                 if e.deadline.is_some() {
                     (leg.deadline, leg.deadline_set_at) = (e.deadline, at);
                 }

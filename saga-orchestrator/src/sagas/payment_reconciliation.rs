@@ -1,8 +1,8 @@
 //! Brings our books and the provider's together: an unknown outcome is pursued until it is known, and what succeeded
-//! after the payment's end goes back. One saga for each such event of a payment.
+//! after the payment's end, or after it was asked to go back, does go back. One saga for each such event of a payment.
 //!
 //! *Invariant:* it takes nothing that an order still wants: it only asks about what is unknown, and gives back only what
-//! came after the payment's own end. *Invariant:* it ends with the provider's word; a no to a void or refund needs a person.
+//! the payment calls a late success. *Invariant:* it ends with the provider's word; a no to a void or refund needs a person.
 
 use domain::Command;
 use domain::ids::RequestId;
