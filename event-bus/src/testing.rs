@@ -315,7 +315,7 @@ fn births() -> &'static Sender<Birth> {
         let _detached = std::thread::spawn(move || {
             for (mut command, reply) in inbox {
                 if let Err(Ok(mut orphan)) = reply.send(command.spawn()) {
-                    let _ = orphan.kill(); // Whoever asked is gone.
+                    let _ = orphan.kill(); // The caller is gone.
                     let _ = orphan.wait();
                 }
             }

@@ -4,7 +4,7 @@
 //! An event names what caused it (`causation_id`) and the command that made it (`command_id`). A saga's event lists the
 //! commands it issued, a payment's event the request to the provider it belongs to. So the links are: a request makes
 //! events; an event moves a saga; the saga's event issues commands; a command makes events, and its answer moves the saga;
-//! an event of a payment asks the provider, whose answer makes events, whoever brought it.
+//! an event of a payment asks the provider, whose answer makes events, by whichever way it comes.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

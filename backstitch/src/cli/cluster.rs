@@ -46,7 +46,7 @@ impl Folder {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
-    /// Starts whoever does not run, and waits until all are ready.
+    /// Starts the processes that do not run, and waits until all are ready.
     #[command(after_help = "Example:\n  script/cluster up --replicas 2 --partitions 6")]
     Up {
         #[command(flatten)]

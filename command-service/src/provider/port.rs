@@ -1,4 +1,4 @@
-//! The port: what a payment provider must do for us, whoever it is.
+//! The port: what every payment provider must do for us.
 //!
 //! *Invariant:* every call that moves money bears a key of ours, `{payment_id}:{request_id}`, minted in the Requested
 //! event. The provider does the same key and body once, however often it is called: so any call may be repeated.
@@ -196,7 +196,7 @@ pub enum ProviderError {
 /// Why a webhook is not believed or not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WebhookError {
-    /// It bears no valid signature of a recent time: whoever sent it does not know the secret, or sent it again later.
+    /// It has no valid signature of a recent time: the sender does not know the secret, or has sent it again later.
     #[error("the webhook's signature is not valid: {0}")]
     Signature(&'static str),
     /// It is signed, and says nothing that can be read.

@@ -57,7 +57,7 @@ impl Gated {
         self.reads.load(Ordering::SeqCst)
     }
 
-    /// Whether streams are read; if not, whoever reads one waits until they are.
+    /// Whether streams are read; if not, a read of one waits until they are.
     pub fn readable(&self, readable: bool) {
         self.readable.send_replace(readable);
     }

@@ -181,7 +181,7 @@ fn captured(payment: &Payment, request: &Request, c: &RecordProviderResult, told
 }
 
 /// Rule: money that was not taken before is news; after the payment's end, or once money was asked back, it goes back too,
-/// whatever became of that request: whoever made it may have ended, and knows only of what was taken before.
+/// whatever became of that request: the saga that made it may have ended, and knows only of what was taken before.
 fn taken(payment: &Payment, request: &Request, c: &RecordProviderResult, told: Money) -> Decision {
     let total = check_amount(told, request.amount)?;
     let goes_back = payment.requests.values().any(|request| request.kind == RequestKind::Refund);
