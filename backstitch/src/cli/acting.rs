@@ -31,7 +31,7 @@ impl Acting {
         writeln!(err, "{what}")?;
         if !std::io::stdin().is_terminal() {
             return Err(Failure::no_answer(
-                "nobody can be asked whether to do that: this is no terminal",
+                "a confirmation is needed, and stdin is not a terminal",
                 "the same with --yes",
             ));
         }

@@ -58,7 +58,7 @@ enum Verb {
         #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=256))]
         partitions: u16,
     },
-    /// Who is in it, and how each is.
+    /// The processes of the cluster, and the state of each.
     #[command(after_help = "Example:\n  script/cluster status --json")]
     Status {
         #[command(flatten)]
@@ -105,7 +105,7 @@ enum Verb {
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
-    /// Stops everybody cleanly. The data stays, and `up` goes on with it.
+    /// Stops all processes cleanly. The data stays, and `up` goes on with it.
     #[command(after_help = "Example:\n  script/cluster down --remove   # and forget all of it")]
     Down {
         #[command(flatten)]

@@ -109,13 +109,13 @@ pub enum Command {
     Stream(stream::Args),
     /// Events: looked for in the whole log.
     Events(events::Args),
-    /// Projections: how far the read models are; made again, taken back, looked at as they were.
+    /// Projections: how far the read models are; rebuild, roll back, replay.
     Projection(projection::Args),
     /// Dead letters: streams that a read model cannot follow, because of one event.
     DeadLetter(dead_letter::Args),
     /// The log on disk: check, count, back up, export, import, serve. Works beside a running server.
     Store(store::Args),
-    /// Health: whether a process is ready, and how everything is that it depends on.
+    /// Health: whether a process is ready, and the state of its dependencies.
     Health(health::Args),
     /// Settings: what every process would run with and who said so; whether a file is sound.
     Config(config::Args),

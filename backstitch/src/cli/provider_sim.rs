@@ -70,7 +70,7 @@ impl Args {
         telemetry::start(&settings.log)?;
         let secret = settings.provider.webhook_secret.ok_or_else(|| {
             Failure::no_answer(
-                "nothing is known to sign webhooks with",
+                "there is no secret to sign webhooks with: `webhook_secret` in `[provider]` is not set",
                 "export BACKSTITCH__PROVIDER__WEBHOOK_SECRET=…   # the same as the server's",
             )
         })?;
