@@ -67,7 +67,7 @@ pub enum DecodeError {
     /// A header that cannot be read.
     #[error("the header `{header}` is `{value}`: {reason}")]
     Header {
-        /// Which.
+        /// The header's name.
         header: &'static str,
         /// What it is.
         value: String,

@@ -48,7 +48,7 @@ pub enum TestKafkaError {
     File {
         /// Which one.
         path: PathBuf,
-        /// Why.
+        /// What the system says.
         source: io::Error,
     },
     /// It started and did not answer.

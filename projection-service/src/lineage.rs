@@ -39,7 +39,7 @@ pub struct Happened {
     /// The few things of it that people look for.
     #[serde(default)]
     pub summary: String,
-    /// When.
+    /// When the event happened.
     pub occurred_at: DateTime<Utc>,
     /// The commands that it issued.
     #[serde(skip)]
@@ -130,7 +130,7 @@ pub struct Node {
     #[schema(value_type = Option<LogPosition>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<u64>,
-    /// Who.
+    /// Who caused it: a principal, a saga or a provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
     /// When; of what is no event itself: when what first shows it occurred.

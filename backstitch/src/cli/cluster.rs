@@ -72,7 +72,7 @@ enum Verb {
     Kill {
         #[command(flatten)]
         folder: Folder,
-        /// Who.
+        /// The names of the members.
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
@@ -81,7 +81,7 @@ enum Verb {
     Pause {
         #[command(flatten)]
         folder: Folder,
-        /// Who.
+        /// The name of the member.
         name: String,
         /// For how many seconds.
         #[arg(long = "for", default_value_t = 10, value_name = "SECONDS")]
@@ -92,7 +92,7 @@ enum Verb {
     Start {
         #[command(flatten)]
         folder: Folder,
-        /// Who.
+        /// The names of the members.
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
@@ -101,7 +101,7 @@ enum Verb {
     Stop {
         #[command(flatten)]
         folder: Folder,
-        /// Who.
+        /// The names of the members.
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },

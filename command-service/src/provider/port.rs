@@ -23,9 +23,9 @@ use super::statement::{Page, Statement};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RequestKey {
-    /// Whose.
+    /// The payment that the request is for.
     pub payment_id: PaymentId,
-    /// Which.
+    /// The number of the request within its payment.
     pub request_id: RequestId,
 }
 
@@ -73,7 +73,7 @@ pub struct Authorize {
     pub key: RequestKey,
     /// Whose order, for the provider's statement.
     pub order_id: OrderId,
-    /// How much.
+    /// The amount to authorize.
     pub amount: Money,
     /// The card's token.
     pub payment_method: String,
@@ -88,7 +88,7 @@ pub struct Authorize {
 pub struct Capture {
     /// The idempotency key.
     pub key: RequestKey,
-    /// Whose order.
+    /// The order that the payment is for.
     pub order_id: OrderId,
     /// How much, at most what is held.
     pub amount: Money,
@@ -100,7 +100,7 @@ pub struct Capture {
 pub struct Void {
     /// The idempotency key.
     pub key: RequestKey,
-    /// Whose order.
+    /// The order that the payment is for.
     pub order_id: OrderId,
 }
 
@@ -110,7 +110,7 @@ pub struct Void {
 pub struct Refund {
     /// The idempotency key.
     pub key: RequestKey,
-    /// Whose order.
+    /// The order that the payment is for.
     pub order_id: OrderId,
     /// How much, at most what was captured and not given back yet.
     pub amount: Money,
@@ -142,7 +142,7 @@ pub struct ProviderEvent {
     /// Our key, which the provider echoes: `{payment_id}:{request_id}`.
     #[schemars(with = "String")]
     pub key: RequestKey,
-    /// Whose order.
+    /// The order that the payment is for.
     pub order_id: OrderId,
     /// The provider's own name for the request.
     pub provider_ref: String,

@@ -70,9 +70,9 @@ pub enum StartError {
     /// Its tables cannot be made.
     #[error("the tables of the consumer `{group}` cannot be made in the schema `{schema}`")]
     Postgres {
-        /// Whose.
+        /// The consumer's group.
         group: String,
-        /// Where.
+        /// The Postgres schema of its tables.
         schema: String,
         /// What Postgres says.
         source: sqlx::Error,

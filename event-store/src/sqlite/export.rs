@@ -37,7 +37,7 @@ pub enum ExportFileError {
     NotResumable {
         /// The unfinished file.
         path: PathBuf,
-        /// Why.
+        /// What keeps the file from being continued.
         why: String,
     },
     /// The range has no events in this log.
