@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod health;
 pub mod hosts;
+mod kept;
 pub mod limits;
 pub mod metrics;
 mod observe;
