@@ -15,6 +15,7 @@ mod observe;
 pub mod permits;
 pub mod pg;
 pub mod postgres;
+pub mod print;
 pub mod problem;
 pub mod process;
 pub mod repeats;
