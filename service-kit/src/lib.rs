@@ -41,5 +41,5 @@ pub use health::Health;
 pub use limits::Limits;
 pub use problem::Problem;
 pub use secret;
-pub use start::{HttpConfig, StartError};
+pub use start::{HttpConfig, HttpPorts, StartError};
 pub use tasks::Tasks;
