@@ -77,6 +77,7 @@ impl Args {
         let settings = settings.map_err(|error| Failure::no_answer(error, "backstitch store serve --help"))?;
         telemetry::start(&settings.log)
             .map_err(|error| Failure::no_answer(error, "RUST_LOG=info backstitch store serve"))?;
+        settings.started.warn_of_exposed();
         let signal = shutdown::signalled()?; // Before anything runs: an early Ctrl-C stops cleanly too.
         let mut settings = settings;
         settings.data.dir = self.data.clone().unwrap_or(settings.data.dir);

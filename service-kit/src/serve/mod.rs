@@ -132,6 +132,7 @@ impl Port<'_> {
     ) -> Result<Option<SocketAddr>, StartError> {
         let HttpPorts { address, listener, admin } = ports;
         warn_if_open("HTTP", address);
+        self.started.warn_of_exposed();
         let router = routes.merge(metrics.clone()).merge(self.started.router());
         let internal = Router::from(health::router(self.health.clone())).merge(metrics).merge(self.started.router());
         let admin = admin.map(|admin| admin::start(admin, internal, self.limits, tasks)).transpose()?;
