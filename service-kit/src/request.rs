@@ -195,12 +195,8 @@ fn unread(rejection: BytesRejection) -> Problem {
 }
 
 fn parse<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Result<Body<T>, Problem> {
-    if let Some((pointer, char)) = text::acting(bytes) {
-        return Err(Problem::invalid("a text has a control character or one that changes the direction of the text")
-            .field(
-                pointer,
-                format_args!("has the character {}, which no text may have; leave it out", text::name(char)),
-            ));
+    if let Some((pointer, flaw)) = text::flaw_in(bytes) {
+        return Err(Problem::invalid("a text of the body has characters that it may not have").field(pointer, flaw));
     }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value: T = serde_path_to_error::deserialize(&mut json).map_err(|error| unparsed(&error))?;

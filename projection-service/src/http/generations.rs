@@ -222,7 +222,9 @@ pub async fn replay(
         }
         (None, Some(at)) => position_at(&handle, head, at).await?,
         (None, None) | (Some(_), Some(_)) => {
-            return Err(Problem::invalid("the end of the replay is not given").field("", "give either `to_position` or `at`"));
+            return Err(
+                Problem::invalid("the end of the replay is not given").field("", "give either `to_position` or `at`")
+            );
         }
     };
     let done = requests::replay(&pool(&handle).await?, model, until, asked).await;
@@ -282,11 +284,15 @@ async fn pool(handle: &Handle) -> Result<PgPool, Problem> {
 fn refused(why: Refused) -> Problem {
     let conflict = StatusCode::CONFLICT;
     match &why {
-        Refused::InProgress(_) => Problem::new(conflict, "rebuild-in-progress", "A rebuild is in progress").detail(&why),
-        Refused::NoPrevious => Problem::new(conflict, "no-previous-generation", "There is no previous generation").detail(&why),
-        Refused::Behind(_) => {
-            Problem::new(conflict, "generation-behind", "The generation is behind the live one").detail(&why).retry_after(1)
+        Refused::InProgress(_) => {
+            Problem::new(conflict, "rebuild-in-progress", "A rebuild is in progress").detail(&why)
         }
+        Refused::NoPrevious => {
+            Problem::new(conflict, "no-previous-generation", "There is no previous generation").detail(&why)
+        }
+        Refused::Behind(_) => Problem::new(conflict, "generation-behind", "The generation is behind the live one")
+            .detail(&why)
+            .retry_after(1),
         Refused::InUse(_) => Problem::new(conflict, "generation-in-use", "The generation is in use").detail(&why),
         Refused::TooManyReplays(_) => {
             Problem::new(conflict, "too-many-replays", "There are too many replays").detail(&why)

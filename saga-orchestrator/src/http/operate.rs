@@ -175,7 +175,8 @@ pub(super) async fn act(
 
 fn asked(action: Action, id: &str, headers: &HeaderMap, body: &ActBody) -> Result<Act, Problem> {
     let bad = |field: &str, max: usize| {
-        Problem::invalid("`actor` or `reason` is blank or too long").field(field, format_args!("must have 1 to {max} characters, at least one of them visible"))
+        Problem::invalid("`actor` or `reason` is blank or too long")
+            .field(field, format_args!("must have 1 to {max} characters, at least one of them visible"))
     };
     if !text::fits(&body.reason, MAX_REASON_CHARS) {
         return Err(bad("/reason", MAX_REASON_CHARS));
