@@ -126,9 +126,10 @@ pub enum Command {
     /// Bench: how fast this machine is, beside its bare limits.
     Bench(crate::bench::Args),
     /// Writes the completions of a shell to stdout.
-    #[command(
-        after_help = "Example:\n  backstitch completions bash > ~/.local/share/bash-completion/completions/backstitch"
-    )]
+    #[command(after_help = "\
+Example:
+  mkdir -p ~/.local/share/bash-completion/completions
+  backstitch completions bash > ~/.local/share/bash-completion/completions/backstitch")]
     Completions {
         /// For which shell.
         shell: clap_complete::Shell,

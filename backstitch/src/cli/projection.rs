@@ -46,7 +46,7 @@ enum Verb {
     #[command(after_help = "\
 Examples:
   backstitch projection rebuild orders
-  backstitch projection rebuild orders --accept-differences --reason 'rows of 12 May were edited by hand' --yes")]
+  backstitch projection rebuild orders --accept-differences --reason 'rows were edited by hand' --yes")]
     Rebuild {
         #[command(flatten)]
         target: Target,
