@@ -199,7 +199,11 @@ async fn act(
         return Err(Problem::not_found(format!("`{action}` is none of `approve`, `abandon`, `charge`, `lapse`")));
     };
     let done = simulator.act(payment, action).await.map_err(problem)?;
-    if done { Ok(Json(Acted { done })) } else { Err(Problem::not_found("the payment is in a state in which that cannot happen")) }
+    if done {
+        Ok(Json(Acted { done }))
+    } else {
+        Err(Problem::not_found("the payment is in a state in which that cannot happen"))
+    }
 }
 
 async fn ledger(
