@@ -435,6 +435,61 @@ const SAYS_NOTHING: &[&str] = &[
     "How much.",
 ];
 
+/// The longest name of a new test: a line of a test run on a terminal of 110 columns, behind the path of its module.
+const TEST_NAME_CHARS: usize = 80;
+/// How many tests have longer names, from before there was this rule. The number may only fall.
+const LONG_TEST_NAMES: usize = 95;
+/// How many public items of libraries have a doc comment of three words or fewer, from before there was this rule. The number
+/// may only fall.
+const SHORT_DOC_COMMENTS: usize = 478;
+
+/// Fails when there are more findings than before the rule, and when the number that is written down is too high by now.
+fn no_more_than(rule: &str, name: &str, before: usize, found: &[String]) {
+    let now = found.len();
+    assert!(now <= before, "{rule}: {now}, and {name} is {before}; one of these is new:\n  {}", found.join("\n  "));
+    assert!(now == before, "{rule}: only {now} are left; set {name} to it");
+}
+
+#[test]
+fn names_of_new_tests_have_at_most_80_characters() {
+    let mut long = Vec::new();
+    for path in rust_files() {
+        let source = text(&path);
+        let lines: Vec<&str> = source.lines().map(str::trim).collect();
+        for pair in
+            lines.windows(2).filter(|pair| pair[0].starts_with("#[test]") || pair[0].starts_with("#[tokio::test"))
+        {
+            let name = pair[1].trim_start_matches("async ").trim_start_matches("fn ");
+            let name = name.split('(').next().unwrap_or_default();
+            if name.chars().count() > TEST_NAME_CHARS {
+                long.push(format!("{path}: {name}"));
+            }
+        }
+    }
+    no_more_than("names of tests that are too long", "LONG_TEST_NAMES", LONG_TEST_NAMES, &long);
+}
+
+#[test]
+fn doc_comments_of_new_public_items_have_more_than_three_words() {
+    let is_library =
+        |path: &String| path.contains("/src/") && !path.starts_with("backstitch/") && !path.ends_with("/main.rs");
+    let mut short = Vec::new();
+    for path in rust_files().into_iter().filter(is_library) {
+        let source = text(&path);
+        let lines: Vec<&str> = source.lines().map(str::trim).collect();
+        for (at, line) in lines.iter().enumerate().filter(|(_, line)| line.starts_with("pub ")) {
+            let above = lines[..at].iter().rev().skip_while(|line| line.starts_with("#["));
+            let doc: Vec<&str> = above.map_while(|line| line.strip_prefix("///")).collect();
+            if let [doc] = doc.as_slice()
+                && doc.split_whitespace().count() <= 3
+            {
+                short.push(format!("{path}:{}: {line}: {}", at + 1, doc.trim()));
+            }
+        }
+    }
+    no_more_than("doc comments of three words or fewer", "SHORT_DOC_COMMENTS", SHORT_DOC_COMMENTS, &short);
+}
+
 #[test]
 fn comments_and_documents_name_what_they_speak_of() {
     // Put together here, so that this file does not find itself.

@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn every_character_that_acts_or_is_invisible_is_found_in_a_document_that_has_nothing_else() {
+    fn every_character_that_acts_or_is_invisible_is_found_on_its_own() {
         for char in ('\0'..=char::MAX).filter(|char| acts(*char) || is_invisible(*char)) {
             let flaw = if acts(char) { Flaw::Acting(char) } else { Flaw::Invisible(char) };
             let document = serde_json::json!({ "name": format!("{char} ") }).to_string();

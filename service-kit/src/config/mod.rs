@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_a_secret_that_all_can_read_is_told_and_one_that_all_can_write_is_refused() {
+    fn a_secret_file_that_all_can_read_is_told_and_one_that_all_can_write_is_refused() {
         use std::os::unix::fs::PermissionsExt as _;
         let secret = file("postgres://shop:pw@db/shop\n");
         let path = secret.path().to_str().unwrap();
