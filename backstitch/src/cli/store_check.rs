@@ -108,7 +108,7 @@ fn print(checked: &Checked) {
         output::toned(Tone::Faint, "SQLite's own check was left out: the folder is being served");
     }
     if checked.report.is_whole() {
-        output::toned(Tone::Good, "whole: every checksum, chain link and version fits, and nobody has seen more");
+        output::toned(Tone::Good, "whole: every checksum, chain link and version fits, and no reader has seen more");
         return;
     }
     let mut table = Table::new(&[">position", "problem"]);

@@ -27,7 +27,7 @@ use crate::row::Row;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_backstitch");
 /// How long anything may take before a test gives up; only a failing test waits so long.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// When nothing has happened for so long the clock is turned a little: whoever sleeps until then goes on.
+/// When nothing has happened for so long the clock is turned a little: tasks that sleep until then go on.
 const IDLE: Duration = Duration::from_millis(20);
 /// The first turn of the clock; doubled with each up to [`TURN_MAX`].
 const TURN: Duration = Duration::from_millis(500);
@@ -257,7 +257,7 @@ impl Shop {
         assert!(matches!(answer.status, 200 | 404), "{}", answer.body);
     }
 
-    /// The bank's own file and its last words, for whoever wants to know why a row did not end.
+    /// The bank's own file and its last words, to find out why a row did not end.
     pub fn bank_says(&self) -> String {
         let ledger = std::fs::read_to_string(self.folder.path().join("bank/ledger.jsonl")).unwrap();
         let said = self.bank.as_ref().map(Process::said).unwrap_or_default();

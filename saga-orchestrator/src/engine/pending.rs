@@ -23,7 +23,7 @@ pub struct Pending {
 }
 
 /// The commands without a final answer whose time has come. What awaits the provider's word stays pending until it
-/// comes, since sending it again is what wakes whoever asks the provider.
+/// comes, since sending it again wakes the driver, which asks the provider.
 pub fn pending(state: &State, now: Timestamp) -> Vec<Pending> {
     if state.ended || state.definition.is_none() {
         return Vec::new();

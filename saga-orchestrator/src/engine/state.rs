@@ -288,7 +288,7 @@ impl State {
         }
         if note == Note::Held {
             self.holds.add(if about.is_some() { Some(REVIEW_HOLD) } else { detail });
-            // Whoever waits for the release knows now that it is still to come.
+            // A step that waits for the release knows now that it is still to come.
             let waits = |leg: &&mut Leg| leg.status == LegStatus::Open && leg.commands.is_empty();
             self.legs.iter_mut().filter(waits).for_each(|leg| leg.check_at = None);
         }

@@ -21,7 +21,7 @@ use super::{Simulator, signature};
 const SENDING_MAX: usize = 32;
 
 /// Deliveries of one webhook that are tried before it is given up: with the delays below some 25 minutes. Real
-/// providers go on for days; whoever was away for longer asks with `fetch`.
+/// providers go on for days; a receiver that was away for longer asks with `fetch`.
 const ATTEMPTS_MAX: u32 = 12;
 
 /// The delay after the first failure, doubled for each further one up to [`DELAY_MAX`].

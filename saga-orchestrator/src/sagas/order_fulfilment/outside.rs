@@ -120,7 +120,7 @@ fn hears_payment(state: &State, id: PaymentId, group: u32, event: &payment::Even
             let no = failed("capture_failed", e.failure_code.clone());
             made.map(|leg| Heard::Failed("capture", leg.group, no)).into_iter().collect()
         }
-        // A void is of all that is held: whoever asked for it, it has failed for everybody who wants it.
+        // A void releases all of the authorization. Whichever saga requested it, it has failed for every saga that needs it.
         payment::Event::VoidFailed(e) if undo_sends(state, group, "RequestPaymentVoid") => {
             vec![Heard::UndoFailed("authorise", group, failed("void_failed", e.failure_code.clone()))]
         }
