@@ -119,6 +119,16 @@ impl State {
         self.legs.iter().rev().find(|leg| leg.is(step, group, direction))
     }
 
+    /// Whether what a step did is to be renewed by a renewal that nobody has answered at all: it is still on its way, and
+    /// another one would only be one more. Where a part of it was answered, that part needs the next one.
+    pub fn is_being_renewed(&self, leg: &Leg) -> bool {
+        leg.renew_at.is_some()
+            && self.leg(leg.step.name, leg.group, Direction::Renew).is_some_and(|renewal| {
+                let unanswered = renewal.commands.iter().all(|(_, answer)| answer.is_none());
+                renewal.status == LegStatus::Open && renewal.unanswered_since.is_some() && unanswered
+            })
+    }
+
     /// Whether something was noted about the saga as a whole.
     pub fn noted(&self, note: Note) -> bool {
         self.notes.iter().any(|(noted, _)| *noted == note)
