@@ -5,10 +5,9 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use axum::Router;
 use command_service::contexts::Contexts;
 use command_service::{CommandBus, WriteSide, clock_watch, grpc, write_side};
-use event_store::serve::{ServeError, ServeOptions, Server};
+use event_store::serve::{Bound, ServeError, ServeOptions, Server};
 use event_store::sqlite::{SqliteOptions, SqliteStore};
 use event_store::{EventStore, EventStoreConfig, OpenError};
 use projection_service::standing;
@@ -16,7 +15,8 @@ use service_kit::health::Need;
 use service_kit::postgres::PrivatePostgres;
 use service_kit::serve::{Port, warn_if_open};
 use service_kit::start::listen_on;
-use service_kit::{Clock, Health, Tasks, health, metrics};
+use service_kit::{Clock, Health, HttpPorts, Tasks, health, metrics};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -55,11 +55,36 @@ pub(crate) struct Parts {
     work: Tasks,
 }
 
-/// Opens the log and the port, then starts everything else. Returns when commands are taken.
+/// Every port of the process, taken and not answering yet.
+struct Ports {
+    http: HttpPorts,
+    grpc: Option<(TcpListener, SocketAddr)>,
+    log: Option<Bound>,
+}
+
+impl Ports {
+    async fn bind(config: &Config) -> Result<Self, StartError> {
+        let (http, grpc) = (config.http.listen, config.grpc.listen);
+        let hint = || format!("backstitch serve --listen {}:0   # any free port; or stop who listens there", http.ip());
+        let http = config.http.bind(hint).await?;
+        let grpc = match grpc {
+            Some(listen) => {
+                let hint = || format!("set `[grpc] listen` to \"{}:0\", or stop who listens there", listen.ip());
+                Some(listen_on(listen, hint).await?)
+            }
+            None => None,
+        };
+        Ok(Self { http, grpc, log: log_port(&config.event_store).await? })
+    }
+}
+
+/// Takes the ports, opens the log, then starts everything else. Returns when commands are taken. The ports come first: a
+/// start that fails because one is taken leaves no data folder behind.
 pub(crate) async fn start(config: Config, clock: Clock, log: SqliteOptions) -> Result<Parts, StartError> {
+    let ports = Ports::bind(&config).await?;
     let log = log_options(&config, log);
     let store = open_log(&config.data.dir, log).await?;
-    match start_on(config, clock, Arc::clone(&store)).await {
+    match start_on(config, ports, clock, Arc::clone(&store)) {
         Ok(parts) => Ok(parts),
         Err(error) => {
             store.close().await; // So that the folder is free and the next start finds a clean stop.
@@ -102,11 +127,8 @@ fn make_folder(dir: &Path) -> Result<(), OpenError> {
         .map_err(|error| OpenError::Unusable { path: dir.display().to_string(), reason: error.to_string() })
 }
 
-async fn start_on(config: Config, clock: Clock, store: Arc<SqliteStore>) -> Result<Parts, StartError> {
-    let listen = config.http.listen;
-    let hint = || format!("backstitch serve --listen {}:0   # any free port; or stop who listens there", listen.ip());
-    let (listener, address) = listen_on(listen, hint).await?;
-    let log_server = log_server(&config.event_store, &store).await?;
+fn start_on(config: Config, ports: Ports, clock: Clock, store: Arc<SqliteStore>) -> Result<Parts, StartError> {
+    let address = ports.http.address;
     let (edge, work) = (Tasks::new(), Tasks::new());
     let numbers = metrics::start(&edge, &clock); // Before anything counts.
     metrics::follow_log(store.head(), |position| position.0, &edge);
@@ -125,9 +147,7 @@ async fn start_on(config: Config, clock: Clock, store: Arc<SqliteStore>) -> Resu
     let write = WriteSide::start(settings, &log, &clock, &work)?;
     clock_watch::start(Arc::clone(&log), clock.clone(), &health, &work);
     let sagas = sagas(&config, &log, &write.bus, &clock, &work)?;
-    if let Some(listen) = config.grpc.listen {
-        let hint = || format!("set `[grpc] listen` to \"{}:0\", or stop who listens there", listen.ip());
-        let (listener, address) = listen_on(listen, hint).await?;
+    if let Some((listener, address)) = ports.grpc {
         tracing::info!(%address, "commands are taken by gRPC");
         warn_if_open("gRPC", address);
         let (bus, pricing) = (write.bus.clone(), Arc::clone(&write.pricing));
@@ -145,17 +165,11 @@ async fn start_on(config: Config, clock: Clock, store: Arc<SqliteStore>) -> Resu
         .merge(projection_service::http::router(read.handle))
         .merge(saga_orchestrator::router(sagas));
     let (routes, openapi) = api.split_for_parts();
-    let router = routes.merge(numbers.clone()).merge(pages::router(service_kit::api::document(&openapi)));
-    let internal = Router::from(health::router(health.clone())).merge(numbers);
-    let port = Port {
-        config: &config.http,
-        limits: &config.limits,
-        started: &config.started,
-        health: &health,
-        grace: HTTP_GRACE,
-    };
-    port.serve(listener, router, internal, &edge).await?;
-    let served_log = log_server.map(|server| serve_log(&edge, server));
+    let routes = routes.merge(pages::router(service_kit::api::document(&openapi)));
+    let Config { http, limits, started, .. } = &config;
+    let port = Port { config: http, limits, started, health: &health, grace: HTTP_GRACE };
+    port.serve(ports.http, routes, numbers, &edge)?;
+    let served_log = ports.log.map(|port| serve_log(&edge, port.serve(Arc::clone(&log))));
     Ok(Parts {
         address,
         store,
@@ -274,14 +288,13 @@ fn ask_read_models(
 }
 
 /// Takes the port on which the log is served, if it is to be.
-async fn log_server(config: &EventStoreConfig, store: &Arc<SqliteStore>) -> Result<Option<Server>, StartError> {
+async fn log_port(config: &EventStoreConfig) -> Result<Option<Bound>, StartError> {
     let failed = |error: &ServeError| StartError::new(error, store_serve::hint(error));
     let Some(options) = ServeOptions::from_config(config).map_err(|error| failed(&error))? else { return Ok(None) };
     if options.is_in_the_clear() {
         tracing::warn!("{}", store_serve::IN_THE_CLEAR);
     }
-    let store: Arc<dyn EventStore> = Arc::clone(store) as Arc<dyn EventStore>;
-    Server::bind(store, options).await.map(Some).map_err(|error| failed(&error))
+    options.bind().await.map(Some).map_err(|error| failed(&error))
 }
 
 /// Serves the log until the edge stops. Returns what clients connect with.

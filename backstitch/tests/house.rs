@@ -398,6 +398,152 @@ fn every_problem_has_a_page_with_its_cause_and_the_way_out() {
 }
 
 #[test]
+fn programs_print_through_one_module() {
+    // `println!` and its relatives panic when the reader of a pipe has gone.
+    let macros = ["println!(", "eprintln!(", "print!(", "eprint!("];
+    let is_program = |path: &String| {
+        path.contains("/src/")
+            && !path.contains("/tests/")
+            && !path.ends_with("/tests.rs")
+            && !path.ends_with("/build.rs")
+    };
+    none(
+        "programs that print past service_kit::print",
+        rust_files().into_iter().filter(is_program).flat_map(|path| {
+            let source = text(&path);
+            let code = source.lines().map(str::trim_start).filter(|line| !line.starts_with("//"));
+            let prints = code.filter(|line| macros.iter().any(|name| line.contains(name))).map(str::to_owned);
+            prints.map(|line| format!("{path}: {line}")).collect::<Vec<_>>()
+        }),
+    );
+}
+
+/// Doc comments that help nobody who has not seen the code.
+const SAYS_NOTHING: &[&str] = &[
+    "Why.",
+    "Why not.",
+    "Whose.",
+    "When.",
+    "Until when.",
+    "Who.",
+    "By whom.",
+    "For whom.",
+    "What.",
+    "How.",
+    "Which.",
+    "Where.",
+    "How much.",
+];
+
+/// The longest name of a new test: a line of a test run on a terminal of 110 columns, behind the path of its module.
+const TEST_NAME_CHARS: usize = 80;
+/// How many tests have longer names, from before there was this rule. The number may only fall.
+const LONG_TEST_NAMES: usize = 95;
+/// How many public items of libraries have a doc comment of three words or fewer, from before there was this rule. The number
+/// may only fall.
+const SHORT_DOC_COMMENTS: usize = 478;
+
+/// Fails when there are more findings than before the rule, and when the number that is written down is too high by now.
+fn no_more_than(rule: &str, name: &str, before: usize, found: &[String]) {
+    let now = found.len();
+    assert!(now <= before, "{rule}: {now}, and {name} is {before}; one of these is new:\n  {}", found.join("\n  "));
+    assert!(now == before, "{rule}: only {now} are left; set {name} to it");
+}
+
+#[test]
+fn names_of_new_tests_have_at_most_80_characters() {
+    let mut long = Vec::new();
+    for path in rust_files() {
+        let source = text(&path);
+        let lines: Vec<&str> = source.lines().map(str::trim).collect();
+        for pair in
+            lines.windows(2).filter(|pair| pair[0].starts_with("#[test]") || pair[0].starts_with("#[tokio::test"))
+        {
+            let name = pair[1].trim_start_matches("async ").trim_start_matches("fn ");
+            let name = name.split('(').next().unwrap_or_default();
+            if name.chars().count() > TEST_NAME_CHARS {
+                long.push(format!("{path}: {name}"));
+            }
+        }
+    }
+    no_more_than("names of tests that are too long", "LONG_TEST_NAMES", LONG_TEST_NAMES, &long);
+}
+
+#[test]
+fn doc_comments_of_new_public_items_have_more_than_three_words() {
+    let is_library =
+        |path: &String| path.contains("/src/") && !path.starts_with("backstitch/") && !path.ends_with("/main.rs");
+    let mut short = Vec::new();
+    for path in rust_files().into_iter().filter(is_library) {
+        let source = text(&path);
+        let lines: Vec<&str> = source.lines().map(str::trim).collect();
+        for (at, line) in lines.iter().enumerate().filter(|(_, line)| line.starts_with("pub ")) {
+            let above = lines[..at].iter().rev().skip_while(|line| line.starts_with("#["));
+            let doc: Vec<&str> = above.map_while(|line| line.strip_prefix("///")).collect();
+            if let [doc] = doc.as_slice()
+                && doc.split_whitespace().count() <= 3
+            {
+                short.push(format!("{path}:{}: {line}: {}", at + 1, doc.trim()));
+            }
+        }
+    }
+    no_more_than("doc comments of three words or fewer", "SHORT_DOC_COMMENTS", SHORT_DOC_COMMENTS, &short);
+}
+
+#[test]
+fn comments_and_documents_name_what_they_speak_of() {
+    // Put together here, so that this file does not find itself.
+    let words = [["who", "ever"], ["whoso", "ever"]].map(|parts| parts.concat());
+    let read = |path: &String| {
+        let ends = [".rs", ".md", ".proto", ".sql", ".yml", ".yaml", ".toml", ".txt", ".py", ".ts"];
+        let script = path.starts_with("script/") || path.starts_with("deploy/") || path.starts_with(".ci/");
+        (script || ends.iter().any(|end| path.ends_with(end))) && !path.starts_with("schemas/released/")
+    };
+    none(
+        "sentences without a noun as their subject, and doc comments that say nothing",
+        files().into_iter().filter(read).flat_map(|path| {
+            // Binary files among the scripts' data are passed by.
+            let source = fs::read_to_string(root().join(&path)).unwrap_or_default();
+            let is_bad = |line: &str| {
+                let small = line.to_lowercase();
+                let doc = line.trim_start().strip_prefix("/// ").is_some_and(|doc| SAYS_NOTHING.contains(&doc));
+                doc || words.iter().any(|word| small.contains(word.as_str()))
+            };
+            let lines = source.lines().enumerate().filter(|(_, line)| is_bad(line));
+            lines.map(|(number, line)| format!("{path}:{}: {}", number + 1, line.trim())).collect::<Vec<_>>()
+        }),
+    );
+}
+
+#[test]
+fn links_in_the_documents_lead_to_files() {
+    let files = files();
+    let exists = |path: &Path| {
+        let path = path.to_string_lossy().into_owned();
+        files.contains(&path) || files.iter().any(|file| file.starts_with(&format!("{path}/")))
+    };
+    let broken = files.iter().filter(|path| path.ends_with(".md")).flat_map(|document| {
+        let source = text(document);
+        let targets = source.split("](").skip(1).filter_map(|rest| rest.split([')', ' ']).next());
+        let local = targets.filter(|target| !target.contains("://") && !target.starts_with(['#', '/', '<']));
+        let folder = Path::new(document).parent().unwrap_or(Path::new(""));
+        let missing = local.filter(|target| {
+            let mut at = PathBuf::new();
+            for part in folder.join(target.split('#').next().unwrap_or_default()).components() {
+                match part {
+                    std::path::Component::ParentDir => _ = at.pop(),
+                    std::path::Component::Normal(name) => at.push(name),
+                    _ => {}
+                }
+            }
+            !at.as_os_str().is_empty() && !exists(&at)
+        });
+        missing.map(|target| format!("{document}: {target}")).collect::<Vec<_>>()
+    });
+    none("links in documents to files that are not there", broken);
+}
+
+#[test]
 fn file_names_in_the_documents_exist() {
     let files = files();
     let endings = [".rs", ".sql", ".toml", ".json", ".md"];

@@ -11,35 +11,35 @@ use crate::{order, payment, product, shipment, stock};
 pub enum Command {
     /// For an order.
     Order {
-        /// Which.
+        /// The order's id.
         id: OrderId,
         /// What is asked.
         command: order::Command,
     },
     /// For a payment.
     Payment {
-        /// Which.
+        /// The payment's id.
         id: PaymentId,
         /// What is asked.
         command: payment::Command,
     },
     /// For a stock item.
     Stock {
-        /// Which.
+        /// The stock item's id.
         id: StockId,
         /// What is asked.
         command: stock::Command,
     },
     /// For a shipment.
     Shipment {
-        /// Which.
+        /// The shipment's id.
         id: ShipmentId,
         /// What is asked.
         command: shipment::Command,
     },
     /// For a product.
     Product {
-        /// Which.
+        /// The product's SKU.
         id: Sku,
         /// What is asked.
         command: product::Command,

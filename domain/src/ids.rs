@@ -288,9 +288,9 @@ impl fmt::Display for Location {
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
 pub struct StockId {
-    /// What.
+    /// The product's SKU.
     pub sku: Sku,
-    /// Where.
+    /// Where the pieces are kept.
     pub location: Location,
 }
 

@@ -17,7 +17,7 @@
 //!
 //! A *watermark* has only `ce_type` = `backstitch.watermark`, `ce_sequence` and `ce_since`, no key and no value: an event
 //! that did not happen. The claims are what a follower trusts: it goes on from position u only with a record whose claim
-//! begins at or before u, so whoever wrote what and however often, it can neither miss an event nor take a repeat for new.
+//! begins at or before u. So it can neither miss an event nor take a repeat for new, whichever relay wrote which record.
 //! What was published out of context (one category again) has no `ce_since` and is passed by.
 
 use std::borrow::Cow;
@@ -67,7 +67,7 @@ pub enum DecodeError {
     /// A header that cannot be read.
     #[error("the header `{header}` is `{value}`: {reason}")]
     Header {
-        /// Which.
+        /// The header's name.
         header: &'static str,
         /// What it is.
         value: String,
@@ -184,7 +184,7 @@ struct Found<'a>(Vec<Header<'a, &'a [u8]>>);
 impl<'a> Found<'a> {
     fn of(message: &'a impl Message) -> Result<Self, DecodeError> {
         let Some(headers) = message.headers() else { return Err(DecodeError::NotCloudEvent) };
-        // rdkafka panics at a header whose name is no UTF-8. Whoever wrote it, we go on.
+        // rdkafka panics at a header whose name is not UTF-8. A foreign writer must not end the consumer.
         let read = catch_unwind(AssertUnwindSafe(|| headers.iter().collect()));
         read.map(Self).map_err(|_| DecodeError::Headers)
     }

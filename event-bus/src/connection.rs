@@ -49,7 +49,7 @@ impl ClientContext for Told {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 tracing::error!(target: "event_bus::kafka", fac, "{message}");
             }
-            // A broker that is away is told again and again; whoever waits for it says so once.
+            // librdkafka reports a broker that is away again and again; the code that waits for it logs that once.
             RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning | RDKafkaLogLevel::Notice => {
                 tracing::debug!(target: "event_bus::kafka", fac, "{message}");
             }

@@ -15,7 +15,7 @@ pub enum BusError {
     /// Nobody answers, or refuses us. It is tried again; this is what is told meanwhile.
     #[error("Kafka at {brokers} does not answer: {reason}; start it, or correct `brokers` in `[bus]`")]
     Unreachable {
-        /// Where.
+        /// The addresses of the brokers.
         brokers: String,
         /// What the client says.
         reason: String,
@@ -23,7 +23,7 @@ pub enum BusError {
     /// A topic is not one to which history can be trusted.
     #[error("the topic `{topic}` {what}; {way_out}")]
     Topic {
-        /// Which.
+        /// The topic's name.
         topic: String,
         /// What is wrong with it.
         what: String,
@@ -85,7 +85,7 @@ pub enum BusError {
     /// The client library refuses.
     #[error("the Kafka client at {brokers}: {error}")]
     Client {
-        /// Where.
+        /// The addresses of the brokers.
         brokers: String,
         /// What it says.
         error: KafkaError,

@@ -1,7 +1,7 @@
 //! An idempotent producer: acknowledged by all replicas in sync, in order, without a gap, a bounded number under way.
 //!
 //! Nothing is ever given up: a broker that is away is waited for. When the client can no longer promise order (a fatal
-//! error), the publisher has failed for good; whoever uses it makes a new one and begins again from what the topic holds.
+//! error), the publisher has failed for good. Its user makes a new one and begins again from what the topic holds.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -241,8 +241,8 @@ impl Publisher {
 impl Drop for Publisher {
     fn drop(&mut self) {
         if let Some(producer) = self.producer.take() {
-            // At once: whoever comes next looks at the topic, or makes it anew, and must not find there later what was
-            // still under way here.
+            // At once: the next publisher looks at the topic, or creates it again, and must not find records there later
+            // that were still under way here.
             producer.purge(PurgeConfig::default().queue().inflight().non_blocking());
             close_apart(producer);
         }

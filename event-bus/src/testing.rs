@@ -48,7 +48,7 @@ pub enum TestKafkaError {
     File {
         /// Which one.
         path: PathBuf,
-        /// Why.
+        /// What the system says.
         source: io::Error,
     },
     /// It started and did not answer.
@@ -315,7 +315,7 @@ fn births() -> &'static Sender<Birth> {
         let _detached = std::thread::spawn(move || {
             for (mut command, reply) in inbox {
                 if let Err(Ok(mut orphan)) = reply.send(command.spawn()) {
-                    let _ = orphan.kill(); // Whoever asked is gone.
+                    let _ = orphan.kill(); // The caller is gone.
                     let _ = orphan.wait();
                 }
             }

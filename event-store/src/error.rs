@@ -29,7 +29,7 @@ pub enum AppendError {
     Refused {
         /// The stream.
         stream: StreamName,
-        /// Why.
+        /// What is wrong with the append.
         reason: String,
     },
     /// The log cannot be written to at all.
@@ -78,7 +78,7 @@ pub enum ReadError {
     Damaged {
         /// The file.
         path: String,
-        /// Where.
+        /// The position at which the log is damaged.
         position: Position,
         /// What does not fit.
         what: String,

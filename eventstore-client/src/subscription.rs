@@ -110,7 +110,7 @@ impl Subscription {
     /// A message that is there already; `None` if one would have to wait, or the connection is gone.
     pub fn ready(&mut self) -> Option<Message> {
         while let State::Open(_, answers) = &mut self.state {
-            // Whoever waits next is noted then; nobody does now.
+            // The next call that waits registers its own waker; nobody waits now.
             match Pin::new(&mut **answers).poll_next(&mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(Some(Ok(answer))) => match self.take(answer) {
                     Ok(Some(message)) => return Some(message),

@@ -56,7 +56,7 @@ pub(crate) struct Board {
     progress: Arc<Progress>,
     regroup: Arc<Regroup>,
     partitions: u32,
-    /// The last look. An async mutex: whoever comes while somebody looks waits for that look.
+    /// The last look. An async mutex: a request that comes during a look waits for that look.
     last: tokio::sync::Mutex<Look>,
     /// What keeps this replica's partitions from going on. A std mutex: held for a map operation only.
     troubles: Mutex<BTreeMap<u32, String>>,

@@ -1,4 +1,4 @@
-//! Checkpoints and the fence: what makes it safe that rows are written by whoever runs.
+//! Checkpoints and the fence: what makes it safe that any replica may write the rows.
 //!
 //! `backstitch.projection_checkpoints` has a row per (projection, generation, partition): the position up to which the
 //! partition's events are in the rows, and the epoch of the runner that may write them. A runner that starts raises the

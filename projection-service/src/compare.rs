@@ -1,8 +1,8 @@
 //! Two generations of a read model, row by row, at one position.
 //!
-//! *Invariant:* both are read in one snapshot in which their checkpoints are the same, partition by partition: whoever
-//! feeds a partition writes both in one transaction a batch, so that a difference is never a matter of when they were
-//! looked at.
+//! *Invariant:* both are read in one snapshot in which their checkpoints are the same, partition by partition: the replica
+//! that feeds a partition writes both in one transaction a batch, so that a difference never depends on the moment of the
+//! comparison.
 
 use event_store::Position;
 use serde::{Deserialize, Serialize};

@@ -121,11 +121,11 @@ pub struct Letter {
 /// Who moves past an event, and why.
 #[derive(Debug, Clone)]
 pub struct Discarding {
-    /// Who.
+    /// The operator who discards it.
     pub actor: String,
-    /// Why.
+    /// The reason that the operator gives.
     pub reason: String,
-    /// When.
+    /// When it is discarded.
     pub at: DateTime<Utc>,
     /// The request: the same one again discards nothing more.
     pub request_id: Uuid,

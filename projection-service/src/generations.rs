@@ -12,7 +12,7 @@
 //!
 //! *Invariant:* `ready`, `differs`, `live` and `previous` are fed by the runner in one transaction a batch; `building` and
 //! `replaying` fold by themselves; the rest is not fed. What a step has reached is in this table before the next begins,
-//! so that whoever runs next goes on from there.
+//! so that the next process goes on from there.
 //!
 //! The shape of each generation (its DDL and its fold's version) is kept as a fingerprint: where the program's differs,
 //! that read model's generations are dropped and it is folded again from the log. All are bound to one log, known by the

@@ -4,7 +4,7 @@
 //! An event names what caused it (`causation_id`) and the command that made it (`command_id`). A saga's event lists the
 //! commands it issued, a payment's event the request to the provider it belongs to. So the links are: a request makes
 //! events; an event moves a saga; the saga's event issues commands; a command makes events, and its answer moves the saga;
-//! an event of a payment asks the provider, whose answer makes events, whoever brought it.
+//! an event of a payment asks the provider, whose answer makes events, by whichever way it comes.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -39,7 +39,7 @@ pub struct Happened {
     /// The few things of it that people look for.
     #[serde(default)]
     pub summary: String,
-    /// When.
+    /// When the event happened.
     pub occurred_at: DateTime<Utc>,
     /// The commands that it issued.
     #[serde(skip)]
@@ -130,7 +130,7 @@ pub struct Node {
     #[schema(value_type = Option<LogPosition>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<u64>,
-    /// Who.
+    /// Who caused it: a principal, a saga or a provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
     /// When; of what is no event itself: when what first shows it occurred.

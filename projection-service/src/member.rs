@@ -1,4 +1,4 @@
-//! A read model in the hands of whoever feeds it: the runner, or a rebuild that folds by itself.
+//! A read model as its feeder has it: the runner, or a rebuild that folds by itself.
 //!
 //! *Invariant:* rows, checkpoints and the look at the epoch are one transaction (`checkpoint.rs`). When it does not
 //! commit, the member is gone with everything it remembered, and is made anew from its seat.

@@ -133,7 +133,7 @@ impl Progress {
     }
 
     /// Waits until a read model turns out to have seen more than the log holds, and says which position; for ever if
-    /// all is well. The log has lost its end then, or is another one: whoever runs both must stop. Safe to drop.
+    /// all is well. The log has lost its end then, or is another one: the process must stop. Safe to drop.
     pub async fn beyond_the_log(&self) -> Position {
         let mut beyond = self.beyond.subscribe();
         let seen = beyond.wait_for(Option::is_some).await.ok().and_then(|seen| *seen);

@@ -250,7 +250,7 @@ impl Rebuilds {
             })
         })
         .await?;
-        // Durable from here: whoever runs next feeds it, or shows it.
+        // Durable from here: the next process feeds it, or shows it.
         tracing::info!(slice.projection, slice.generation, stage = stage.as_str(), "a generation is folded");
         if stage.is_fed() {
             self.regroup.ask().await;

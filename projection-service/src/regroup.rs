@@ -1,4 +1,4 @@
-//! Which generations are fed is in Postgres; whoever changes that asks those who feed to look again, and waits for them.
+//! Which generations are fed is in Postgres. A process that changes that asks the feeding replicas to look again, and waits.
 //!
 //! In one process there is one runner, asked and heard in memory. In a cluster the question is a number in
 //! `backstitch.feed` that only rises; each replica looks at it (`board.rs`), and each partition's runner writes the number

@@ -29,15 +29,15 @@ update backstitch.generations set state = 'retiring', actor = $3, reason = $4 wh
 pub struct Asked {
     /// The request's key.
     pub key: String,
-    /// Who.
+    /// The operator who asks for it.
     pub actor: String,
-    /// Why.
+    /// The reason that the operator gives.
     pub reason: Option<String>,
-    /// When.
+    /// When it was asked for.
     pub at: Timestamp,
 }
 
-/// Why not.
+/// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// One rebuild of a read model at a time.

@@ -11,7 +11,7 @@ use sqlx::{Connection as _, PgConnection};
 use crate::database::{ANSWER_BOUND, Database};
 use crate::rebuild::Rebuilds;
 
-/// The advisory lock of whoever works on generations.
+/// The advisory lock of the process that works on generations.
 const TURN: i64 = 0x6261_636b_7374_6765;
 const TRY: &str = "select pg_try_advisory_lock($1)";
 /// Between two tries to get it, and two looks at whether it is still held.

@@ -104,7 +104,7 @@ async fn a_repair_whose_connection_dies_in_the_middle_has_done_nothing_and_is_do
     shop.log.append(&stream, events, 1).await;
     shop.caught_up().await;
     let before = (shop.rows("orders").await, letters(&shop).await);
-    // Whoever writes the order's row while `told` says so loses the connection before the end of the transaction.
+    // A writer of the order's row loses its connection before the end of the transaction, as long as `told` says so.
     execute(
         &shop.url,
         "create table public.told (); insert into public.told default values;

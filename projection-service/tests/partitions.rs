@@ -1,5 +1,5 @@
 //! The proof that it does not matter how events are divided among replicas: the rows of every table are those of a plain
-//! fold, whoever feeds which partition when, however often it hands over, and whatever is delivered again.
+//! fold, whichever replica feeds which partition when, however often it hands over, and whatever is delivered again.
 #![allow(clippy::unwrap_used, reason = "a test that finds nothing where something must be has failed")]
 
 mod support;

@@ -130,7 +130,7 @@ async fn every_read_model_is_rebuilt_switched_taken_back_and_retired_over_all_re
     pair.caught_up().await;
     let (one, other) = (pair.shop(0), pair.shop(1));
     for (index, (name, _)) in TABLES.iter().enumerate() {
-        [&one, &other][index % 2].rebuild(name, false).await; // Whoever works on it, anybody can be asked.
+        [&one, &other][index % 2].rebuild(name, false).await; // Each replica can be asked, whichever of them works on it.
     }
     while teller.tell(&pair.log, 20).await {}
     for (name, _) in TABLES {

@@ -62,6 +62,56 @@ async fn money_that_was_captured_late_is_in_the_report_before_its_refund_is_take
 }
 
 #[tokio::test]
+async fn money_taken_after_a_failed_void_is_in_the_tables_and_the_report() {
+    let shop = Shop::start().await;
+    let placed = placed(1, &[(1, 2)], 0);
+    let (id, total, at) = (PaymentId::derive(placed.order_id, 0), placed.totals.total, placed.placed_at);
+    let [authorize, capture, void, refund] = [0, 1, 2, 3].map(|n| RequestId(Uuid::from_u128(n)));
+    let (provider_ref, portion) = (None, None);
+    let past = [
+        requested(id, &placed, 0),
+        payment::Event::PaymentAuthorized(payment::PaymentAuthorized {
+            request_id: authorize,
+            provider_ref: None,
+            amount: total,
+            portion,
+            capture_before: at,
+        }),
+        payment::Event::CaptureRequested(payment::CaptureRequested { request_id: capture, amount: total, at }),
+        payment::Event::CaptureFailed(payment::CaptureFailed {
+            request_id: capture,
+            provider_ref: None,
+            failure_code: "hiccup".to_owned(),
+        }),
+        payment::Event::VoidRequested(payment::VoidRequested { request_id: void, at }),
+        payment::Event::VoidFailed(payment::VoidFailed {
+            request_id: void,
+            provider_ref,
+            failure_code: "not_now".to_owned(),
+        }),
+        captured_late(total),
+    ];
+    let cancelled = order::Event::OrderCancelled(order::OrderCancelled { reason: "customer_request".to_owned() });
+    order(&shop, placed.clone(), &[cancelled]).await;
+    payment(&shop, &placed, &past).await;
+    let shows = async |state: &str, back: &Value| {
+        let day = report(&shop, "").await.remove(0);
+        assert_eq!((&day["captured"], &day["refunded"]), (&json!(total), back), "{day}");
+        let payment = shop.get(&format!("/v1/payments/{id}")).await.ok();
+        let sums = ["authorized", "captured", "refunded"].map(|name| &payment[name]);
+        assert_eq!((payment["state"].as_str(), sums), (Some(state), [&json!(total), &json!(total), back]), "{payment}");
+        let order = shop.get(&format!("/v1/orders/{}", placed.order_id)).await.ok();
+        assert_eq!((order["payment_status"].as_str(), &order["refunded"]), (Some(state), back), "{order}");
+    };
+    shows("succeeded_late", &eur(0)).await;
+    let reason = "succeeded_late".to_owned();
+    let asked = payment::RefundRequested { request_id: refund, amount: total, reason, at };
+    let back = refunded(placed.order_id, total, &placed);
+    payment(&shop, &placed, &[payment::Event::RefundRequested(asked), back]).await;
+    shows("refunded", &json!(total)).await;
+}
+
+#[tokio::test]
 async fn a_rejected_order_is_no_sale_and_a_cancelled_one_is_counted_as_such() {
     let shop = Shop::start().await;
     let (sold, rejected, cancelled) = (placed(1, &[(1, 2)], 0), placed(2, &[(1, 5)], 0), placed(3, &[(2, 1)], 0));

@@ -26,7 +26,7 @@ const BOARD: &[&str] = &[
     "begin isolation level repeatable read, read only",
 ];
 
-/// What a runner, or whoever else writes, asks before the first batch.
+/// What a runner, or another writer, asks before the first batch.
 const RUNNER: &[&str] = &[
     "select pg_advisory_xact_lock",
     "select revision from backstitch.feed",

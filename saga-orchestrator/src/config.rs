@@ -40,7 +40,8 @@ pub struct SagaConfig {
     /// The wait before the first retry, in ms; it doubles with each. Default 200 ms.
     #[serde(deserialize_with = "service_kit::config::within::<1, 60000, _, _>")]
     pub retry_base_ms: u64,
-    /// The longest wait between retries; ten times as long when nobody has answered for hours. Default 60 s.
+    /// The longest wait between retries; ten times as long when nobody has answered for hours, and up to 6 h after days.
+    /// Default 60 s.
     #[serde(deserialize_with = "service_kit::config::within::<1, 3600, _, _>")]
     pub retry_cap_s: u64,
     /// Sagas whose steps may run at once; inputs are always taken in. Default 512: twice the benched load.

@@ -49,7 +49,7 @@ pub enum Outcome {
     TooLate(LateBy),
     /// There is no answer: try again.
     Unavailable {
-        /// Why, for people.
+        /// The reason, as people read it.
         detail: String,
         /// How long to wait at least.
         retry_after: Option<Duration>,

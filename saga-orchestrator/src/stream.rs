@@ -88,7 +88,7 @@ pub struct Cause {
 /// A person who acts on a saga.
 #[derive(Debug, Clone)]
 pub struct Person {
-    /// Who.
+    /// The person's name.
     pub name: String,
     /// SHA-256 of what was asked: the same request with another body is told from a repeat.
     pub asked: String,

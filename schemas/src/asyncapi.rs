@@ -89,7 +89,7 @@ fn channel(category: &str, messages: &BTreeSet<String>) -> Value {
     })
 }
 
-/// What the server sends to whoever follows a channel.
+/// What the server sends to the clients that follow a channel.
 fn operation(channel: &str, messages: &BTreeSet<String>, category: Option<&str>) -> Value {
     let after = json!({
         "type": "integer", "minimum": 0, "description": "Only what comes after this position; what comes next without it."

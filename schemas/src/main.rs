@@ -1,11 +1,13 @@
 //! The contracts, kept up to date and held against what was released.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use schemas::golden_log;
 use service_kit::postgres::testing::fresh_database;
+use service_kit::print;
 
 const USAGE: &str = "\
 usage: schemas <verb> [--folder FOLDER]
@@ -24,7 +26,7 @@ fn main() -> ExitCode {
     match run(&mut words) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            print::message(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -35,15 +37,15 @@ fn run(words: &mut Vec<String>) -> Result<ExitCode> {
     let from = option(words, "--from").map(PathBuf::from);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["write"] => schemas::write(&folder)?.iter().for_each(|path| println!("wrote schemas/{path}")),
+        ["write"] => say(schemas::write(&folder)?.iter().map(|path| format!("wrote schemas/{path}"))),
         ["check"] => {
             let faults = schemas::check(&folder)?;
-            faults.iter().for_each(|fault| println!("{fault}"));
+            say(&faults);
             return Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         ["freeze", version] => {
             let count = schemas::freeze(&folder, version)?;
-            println!("froze {count} schemas in schemas/released/{version}");
+            say([format_args!("froze {count} schemas in schemas/released/{version}")]);
         }
         ["golden-log", version] => {
             let from = from.context("say which export: `--from EXPORT`, as `backstitch store export` writes it")?;
@@ -51,14 +53,23 @@ fn run(words: &mut Vec<String>) -> Result<ExitCode> {
                 let database = fresh_database().await.context("no Postgres to fold it into")?;
                 golden_log::keep(&folder, version, &from, &database).await
             })?;
-            kept.iter().for_each(|file| println!("wrote {}", file.display()));
+            say(kept.iter().map(|file| format!("wrote {}", file.display())));
         }
         _ => {
-            eprintln!("{USAGE}");
+            print::message(USAGE);
             return Ok(ExitCode::from(2));
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes lines to stdout, as long as somebody reads them.
+fn say(lines: impl IntoIterator<Item = impl Display>) {
+    for line in lines {
+        if print::data(format!("{line}\n").as_bytes()).is_err() {
+            return;
+        }
+    }
 }
 
 /// Takes `name value` out of the words.

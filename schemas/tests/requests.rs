@@ -18,19 +18,21 @@ fn of_pattern(pattern: &str) -> Validator {
 }
 
 #[test]
-fn the_patterns_of_texts_take_every_character_that_does_not_act_and_no_other() {
+fn the_patterns_of_texts_take_what_the_code_takes_and_nothing_else() {
     let (any, not_blank) = (of_pattern(text::PATTERN), of_pattern(text::NOT_BLANK_PATTERN));
-    // The basic plane, and emoji beyond it. JavaScript counts the byte order mark among white space, Rust does not.
-    let basic = ('\0'..='\u{ffff}').filter(|char| *char != '\u{feff}');
-    for char in basic.chain('\u{1f600}'..='\u{1f64f}') {
-        let value = json!(char.to_string());
-        assert_eq!(any.is_valid(&value), !text::acts(char), "{}", text::name(char));
-        let says = !text::acts(char) && !char.is_whitespace();
-        assert_eq!(not_blank.is_valid(&value), says, "{}", text::name(char));
-        let within = json!(format!("a{char}b"));
-        assert_eq!(not_blank.is_valid(&within), !text::acts(char), "{}", text::name(char));
+    // The basic plane, and emoji beyond it.
+    for char in ('\0'..='\u{ffff}').chain('\u{1f600}'..='\u{1f64f}') {
+        let alone = char.to_string();
+        assert_eq!(any.is_valid(&json!(alone)), text::flaw(&alone).is_none(), "{}", text::name(char));
+        assert_eq!(not_blank.is_valid(&json!(alone)), text::fits(&alone, 1), "{}", text::name(char));
+        for around in [format!("a{char}b"), format!("{char}b"), format!("a{char}")] {
+            for pattern in [&any, &not_blank] {
+                assert_eq!(pattern.is_valid(&json!(around)), !text::acts(char), "{}", text::name(char));
+            }
+        }
     }
     assert!(any.is_valid(&json!("")) && !not_blank.is_valid(&json!("")));
+    assert!(any.is_valid(&json!("  ")) && !any.is_valid(&json!(" \u{200b} ")));
 }
 
 #[test]

@@ -14,7 +14,7 @@ pub use url::SecretUrl;
 
 /// What is shown in place of a secret.
 pub const MASK: &str = "***";
-/// The name under which a [`Secret`] or [`Key`] asks a deserializer for its value: whoever examines a type of settings
+/// The name under which a [`Secret`] or [`Key`] asks a deserializer for its value: code that examines a type of settings
 /// recognizes a secret by it.
 pub const SECRET_MARK: &str = "secret::Secret";
 /// The name under which a [`SecretUrl`] asks a deserializer for its value.

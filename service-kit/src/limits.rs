@@ -5,30 +5,28 @@
 //! before its body is read and before any work is done.
 
 use std::any::Any;
-use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use bytes::BytesMut;
 use futures_util::StreamExt as _;
-use http_body::{Frame, SizeHint};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::bodies::{Arriving, Bodies, Whole};
 use crate::class::Class;
 use crate::hosts::{self, Hosts};
+use crate::kept::Kept;
 use crate::observe::Observed;
-use crate::permits::{self, AtOnce, Permit, Permits};
+use crate::permits::{self, AtOnce, Permits};
 use crate::problem::Problem;
 use crate::serve::{Peer, network};
 use crate::telemetry;
@@ -185,8 +183,9 @@ impl Edge {
         let response = self.in_time(class, after, next.run(request)).await;
         drop(bytes);
         // An answer that is read slowly still has its place: memory is bounded by the places, whatever clients do.
-        let stop = (class == Class::Stream).then(|| Box::pin(self.stop.clone().cancelled_owned()));
-        Ok(response.map(|body| Body::new(Held { body, stop, _permit: permit })))
+        // Server-sent events end with the process.
+        let stop = (class == Class::Stream).then(|| self.stop.clone());
+        Ok(response.map(|body| Body::new(Kept::new(body, permit).until(stop))))
     }
 
     /// The request with its whole body, and the memory that the body may take.
@@ -304,45 +303,12 @@ async fn bounded(State(edge): State<Edge>, request: Request, next: Next) -> Resp
     response
 }
 
-/// A body whose request keeps its place until the body has been sent or dropped. Server-sent events end with the process.
-struct Held {
-    body: Body,
-    stop: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
-    _permit: Permit,
-}
-
-impl HttpBody for Held {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
-            return Poll::Ready(frame);
-        }
-        match &mut self.stop {
-            Some(stop) => stop.as_mut().poll(context).map(|()| None),
-            None => Poll::Pending,
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        HttpBody::size_hint(&self.body)
-    }
-}
-
 /// Reads a body and throws it away: a client that is still writing when the connection is closed would see a broken
 /// connection in place of the answer.
 async fn drain(request: Request) {
     let mut body = request.into_body().into_data_stream();
     let all = async { while let Some(Ok(_)) = body.next().await {} };
-    // Whoever takes longer gets the answer, or the broken connection, now.
+    // A client that takes longer gets the answer, or the broken connection, now.
     let _ = tokio::time::timeout(DRAINED_MAX, all).await;
 }
 

@@ -1,4 +1,4 @@
-//! Numbers for Prometheus: whoever has one says it through the `metrics` crate; `/metrics` shows them all.
+//! Numbers for Prometheus: each part of the program records its own through the `metrics` crate; `/metrics` shows them all.
 
 mod described;
 

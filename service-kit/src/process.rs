@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use tokio::runtime;
 
 use crate::config::Started;
-use crate::{StartError, config, rights, shutdown};
+use crate::{StartError, config, print, rights, shutdown};
 
 /// What a process answers that could not start or go on.
 const FAILED: u8 = 2;
@@ -22,7 +22,7 @@ pub fn main(program: impl Future<Output = Result<(), StartError>>) -> ExitCode {
     match runtime.map_err(no_threads).and_then(|runtime| runtime.block_on(program)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}\n\nhint: {}", error.hint);
+            print::message(format_args!("error: {error}\n\nhint: {}", error.hint));
             ExitCode::from(FAILED)
         }
     }

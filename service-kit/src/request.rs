@@ -71,7 +71,7 @@ pub struct KeyHeaders {
 /// A problem: as [`idempotency_key`], or there is an `If-Match`, whose condition would be ignored in silence.
 pub fn key_without_version(headers: &HeaderMap) -> Result<String, Problem> {
     if headers.contains_key(header::IF_MATCH) {
-        return Err(Problem::invalid("the condition cannot be checked: what the command is for has no version")
+        return Err(Problem::invalid("`If-Match` cannot be checked: the target of this command has no version")
             .field("header:If-Match", "leave it out"));
     }
     idempotency_key(headers)
@@ -83,7 +83,7 @@ pub fn key_without_version(headers: &HeaderMap) -> Result<String, Problem> {
 /// A problem: it is missing, there more than once, or cannot be read.
 pub fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
     const FIELD: &str = "header:Idempotency-Key";
-    let bad = |message: &str| Problem::invalid("the request cannot be told from others").field(FIELD, message);
+    let bad = |message: &str| Problem::invalid("the key of the request is not valid").field(FIELD, message);
     let mut values = headers.get_all("idempotency-key").iter();
     let Some(value) = values.next() else {
         return Err(Problem::new(
@@ -172,7 +172,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Serialize> FromRequest<S> for Body<T>
             return Err(Problem::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported-media-type",
-                "The body is of a kind that is not read here",
+                "The content type of the body is not supported",
             )
             .field("header:Content-Type", "must be application/json"));
         }
@@ -195,18 +195,14 @@ fn unread(rejection: BytesRejection) -> Problem {
 }
 
 fn parse<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Result<Body<T>, Problem> {
-    if let Some((pointer, char)) = text::acting(bytes) {
-        return Err(Problem::invalid("a text has a control character or one that changes the direction of the text")
-            .field(
-                pointer,
-                format_args!("has the character {}, which no text may have; leave it out", text::name(char)),
-            ));
+    if let Some((pointer, flaw)) = text::flaw_in(bytes) {
+        return Err(Problem::invalid("a text of the body has characters that it may not have").field(pointer, flaw));
     }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value: T = serde_path_to_error::deserialize(&mut json).map_err(|error| unparsed(&error))?;
     json.end().map_err(|error| malformed(&error))?;
     if let Some(pointer) = positional(bytes, &value).map_err(|error| malformed(&error))? {
-        return Err(Problem::invalid("a field of the body has no value that could be")
+        return Err(Problem::invalid("a field of the body has a value that is not valid")
             .field(pointer, "must be an object with named fields, not a list"));
     }
     let canonical = serde_json::to_vec(&value).map_err(|error| malformed(&error))?;
@@ -256,7 +252,7 @@ fn unparsed(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
         pointer.push('/');
         pointer.push_str(name);
     }
-    Problem::invalid("a field of the body has no value that could be").field(pointer, message)
+    Problem::invalid("a field of the body has a value that is not valid").field(pointer, message)
 }
 
 /// A path as a JSON pointer. Source: RFC 6901 §3.

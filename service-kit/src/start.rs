@@ -51,6 +51,36 @@ impl StartError {
     }
 }
 
+/// The ports of `[http]`: taken, and nothing is answered on them yet.
+#[derive(Debug)]
+pub struct HttpPorts {
+    /// Where HTTP is served: the port that was taken, where 0 was asked for.
+    pub address: SocketAddr,
+    pub(crate) listener: TcpListener,
+    /// Of the thread that serves health and metrics: not yet of any runtime.
+    pub(crate) admin: Option<std::net::TcpListener>,
+}
+
+impl HttpConfig {
+    /// Takes the ports. A process does that before it makes or joins anything, so that one that cannot start leaves nothing
+    /// behind. `hint` is what to type if `listen` cannot be taken.
+    ///
+    /// # Errors
+    /// [`StartError`]: another process has one of the ports, or an address is not one of this machine.
+    pub async fn bind(&self, hint: impl FnOnce() -> String) -> Result<HttpPorts, StartError> {
+        let (listener, address) = listen_on(self.listen, hint).await?;
+        let admin = self.admin_listen.map(|listen| {
+            let bound = std::net::TcpListener::bind(listen);
+            bound.map_err(|error| {
+                let what = format_args!("cannot listen on {listen} for health and metrics: {error}");
+                let any_port = format!("set `admin_listen` to \"{}:0\" for any free port", listen.ip());
+                StartError::new(what, format_args!("{any_port}; or stop who listens there"))
+            })
+        });
+        Ok(HttpPorts { address, listener, admin: admin.transpose()? })
+    }
+}
+
 /// Listens; `hint` is what to type if that cannot be, such as another address. The address is the one that was taken.
 ///
 /// # Errors

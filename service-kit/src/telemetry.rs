@@ -13,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::print;
 use crate::repeats::Repeats;
 
 /// How a log line looks.
@@ -80,7 +81,8 @@ pub fn start(config: &LogConfig) -> Result<(), TelemetryError> {
         Format::Auto => !std::io::stderr().is_terminal(),
     };
     let registry = tracing_subscriber::registry().with(parsed).with(Repeats::default());
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // Its own complaints about a writer that fails would go to stderr, too, and panic there.
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| print::Stderr).log_internal_errors(false);
     let started = if json {
         registry.with(lines.json().flatten_event(true).with_span_list(false)).try_init()
     } else {

@@ -351,11 +351,11 @@ async fn http_2_is_spoken_where_a_client_begins_with_it_and_a_port_for_grpc_says
 async fn the_port_for_health_answers_while_everything_else_stands_still() {
     use std::io::{Read as _, Write as _};
     let (tasks, health, limits) = (Tasks::new(), Health::new(Clock::system()), Limits::default());
-    let config = HttpConfig { admin_listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))), ..HttpConfig::default() };
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let internal = Router::from(health::router(health.clone()));
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let config = HttpConfig { listen: any, admin_listen: Some(any), ..HttpConfig::default() };
+    let ports = config.bind(String::new).await.unwrap();
     let port = Port { config: &config, limits: &limits, started: &Started::default(), health: &health, grace: SHORT };
-    let admin = port.serve(listener, Router::new(), internal, &tasks).await.unwrap().unwrap();
+    let admin = port.serve(ports, Router::new(), Router::new(), &tasks).unwrap().unwrap();
     let mut stream = std::net::TcpStream::connect(admin).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(b"GET /health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();

@@ -50,7 +50,7 @@ pub struct Plan {
     pub duration: Duration,
     /// Writes a request.
     pub write: Write,
-    /// One permit is used up by each request; whoever holds the other end gives more. `None`: no limit.
+    /// One permit is used up by each request; the holder of the other end gives more. `None`: no limit.
     pub gate: Option<Arc<Semaphore>>,
 }
 

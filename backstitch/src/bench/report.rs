@@ -183,10 +183,11 @@ pub fn print(machine: &Machine, rows: &[Row], notes: &[String], json: bool) -> a
         table(rows).print();
     }
     for note in notes {
-        eprintln!("{note}");
+        output::note(note);
     }
     for row in rows.iter().filter(|row| !row.holds()) {
-        eprintln!("below its floor: {} {}: {} {}", row.bench, row.case, number(row.value), row.unit);
+        let (bench, case, value, unit) = (row.bench, &row.case, number(row.value), row.unit);
+        output::note(format_args!("below its floor: {bench} {case}: {value} {unit}"));
     }
     Ok(rows.iter().all(Row::holds))
 }

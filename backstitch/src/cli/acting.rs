@@ -2,7 +2,9 @@
 
 use std::io::{BufRead, IsTerminal, Write};
 
-use super::Failure;
+use service_kit::print;
+
+use super::{Failure, output};
 
 /// Who does it, why, and whether to ask first; part of every verb that changes something.
 #[derive(Debug, Clone, clap::Args)]
@@ -24,19 +26,17 @@ impl Acting {
     /// # Errors
     /// A [`Failure`]: nobody can be asked.
     pub fn sure(&self, what: &str) -> anyhow::Result<bool> {
-        let mut err = std::io::stderr().lock();
         if self.yes {
             return Ok(true);
         }
-        writeln!(err, "{what}")?;
+        output::note(what);
         if !std::io::stdin().is_terminal() {
             return Err(Failure::no_answer(
-                "nobody can be asked whether to do that: this is no terminal",
+                "a confirmation is needed, and stdin is not a terminal",
                 "the same with --yes",
             ));
         }
-        write!(err, "Do it? [y/N] ")?;
-        err.flush()?;
+        print::Stderr.write_all(b"Do it? [y/N] ")?;
         let mut answer = String::new();
         std::io::stdin().lock().read_line(&mut answer)?;
         Ok(matches!(answer.trim(), "y" | "Y" | "yes"))

@@ -258,7 +258,7 @@ async fn retry_all(place: &Place, group: &str, acting: &Acting) -> anyhow::Resul
 
 async fn discard(place: &Place, id: i64, acting: &Acting) -> anyhow::Result<Exit> {
     let Some(reason) = &acting.reason else {
-        return Err(Failure::no_answer("it is not said why", "--reason 'why nobody needs it'"));
+        return Err(Failure::no_answer("a reason is needed", "--reason 'why nobody needs it'"));
     };
     let letters = place.letters().await?;
     let Some(shown) = letters.show(id).await?.filter(|shown| shown.letter.discarded.is_none()) else {

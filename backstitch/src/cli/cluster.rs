@@ -46,7 +46,7 @@ impl Folder {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
-    /// Starts whoever does not run, and waits until all are ready.
+    /// Starts the processes that do not run, and waits until all are ready.
     #[command(after_help = "Example:\n  script/cluster up --replicas 2 --partitions 6")]
     Up {
         #[command(flatten)]
@@ -58,7 +58,7 @@ enum Verb {
         #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=256))]
         partitions: u16,
     },
-    /// Who is in it, and how each is.
+    /// The processes of the cluster, and the state of each.
     #[command(after_help = "Example:\n  script/cluster status --json")]
     Status {
         #[command(flatten)]
@@ -72,7 +72,7 @@ enum Verb {
     Kill {
         #[command(flatten)]
         folder: Folder,
-        /// Who.
+        /// The names of the members.
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
@@ -81,7 +81,7 @@ enum Verb {
     Pause {
         #[command(flatten)]
         folder: Folder,
-        /// Who.
+        /// The name of the member.
         name: String,
         /// For how many seconds.
         #[arg(long = "for", default_value_t = 10, value_name = "SECONDS")]
@@ -92,7 +92,7 @@ enum Verb {
     Start {
         #[command(flatten)]
         folder: Folder,
-        /// Who.
+        /// The names of the members.
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
@@ -101,11 +101,11 @@ enum Verb {
     Stop {
         #[command(flatten)]
         folder: Folder,
-        /// Who.
+        /// The names of the members.
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
-    /// Stops everybody cleanly. The data stays, and `up` goes on with it.
+    /// Stops all processes cleanly. The data stays, and `up` goes on with it.
     #[command(after_help = "Example:\n  script/cluster down --remove   # and forget all of it")]
     Down {
         #[command(flatten)]

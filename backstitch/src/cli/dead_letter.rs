@@ -295,7 +295,7 @@ async fn retry_all(target: Target, projection: &str, acting: &Acting) -> anyhow:
 
 async fn discard(one: &One, acting: &Acting) -> anyhow::Result<Exit> {
     let Some(reason) = &acting.reason else {
-        return Err(Failure::no_answer("it is not said why", "--reason 'why the read model is better off without it'"));
+        return Err(Failure::no_answer("a reason is needed", "--reason 'why the read model is better off without it'"));
     };
     let shown: Shown = serde_json::from_value(one.shown().await?)?;
     let (line, waiting) = (&shown.line, shown.waiting);

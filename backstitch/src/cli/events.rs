@@ -38,7 +38,7 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Events that are all that is asked for, oldest first.
+    /// Events that match every condition, oldest first.
     Find {
         #[command(flatten)]
         target: Target,

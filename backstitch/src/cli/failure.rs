@@ -35,7 +35,6 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// The answer is no (exit 1). `hint` is what to type now.
     /// What the process exits with.
     pub fn exit(&self) -> Exit {
         self.exit

@@ -16,7 +16,8 @@ Settings: `[gateway]` and `[limits]` of `backstitch.toml`, BACKSTITCH__GATEWAY__
 What does not answer is asked again at the next replica if that is safe: reading, and whatever has an Idempotency-Key.
 
 Examples:
-  backstitch gateway --commands http://a:7411,http://b:7412 --queries http://a:7421,http://b:7422 --sagas http://a:7431
+  backstitch gateway --commands http://a:7411,http://b:7412 --queries http://a:7421,http://b:7422 \\
+    --sagas http://a:7431
   backstitch gateway --listen 0.0.0.0:7400")]
 pub struct Args {
     /// Where to listen; port 0 takes a free one [default: 127.0.0.1:7400].
@@ -64,7 +65,7 @@ impl Args {
         let running = gateway::start(&settings.gateway, settings.limits, &settings.started, Clock::system())
             .await
             .map_err(failed)?;
-        output::line(format_args!("The gateway listens on http://{}", running.address));
+        output::announce(format_args!("The gateway listens on http://{}", running.address));
         tracing::info!(signal = signal.await, "stopping");
         running.stop().await;
         Ok(Exit::Done)

@@ -6,7 +6,7 @@ use super::client::{Client, Target};
 use super::output::{self, Table, Tone};
 use super::{Exit, Failure};
 
-/// Health: whether a process is ready, and how everything is that it depends on.
+/// Health: whether a process is ready, and the state of its dependencies.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exit codes: 0 it is ready, 1 it is not, 2 nobody answers.

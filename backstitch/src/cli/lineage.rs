@@ -15,7 +15,7 @@ use super::{Exit, lineage_graph, order};
 #[command(after_help = "\
 Examples:
   backstitch lineage 4QX9K2M7R1TB                          # all of an order
-  backstitch lineage 0198c0de-…                            # an event, command, request or correlation, both ways
+  backstitch lineage 0198c0de-…                            # an event, command, request, correlation
   backstitch lineage payment-0198c0de-…                    # a stream
   backstitch lineage 4711                                  # the event at a position of the log
   backstitch lineage 4QX9K2M7R1TB --format dot | dot -Tsvg > order.svg")]

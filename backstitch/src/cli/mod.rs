@@ -109,13 +109,13 @@ pub enum Command {
     Stream(stream::Args),
     /// Events: looked for in the whole log.
     Events(events::Args),
-    /// Projections: how far the read models are; made again, taken back, looked at as they were.
+    /// Projections: how far the read models are; rebuild, roll back, replay.
     Projection(projection::Args),
     /// Dead letters: streams that a read model cannot follow, because of one event.
     DeadLetter(dead_letter::Args),
     /// The log on disk: check, count, back up, export, import, serve. Works beside a running server.
     Store(store::Args),
-    /// Health: whether a process is ready, and how everything is that it depends on.
+    /// Health: whether a process is ready, and the state of its dependencies.
     Health(health::Args),
     /// Settings: what every process would run with and who said so; whether a file is sound.
     Config(config::Args),
@@ -126,9 +126,10 @@ pub enum Command {
     /// Bench: how fast this machine is, beside its bare limits.
     Bench(crate::bench::Args),
     /// Writes the completions of a shell to stdout.
-    #[command(
-        after_help = "Example:\n  backstitch completions bash > ~/.local/share/bash-completion/completions/backstitch"
-    )]
+    #[command(after_help = "\
+Example:
+  mkdir -p ~/.local/share/bash-completion/completions
+  backstitch completions bash > ~/.local/share/bash-completion/completions/backstitch")]
     Completions {
         /// For which shell.
         shell: clap_complete::Shell,

@@ -4,10 +4,11 @@
 //! and providers' words, and what old logs hold, are shown and never obeyed (see [`service_kit::text`]).
 
 use std::fmt::Display;
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal};
 
 use owo_colors::OwoColorize;
 use serde::Serialize;
+use service_kit::print;
 use service_kit::text::{escaped, escaped_json};
 
 pub use super::table::Table;
@@ -32,12 +33,22 @@ pub enum Tone {
 /// A line in parts, each in its tone.
 pub type Parts = Vec<(Tone, String)>;
 
-/// Writes bytes to stdout as they are. When the reader has gone (`| head`), the program has done what was asked and ends.
+/// Writes bytes to stdout as they are. When the reader has gone (`| head`), the program has done what was asked and ends with
+/// 0. When stdout cannot be written for another reason (a disk that is full), it ends with 2.
 pub fn bytes(data: &[u8]) {
-    let mut out = std::io::stdout().lock();
-    if out.write_all(data).and_then(|()| out.flush()).is_err() {
-        std::process::exit(0);
+    if let Err(error) = print::data(data) {
+        if error.kind() == ErrorKind::BrokenPipe {
+            std::process::exit(0);
+        }
+        note(format_args!("error: stdout cannot be written: {error}\n\nhint: df -h .   # is there space left?"));
+        std::process::exit(2);
     }
+}
+
+/// Writes one text to stdout as [`line()`] does, for a process that goes on: a server serves, whether or not somebody reads
+/// its first lines.
+pub fn announce(text: impl Display) {
+    let _ = print::data(format!("{}\n", shown(&text.to_string())).as_bytes());
 }
 
 /// Writes one text to stdout, escaped but for its line breaks, and a line break.
@@ -47,7 +58,7 @@ pub fn line(text: impl Display) {
 
 /// Writes one text to stderr, escaped but for its line breaks, and a line break.
 pub fn note(text: impl Display) {
-    eprintln!("{}", shown(&text.to_string()));
+    print::message(shown(&text.to_string()));
 }
 
 /// Writes one line to stdout in a tone, if stdout is a terminal.

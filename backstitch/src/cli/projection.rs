@@ -16,7 +16,7 @@ use super::projection_work as work;
 use super::stream::Page;
 use super::{Exit, Failure, suggest};
 
-/// Projections: how far the read models are; made again, taken back, looked at as they were.
+/// Projections: how far the read models are; rebuild, roll back, replay.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -46,7 +46,7 @@ enum Verb {
     #[command(after_help = "\
 Examples:
   backstitch projection rebuild orders
-  backstitch projection rebuild orders --accept-differences --reason 'rows of 12 May were edited by hand' --yes")]
+  backstitch projection rebuild orders --accept-differences --reason 'rows were edited by hand' --yes")]
     Rebuild {
         #[command(flatten)]
         target: Target,
@@ -59,7 +59,7 @@ Examples:
         #[command(flatten)]
         acting: Acting,
     },
-    /// Lets answers come from the generation before, at once: it was fed all the time.
+    /// Switches answers back to the previous generation, at once: it has been fed all the time.
     #[command(after_help = "Example:\n  backstitch projection rollback orders --reason 'totals are wrong'")]
     Rollback {
         #[command(flatten)]

@@ -14,7 +14,7 @@ use sqlx::postgres::PgPoolOptions;
 use super::output::{self, Table, Tone};
 use super::{Exit, Failure};
 
-/// How long to wait for a connection. Whoever runs this in a job has it tried again.
+/// How long to wait for a connection. A job that runs this tries it again.
 const CONNECT_BOUND: Duration = Duration::from_secs(20);
 
 /// What it takes of all settings.

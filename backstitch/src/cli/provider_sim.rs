@@ -64,13 +64,14 @@ impl Args {
     /// # Errors
     /// A [`Failure`] when it cannot start.
     pub async fn run(self) -> anyhow::Result<Exit> {
-        let settings: Settings =
-            service_kit::config::load(service_kit::config::file(self.config.as_deref()).as_deref())
-                .map_err(|error| Failure::no_answer(error, "backstitch config check"))?;
+        let file = service_kit::config::file(self.config.as_deref());
+        let (settings, started) = service_kit::config::load_to_tell::<Settings>("provider-sim", file.as_deref())
+            .map_err(|error| Failure::no_answer(error, "backstitch config check"))?;
         telemetry::start(&settings.log)?;
+        started.warn_of_exposed();
         let secret = settings.provider.webhook_secret.ok_or_else(|| {
             Failure::no_answer(
-                "nothing is known to sign webhooks with",
+                "there is no secret to sign webhooks with: `webhook_secret` in `[provider]` is not set",
                 "export BACKSTITCH__PROVIDER__WEBHOOK_SECRET=…   # the same as the server's",
             )
         })?;
@@ -104,9 +105,9 @@ impl Args {
             }
             Failure::no_answer(what, hint)
         })?;
-        output::line(format_args!("The simulated payment provider serves http://{address}"));
-        output::line(format_args!("  ledger       {ledger}   (http://{address}/ledger)"));
-        output::line(format_args!("  webhooks to  {}", self.webhook_url));
+        output::announce(format_args!("The simulated payment provider serves http://{address}"));
+        output::announce(format_args!("  ledger       {ledger}   (http://{address}/ledger)"));
+        output::announce(format_args!("  webhooks to  {}", self.webhook_url));
         tracing::info!(signal = signal.await, "stopping");
         tasks.shut_down(GRACE).await;
         Ok(Exit::Done)

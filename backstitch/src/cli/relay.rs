@@ -15,8 +15,7 @@ use service_kit::health::Need;
 use service_kit::serve::Port;
 use service_kit::start::HttpConfig;
 use service_kit::telemetry::LogConfig;
-use service_kit::{Clock, Health, Limits, Tasks, health, metrics, shutdown, telemetry};
-use tokio::net::TcpListener;
+use service_kit::{Clock, Health, Limits, StartError, Tasks, health, metrics, shutdown, telemetry};
 use tokio_util::sync::CancellationToken;
 
 use super::{Exit, Failure, output};
@@ -87,7 +86,7 @@ impl Args {
         tasks.spawn("kafka-health", event_bus::health::watch(bus.clone(), kafka, tasks.stopping()));
         let relay = Arc::new(Relay::new(bus.clone(), store.clone()));
         health.follow(("relay", Need::Required), relay.status(), says, &tasks);
-        output::line(format_args!(
+        output::announce(format_args!(
             "Backstitch {} relays {} to `{}` at {}   (health: http://{address}/health)",
             env!("CARGO_PKG_VERSION"),
             store.address(),
@@ -131,16 +130,12 @@ pub(super) async fn open(config: &EventStoreConfig) -> anyhow::Result<Arc<Kurren
 }
 
 async fn serve(port: Port<'_>, clock: &Clock, tasks: &Tasks) -> anyhow::Result<SocketAddr> {
-    let listen = port.config.listen;
-    let bound = TcpListener::bind(listen).await;
-    let listener = bound.map_err(|error| {
-        let hint = format!("backstitch relay --listen {}:0   # any free port", listen.ip());
-        Failure::no_answer(format_args!("cannot listen on {listen}: {error}"), hint)
-    })?;
-    let address = listener.local_addr()?;
-    let router = Router::from(health::router(port.health.clone())).merge(metrics::start(tasks, clock));
-    let served = port.serve(listener, router.clone(), router, tasks).await;
-    served.map_err(|error| Failure::no_answer(&error, &error.hint))?;
+    let failed = |error: StartError| Failure::no_answer(&error, &error.hint);
+    let hint = || format!("backstitch relay --listen {}:0   # any free port", port.config.listen.ip());
+    let ports = port.config.bind(hint).await.map_err(failed)?;
+    let address = ports.address;
+    let routes = Router::from(health::router(port.health.clone()));
+    port.serve(ports, routes, metrics::start(tasks, clock), tasks).map_err(failed)?;
     Ok(address)
 }
 

@@ -65,7 +65,7 @@ enum Verb {
         #[arg(long, value_name = "CURSOR")]
         cursor: Option<String>,
     },
-    /// Those that need a person, counted by what stands against them, and what to type.
+    /// Sagas that need a person, counted by cause, with what to type.
     Incidents {
         #[command(flatten)]
         target: Target,
@@ -91,9 +91,9 @@ enum Verb {
     Retry(saga_act::Args),
     /// Takes the step that is stuck as done, because somebody did it outside; refused where a rule would break.
     Skip(saga_act::Args),
-    /// Goes back; only before the point of no return.
+    /// Compensates the saga; only before its pivot, the point of no return.
     Compensate(saga_act::Args),
-    /// Takes the call for a person away and goes on waiting.
+    /// Clears `needs_attention`; the saga goes on waiting.
     Resume(saga_act::Args),
     /// Has the order taken back by order_refund; only after the point of no return, before dispatch.
     HandOver(saga_act::Args),

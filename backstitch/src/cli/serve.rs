@@ -190,7 +190,7 @@ fn failure(error: StartError) -> anyhow::Error {
 fn banner(system: &System, run: config::Run, provider: &ProviderConfig) {
     let (url, data) = (system.url(), system.data.display());
     let off = |on: bool, text: String| if on { text } else { "off".to_owned() };
-    output::line(format_args!("Backstitch {} serves {url}", crate::cli::VERSION));
+    output::announce(format_args!("Backstitch {} serves {url}", crate::cli::VERSION));
     let paid = match provider.mode {
         Mode::InProcess => format!("simulated provider, in process   ({url}/v1/provider/ledger)"),
         Mode::Instant => "simulated provider, instant: keeps nothing".to_owned(),
@@ -207,10 +207,10 @@ fn banner(system: &System, run: config::Run, provider: &ProviderConfig) {
         ("sagas", off(run.sagas, "on".to_owned())),
     ];
     for (name, value) in rows {
-        output::line(format_args!("  {name:<12} {value}"));
+        output::announce(format_args!("  {name:<12} {value}"));
     }
-    output::line("\nA first product (README.md goes on from here; Ctrl-C stops):\n");
-    output::line(format_args!(
+    output::announce("\nA first product (README.md goes on from here; Ctrl-C stops):\n");
+    output::announce(format_args!(
         "  curl -sS {url}/v1/products -H 'Content-Type: application/json' -H 'Idempotency-Key: first-product' \\\n    \
          -d '{{\"sku\":\"MUG\",\"name\":\"A mug\",\"price\":{{\"amount\":1299,\"currency\":\"EUR\"}}}}'\n"
     ));

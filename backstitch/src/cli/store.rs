@@ -66,8 +66,8 @@ impl Folder {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Verifies every event (checksums, the chain, versions without holes, the indexes), and that nobody has seen more than
-    /// the log holds: read models, sagas, the mark of the last clean stop. Exit 1 if it finds anything.
+    /// Verifies every event (checksums, the chain, versions without holes, the indexes), and that no reader has seen more
+    /// than the log holds: read models, sagas, the mark of the last clean stop. Exit 1 if it finds anything.
     Check {
         #[command(flatten)]
         log: Log,
@@ -96,7 +96,7 @@ enum Verb {
         #[command(flatten)]
         what: store_copy::Export,
     },
-    /// Makes the same log again of an export, in a new folder or one that an interrupted import left.
+    /// Restores a log from an export, into a new folder or one that an interrupted import left.
     Import {
         #[command(flatten)]
         folder: Folder,

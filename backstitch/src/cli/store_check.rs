@@ -107,8 +107,11 @@ fn print(checked: &Checked) {
     if checked.report.served && !checked.report.structure {
         output::toned(Tone::Faint, "SQLite's own check was left out: the folder is being served");
     }
+    for note in &checked.report.notes {
+        output::toned(Tone::Warn, format_args!("note: {note}"));
+    }
     if checked.report.is_whole() {
-        output::toned(Tone::Good, "whole: every checksum, chain link and version fits, and nobody has seen more");
+        output::toned(Tone::Good, "whole: every checksum, chain link and version fits, and no reader has seen more");
         return;
     }
     let mut table = Table::new(&[">position", "problem"]);

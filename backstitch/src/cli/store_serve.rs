@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
-use event_store::serve::{ServeError, ServeOptions, Server};
+use event_store::serve::{Bound, ServeError, ServeOptions};
 use event_store::{EventStore, EventStoreConfig, SqliteStore};
 use service_kit::{Tasks, shutdown, telemetry};
 
@@ -73,20 +73,27 @@ impl Args {
     }
 
     async fn serve(self) -> anyhow::Result<Exit> {
-        let settings = config::load(self.config.as_deref());
+        let settings = config::load_to_tell("store-serve", self.config.as_deref());
         let settings = settings.map_err(|error| Failure::no_answer(error, "backstitch store serve --help"))?;
         telemetry::start(&settings.log)
             .map_err(|error| Failure::no_answer(error, "RUST_LOG=info backstitch store serve"))?;
+        settings.started.warn_of_exposed();
         let signal = shutdown::signalled()?; // Before anything runs: an early Ctrl-C stops cleanly too.
         let mut settings = settings;
         settings.data.dir = self.data.clone().unwrap_or(settings.data.dir);
         let log = crate::wiring::log_options(&settings, self.log.options());
         let options = options(self.over(settings.event_store))?;
+        let in_the_clear = options.is_in_the_clear();
+        // Before the log is opened: a start without a port leaves no data folder behind.
+        let port = options.bind().await.map_err(|error| failure(&error))?;
+        if in_the_clear {
+            tracing::warn!("{IN_THE_CLEAR}");
+        }
         let opened = crate::wiring::open_log(&settings.data.dir, log).await;
         let store = opened.map_err(|StartError { what, hint }| Failure::no_answer(what, hint))?;
         let tasks = Tasks::new();
         log_health::watch(Arc::clone(&store), None, &tasks);
-        let ended = serve_until(signal, &store, options).await;
+        let ended = serve_until(signal, &store, port).await;
         tasks.stop();
         store.close().await;
         ended?;
@@ -115,16 +122,11 @@ fn options(config: EventStoreConfig) -> anyhow::Result<ServeOptions> {
 async fn serve_until(
     signal: impl Future<Output = &'static str> + Send,
     store: &Arc<SqliteStore>,
-    options: ServeOptions,
+    port: Bound,
 ) -> anyhow::Result<()> {
-    let in_the_clear = options.is_in_the_clear();
-    let log: Arc<dyn EventStore> = Arc::clone(store) as Arc<dyn EventStore>;
-    let server = Server::bind(log, options).await.map_err(|error| failure(&error))?;
-    if in_the_clear {
-        tracing::warn!("{IN_THE_CLEAR}");
-    }
+    let server = port.serve(Arc::clone(store) as Arc<dyn EventStore>);
     tracing::info!(log = %store.path().display(), position = %*store.head().borrow(), "the log is served");
-    output::line(server.connection_string());
+    output::announce(server.connection_string());
     let stop = async {
         let signal = signal.await;
         tracing::info!(signal, "stopping");

@@ -1,4 +1,4 @@
-//! One process of a cluster, known by its name and found again by its pid file, whoever started it.
+//! One process of a cluster, known by its name and found again by its pid file, also if another program started it.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -3,8 +3,8 @@
 //! paused and started again by its name.
 //!
 //! The folder keeps it all: `cluster.json` (the plan: who runs with what, at which port), `NAME.pid`, `NAME.log`, and the
-//! data of the log, Kafka, Postgres and the provider. The plan is written once, so that whoever is started again comes
-//! back at the same address.
+//! data of the log, Kafka, Postgres and the provider. The plan is written once, so that a process that is started again
+//! comes back at the same address.
 
 pub mod member;
 pub mod plan;
@@ -79,7 +79,7 @@ impl Cluster {
         Ok(Self { dir, plan })
     }
 
-    /// Starts whoever does not run, those that others need first, and waits until all are ready. `told` hears of each.
+    /// Starts the processes that do not run, those that others need first, and waits until all are ready. `told` hears of each.
     ///
     /// # Errors
     /// If one does not become ready; with what it said last.

@@ -35,7 +35,7 @@ pub struct StockBook {
 /// What the log says of one payment. Minor units.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct PaymentBook {
-    /// Whose.
+    /// The order that the payment is for.
     pub order_id: OrderId,
     /// Held.
     pub authorized: i64,

@@ -24,7 +24,7 @@ const TOO_MANY: i64 = 1_000_000;
 /// How an order ended, by the read models.
 #[derive(Debug, Clone)]
 pub struct End {
-    /// Which.
+    /// The order that ended.
     pub order: OrderId,
     /// What it was to be.
     pub part: Part,

@@ -39,7 +39,7 @@ Without --url a server and a payment provider are started for the run, each a pr
 Examples:
   backstitch demo
   backstitch demo --orders 1000
-  backstitch demo --url http://127.0.0.1:7400   # against a running server; kill -9 it meanwhile and start it again
+  backstitch demo --url http://127.0.0.1:7400   # against a running server; kill and restart it meanwhile
 
 Exit 1 if it does not add up.")]
 pub struct Args {

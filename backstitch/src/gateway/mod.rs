@@ -21,8 +21,7 @@ use serde::Deserialize;
 use service_kit::config::Started;
 use service_kit::health::Need;
 use service_kit::serve::Port;
-use service_kit::{Clock, Health, HttpConfig, Limits, Tasks, health, metrics};
-use tokio::net::TcpListener;
+use service_kit::{Clock, Health, HttpConfig, Limits, StartError, Tasks, health, metrics};
 
 use self::budget::Budget;
 use self::forward::Gateway;
@@ -86,6 +85,13 @@ pub struct Running {
 /// # Errors
 /// A base URL that is none, or a port that is taken.
 pub async fn start(config: &GatewayConfig, edge: Limits, started: &Started, clock: Clock) -> anyhow::Result<Running> {
+    let (admin_listen, allowed_hosts) = (config.admin_listen, config.allowed_hosts.clone());
+    let http = HttpConfig { listen: config.listen, admin_listen, allowed_hosts };
+    let hint =
+        || format!("set `[gateway] listen` to \"{}:0\" for any free port; or stop who listens there", http.listen.ip());
+    let with_hint = |error: StartError| anyhow::anyhow!("{error}; {}", error.hint);
+    let ports = http.bind(hint).await.map_err(with_hint)?;
+    let address = ports.address;
     let tasks = Tasks::new();
     let numbers = metrics::start(&tasks, &clock); // Before anything counts.
     metrics::present(&["backstitch_gateway_rounds_total"]);
@@ -105,14 +111,10 @@ pub async fn start(config: &GatewayConfig, edge: Limits, started: &Started, cloc
         body_bytes: edge.body_bytes,
     };
     let openapi: serde_json::Value = serde_json::from_str(OPENAPI).context("the contract that was compiled in")?;
-    let listener = TcpListener::bind(config.listen).await.with_context(|| format!("listening on {}", config.listen))?;
-    let address = listener.local_addr()?;
-    let internal = Router::from(health::router(health.clone())).merge(numbers);
-    let router = internal.clone().merge(pages::router(openapi)).merge(forward::router(gateway));
-    let (admin_listen, allowed_hosts) = (config.admin_listen, config.allowed_hosts.clone());
-    let http = HttpConfig { listen: config.listen, admin_listen, allowed_hosts };
+    let routes =
+        Router::from(health::router(health.clone())).merge(pages::router(openapi)).merge(forward::router(gateway));
     let port = Port { config: &http, limits: &edge, started, health: &health, grace: GRACE };
-    port.serve(listener, router, internal, &tasks).await.map_err(|error| anyhow::anyhow!("{error}; {}", error.hint))?;
+    port.serve(ports, routes, numbers, &tasks).map_err(with_hint)?;
     Ok(Running { address, health, edge: tasks })
 }
 

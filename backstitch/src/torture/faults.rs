@@ -42,16 +42,16 @@ impl Fault {
 /// A fault of a member.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Step {
-    /// Whose.
+    /// The process that is hurt.
     pub target: String,
-    /// Which.
+    /// What is done to it.
     pub fault: Fault,
 }
 
 /// A fault that has happened, and what was acknowledged around it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Hurt {
-    /// What.
+    /// The planned fault.
     pub step: Step,
     /// Commands acknowledged since the fault before.
     pub before: u64,

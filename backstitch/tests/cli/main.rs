@@ -6,7 +6,11 @@
 
 mod bench;
 mod canary;
+mod examples;
 mod log_place;
+mod pipes;
+mod ports;
+mod secret_files;
 mod telling;
 
 use std::fs;

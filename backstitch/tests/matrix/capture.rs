@@ -10,7 +10,16 @@ use domain::shipment::Status::{Cancelled as NotShipped, Dispatched, Ready as Pac
 use crate::row::{Ends, Row};
 use crate::run::rows;
 
-rows!(fails_once, fails_again, fails_and_the_next_card_is_declined, answer_lost, falls_short, provider_gone,);
+rows!(
+    fails_once,
+    fails_again,
+    fails_and_the_next_card_is_declined,
+    answer_lost,
+    falls_short,
+    provider_gone,
+    hold_lapsed,
+    hold_lapsed_and_the_next_card_is_declined,
+);
 
 /// The row of an order that is packed and leaves.
 fn captured(card: &'static str, payments: &[domain::payment::Status]) -> Row {
@@ -119,10 +128,6 @@ fn provider_gone() -> Row {
     }
 }
 
-#[allow(
-    dead_code,
-    reason = "left out of the rows: killed, the lapse is not told within the bound about one time in three"
-)]
 fn hold_lapsed() -> Row {
     Row {
         script: |shop| {
@@ -142,10 +147,6 @@ fn hold_lapsed() -> Row {
     }
 }
 
-#[allow(
-    dead_code,
-    reason = "left out of the rows: killed, the lapse is not told within the bound about one time in three"
-)]
 fn hold_lapsed_and_the_next_card_is_declined() -> Row {
     Row {
         script: hold_lapsed().script,

@@ -27,7 +27,7 @@ use crate::row::Row;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_backstitch");
 /// How long anything may take before a test gives up; only a failing test waits so long.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// When nothing has happened for so long the clock is turned a little: whoever sleeps until then goes on.
+/// When nothing has happened for so long the clock is turned a little: tasks that sleep until then go on.
 const IDLE: Duration = Duration::from_millis(20);
 /// The first turn of the clock; doubled with each up to [`TURN_MAX`].
 const TURN: Duration = Duration::from_millis(500);
@@ -38,12 +38,17 @@ const TURN_MAX: Duration = Duration::from_secs(8);
 const TURNED_MAX: Duration = Duration::from_secs(120);
 /// One first turn in so long.
 const SLOWLY: Duration = Duration::from_millis(100);
+/// How far waiting turns the clock past the provider's, or past where the row has set it. The provider lives by the real time,
+/// and a webhook signed 300 s before or after the shop's own time is refused for good.
+const AHEAD_MAX: Duration = Duration::from_secs(240);
 
 /// The shop of one row.
 pub struct Shop {
     config: Config,
     clock: Clock,
     began: Timestamp,
+    /// Where the row has set the clock.
+    set_to: Timestamp,
     pub faults: Faults,
     system: Option<System>,
     client: Client,
@@ -79,6 +84,7 @@ impl Shop {
         let mut shop = Self {
             config,
             began: clock.now(),
+            set_to: clock.now(),
             clock,
             faults: Faults::default(),
             system: None,
@@ -166,9 +172,18 @@ impl Shop {
     }
 
     /// Turns the clock to so many minutes after the row's begin; never back.
-    pub fn at(&self, minutes: u64) {
-        if let Ok(rest) = (self.began + of(minutes) - self.clock.now()).to_std() {
+    pub fn at(&mut self, minutes: u64) {
+        self.set_to = self.began + of(minutes);
+        if let Ok(rest) = (self.set_to - self.clock.now()).to_std() {
             self.clock.advance(rest);
+        }
+    }
+
+    /// Turns the clock while the row waits, as far as that may go.
+    fn turn(&self, by: Duration) {
+        let farthest = Clock::system().now().max(self.set_to) + AHEAD_MAX;
+        if let Ok(rest) = (farthest - self.clock.now()).to_std() {
+            self.clock.advance(by.min(rest));
         }
     }
 
@@ -242,7 +257,7 @@ impl Shop {
         assert!(matches!(answer.status, 200 | 404), "{}", answer.body);
     }
 
-    /// The bank's own file and its last words, for whoever wants to know why a row did not end.
+    /// The bank's own file and its last words, to find out why a row did not end.
     pub fn bank_says(&self) -> String {
         let ledger = std::fs::read_to_string(self.folder.path().join("bank/ledger.jsonl")).unwrap();
         let said = self.bank.as_ref().map(Process::said).unwrap_or_default();
@@ -319,9 +334,9 @@ impl Shop {
 
     /// Waits until the log says so.
     pub async fn until_books(&mut self, what: &str, happened: impl Fn(&Books) -> bool) -> Books {
-        self.follow(happened)
-            .await
-            .unwrap_or_else(|books| panic!("{what}: it never came to that. {:#?}", story(&books)))
+        self.follow(happened).await.unwrap_or_else(|books| {
+            panic!("{what}: it never came to that. {:#?}\n{}\n{}", story(&books), self.now(), self.bank_says())
+        })
     }
 
     /// Follows the log until it says so; while nothing happens the clock is turned a little. `Err`: it never did.
@@ -345,11 +360,11 @@ impl Shop {
                     }
                     self.breathe().await;
                     if turned < TURNED_MAX {
-                        self.clock.advance(turn);
+                        self.turn(turn);
                         turned += turn;
                         turn = (turn * 2).min(TURN_MAX);
                     } else if last_turn.elapsed() > SLOWLY {
-                        self.clock.advance(TURN);
+                        self.turn(TURN);
                         last_turn = Instant::now();
                     }
                 }

@@ -9,6 +9,7 @@ mod world;
 
 mod bus_dead_letters;
 mod desk;
+mod examples;
 mod lineage;
 mod output;
 mod prepare;

@@ -38,22 +38,6 @@ fn cases() -> Vec<Case> {
         ("a SKU with a slash", orders, order_with("/lines/0/sku", json!("a/b")), 400, "/lines/0/sku"),
         ("an unknown currency", orders, order_with("/currency", json!("EUX")), 400, "/currency"),
         ("a currency in lower case", orders, order_with("/currency", json!("eur")), 400, "/currency"),
-        (
-            "a terminal's escape",
-            "/v1/orders/0198c0de-0000-7000-8000-00000000dead/cancel",
-            json!({"reason": "a\u{1b}[2J"}).to_string(),
-            400,
-            "/reason",
-        ),
-        (
-            "a C1 control character",
-            orders,
-            order_with("/payment_method", json!("tok\u{9b}31m")),
-            400,
-            "/payment_method",
-        ),
-        ("text turned around", orders, order_with("/tags", json!(["ok", "a\u{202e}b"])), 400, "/tags/1"),
-        ("an isolate", "/v1/products", json!({"sku": "BAD", "name": "a\u{2066}b"}).to_string(), 400, "/name"),
         ("no payment method", orders, order_with("/payment_method", json!("")), 400, "/payment_method"),
         ("a negative price", "/v1/products", product(json!({"amount": -1, "currency": "EUR"})), 400, "/price/amount"),
         (
@@ -84,6 +68,45 @@ fn cases() -> Vec<Case> {
     ]
 }
 
+/// Texts with characters that no text may have.
+fn texts() -> Vec<Case> {
+    let orders = "/v1/orders";
+    vec![
+        (
+            "a terminal's escape",
+            "/v1/orders/0198c0de-0000-7000-8000-00000000dead/cancel",
+            json!({"reason": "a\u{1b}[2J"}).to_string(),
+            400,
+            "/reason",
+        ),
+        (
+            "a C1 control character",
+            orders,
+            order_with("/payment_method", json!("tok\u{9b}31m")),
+            400,
+            "/payment_method",
+        ),
+        ("text turned around", orders, order_with("/tags", json!(["ok", "a\u{202e}b"])), 400, "/tags/1"),
+        ("an isolate", "/v1/products", json!({"sku": "BAD", "name": "a\u{2066}b"}).to_string(), 400, "/name"),
+        ("a line separator", "/v1/products", json!({"sku": "BAD", "name": "a\u{2028}b"}).to_string(), 400, "/name"),
+        ("a byte order mark", "/v1/products", json!({"sku": "BAD", "name": "\u{feff}Mug"}).to_string(), 400, "/name"),
+        (
+            "a name that nobody can see",
+            "/v1/products",
+            json!({"sku": "BAD", "name": "\u{200b}\u{200d}", "price": {"amount": 1, "currency": "EUR"}}).to_string(),
+            400,
+            "/name",
+        ),
+        (
+            "a reason that nobody can see",
+            "/v1/orders/0198c0de-0000-7000-8000-00000000dead/cancel",
+            json!({"reason": "\u{3164}"}).to_string(),
+            400,
+            "/reason",
+        ),
+    ]
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_input_is_refused_with_the_field_at_fault_and_leaves_the_log_untouched() {
     let shop = World::start().await;
@@ -91,7 +114,7 @@ async fn bad_input_is_refused_with_the_field_at_fault_and_leaves_the_log_untouch
     let before = shop.books().await.position;
     let http = reqwest::Client::new();
     let mut wrong = Vec::new();
-    let cases = cases();
+    let cases = [cases(), texts()].concat();
     for (n, (case, path, body, expected, field)) in cases.iter().enumerate() {
         let request =
             http.post(format!("{}{path}", shop.processes.server.url)).header("idempotency-key", format!("bad-{n}"));

@@ -1,4 +1,4 @@
-//! `Events`: the log to whoever follows it, in messages of a bounded size, each with how far it has come.
+//! `Events`: the log for clients that follow it, in messages of a bounded size, each with how far it has come.
 
 use std::pin::Pin;
 use std::sync::Arc;

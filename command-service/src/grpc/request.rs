@@ -71,9 +71,8 @@ fn of_client(client: &Client, command: &domain::Command) -> Result<CommandMeta, 
     let command_id = key.command_id();
     // Written in one way: spaces, the order of fields and defaults make no difference.
     let canonical = serde_json::to_vec(command).map_err(|error| invalid("body", error))?;
-    if let Some((pointer, char)) = text::acting(&canonical) {
-        let what = format_args!("has the character {}, which no text may have; leave it out", text::name(char));
-        return Err(invalid(&format!("body{pointer}"), what));
+    if let Some((pointer, flaw)) = text::flaw_in(&canonical) {
+        return Err(invalid(&format!("body{pointer}"), flaw));
     }
     Ok(CommandMeta {
         command_hash: Some(hex::encode(Sha256::digest(&canonical))),

@@ -20,7 +20,7 @@ const AFTER_BUSY: Duration = Duration::from_millis(100);
 /// How long to wait where the log is away: it is looked for as often.
 const AFTER_UNAVAILABLE: Duration = Duration::from_millis(500);
 
-/// A field has no value that could be.
+/// A field has a value that is not valid.
 pub(super) fn invalid(field: &str, what: impl std::fmt::Display) -> Status {
     let text = what.to_string();
     let details = ErrorDetails::with_bad_request_violation(field, text.clone());

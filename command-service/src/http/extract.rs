@@ -79,7 +79,7 @@ pub fn check_text(field: &str, value: &str, most: usize) -> Result<(), Problem> 
     if text::fits(value, most) {
         return Ok(());
     }
-    let message = format_args!("must have 1 to {most} characters, not only white space");
+    let message = format_args!("must have 1 to {most} characters, at least one of them visible");
     Err(Problem::invalid("a text of the body is blank or too long").field(field, message))
 }
 
@@ -110,7 +110,7 @@ impl<S: Send + Sync, T: Named> FromRequestParts<S> for Of<T> {
 fn parameter<T: FromStr<Err: std::fmt::Display>>(params: &HashMap<&str, &str>, name: &str) -> Result<T, Problem> {
     let text = params.get(name).copied().unwrap_or_default();
     text.parse()
-        .map_err(|error| Problem::invalid("the path names nothing that could be").field(format!("path:{name}"), error))
+        .map_err(|error| Problem::invalid("a part of the path is not valid").field(format!("path:{name}"), error))
 }
 
 impl Named for Sku {

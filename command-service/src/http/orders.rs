@@ -236,7 +236,7 @@ fn created(order_id: OrderId, reply: Reply, totals: Totals) -> Answer<PlacedOrde
 /// What the rules of the domain say too, said here with the field's name.
 fn check(body: &PlaceOrderBody) -> Result<(), Problem> {
     let invalid = |field: String, message: &str| {
-        Err(Problem::invalid("a field of the body has no value that could be").field(field, message))
+        Err(Problem::invalid("a field of the body has a value that is not valid").field(field, message))
     };
     if body.lines.is_empty() || body.lines.len() > MAX_LINES {
         return invalid("/lines".to_owned(), "must have 1 to 100 lines");

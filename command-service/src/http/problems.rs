@@ -188,7 +188,7 @@ fn problem(error: SendError) -> Problem {
             }
         }
         SendError::PreconditionFailed { .. } => {
-            Problem::new(StatusCode::PRECONDITION_FAILED, "version-mismatch", "It is at another version")
+            Problem::new(StatusCode::PRECONDITION_FAILED, "version-mismatch", "The version does not match")
                 .detail(detail)
                 .field("header:If-Match", "is not the current ETag; read it again and decide anew")
         }
@@ -229,7 +229,7 @@ impl utoipa::IntoResponses for Refusals {
             ("400", "Not valid; `errors` names the fields"),
             ("404", "There is no such thing"),
             ("409", "The state does not allow it, or the same request is still being carried out (`Retry-After`)"),
-            ("412", "It is at another version than `If-Match` says"),
+            ("412", "The version is not the one that `If-Match` names"),
             ("413", "The body is too large"),
             ("415", "The body is not JSON"),
             ("421", "Only in a cluster: this process does not serve it, another one does; nothing was done"),

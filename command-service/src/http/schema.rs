@@ -1,34 +1,21 @@
 //! Shapes that several bodies share, for the OpenAPI document: the domain knows nothing of HTTP.
 
-use std::borrow::Cow;
-
 use domain::money::{Currency, Money};
 use domain::product::MAX_PRICE;
 use domain::stock::MAX_DELTA;
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
-use utoipa::openapi::{RefOr, Schema};
-use utoipa::{IntoParams, PartialSchema, ToSchema};
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 pub use service_kit::api::Money as MoneySchema;
 use service_kit::api::{LocationText, SkuText};
+use service_kit::named_schema;
 
-/// The schema of a currency in a request. Those of answers have a wider one: a later version may know more currencies.
-#[derive(Debug)]
-pub struct CurrencyText;
-
-impl PartialSchema for CurrencyText {
-    fn schema() -> RefOr<Schema> {
-        currency().into()
-    }
-}
-
-impl ToSchema for CurrencyText {
-    fn name() -> Cow<'static, str> {
-        Cow::Borrowed("CurrencyText")
-    }
+named_schema! {
+    /// The schema of a currency in a request. Those of answers have a wider one: a later version may know more currencies.
+    CurrencyText => currency().into()
 }
 
 /// The codes stand in a pattern and not in an enum: a currency that was read from an answer can be sent by programs whose
@@ -47,12 +34,9 @@ fn currency() -> ObjectBuilder {
 /// Declares schemas of money in requests, with the bounds that the domain has for it.
 macro_rules! amounts {
     ($($(#[doc = $doc:literal])+ $name:ident: $least:expr, $most:expr;)+) => {$(
-        $(#[doc = $doc])+
-        #[derive(Debug)]
-        pub struct $name;
-
-        impl PartialSchema for $name {
-            fn schema() -> RefOr<Schema> {
+        named_schema! {
+            $(#[doc = $doc])+
+            $name => {
                 let amount = integer($least, $most).description(Some("The amount in minor units.")).examples([1999]);
                 ObjectBuilder::new()
                     .description(Some((concat!($($doc),+)).trim_ascii()))
@@ -63,12 +47,6 @@ macro_rules! amounts {
                     .additional_properties(Some(utoipa::openapi::schema::AdditionalProperties::FreeForm(false)))
                     .build()
                     .into()
-            }
-        }
-
-        impl ToSchema for $name {
-            fn name() -> Cow<'static, str> {
-                Cow::Borrowed(stringify!($name))
             }
         }
     )+};
@@ -89,20 +67,11 @@ fn integer(least: i64, most: i64) -> ObjectBuilder {
         .maximum(Some(most))
 }
 
-/// The schema of an adjustment of stock.
-#[derive(Debug)]
-pub struct StockDelta;
-
-impl PartialSchema for StockDelta {
-    fn schema() -> RefOr<Schema> {
+named_schema! {
+    /// The schema of an adjustment of stock.
+    StockDelta => {
         let not_zero = Extensions::from_iter([("not", serde_json::json!({ "const": 0 }))]);
         integer(-MAX_DELTA, MAX_DELTA).extensions(Some(not_zero)).examples([-2]).build().into()
-    }
-}
-
-impl ToSchema for StockDelta {
-    fn name() -> Cow<'static, str> {
-        Cow::Borrowed("StockDelta")
     }
 }
 

@@ -73,7 +73,7 @@ pub struct WebhookReply {
     responses((status = 200, description = "It is durable", body = WebhookReply),
         (status = 400, description = "It is signed and cannot be read", body = Problem,
             content_type = "application/problem+json"),
-        (status = 401, description = "The signature does not fit, or its time is over 300 s away", body = Problem,
+        (status = 401, description = "The signature is not valid, or its time is over 300 s away", body = Problem,
             content_type = "application/problem+json"),
         (status = 404, description = "There is no such provider", body = Problem,
             content_type = "application/problem+json"),
@@ -105,7 +105,7 @@ fn refused(error: IntakeError) -> Problem {
     let detail = error.to_string();
     match error {
         IntakeError::Webhook(WebhookError::Signature(_)) => {
-            Problem::new(StatusCode::UNAUTHORIZED, "webhook-signature", "The signature does not fit").detail(detail)
+            Problem::new(StatusCode::UNAUTHORIZED, "webhook-signature", "The signature is not valid").detail(detail)
         }
         IntakeError::Webhook(WebhookError::Malformed(_)) => Problem::invalid(detail),
         IntakeError::Unavailable(_) => Problem::unavailable(detail, RETRY_AFTER_S),

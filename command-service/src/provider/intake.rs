@@ -27,7 +27,7 @@ const EVENT_ID_MAX: usize = 128;
 pub struct ProviderEventReceived {
     /// Who told it.
     pub provider: String,
-    /// What.
+    /// What the provider reported.
     pub event: ProviderEvent,
     /// Why it is here: `no-such-payment`, or the payment's refusal.
     pub because: String,

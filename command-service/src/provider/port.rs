@@ -1,4 +1,4 @@
-//! The port: what a payment provider must do for us, whoever it is.
+//! The port: what every payment provider must do for us.
 //!
 //! *Invariant:* every call that moves money bears a key of ours, `{payment_id}:{request_id}`, minted in the Requested
 //! event. The provider does the same key and body once, however often it is called: so any call may be repeated.
@@ -23,9 +23,9 @@ use super::statement::{Page, Statement};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RequestKey {
-    /// Whose.
+    /// The payment that the request is for.
     pub payment_id: PaymentId,
-    /// Which.
+    /// The number of the request within its payment.
     pub request_id: RequestId,
 }
 
@@ -73,7 +73,7 @@ pub struct Authorize {
     pub key: RequestKey,
     /// Whose order, for the provider's statement.
     pub order_id: OrderId,
-    /// How much.
+    /// The amount to authorize.
     pub amount: Money,
     /// The card's token.
     pub payment_method: String,
@@ -88,7 +88,7 @@ pub struct Authorize {
 pub struct Capture {
     /// The idempotency key.
     pub key: RequestKey,
-    /// Whose order.
+    /// The order that the payment is for.
     pub order_id: OrderId,
     /// How much, at most what is held.
     pub amount: Money,
@@ -100,7 +100,7 @@ pub struct Capture {
 pub struct Void {
     /// The idempotency key.
     pub key: RequestKey,
-    /// Whose order.
+    /// The order that the payment is for.
     pub order_id: OrderId,
 }
 
@@ -110,7 +110,7 @@ pub struct Void {
 pub struct Refund {
     /// The idempotency key.
     pub key: RequestKey,
-    /// Whose order.
+    /// The order that the payment is for.
     pub order_id: OrderId,
     /// How much, at most what was captured and not given back yet.
     pub amount: Money,
@@ -142,7 +142,7 @@ pub struct ProviderEvent {
     /// Our key, which the provider echoes: `{payment_id}:{request_id}`.
     #[schemars(with = "String")]
     pub key: RequestKey,
-    /// Whose order.
+    /// The order that the payment is for.
     pub order_id: OrderId,
     /// The provider's own name for the request.
     pub provider_ref: String,
@@ -196,7 +196,7 @@ pub enum ProviderError {
 /// Why a webhook is not believed or not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WebhookError {
-    /// It bears no valid signature of a recent time: whoever sent it does not know the secret, or sent it again later.
+    /// It has no valid signature of a recent time: the sender does not know the secret, or has sent it again later.
     #[error("the webhook's signature is not valid: {0}")]
     Signature(&'static str),
     /// It is signed, and says nothing that can be read.

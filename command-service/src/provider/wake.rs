@@ -1,4 +1,4 @@
-//! The way to the driver: whoever has made a payment request durable says so here.
+//! The way to the driver: code that has made a payment request durable reports it here.
 
 use domain::ids::PaymentId;
 use tokio::sync::mpsc;

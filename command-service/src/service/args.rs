@@ -22,7 +22,8 @@ Settings come from the defaults, then `backstitch.toml` (here, or --config), the
 
 Examples, beside `backstitch store serve` and `backstitch provider-sim`:
   export BACKSTITCH__EVENT_STORE__URL='kurrentdb://127.0.0.1:2113?tls=false'
-  export BACKSTITCH__PROVIDER__MODE=http BACKSTITCH__PROVIDER__WEBHOOK_SECRET=at-least-24-bytes-and-the-same-for-both
+  export BACKSTITCH__PROVIDER__MODE=http
+  export BACKSTITCH__PROVIDER__WEBHOOK_SECRET=at-least-24-bytes-and-the-same-for-both
   backstitch command-service --listen 127.0.0.1:7411 --grpc-listen 127.0.0.1:7405
   backstitch command-service --listen 127.0.0.1:7412 --contexts order,product   # only these")]
 pub struct Args {

@@ -11,7 +11,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use event_store::EventStore;
 use event_store::KurrentStore;
 use service_kit::health::Need;
@@ -50,7 +49,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts over a log. Returns when commands are taken. `store` is told of in `/health` by whoever opened it.
+    /// Starts over a log. Returns when commands are taken. The caller, which opened `store`, has `/health` tell of it.
     ///
     /// # Errors
     /// [`StartError`]: a port or the provider cannot be used.
@@ -70,11 +69,13 @@ impl Service {
                 "backstitch provider-sim …   # then [provider] mode = \"http\", url, webhook_secret",
             ));
         }
-        let (listener, address) = bind(config.http.listen, "[http] listen").await?;
+        let Config { http, limits, started, .. } = config;
+        let ports = http.bind(|| any_port(http.listen, "[http] listen")).await?;
         let commands = match config.grpc.listen {
-            Some(listen) => Some(bind(listen, "[grpc] listen").await?),
+            Some(listen) => Some(listen_on(listen, || any_port(listen, "[grpc] listen")).await?),
             None => None,
         };
+        let address = ports.address;
         let (edge, work) = (Tasks::new(), Tasks::new());
         let numbers = metrics::start(&edge, &clock); // Before anything counts.
         let settings = write_side::Settings {
@@ -88,16 +89,8 @@ impl Service {
         clock_watch::start(Arc::clone(&store), clock.clone(), &health, &work);
         let api = OpenApiRouter::new().merge(health::router(health.clone())).merge(write.router());
         let (routes, _) = api.split_for_parts();
-        let router = routes.merge(numbers.clone());
-        let internal = Router::from(health::router(health.clone())).merge(numbers);
-        let port = Port {
-            config: &config.http,
-            limits: &config.limits,
-            started: &config.started,
-            health: &health,
-            grace: EDGE_GRACE,
-        };
-        port.serve(listener, router, internal, &edge).await?;
+        let port = Port { config: http, limits, started, health: &health, grace: EDGE_GRACE };
+        port.serve(ports, routes, numbers, &edge)?;
         let grpc = commands.map(|(listener, address)| {
             warn_if_open("gRPC", address);
             let WriteSide { bus, pricing, .. } = write;
@@ -122,9 +115,8 @@ impl Service {
     }
 }
 
-async fn bind(listen: SocketAddr, key: &str) -> Result<(tokio::net::TcpListener, SocketAddr), StartError> {
-    listen_on(listen, || format!("set `{key}` to \"{}:0\" for any free port; or stop who listens there", listen.ip()))
-        .await
+fn any_port(listen: SocketAddr, key: &str) -> String {
+    format!("set `{key}` to \"{}:0\" for any free port; or stop who listens there", listen.ip())
 }
 
 /// Opens the log that `[event_store] url` names, and has `/health` tell how the connection is. That nobody answers is no

@@ -12,7 +12,7 @@ use event_store::{
     StoreStats, StreamInfo, StreamName, StreamSnapshot, Subscription, Ticket,
 };
 use futures_util::future::BoxFuture;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 pub struct Gated {
     log: Arc<SqliteStore>,
@@ -27,6 +27,8 @@ pub struct Gated {
     loses: AtomicBool,
     /// What happens just before the next append.
     first: Mutex<Option<BoxFuture<'static, ()>>>,
+    /// Where the next read of a stream tells that the log has been read, and what its answer waits for.
+    held: Mutex<Option<(oneshot::Sender<()>, oneshot::Receiver<()>)>>,
 }
 
 impl Gated {
@@ -44,7 +46,8 @@ impl Gated {
         let readable = watch::Sender::new(true);
         let epoch = watch::Sender::new(*log.epoch().borrow());
         let (reads, loses) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Self { log, open, appends, reads, readable, shared, epoch, loses, first: Mutex::default() }
+        let (first, held) = (Mutex::default(), Mutex::default());
+        Self { log, open, appends, reads, readable, shared, epoch, loses, first, held }
     }
 
     /// Appends so far, as they come.
@@ -57,9 +60,17 @@ impl Gated {
         self.reads.load(Ordering::SeqCst)
     }
 
-    /// Whether streams are read; if not, whoever reads one waits until they are.
+    /// Whether streams are read; if not, a read of one waits until they are.
     pub fn readable(&self, readable: bool) {
         self.readable.send_replace(readable);
+    }
+
+    /// Holds the answer of the next read of a stream back: until the sender fires. The receiver hears when the log itself
+    /// has been read.
+    pub fn hold_next_read(&self) -> (oneshot::Receiver<()>, oneshot::Sender<()>) {
+        let ((tells, told), (releases, released)) = (oneshot::channel(), oneshot::channel());
+        *self.held.lock().unwrap() = Some((tells, released));
+        (told, releases)
     }
 
     /// From now on nothing becomes known to be durable.
@@ -145,7 +156,13 @@ impl EventStore for Gated {
     ) -> Result<Vec<RecordedEvent>, ReadError> {
         self.reads.fetch_add(1, Ordering::SeqCst);
         let _ = self.readable.subscribe().wait_for(|readable| *readable).await;
-        self.log.read_stream(stream, from, direction, limit).await
+        let found = self.log.read_stream(stream, from, direction, limit).await;
+        let held = self.held.lock().unwrap().take();
+        if let Some((tells, released)) = held {
+            tells.send(()).unwrap();
+            released.await.unwrap();
+        }
+        found
     }
 
     async fn read_all(

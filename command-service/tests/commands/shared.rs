@@ -199,6 +199,29 @@ async fn many_who_ask_at_once_share_a_look_at_the_streams_end() {
 }
 
 #[tokio::test]
+async fn what_was_written_during_a_read_is_seen_by_those_who_ask_after_it() {
+    let pair = Pair::new();
+    pair.one.receive(1).await;
+    pair.two.send(receive(1), machine(id(2))).await.unwrap();
+    let (read, release) = pair.gate.hold_next_read();
+    let before = pair.one.send(adjust(-50), machine(id(3)));
+    let after = async {
+        read.await.unwrap();
+        // The log has been read, and the answer is on its way: it does not have these.
+        pair.two.send(receive(100), machine(id(4))).await.unwrap();
+        let asks = pair.one.send(adjust(-50), machine(id(5)));
+        let answers = async {
+            tokio::task::yield_now().await;
+            release.send(()).unwrap();
+        };
+        tokio::join!(asks, answers).0
+    };
+    let (before, after) = tokio::join!(before, after);
+    assert!(rejected(&before, "adjustment-too-low"), "it was asked before they came: {before:?}");
+    assert!(after.unwrap().changed, "they had come before it was asked");
+}
+
+#[tokio::test]
 async fn a_log_that_nobody_else_writes_is_not_asked_again() {
     let mut gate = None;
     let world = World::over(|log| gate.insert(Gated::new(log)).clone());

@@ -209,14 +209,14 @@ pub struct ConfirmOrder {}
 /// It cannot be fulfilled; only while it is pending.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RejectOrder {
-    /// Why.
+    /// The reason for the rejection.
     pub reason: RejectReason,
 }
 
 /// Stops it from being dispatched until released.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HoldOrder {
-    /// Why.
+    /// The reason for the hold.
     pub reason: HoldReason,
 }
 
@@ -231,7 +231,7 @@ pub struct ReleaseOrderHold {
 /// The customer does not want it any more.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RequestOrderCancellation {
-    /// Why, for people.
+    /// The reason for the cancellation, as people read it.
     pub reason: String,
 }
 

@@ -111,7 +111,7 @@ pub struct OrderPlaced {
     /// Free labels, at most 20 of 1 to 50 characters.
     #[serde(default)]
     pub tags: Vec<String>,
-    /// When.
+    /// When the order was placed.
     pub placed_at: Timestamp,
 }
 
@@ -131,14 +131,14 @@ pub struct OrderConfirmed {}
 /// It could not be fulfilled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OrderRejected {
-    /// Why.
+    /// The reason for the rejection.
     pub reason: RejectReason,
 }
 
 /// It must not be dispatched until released.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OrderHeld {
-    /// Why.
+    /// The reason for the hold.
     pub reason: HoldReason,
 }
 
@@ -153,14 +153,14 @@ pub struct OrderHoldReleased {
 /// The customer does not want it any more.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OrderCancellationRequested {
-    /// Why.
+    /// The reason for the cancellation, as people read it.
     pub reason: String,
 }
 
 /// It ended without goods.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OrderCancelled {
-    /// Why.
+    /// The reason for the cancellation, as people read it.
     pub reason: String,
 }
 

@@ -15,7 +15,7 @@ use crate::money::Money;
 pub enum ProviderResult {
     /// The customer must confirm first.
     ActionRequired {
-        /// Where.
+        /// The page on which the customer confirms.
         action_url: String,
     },
     /// Money is held.
@@ -123,11 +123,11 @@ impl Command {
 pub struct RequestPaymentAuthorization {
     /// This payment.
     pub payment_id: PaymentId,
-    /// Whose.
+    /// The order that the payment is for.
     pub order_id: OrderId,
     /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
     pub request_id: RequestId,
-    /// How much.
+    /// The amount to authorize.
     pub amount: Money,
     /// The card's token at the provider.
     pub payment_method: String,
@@ -154,7 +154,7 @@ pub struct RequestPaymentCapture {
 pub struct RequestPaymentVoid {
     /// This payment.
     pub payment_id: PaymentId,
-    /// Whose.
+    /// The order that the payment is for.
     pub order_id: OrderId,
     /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
     pub request_id: RequestId,
@@ -176,7 +176,7 @@ pub struct RequestPaymentRefund {
     /// when it takes the command.
     #[serde(default, skip_serializing_if = "is_false")]
     pub remaining: bool,
-    /// Why, for people.
+    /// The reason for the refund, as people read it.
     pub reason: String,
 }
 

@@ -46,7 +46,7 @@ pub enum Event {
     RefundFailed(RefundFailed),
     /// Nobody finished the authorisation in time, or the hold lapsed.
     PaymentExpired(PaymentExpired),
-    /// A success after the end: the money must go back.
+    /// A success after the end, or after somebody asked for the money back: it must go back.
     PaymentSucceededLate(PaymentSucceededLate),
     /// The provider was asked again and has done less than was requested; a person must act.
     PaymentFellShort(PaymentFellShort),
@@ -132,11 +132,11 @@ impl Event {
 pub struct PaymentAuthorizationRequested {
     /// This payment.
     pub payment_id: PaymentId,
-    /// Whose.
+    /// The order that the payment is for.
     pub order_id: OrderId,
     /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
     pub request_id: RequestId,
-    /// How much.
+    /// The amount to authorize.
     pub amount: Money,
     /// The card's token.
     pub payment_method: String,
@@ -147,7 +147,7 @@ pub struct PaymentAuthorizationRequested {
     pub tags: Vec<String>,
     /// UTC date of the order, frozen for sums by day.
     pub placed_on: NaiveDate,
-    /// When.
+    /// When the authorization was requested.
     pub at: Timestamp,
 }
 
@@ -159,7 +159,7 @@ pub struct PaymentActionRequired {
     /// The provider's own name for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_ref: Option<String>,
-    /// Where.
+    /// The page on which the customer confirms.
     pub action_url: String,
 }
 
@@ -206,16 +206,16 @@ pub struct PaymentOutcomeUnknown {
 pub struct CaptureRequested {
     /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
     pub request_id: RequestId,
-    /// How much.
+    /// The amount to capture.
     pub amount: Money,
-    /// When.
+    /// When the capture was requested.
     pub at: Timestamp,
 }
 
 /// The money was taken.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PaymentCaptured {
-    /// Whose.
+    /// The order that the payment is for.
     pub order_id: OrderId,
     /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
     pub request_id: RequestId,
@@ -248,14 +248,14 @@ pub struct CaptureFailed {
 pub struct VoidRequested {
     /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
     pub request_id: RequestId,
-    /// When.
+    /// When the void was requested.
     pub at: Timestamp,
 }
 
 /// Nothing is held; a mark where nothing had been asked yet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PaymentVoided {
-    /// Whose.
+    /// The order that the payment is for.
     pub order_id: OrderId,
     /// The request it answers, none for a mark.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -285,18 +285,18 @@ pub struct VoidFailed {
 pub struct RefundRequested {
     /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
     pub request_id: RequestId,
-    /// How much.
+    /// The amount to refund.
     pub amount: Money,
-    /// Why.
+    /// The reason for the refund, as people read it.
     pub reason: String,
-    /// When.
+    /// When the refund was requested.
     pub at: Timestamp,
 }
 
 /// The money was given back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PaymentRefunded {
-    /// Whose.
+    /// The order that the payment is for.
     pub order_id: OrderId,
     /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
     pub request_id: RequestId,
@@ -320,7 +320,7 @@ pub struct RefundFailed {
     /// The provider's own name for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_ref: Option<String>,
-    /// How much.
+    /// The amount that was not refunded.
     pub amount: Money,
     /// The provider's reason.
     pub failure_code: String,
@@ -335,7 +335,8 @@ pub struct PaymentExpired {
     pub request_id: Option<RequestId>,
 }
 
-/// A success after the end: the money must go back.
+/// A success that nobody wants any more: after the payment's end, or money that is taken after a void or a refund was
+/// requested. The money must go back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PaymentSucceededLate {
     /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.

@@ -11,6 +11,7 @@
 //! | Authorized | result Captured, Voided, Expired | the same name; CaptureFailed and VoidFailed stay |
 //! | Captured | result Refunded, for all of it | Refunded; RefundFailed and a part stay |
 //! | Voided, Expired, Declined | result Authorized or Captured for the first time | SucceededLate, never a silent resurrection |
+//! | Requested, ActionRequired, Authorized; a void was requested and no capture since | result Captured | SucceededLate: the money goes back, whatever becomes of the void |
 //! | SucceededLate | result Voided, Refunded | the same name |
 //!
 //! `PaymentOutcomeUnknown` marks an open *request*, in any state; only a result closes it. RequestPaymentVoid is

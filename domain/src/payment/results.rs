@@ -180,19 +180,20 @@ fn captured(payment: &Payment, request: &Request, c: &RecordProviderResult, told
     }
 }
 
-/// Rule: money that was not taken before is news; after the payment's end, or once money was asked back, it goes back too,
-/// whatever became of that request: whoever made it may have ended, and knows only of what was taken before.
+/// Rule: money that was not taken before is news. It is a late success, which goes back, in three cases: after the
+/// payment's end; once a refund was requested; and once a void was requested and no capture since. What became of that
+/// refund or void does not matter: the saga that requested it may have ended, and knows only of what was taken before.
 fn taken(payment: &Payment, request: &Request, c: &RecordProviderResult, told: Money) -> Decision {
     let total = check_amount(told, request.amount)?;
-    let goes_back = payment.requests.values().any(|request| request.kind == RequestKind::Refund);
-    let ended = match payment.status {
+    let asked_back = payment.requests.values().any(|request| request.kind == RequestKind::Refund);
+    let goes_back = match payment.status {
         Status::Voided | Status::Expired | Status::Declined | Status::SucceededLate => true,
-        Status::None | Status::Requested | Status::ActionRequired | Status::Authorized => false,
-        Status::Captured | Status::Refunded => goes_back,
+        Status::None | Status::Requested | Status::ActionRequired | Status::Authorized => payment.given_up,
+        Status::Captured | Status::Refunded => payment.given_up || asked_back,
     };
     let more = match news(request, total) {
         None => None,
-        Some(amount) if ended => Some(late(c, LateSuccess::Captured, amount)),
+        Some(amount) if goes_back => Some(late(c, LateSuccess::Captured, amount)),
         Some(amount) => {
             let (Some(order_id), Some(placed_on)) = (payment.order_id, payment.placed_on) else {
                 return Err(Rejection::NotFound);

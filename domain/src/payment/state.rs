@@ -37,7 +37,7 @@ pub enum Status {
     Declined,
     /// All that was taken was given back.
     Refunded,
-    /// It succeeded after its end: the money must go back.
+    /// It succeeded after its end, or after a void or a refund was requested: the money must go back.
     SucceededLate,
 }
 
@@ -154,6 +154,8 @@ pub struct Payment {
     pub action_url: Option<String>,
     /// All that was asked of the provider.
     pub requests: BTreeMap<RequestId, Request>,
+    /// Whether a void was requested and no capture since: money that is taken now goes back, whatever became of the void.
+    pub given_up: bool,
 }
 
 impl Payment {
@@ -370,8 +372,8 @@ impl Payment {
 
 impl Aggregate for Payment {
     const CATEGORY: &'static str = "payment";
-    // 2: what was captured and refunded is counted by request.
-    const STATE_FORMAT: u32 = 2;
+    // 2: what was captured and refunded is counted by request. 3: `given_up`.
+    const STATE_FORMAT: u32 = 3;
     type Command = Command;
     type Event = Event;
     type Rejection = Rejection;
@@ -400,13 +402,19 @@ impl Aggregate for Payment {
                 self.close(RequestKind::Void); // Nothing is held: it is as the void wished.
             }
             Event::PaymentOutcomeUnknown(e) => self.set(&e.request_id, RequestState::Unknown),
-            Event::CaptureRequested(e) => self.open(e.request_id, RequestKind::Capture, e.amount, e.at),
+            Event::CaptureRequested(e) => {
+                self.given_up = false;
+                self.open(e.request_id, RequestKind::Capture, e.amount, e.at);
+            }
             Event::PaymentCaptured(e) => {
                 self.status = Status::Captured;
                 self.captured(&e.request_id, e.amount);
             }
             Event::CaptureFailed(e) => self.set(&e.request_id, RequestState::Failed),
-            Event::VoidRequested(e) => self.open(e.request_id, RequestKind::Void, self.held(), e.at),
+            Event::VoidRequested(e) => {
+                self.given_up = true;
+                self.open(e.request_id, RequestKind::Void, self.held(), e.at);
+            }
             Event::PaymentVoided(e) => self.voided(e),
             Event::VoidFailed(e) => self.set(&e.request_id, RequestState::Failed),
             Event::RefundRequested(e) => {

@@ -6,6 +6,7 @@ use crate::ids::{OrderId, PaymentId, RequestId};
 use crate::money::{Currency, Money};
 use crate::testing::{Given, at};
 
+mod given_up;
 mod properties;
 mod results;
 mod shortfalls;

@@ -174,7 +174,7 @@ pub struct StepRetryScheduled {
     /// Answers that did come.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<Answer>,
-    /// Why.
+    /// The failure after which the step is tried again.
     pub failure: Failure,
     /// By which times a participant refused the commands as too late. The next deadline counts from these times: this
     /// event, appended at the expected version, proves that the step is still open.
@@ -225,7 +225,7 @@ pub struct StepFailed {
     /// The fact that ended it; none: an answer or a deadline did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
-    /// Why.
+    /// The failure that ended the step.
     pub failure: Failure,
     /// Answers that its commands had: what was refused needs no undoing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -293,7 +293,7 @@ pub struct SagaCompensated {
 pub struct SagaHandedOver {
     /// That saga's type, such as `order_refund`.
     pub to: String,
-    /// Why.
+    /// The reason for the handover.
     pub reason: String,
     /// What it needs to know.
     pub facts: RefundFacts,
@@ -311,7 +311,7 @@ pub struct SagaNeedsAttention {
     pub group: u32,
     /// The way.
     pub direction: Direction,
-    /// Why.
+    /// The failure that a person must look at.
     pub failure: Failure,
     /// Whether the step stands still until a person acts; otherwise it goes on trying or waiting meanwhile.
     pub stuck: bool,
@@ -323,9 +323,9 @@ pub struct SagaNeedsAttention {
 /// A person did something about it; what follows from that stands behind it in the same append.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OperatorActed {
-    /// What.
+    /// What the operator did.
     pub action: Action,
-    /// Who.
+    /// The operator who did it.
     pub actor: String,
     /// Why, in that person's words.
     pub reason: String,

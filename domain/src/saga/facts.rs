@@ -71,7 +71,7 @@ pub struct OrderFacts {
 /// A hold of stock to give back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Held {
-    /// What, and where.
+    /// The reserved stock item: a SKU at a location.
     pub item: StockId,
     /// The hold.
     pub reservation_id: ReservationId,
@@ -113,6 +113,6 @@ pub struct ReconciliationFacts {
 pub struct Late {
     /// Whether money is held or was taken.
     pub kind: LateSuccess,
-    /// How much.
+    /// The amount that succeeded late.
     pub amount: Money,
 }

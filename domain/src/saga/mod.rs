@@ -1,6 +1,6 @@
 //! Sagas as the log knows them: their events, and a pure fold that says how a saga stands.
 //!
-//! The engine and the tables of steps live in `saga-orchestrator`; whoever only shows sagas needs nothing but this.
+//! The engine and the tables of steps live in `saga-orchestrator`; code that only shows sagas needs nothing but this.
 //! *Invariant:* what a saga is waiting for, and whether it is settled, follows from its events alone.
 
 pub mod events;

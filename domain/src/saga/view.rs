@@ -122,17 +122,17 @@ impl LegView {
 /// Something that a person did about a saga.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ActionView {
-    /// What.
+    /// What the operator did.
     pub action: Action,
-    /// Who.
+    /// The operator who did it.
     pub actor: String,
-    /// Why.
+    /// The reason that the operator gave.
     pub reason: String,
     /// The step that it was about; none: the saga as a whole.
     pub step: Option<String>,
     /// The way.
     pub direction: Option<Direction>,
-    /// When.
+    /// When the operator did it.
     pub at: Timestamp,
 }
 

@@ -50,7 +50,7 @@ impl Command {
 /// Asks the warehouse to pack an order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanShipment {
-    /// Whose.
+    /// The order whose goods are shipped.
     pub order_id: OrderId,
     /// What to pack, 1 to 100 lines.
     pub lines: Vec<ShipmentLine>,
@@ -71,15 +71,15 @@ pub struct DeliverShipment {}
 /// It will not arrive.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ReportShipmentLost {
-    /// Why, for people.
+    /// What is known of the loss, as people read it.
     pub reason: String,
 }
 
 /// Not to be packed, or to be unpacked. Accepted before the plan came: it is then refused when it comes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CancelShipment {
-    /// Whose.
+    /// The order whose goods are shipped.
     pub order_id: OrderId,
-    /// Why, for people.
+    /// The reason for the cancellation, as people read it.
     pub reason: String,
 }

@@ -68,7 +68,7 @@ impl Event {
 /// The warehouse was asked to pack it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ShipmentPlanned {
-    /// Whose.
+    /// The order whose goods are shipped.
     pub order_id: OrderId,
     /// What to pack.
     pub lines: Vec<ShipmentLine>,
@@ -77,38 +77,38 @@ pub struct ShipmentPlanned {
 /// It is packed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ShipmentReady {
-    /// Whose.
+    /// The order whose goods are shipped.
     pub order_id: OrderId,
 }
 
 /// It left the house.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ShipmentDispatched {
-    /// Whose.
+    /// The order whose goods are shipped.
     pub order_id: OrderId,
 }
 
 /// It arrived.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ShipmentDelivered {
-    /// Whose.
+    /// The order whose goods are shipped.
     pub order_id: OrderId,
 }
 
 /// It will not arrive.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ShipmentLost {
-    /// Whose.
+    /// The order whose goods are shipped.
     pub order_id: OrderId,
-    /// Why.
+    /// What is known of the loss, as people read it.
     pub reason: String,
 }
 
 /// It is not to be shipped.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ShipmentCancelled {
-    /// Whose.
+    /// The order whose goods are shipped.
     pub order_id: OrderId,
-    /// Why.
+    /// The reason for the cancellation, as people read it.
     pub reason: String,
 }

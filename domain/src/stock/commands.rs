@@ -70,7 +70,7 @@ pub struct AdjustStock {
 pub struct ReserveStock {
     /// The hold.
     pub reservation_id: ReservationId,
-    /// For whom.
+    /// The order that the pieces are reserved for.
     pub order_id: OrderId,
     /// How many pieces, the lines of one item summed.
     pub quantity: Quantity,
@@ -97,7 +97,7 @@ pub struct ReleaseReservation {
     pub reservation_id: ReservationId,
     /// For whom it was held.
     pub order_id: OrderId,
-    /// Why, for people.
+    /// The reason for the release, as people read it.
     pub reason: String,
 }
 

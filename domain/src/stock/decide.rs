@@ -58,9 +58,9 @@ pub enum Rejection {
     /// The reservation holds its pieces for longer.
     #[error("reservation {reservation_id} holds until {expires_at}; wait until then, or release it")]
     ReservationNotDue {
-        /// Which.
+        /// The reservation's id.
         reservation_id: ReservationId,
-        /// Until when.
+        /// When the reservation ends.
         expires_at: Timestamp,
     },
     /// The reservation holds its pieces without a time limit.

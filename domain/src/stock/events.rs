@@ -84,7 +84,7 @@ impl Event {
 /// Goods came in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StockReceived {
-    /// What, and where.
+    /// The stock item: a SKU at a location.
     pub item: StockId,
     /// How many pieces.
     pub quantity: Quantity,
@@ -93,11 +93,11 @@ pub struct StockReceived {
 /// A count corrected what is on hand.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StockAdjusted {
-    /// What, and where.
+    /// The stock item: a SKU at a location.
     pub item: StockId,
     /// Pieces added, or taken away where negative.
     pub delta: i64,
-    /// Why.
+    /// The reason for the adjustment, as people read it.
     pub reason: String,
 }
 
@@ -106,7 +106,7 @@ pub struct StockAdjusted {
 pub struct StockReserved {
     /// The hold.
     pub reservation_id: ReservationId,
-    /// For whom.
+    /// The order that the pieces are reserved for.
     pub order_id: OrderId,
     /// How many pieces.
     pub quantity: Quantity,
@@ -119,7 +119,7 @@ pub struct StockReserved {
 pub struct ReservationRenewed {
     /// The hold.
     pub reservation_id: ReservationId,
-    /// Until when.
+    /// When the reservation ends.
     pub expires_at: Timestamp,
 }
 
@@ -141,7 +141,7 @@ pub struct ReservationReleased {
     pub quantity: i64,
     /// Whether it had been committed.
     pub committed: bool,
-    /// Why.
+    /// The reason for the release, as people read it.
     pub reason: String,
     /// When it ended.
     pub at: Timestamp,
@@ -165,11 +165,11 @@ pub struct ReservationExpired {
 pub struct StockShipped {
     /// The hold.
     pub reservation_id: ReservationId,
-    /// For whom.
+    /// The order that the pieces are reserved for.
     pub order_id: OrderId,
     /// How many pieces.
     pub quantity: i64,
-    /// When.
+    /// When the pieces left.
     pub at: Timestamp,
 }
 
@@ -180,6 +180,6 @@ pub struct StockRestocked {
     pub order_id: OrderId,
     /// How many pieces.
     pub quantity: Quantity,
-    /// When.
+    /// When the pieces came back.
     pub at: Timestamp,
 }

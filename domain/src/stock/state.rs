@@ -25,7 +25,7 @@ const ENDED_BYTES: usize = 96;
 /// Pieces held for an order for some time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reserved {
-    /// For whom.
+    /// The order that the pieces are reserved for.
     pub order_id: OrderId,
     /// How many pieces.
     pub quantity: i64,
@@ -36,7 +36,7 @@ pub struct Reserved {
 /// Pieces held for an order until shipped or released.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Committed {
-    /// For whom.
+    /// The order that the pieces are reserved for.
     pub order_id: OrderId,
     /// How many pieces.
     pub quantity: i64,
@@ -57,11 +57,11 @@ pub enum EndKind {
 /// The end of a reservation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ended {
-    /// Which.
+    /// The reservation's id.
     pub reservation_id: ReservationId,
-    /// How.
+    /// How the reservation ended.
     pub kind: EndKind,
-    /// When.
+    /// When the reservation ended.
     pub at: Timestamp,
 }
 

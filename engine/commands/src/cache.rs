@@ -71,7 +71,7 @@ impl Beneath {
     pub fn look(&self) -> Look {
         match self {
             Self::Durable(_) => Look::Durable,
-            // Whoever waited for it may have gone away, so that nobody has looked: clones look for all.
+            // The request that waited for it may be gone, so that nobody has looked: clones look for all.
             Self::Queued(durable) => match durable.clone().now_or_never() {
                 None => Look::Queued,
                 Some(Ok(_)) => Look::Durable,
@@ -167,8 +167,8 @@ impl<A: Aggregate> Folded<A> {
         STREAM_BYTES + self.state.growing_bytes() + self.window.bytes()
     }
 
-    /// Whether others may have written between `asked_at` and the moment at which this was all there was: an answer to
-    /// whoever asked then must not be given from it. `None`: nobody else writes.
+    /// Whether others may have written between the moment at which this was all there was and `asked_at`: a request of that
+    /// time must not be answered from it. `None`: nobody else writes.
     pub fn may_be_old(&self, asked_at: Option<Instant>) -> bool {
         asked_at.is_some_and(|asked_at| self.seen_at.is_none_or(|seen_at| seen_at < asked_at))
     }
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_states_hold_is_bounded_in_bytes_whoever_is_used_and_one_in_use_stays() {
+    async fn what_the_states_hold_is_bounded_in_bytes_and_one_in_use_stays() {
         const MAX: usize = 1 << 20;
         let cache: Cache<Counter> = Cache::with_bounds(STREAMS_MAX, MAX);
         let used = cache.slot(&name(0)).unwrap();

@@ -226,7 +226,7 @@ impl Window {
     /// Notes the positions of those that have become durable since.
     fn settle(&mut self) {
         while let Some((command_id, durable)) = self.open.front() {
-            // Whoever waited for it may have gone away: then nobody has looked whether it is done.
+            // The request that waited for it may be gone: then nobody has looked whether it is done.
             let Some(Ok(appended)) = durable.clone().now_or_never() else { return };
             if let Some(command) = self.commands.get_mut(command_id) {
                 command.position = Some(appended.position);

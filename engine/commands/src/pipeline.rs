@@ -246,7 +246,7 @@ impl<A: Aggregate> Pipeline<A> {
     }
 
     /// Decides, and decides again if the answer would append nothing and others may have written since it was asked for.
-    /// Whoever waited for his turn while another read the stream's end has that done for him.
+    /// A command that waited for its turn while another one read the stream's end need not read it again.
     async fn judge(
         &self,
         request: &Request<'_, A::Command>,

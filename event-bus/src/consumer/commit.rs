@@ -97,7 +97,7 @@ pub(super) async fn commit(shared: &Arc<Shared>, place: &Place, from: &Reached, 
     let (theirs, place, from, steps) = (Arc::clone(shared), place.clone(), from.clone(), steps.to_vec());
     pg::tx_or(&shared.pool, &shared.schema, bound(shared, steps.len()), move |connection| {
         Box::pin(async move {
-            // First: whoever else believes the partition to be his waits here, and goes away empty-handed.
+            // First: another consumer that believes to own the partition waits here, and then finds that it has been advanced.
             let advances = tokio::time::timeout(pg::USUAL, offsets::advance(connection, &place, &from, &to));
             if !advances.await.unwrap_or_else(|_| Err(pg::late(pg::USUAL)))? {
                 return Err(Fault::Fenced);

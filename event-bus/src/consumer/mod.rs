@@ -19,7 +19,7 @@
 //! A handler writes its rows on the connection it is given; they, the offsets (`bus_offsets`) and what is parked
 //! (`bus_dead_letters`) are one Postgres transaction. Kafka's own committed offsets are for its tools only.
 //!
-//! *Invariant:* a handler's rows are there exactly once per record, whoever is killed, paused or replaced, and whenever.
+//! *Invariant:* a handler's rows are there exactly once per record, whichever consumer is killed, paused or replaced, and when.
 //! *Invariant:* what comes again (a relay repeats, the topic was filled anew) at a position of the log that was dealt with
 //! is passed by.
 
@@ -70,9 +70,9 @@ pub enum StartError {
     /// Its tables cannot be made.
     #[error("the tables of the consumer `{group}` cannot be made in the schema `{schema}`")]
     Postgres {
-        /// Whose.
+        /// The consumer's group.
         group: String,
-        /// Where.
+        /// The Postgres schema of its tables.
         schema: String,
         /// What Postgres says.
         source: sqlx::Error,

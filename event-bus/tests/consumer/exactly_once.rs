@@ -1,4 +1,4 @@
-//! A handler's rows are there exactly once, whoever dies and whatever comes again.
+//! A handler's rows are there exactly once, whichever process dies and whichever record comes again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -44,12 +44,17 @@ pub(super) async fn save(
     })?;
     let event = proposed(&name, SNAPSHOT_TYPE, data);
     let saved = client.append(&name, client::Expected::Any, &[event]).await.map_err(|error| unread(client, &error))?;
-    // A stream that has just begun; and again from time to time, because its first writer may have died before it said so.
-    // (A served log counts otherwise and keeps one event without being told.)
-    if saved.revision % LIMIT_EVERY == 0 {
+    // A served log counts otherwise and keeps one event without being told.
+    if is_limited_at(saved.revision) {
         limit(client, &name).await;
     }
     Ok(())
+}
+
+/// Whether the server is told, with the snapshot of this revision, to keep no other: when the stream has just begun, and again
+/// from time to time, because its first writer may have died before it said so.
+fn is_limited_at(revision: u64) -> bool {
+    revision.is_multiple_of(LIMIT_EVERY)
 }
 
 /// Tells the server to keep the last event only. One that refuses keeps them all, which costs space and nothing else.
@@ -70,5 +75,22 @@ fn proposed(stream: &str, event_type: &str, data: Vec<u8>) -> client::NewEvent {
         content_type: CONTENT_TYPE,
         data: data.into(),
         metadata: Bytes::from_static(b"{}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_told_at_the_first_snapshot_and_again_from_time_to_time_to_keep_one() {
+        let told: Vec<u64> = (0..40).filter(|revision| is_limited_at(*revision)).collect();
+        assert_eq!(told, [0, 16, 32]);
+        let limits: serde_json::Value = serde_json::from_slice(KEEP_ONE).unwrap();
+        assert_eq!(limits, serde_json::json!({ "$maxCount": 1 }));
+        // Told again it is the same event, which a server that has it already does not append again.
+        let of = proposed("$$snapshot-order-1", "$metadata", KEEP_ONE.to_vec());
+        assert_eq!(of.id, proposed("$$snapshot-order-1", "$metadata", KEEP_ONE.to_vec()).id);
+        assert_ne!(of.id, proposed("$$snapshot-order-2", "$metadata", KEEP_ONE.to_vec()).id);
     }
 }

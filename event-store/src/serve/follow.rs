@@ -1,7 +1,7 @@
 //! Reads that never end: subscriptions to a stream or to the whole log. First the confirmation, then what there is, then
 //! "caught up", then what comes.
 //!
-//! Subscribers pull: whoever stands still is read for again from the table when he goes on, and nothing is kept for him.
+//! Subscribers pull: nothing is kept for one that stands still. When it goes on, its events are read from the table again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

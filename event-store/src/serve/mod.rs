@@ -154,6 +154,17 @@ impl ServeOptions {
         Ok(Some(Self { listen, access, tls }))
     }
 
+    /// Takes the port, before there is a log: a process that cannot have it makes none.
+    ///
+    /// # Errors
+    /// [`ServeError::Listen`].
+    pub async fn bind(self) -> Result<Bound, ServeError> {
+        let taken = |reason| ServeError::Listen { listen: self.listen, reason };
+        let listener = TcpListener::bind(self.listen).await.map_err(taken)?;
+        let address = listener.local_addr().map_err(taken)?;
+        Ok(Bound { address, listener, options: self })
+    }
+
     /// Whether passwords and events cross a network in the clear: worth a warning.
     pub fn is_in_the_clear(&self) -> bool {
         self.tls.is_none() && !self.listen.ip().is_loopback()
@@ -167,6 +178,22 @@ fn pem(path: &Path) -> Result<Vec<u8>, ServeError> {
         Ok(bytes)
     } else {
         Err(tls("it is not PEM (no `-----BEGIN `)".to_owned()))
+    }
+}
+
+/// The port of a log that is not opened yet.
+#[derive(Debug)]
+pub struct Bound {
+    address: SocketAddr,
+    listener: TcpListener,
+    options: ServeOptions,
+}
+
+impl Bound {
+    /// A server of this log on the port.
+    pub fn serve(self, store: Arc<dyn EventStore>) -> Server {
+        let Self { address, listener, options } = self;
+        Server { address, listener, store, options }
     }
 }
 
@@ -191,10 +218,7 @@ impl Server {
     /// # Errors
     /// [`ServeError::Listen`].
     pub async fn bind(store: Arc<dyn EventStore>, options: ServeOptions) -> Result<Self, ServeError> {
-        let taken = |reason| ServeError::Listen { listen: options.listen, reason };
-        let listener = TcpListener::bind(options.listen).await.map_err(taken)?;
-        let address = listener.local_addr().map_err(taken)?;
-        Ok(Self { address, listener, store, options })
+        Ok(options.bind().await?.serve(store))
     }
 
     /// What clients connect with, without user and password.

@@ -129,3 +129,46 @@ impl Iterator for Batch {
         self.answers.next()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Position;
+    use crate::conformance::{event, stream};
+
+    fn large() -> RecordedEvent {
+        let of = stream("order-1");
+        let new = event(&of, 0, 1 << 20);
+        RecordedEvent {
+            id: new.id,
+            stream: of,
+            version: 0,
+            position: Position(1),
+            event_type: new.event_type,
+            schema_version: new.schema_version,
+            data: new.data,
+            recorded_at: new.metadata.occurred_at,
+            metadata: new.metadata,
+        }
+    }
+
+    #[test]
+    fn what_all_readers_hold_is_bounded_in_bytes_and_given_back() {
+        let (budget, event) = (Budget::default(), large());
+        let pages = BUDGET_BYTES / event.size();
+        assert!((200..=256).contains(&pages), "{pages} pages of a large event each");
+        let mut held: Vec<Held> =
+            (0..pages).map(|_| budget.take([&event]).unwrap_or_else(|_| panic!("room"))).collect();
+        // One more is refused, and the refusal keeps no room: what is given back can be taken.
+        for _ in 0..3 {
+            assert!(matches!(budget.take([&event]), Err(Refusal::Busy(_))));
+        }
+        held.pop();
+        held.push(budget.take([&event]).unwrap_or_else(|_| panic!("the room of one page was given back")));
+        assert!(budget.clone().take([&event]).is_err(), "all clones share it");
+        drop(held);
+        assert_eq!(budget.0.load(Ordering::Relaxed), 0);
+        assert!(budget.take(std::iter::repeat_n(&event, pages + 1)).is_err(), "a single page can be too large as well");
+        assert_eq!(budget.0.load(Ordering::Relaxed), 0);
+    }
+}

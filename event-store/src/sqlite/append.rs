@@ -1,8 +1,9 @@
 //! How an append gets into the queue: at once if the stream's head is in memory, after one look-up if not; and what a
 //! repeated append is answered.
 
-use std::sync::PoisonError;
+use std::path::Path;
 
+use rusqlite::Connection;
 use uuid::Uuid;
 
 use super::queue::{Head, Submitted, unwritable};
@@ -37,7 +38,7 @@ impl SqliteStore {
                     return Ok(ticket);
                 }
                 Submitted::HeadUnknown(append, mark) => {
-                    let head = self.read_head(&append.stream)?;
+                    let head = self.read_head(&append.stream).await?;
                     self.shared.queue().learn(&append.stream, head, mark);
                     append
                 }
@@ -61,11 +62,13 @@ impl SqliteStore {
         Err(AppendError::Overloaded)
     }
 
-    /// Reads a head in place: it is one or two index pages, nearly always in memory, and a hop to another thread would
-    /// cost more than the read.
-    fn read_head(&self, stream: &StreamName) -> Result<Head, AppendError> {
-        let connection = self.threads.heads.lock().unwrap_or_else(PoisonError::into_inner);
-        self.shared.noted(reader::head(&connection, &self.shared.path, stream)).map_err(|error| self.unread(&error))
+    /// Looks a head up in a thread of its own. It is one or two index pages, nearly always in memory; but where the disk
+    /// stalls, the thread that runs requests must not stand still with it.
+    async fn read_head(&self, stream: &StreamName) -> Result<Head, AppendError> {
+        let name = stream.clone();
+        let read = move |connection: &Connection, path: &Path| reader::head(connection, path, &name);
+        let head = self.heads.run(Subject::Head(stream.clone()), read).await;
+        self.shared.noted(head).map_err(|error| self.unread(&error))
     }
 
     /// The stream is not where the append expected it. If the append's events stand where it wanted them, it is a

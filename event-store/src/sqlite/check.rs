@@ -54,6 +54,8 @@ pub struct CheckReport {
     pub problems: Vec<Problem>,
     /// All problems.
     pub problem_count: u64,
+    /// What is to be known although it is no problem.
+    pub notes: Vec<String>,
 }
 
 impl CheckReport {
@@ -132,14 +134,15 @@ pub(super) fn check_file(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Res
     let dir = path.parent().unwrap_or(path);
     let served = open::is_served(dir);
     // Beside a server the write-ahead log changes while it is read; the server looked at it before SQLite did.
-    let wal = if served { Ok(()) } else { super::wal::check(path) };
+    let wal = if served { Ok(0) } else { super::wal::check(path) };
     let wal_bytes = in_service::wal_bytes(path);
     let connection = open::open_to_read(path)?;
     let failed = |error: rusqlite::Error| open::of_sqlite(path, &error);
     let (end, totals) = snapshot(&connection).map_err(failed)?;
     let position = Position(end.position);
     let mut report = CheckReport { path: path.display().to_string(), position, served, ..CheckReport::default() };
-    for refused in [wal, in_service::check_copy(dir, path, &connection, wal_bytes, position)] {
+    report.notes.extend(wal.as_ref().ok().and_then(|bytes| super::wal::torn(path, *bytes)));
+    for refused in [wal.map(drop), in_service::check_copy(dir, path, &connection, wal_bytes, position)] {
         match refused {
             Ok(()) => {}
             Err(error @ (OpenError::Damaged { .. } | OpenError::WalMissing { .. })) => {

@@ -1,4 +1,4 @@
-//! The export of a folder's log to a file, beside whoever serves it.
+//! The export of a folder's log to a file, beside the process that serves it.
 //!
 //! The file is made as `<file>.partial`, synced, and renamed when it has its end: an export that stands under its name is
 //! whole. What an interrupted one left is verified line by line, a last line that was cut off is removed, and it goes on.
@@ -37,7 +37,7 @@ pub enum ExportFileError {
     NotResumable {
         /// The unfinished file.
         path: PathBuf,
-        /// Why.
+        /// What keeps the file from being continued.
         why: String,
     },
     /// The range has no events in this log.

@@ -47,7 +47,7 @@ pub enum ImportError {
     Load {
         /// The line.
         line: u64,
-        /// Why.
+        /// What is wrong with the line.
         error: LoadError,
     },
     /// The folder cannot be opened.

@@ -1,4 +1,4 @@
-//! The log of a folder, read page by page, beside whoever serves it.
+//! The log of a folder, read page by page, beside the process that serves it.
 //!
 //! *Invariant:* no statement here is long, so that the write-ahead log of a served folder can restart meanwhile.
 

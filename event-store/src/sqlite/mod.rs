@@ -79,7 +79,7 @@ pub use self::load::LoadError;
 pub use self::log_file::LogFile;
 pub use self::open::{FolderLock, LOG_FILE, hold, is_served};
 use self::queue::{PendingSnapshot, Queue, State};
-use self::readers::{Readers, Subject};
+use self::readers::{HEAD_THREADS, Readers, Subject, THREADS};
 use self::subscription::{Follower, Tail};
 use self::writer::Writer;
 use crate::envelope::Timestamp;
@@ -146,6 +146,8 @@ impl Default for SqliteOptions {
 pub struct SqliteStore {
     shared: Arc<Shared>,
     readers: Arc<Readers>,
+    /// Looks up heads of streams that are not in memory.
+    heads: Arc<Readers>,
     threads: Arc<Threads>,
 }
 
@@ -197,9 +199,8 @@ impl Shared {
 struct Threads {
     shared: Arc<Shared>,
     readers: Arc<Readers>,
+    heads: Arc<Readers>,
     writer: Mutex<Option<JoinHandle<()>>>,
-    /// For heads that are not in memory.
-    heads: Mutex<Connection>,
     /// Held until the threads have ended.
     lock: Mutex<Option<File>>,
 }
@@ -211,6 +212,7 @@ impl Threads {
         self.shared.closed.send_replace(true);
         if let Some(writer) = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() {
             self.readers.stop();
+            self.heads.stop();
             self.shared.options.faults.resume_commits();
             if writer.join().is_err() {
                 tracing::error!(log = %self.shared.path.display(), "the writer thread panicked");
@@ -238,8 +240,8 @@ impl SqliteStore {
         let failed = |error: rusqlite::Error| open::of_sqlite(&path, &error);
         open::begin_service(dir, &path, &opened.connection)?;
         let files = Files::of(&path).map_err(|error| open::unusable(&path, &error))?;
-        let heads = open::connect_reader(&path).map_err(failed)?;
-        let readers = Arc::new(Readers::start(&path, &options.faults).map_err(failed)?);
+        let readers = Arc::new(Readers::start(&path, &options.faults, "log-read", THREADS).map_err(failed)?);
+        let heads = Arc::new(Readers::start(&path, &options.faults, "log-heads", HEAD_THREADS).map_err(failed)?);
         let checkpoints = open::connect_writer(&path).map_err(failed)?;
         let shared = Arc::new(Shared {
             path: path.clone(),
@@ -264,11 +266,11 @@ impl SqliteStore {
         let threads = Threads {
             shared: shared.clone(),
             readers: readers.clone(),
+            heads: heads.clone(),
             writer: Mutex::new(Some(writer.map_err(no_thread)?)),
-            heads: Mutex::new(heads),
             lock: Mutex::new(Some(opened.lock)),
         };
-        Ok(Arc::new(Self { shared, readers, threads: Arc::new(threads) }))
+        Ok(Arc::new(Self { shared, readers, heads, threads: Arc::new(threads) }))
     }
 
     /// Stops cleanly: what is queued is written, the write-ahead log emptied, the mark of a clean stop left. Appends,

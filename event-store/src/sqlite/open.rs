@@ -106,7 +106,9 @@ pub(super) fn open_unfinished(dir: &Path, options: &SqliteOptions) -> Result<Ope
 /// and that its write-ahead log has lost no synced commit. All who open such a log begin with this. Nothing is written.
 pub(super) fn check_at_rest(path: &Path) -> Result<(), OpenError> {
     check_header(path)?;
-    super::wal::check(path)?;
+    if let Some(what) = super::wal::torn(path, super::wal::check(path)?) {
+        tracing::info!(log = %path.display(), what, "the write-ahead log has a torn tail");
+    }
     // The format of a log that a newer release has raised may stand in the write-ahead log only. A connection that writes
     // would merge that into the file, even if it is closed at once.
     let connection = connect_reader(path).map_err(|error| of_sqlite(path, &error))?;

@@ -24,7 +24,10 @@ use super::reader::unavailable;
 use crate::{Position, ReadError, StreamName};
 
 /// Reading threads: one that waits for the disk should not stop the others; more only compete for the cores.
-const THREADS: usize = 3;
+pub(super) const THREADS: usize = 3;
+/// Threads that look up heads of streams for appends: apart from those of other reads, so that an append waits for no page of
+/// events. A look-up is one or two index pages, nearly always in memory.
+pub(super) const HEAD_THREADS: usize = 1;
 /// Reads that may wait for a thread. A waiting read is some hundred bytes; at 1 ms each this is a third of a second.
 pub(super) const WAITING: usize = 1_024;
 /// When so few wait, callers that found no room are woken: seldom enough that many of them do not wake for one place.
@@ -45,6 +48,8 @@ pub(super) enum Subject {
     Stream(StreamName),
     /// Ids of a stream's events.
     Ids(StreamName),
+    /// Where a stream ends.
+    Head(StreamName),
     /// Events of the whole log, near a position.
     Log(Position),
     /// Names of streams.
@@ -60,6 +65,7 @@ impl fmt::Display for Subject {
         match self {
             Self::Stream(stream) => write!(f, "events of `{stream}`"),
             Self::Ids(stream) => write!(f, "event ids of `{stream}`"),
+            Self::Head(stream) => write!(f, "the head of `{stream}`"),
             Self::Log(Position(u64::MAX)) => write!(f, "the last events"),
             Self::Log(position) => write!(f, "events near position {position}"),
             Self::Streams => write!(f, "names of streams"),
@@ -75,11 +81,10 @@ struct Job {
 }
 
 /// The queue and what the threads do at this moment.
-#[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
     /// What each thread reads, and since when.
-    busy: [Option<(Subject, Instant)>; THREADS],
+    busy: Vec<Option<(Subject, Instant)>>,
     /// When it was last logged that a read is slow: one line says it for all.
     said: Option<Instant>,
     closed: bool,
@@ -155,7 +160,7 @@ impl Shared {
             .map(|(subject, since)| format!("{subject} for {:.1} s", since.elapsed().as_secs_f64()));
         let busy: Vec<String> = busy.collect();
         let threads = if busy.is_empty() { "nothing".to_owned() } else { busy.join(", ") };
-        format!("{} reads wait for {THREADS} threads, which are reading {threads}", queue.jobs.len())
+        format!("{} reads wait for {} threads, which are reading {threads}", queue.jobs.len(), queue.busy.len())
     }
 
     /// Logs that a read is slow and what it waits for, at most once in [`SLOW`] for all reads.
@@ -178,20 +183,20 @@ impl Shared {
 }
 
 impl Readers {
-    /// Starts the threads.
-    pub fn start(path: &Path, faults: &Faults) -> Result<Self, rusqlite::Error> {
+    /// Starts so many threads, which are called `name`.
+    pub fn start(path: &Path, faults: &Faults, name: &str, count: usize) -> Result<Self, rusqlite::Error> {
         let shared = Arc::new(Shared {
             path: path.to_owned(),
-            queue: Mutex::default(),
+            queue: Mutex::new(Queue { jobs: VecDeque::new(), busy: vec![None; count], said: None, closed: false }),
             wake: Condvar::new(),
             room: Notify::new(),
         });
         let (mut threads, mut interrupts) = (Vec::new(), Vec::new());
-        for number in 0..THREADS {
+        for number in 0..count {
             let connection = open::connect_reader(path)?;
             interrupts.push(connection.get_interrupt_handle());
             let (shared, faults) = (shared.clone(), faults.clone());
-            let name = format!("log-read-{number}");
+            let name = format!("{name}-{number}");
             let thread = std::thread::Builder::new().name(name).spawn(move || {
                 while let Some(job) = shared.next(number) {
                     let subject = job.subject;

@@ -31,14 +31,36 @@ const MAGIC: u32 = 0x377f_0682;
 const BUFFER_BYTES: usize = 1 << 20;
 
 /// Refuses a log whose write-ahead log has lost synced commits. To be called before SQLite opens the file, under the lock
-/// of the folder.
-pub(super) fn check(log: &Path) -> Result<(), OpenError> {
+/// of the folder. How many bytes stand behind the last commit that are none: what a crash leaves, or damage of that commit.
+pub(super) fn check(log: &Path) -> Result<u64, OpenError> {
     let path = wal_path(log);
     match scan(&path) {
-        Ok(None) => Ok(()),
-        Ok(Some(what)) => Err(OpenError::Damaged { path: path.display().to_string(), what }),
+        Ok(Scanned { damage: None, torn_bytes }) => Ok(torn_bytes),
+        Ok(Scanned { damage: Some(what), .. }) => Err(OpenError::Damaged { path: path.display().to_string(), what }),
         Err(error) => Err(unusable(&path, &error)),
     }
+}
+
+/// What bytes behind the last commit mean, for people; `None`: there are none.
+pub(super) fn torn(log: &Path, bytes: u64) -> Option<String> {
+    let path = wal_path(log);
+    (bytes > 0).then(|| {
+        format!(
+            "`{}` ends with {bytes} bytes that are no whole commit (a torn tail). That is what a power cut or a kill leaves \
+             of a commit that nobody was told of; an acknowledged one is in it only if the disk has damaged it. If you doubt \
+             the disk, compare the last position with what the read models and your clients have seen",
+            path.display()
+        )
+    })
+}
+
+/// What a look through a write-ahead log has found.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Scanned {
+    /// What is wrong, if a synced commit is damaged for certain.
+    damage: Option<String>,
+    /// Bytes of this round behind the last whole commit.
+    torn_bytes: u64,
 }
 
 /// What the header says.
@@ -65,54 +87,71 @@ impl Header {
     }
 }
 
-/// What is wrong with a write-ahead log, if something is. None is there: nothing is wrong.
-fn scan(path: &Path) -> std::io::Result<Option<String>> {
+/// Looks through a write-ahead log. None is there: nothing is wrong.
+fn scan(path: &Path) -> std::io::Result<Scanned> {
     let file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Scanned::default()),
         Err(error) => return Err(error),
     };
     let mut file = BufReader::with_capacity(BUFFER_BYTES, file);
     let mut header = [0; HEADER_BYTES];
-    if !fill(&mut file, &mut header)? {
-        return Ok(None); // Empty, or cut in its header: a crash before the first commit of this round.
+    if fill(&mut file, &mut header)? < HEADER_BYTES {
+        return Ok(Scanned::default()); // Empty, or cut in its header: a crash before the first commit of this round.
     }
     let Some(header) = Header::parse(&header) else {
-        return Ok(Some("its header gives no page size, so that none of its commits can be read".to_owned()));
+        let damage = "its header gives no page size, so that none of its commits can be read".to_owned();
+        return Ok(Scanned { damage: Some(damage), torn_bytes: 0 });
     };
     let mut frame = vec![0; FRAME_HEADER_BYTES + header.page_bytes];
     let mut before = header.checksum;
     let (mut number, mut first_bad, mut commit_ended) = (0_u64, (!header.whole).then_some(0), false);
-    while fill(&mut file, &mut frame)? {
+    // Behind the last whole commit, and behind the last frame of this round.
+    let (mut committed, mut written) = (HEADER_BYTES as u64, HEADER_BYTES as u64);
+    let mut at = committed;
+    loop {
+        let read = fill(&mut file, &mut frame)?;
+        let of_this_round = read >= FRAME_HEADER_BYTES && frame[8..16] == header.salts;
+        at += read as u64;
+        if read < frame.len() {
+            written = if of_this_round { at } else { written };
+            return Ok(Scanned { damage: None, torn_bytes: written.saturating_sub(committed) });
+        }
         number += 1;
         let word = |at: usize| u32::from_be_bytes([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]]);
         let stored = (word(16), word(20));
-        let of_this_round = frame[8..16] == header.salts;
-        let valid = of_this_round && word(0) != 0 && {
-            let seeded = sum(before, &frame[..8], header.big_endian);
-            sum(seeded, &frame[FRAME_HEADER_BYTES..], header.big_endian) == stored
-        };
+        let seeded = sum(before, &frame[..8], header.big_endian);
+        let fits = sum(seeded, &frame[FRAME_HEADER_BYTES..], header.big_endian) == stored;
+        let valid = of_this_round && word(0) != 0 && fits;
         before = stored;
+        // Salts are not in the checksum: a frame that goes on from the one before was written behind it.
+        written = if of_this_round || (fits && first_bad.is_none()) { at } else { written };
         match first_bad {
             None if !valid => first_bad = Some(number),
+            None => committed = if word(4) != 0 { at } else { committed },
             Some(bad) if valid && commit_ended => {
                 let part = if bad == 0 { "its header".to_owned() } else { format!("frame {bad}") };
-                return Ok(Some(format!("{part} does not fit, but whole commits stand behind it (frame {number})")));
+                let damage = format!("{part} does not fit, but whole commits stand behind it (frame {number})");
+                return Ok(Scanned { damage: Some(damage), torn_bytes: 0 });
             }
-            None | Some(_) => {}
+            Some(_) => {}
         }
         commit_ended |= first_bad.is_some() && of_this_round && word(4) != 0;
     }
-    Ok(None)
 }
 
-/// Whether the file still had so many bytes.
-fn fill(file: &mut impl Read, bytes: &mut [u8]) -> std::io::Result<bool> {
-    match file.read_exact(bytes) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => Err(error),
+/// How many bytes the file still had for `bytes`.
+fn fill(file: &mut impl Read, bytes: &mut [u8]) -> std::io::Result<usize> {
+    let mut length = 0;
+    while length < bytes.len() {
+        match file.read(&mut bytes[length..]) {
+            Ok(0) => break,
+            Ok(read) => length += read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
+    Ok(length)
 }
 
 /// SQLite's checksum, going on from `seed`; the length is a multiple of 8.

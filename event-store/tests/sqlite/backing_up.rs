@@ -39,7 +39,7 @@ async fn a_backup_taken_while_the_log_is_written_is_whole_and_can_be_served() {
     let writer = {
         let store = store.clone();
         tokio::task::spawn_blocking(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             runtime.block_on(async {
                 for version in 0..200 {
                     write(&store, &stream("payment-1"), version, 500).await.unwrap();
@@ -172,7 +172,7 @@ async fn neither_a_check_nor_a_backup_nor_an_export_keeps_the_write_ahead_log_fr
     crate::exporting::fill_many(&store, 20_000, 500).await;
     // From within the callbacks of the readers the log is written on, many times the size at which it restarts.
     let mut version = 0;
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let wal = dir.path().join("events.db-wal");
     let (from, to) = (dir.path().to_owned(), safe.path().to_owned());
     let largest = tokio::task::spawn_blocking(move || {

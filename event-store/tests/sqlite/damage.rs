@@ -160,3 +160,31 @@ async fn a_log_that_is_shorter_than_its_mark_is_not_copied_in_silence() {
     let report = check(dir.path(), &mut |_, _| {}).unwrap();
     assert!(!report.is_whole(), "{report:?}");
 }
+
+#[tokio::test]
+async fn a_check_says_that_the_write_ahead_log_ends_with_what_is_no_whole_commit() {
+    let (file, wal, events) = killed().await;
+    let notes_of = |wal: &[u8]| {
+        let report = check(folder(&file, wal).path(), &mut |_, _| {}).unwrap();
+        assert!(report.is_whole(), "{report:?}");
+        (report.events, report.notes)
+    };
+    assert_eq!(notes_of(&wal), (COMMITS, vec![]), "a kill between two commits leaves nothing");
+    // Every part of the last frame: page number, size, salts, checksum, page.
+    for at in (wal.len() - 4_120..wal.len()).step_by(5) {
+        let mut wal = wal.clone();
+        wal[at] ^= 0x10;
+        let (found, notes) = notes_of(&wal);
+        assert_eq!((found, notes.len()), (events.len() as u64 - 1, 1), "byte {at}");
+        assert!(notes[0].contains("torn tail") && notes[0].contains("events.db-wal"), "{notes:?}");
+    }
+    for missing in [1, 24, 4_000] {
+        assert_eq!(notes_of(&wal[..wal.len() - missing]).1.len(), 1, "{missing} bytes are missing");
+    }
+    // What an earlier round has left behind the end is no torn commit.
+    let mut earlier = wal[wal.len() - 2 * 4_120..].to_vec();
+    for frame in earlier.chunks_mut(4_120) {
+        frame[8..16].iter_mut().for_each(|salt| *salt ^= 0x55);
+    }
+    assert_eq!(notes_of(&[&*wal, &*earlier].concat()), (COMMITS, vec![]));
+}

@@ -74,7 +74,7 @@ async fn an_export_beside_a_server_that_keeps_writing_ends_where_the_log_ended_w
     let (from, to) = (dir.path().to_owned(), safe.path().join("log"));
     let (its_to, its_store) = (to.clone(), store.clone());
     let made = tokio::task::spawn_blocking(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let mut version = 0;
         sqlite::export(&from, &its_to, Range::default(), false, &mut |_, _| {
             runtime.block_on(write(&its_store, &stream("payment-1"), version, 100)).unwrap();

@@ -137,3 +137,35 @@ async fn a_probe_says_within_its_deadline_that_reads_stand_still_and_then_that_t
     store.probe(PATIENCE).await.unwrap();
     store.close().await;
 }
+
+#[tokio::test] // One thread: whatever blocked it would stop everything.
+async fn while_the_disk_does_not_say_where_a_stream_ends_timers_and_appends_to_other_streams_go_on() {
+    let (dir, faults) = (TempDir::new().unwrap(), Faults::default());
+    let options = || SqliteOptions { faults: faults.clone(), ..SqliteOptions::default() };
+    let store = SqliteStore::open(dir.path(), options()).unwrap();
+    write(&store, &stream("order-0"), 0, 1).await.unwrap();
+    faults.stall_reads();
+    let mut unknown: Parked<Result<_, AppendError>> = Vec::new();
+    for number in 1..=8 {
+        let (store, of) = (store.clone(), stream(&format!("order-{number}")));
+        unknown.push(Box::pin(async move { store.append(append(&of, Expected::NoStream, 0, 1)).await }));
+    }
+    for append in &mut unknown {
+        assert!(poll!(append).is_pending(), "its head is not in memory");
+    }
+    let a_while = Duration::from_millis(20);
+    tokio::time::timeout(a_while, &mut unknown[0]).await.expect_err("the timer runs, the append waits");
+    let known = store.append(append(&stream("order-0"), Expected::Exact(0), 1, 1)).await.unwrap();
+    within("an append to a stream in memory", known.durable()).await.unwrap();
+    faults.resume_reads();
+    for ticket in within("the other appends", join_all(unknown)).await {
+        within("a commit", ticket.unwrap().durable()).await.unwrap();
+    }
+    // One that waits when the store closes is refused.
+    faults.stall_reads();
+    let mut refused: Pin<Box<dyn Future<Output = _>>> =
+        Box::pin(store.append(append(&stream("order-9"), Expected::NoStream, 0, 1)));
+    assert!(poll!(&mut refused).is_pending());
+    within("the close", store.close()).await;
+    assert!(within("the answer", refused).await.is_err());
+}

@@ -293,8 +293,8 @@ pub async fn discard(
     let DiscardBody { reason, actor } = body.value;
     for (field, text, most) in [("/reason", &reason, 500), ("/actor", &actor, 64)] {
         if !service_kit::text::fits(text, most) {
-            return Err(Problem::invalid("it is not said by whom or why")
-                .field(field, format_args!("it has 1 to {most} characters")));
+            return Err(Problem::invalid("`actor` or `reason` is blank or too long")
+                .field(field, format_args!("must have 1 to {most} characters, at least one of them visible")));
         }
     }
     let operation = format!("POST /v1/dead-letters/{}/{}/discard", names.raw("projection"), names.raw("stream"));

@@ -218,11 +218,13 @@ pub async fn replay(
         (Some(position), None) if position <= head.0 => Position(position),
         (Some(_), None) => {
             let wrong = format_args!("the log ends at {head}");
-            return Err(Problem::invalid("the log is not that long").field("/to_position", wrong));
+            return Err(Problem::invalid("the position is beyond the end of the log").field("/to_position", wrong));
         }
         (None, Some(at)) => position_at(&handle, head, at).await?,
         (None, None) | (Some(_), Some(_)) => {
-            return Err(Problem::invalid("up to where?").field("", "give either `to_position` or `at`"));
+            return Err(
+                Problem::invalid("the end of the replay is not given").field("", "give either `to_position` or `at`")
+            );
         }
     };
     let done = requests::replay(&pool(&handle).await?, model, until, asked).await;
@@ -263,8 +265,8 @@ fn asked(
     };
     for (field, text, most) in [("/actor", &actor, LONGEST.0), ("/reason", &reason, LONGEST.1)] {
         if !fits(text, most) {
-            return Err(Problem::invalid("it is not known who asks, or why")
-                .field(field, format_args!("it has 1 to {most} characters")));
+            return Err(Problem::invalid("`actor` or `reason` is blank or too long")
+                .field(field, format_args!("must have 1 to {most} characters, at least one of them visible")));
         }
     }
     let actor = actor.unwrap_or_else(|| "operator".to_owned());
@@ -282,12 +284,16 @@ async fn pool(handle: &Handle) -> Result<PgPool, Problem> {
 fn refused(why: Refused) -> Problem {
     let conflict = StatusCode::CONFLICT;
     match &why {
-        Refused::InProgress(_) => Problem::new(conflict, "rebuild-in-progress", "It is being rebuilt").detail(&why),
-        Refused::NoPrevious => Problem::new(conflict, "no-previous-generation", "There is none before").detail(&why),
-        Refused::Behind(_) => {
-            Problem::new(conflict, "generation-behind", "It is not where the live one is").detail(&why).retry_after(1)
+        Refused::InProgress(_) => {
+            Problem::new(conflict, "rebuild-in-progress", "A rebuild is in progress").detail(&why)
         }
-        Refused::InUse(_) => Problem::new(conflict, "generation-in-use", "Answers come from it").detail(&why),
+        Refused::NoPrevious => {
+            Problem::new(conflict, "no-previous-generation", "There is no previous generation").detail(&why)
+        }
+        Refused::Behind(_) => Problem::new(conflict, "generation-behind", "The generation is behind the live one")
+            .detail(&why)
+            .retry_after(1),
+        Refused::InUse(_) => Problem::new(conflict, "generation-in-use", "The generation is in use").detail(&why),
         Refused::TooManyReplays(_) => {
             Problem::new(conflict, "too-many-replays", "There are too many replays").detail(&why)
         }

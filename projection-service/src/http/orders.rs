@@ -55,25 +55,20 @@ select row_to_json(t) from (
     d.stream_version as version, d.updated_at
   from order_details d where d.id = $1) t";
 
+// The page is found first, in the orders alone; payments and shipments are then looked up for its orders and for no others.
+// In one step Postgres may join them for every order that fits and sort afterwards: it does so while it has no statistics of
+// the table, and where it takes filters for rarer than they are together. `offset 0` keeps it from merging both steps.
 const LIST: &str = "
-select row_to_json(t) from (
-  select o.id, o.number, o.customer_id, o.status, o.payment_status, o.fulfilment_status, lower(o.held_reason) as held_reason,
-    (select coalesce(json_agg(lower(h.reason) order by h.nth), '[]')
-      from jsonb_array_elements_text(o.held_reasons) with ordinality as h(reason, nth)) as held_reasons,
-    o.reason, o.customer_reason,
-    json_build_object('amount', o.total, 'currency', o.currency) as total, o.item_count, o.tags, o.placed_at,
-    o.stream_version as version, o.updated_at
-  from order_list o
-  where (o.placed_at, o.id) < (coalesce($1, 'infinity'::timestamptz), coalesce($2, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid))
+with page as materialized (
+  select o.id, o.placed_at from orders o
+  where o.placed_at is not null
+    and (o.placed_at, o.id) < (coalesce($1, 'infinity'::timestamptz), coalesce($2, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid))
     and ($3::text is null or o.status = $3) and ($4::uuid is null or o.customer_id = $4)
     and $5::text is null
     and ($6::boolean is null or (o.held_reason is not null) = $6)
     and ($7::timestamptz is null or o.placed_at >= $7) and ($8::timestamptz is null or o.placed_at < $8)
     and ($9::bigint is null or o.total >= $9) and ($10::bigint is null or o.total <= $10)
-  order by o.placed_at desc, o.id desc limit $11) t";
-
-/// As [`LIST`], along the lines of one SKU: they are found in the list's order, however many or few there are.
-const LIST_OF_SKU: &str = "
+  order by o.placed_at desc, o.id desc limit $11)
 select row_to_json(t) from (
   select o.id, o.number, o.customer_id, o.status, o.payment_status, o.fulfilment_status, lower(o.held_reason) as held_reason,
     (select coalesce(json_agg(lower(h.reason) order by h.nth), '[]')
@@ -81,17 +76,33 @@ select row_to_json(t) from (
     o.reason, o.customer_reason,
     json_build_object('amount', o.total, 'currency', o.currency) as total, o.item_count, o.tags, o.placed_at,
     o.stream_version as version, o.updated_at
-  from (
+  from page p cross join lateral (select * from order_list o where o.id = p.id offset 0) o
+  order by p.placed_at desc, p.id desc) t";
+
+/// As [`LIST`], along the lines of one SKU: they are found in the list's order, however many or few there are.
+const LIST_OF_SKU: &str = "
+with page as materialized (
+  select l.order_id as id, l.placed_at from (
     select distinct l.placed_at, l.order_id from order_lines l
     where l.sku = $5 and (l.placed_at, l.order_id)
         < (coalesce($1, 'infinity'::timestamptz), coalesce($2, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid))
       and ($7::timestamptz is null or l.placed_at >= $7) and ($8::timestamptz is null or l.placed_at < $8)
     order by l.placed_at desc, l.order_id desc) l
-  join order_list o on o.id = l.order_id
-  where ($3::text is null or o.status = $3) and ($4::uuid is null or o.customer_id = $4)
+  join orders o on o.id = l.order_id
+  where o.placed_at is not null
+    and ($3::text is null or o.status = $3) and ($4::uuid is null or o.customer_id = $4)
     and ($6::boolean is null or (o.held_reason is not null) = $6)
     and ($9::bigint is null or o.total >= $9) and ($10::bigint is null or o.total <= $10)
-  order by l.placed_at desc, l.order_id desc limit $11) t";
+  order by l.placed_at desc, l.order_id desc limit $11)
+select row_to_json(t) from (
+  select o.id, o.number, o.customer_id, o.status, o.payment_status, o.fulfilment_status, lower(o.held_reason) as held_reason,
+    (select coalesce(json_agg(lower(h.reason) order by h.nth), '[]')
+      from jsonb_array_elements_text(o.held_reasons) with ordinality as h(reason, nth)) as held_reasons,
+    o.reason, o.customer_reason,
+    json_build_object('amount', o.total, 'currency', o.currency) as total, o.item_count, o.tags, o.placed_at,
+    o.stream_version as version, o.updated_at
+  from page p cross join lateral (select * from order_list o where o.id = p.id offset 0) o
+  order by p.placed_at desc, p.id desc) t";
 
 const TIMELINE: &str = "
 select row_to_json(t) from (
@@ -100,6 +111,7 @@ select row_to_json(t) from (
   from order_timeline t where t.order_id = $1 and t.position > coalesce($2, 0)
   order by t.position limit $3) t";
 
+// All columns are in `orders_by_customer_and_status`: the index is read, and the table only where rows changed lately.
 const LIFETIME: &str = "
 select row_to_json(t) from (
   select count(*) as orders, json_build_object('amount', sum(total)::bigint, 'currency', currency) as total

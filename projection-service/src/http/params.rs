@@ -76,16 +76,15 @@ impl Params {
         self.within(name, 0..=POSITION_MAX)
     }
 
-    /// A text of 1 to `most` characters. As in bodies, none of them acts on a terminal; Postgres takes no U+0000 either.
+    /// A text of 1 to `most` characters, without the characters that texts of bodies may not have either.
     pub fn text(&self, name: &str, most: usize) -> Result<Option<String>, Problem> {
         match self.raw(name) {
             Some(given) if given.is_empty() || given.chars().count() > most => {
                 Err(refuse(name, format_args!("it has 1 to {most} characters")))
             }
-            Some(given) if given.chars().any(text::acts) => {
-                Err(refuse(name, "it has a control character or one that changes the direction of the text"))
-            }
-            given => Ok(given.map(str::to_owned)),
+            Some(given) => text::flaw(given)
+                .map_or_else(|| Ok(Some(given.to_owned())), |flaw| Err(refuse(name, format_args!("it {flaw}")))),
+            None => Ok(None),
         }
     }
 

@@ -20,13 +20,11 @@ use super::stale;
 use crate::Handle;
 use crate::projections::saga_view;
 
-// That a stuck saga has not ended is said in the words of the partial index.
+// That a stuck saga and one at a step have not ended is said in the words of the partial index `saga_view_open`, which is
+// walked in the list's order until the page is full.
 const LIST: &str = "
-select row_to_json(t) from (
-  select g.saga_id as id, g.type, g.order_id, g.state, g.step, g.attempts, g.last_error, g.error_kind, g.deadline,
-    g.next_attempt, g.compensations, g.waits_for, g.started_at, g.changed_at, g.ended_at, g.reason, g.handed_over_to,
-    g.settled, g.direction, g.error_code, g.stuck, g.attention_since, g.definition_version, g.stream_version as version
-  from saga_view g
+with page as materialized (
+  select g.saga_id, g.started_at from saga_view g
   where (g.started_at, g.saga_id) < (coalesce($1, 'infinity'::timestamptz), coalesce($2, '~'))
     and ($3::text is null or g.state = $3) and ($4::text is null or g.type = $4)
     and ($5::uuid is null or g.order_id = $5)
@@ -36,7 +34,13 @@ select row_to_json(t) from (
     and ($9::text is null or g.error_code = $9) and ($10::integer is null or g.definition_version = $10)
     and ($11::text is null or g.direction = $11)
     and ($7::text is null or $3::text is not null or g.state in ('running', 'waiting', 'compensating', 'needs_attention'))
-  order by g.started_at desc, g.saga_id desc limit $12) t";
+  order by g.started_at desc, g.saga_id desc limit $12)
+select row_to_json(t) from (
+  select g.saga_id as id, g.type, g.order_id, g.state, g.step, g.attempts, g.last_error, g.error_kind, g.deadline,
+    g.next_attempt, g.compensations, g.waits_for, g.started_at, g.changed_at, g.ended_at, g.reason, g.handed_over_to,
+    g.settled, g.direction, g.error_code, g.stuck, g.attention_since, g.definition_version, g.stream_version as version
+  from page p cross join lateral (select * from saga_view g where g.saga_id = p.saga_id offset 0) g
+  order by p.started_at desc, p.saga_id desc) t";
 
 // A kind of incident is what a person would repair in one way. The most frequent first.
 const INCIDENTS: &str = "

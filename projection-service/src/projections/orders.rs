@@ -19,7 +19,8 @@ use crate::projection::Projection;
 /// The projection's name.
 pub const NAME: &str = "orders";
 
-/// The tables. Each filter of the list of orders has an index in the list's own order; the lines repeat the moment at
+/// The tables. Each filter of the list of orders has an index in the list's own order, as has a customer's status; that
+/// index holds what a customer's orders come to besides. The lines repeat the moment at
 /// which their order was placed, so that those of one SKU are found in that order too. `placed_at` is null only where a stream does not begin with a known `OrderPlaced`; queries leave it out.
 pub const DDL: &str = "
 create table orders (
@@ -34,6 +35,7 @@ create table orders (
 create index orders_by_number on orders (number);
 create index orders_by_time on orders (placed_at, id);
 create index orders_by_customer on orders (customer_id, placed_at, id);
+create index orders_by_customer_and_status on orders (customer_id, status, placed_at, id) include (total, currency);
 create index orders_by_status on orders (status, placed_at, id);
 create index orders_by_total on orders (total, placed_at, id);
 create index orders_held on orders (placed_at, id) where held_reason is not null;

@@ -24,8 +24,9 @@ pub const NAME: &str = "saga_view";
 /// The table. `awaits` are the facts from outside that open steps wait for. `direction`, `error_kind` and `error_code` are
 /// of the step it is at; `stuck` says that the step stands still until a person acts.
 ///
-/// The index of what needs a person has only columns that stay as they are: others would make every update of a row
-/// write to all of its indexes.
+/// The indexes of what needs a person and of what has not ended have only columns that stay as they are: others would make
+/// every update of a row write to all of its indexes. So the sagas at a step are found among those that have not ended,
+/// in the list's order: at most those are read for a page, however many have ended.
 pub const DDL: &str = "
 create table saga_view (
     saga_id text collate \"C\" primary key, type text not null, definition_version integer not null,
@@ -41,6 +42,8 @@ create index saga_view_by_start on saga_view (started_at, saga_id);
 create index saga_view_by_type on saga_view (type, started_at, saga_id);
 create index saga_view_by_definition on saga_view (definition_version, started_at, saga_id);
 create index saga_view_by_state on saga_view (state, started_at, saga_id);
+create index saga_view_open on saga_view (started_at, saga_id)
+    where state in ('running', 'waiting', 'compensating', 'needs_attention');
 create index saga_view_by_error on saga_view (error_kind, started_at, saga_id) where error_kind is not null;
 create index saga_view_by_error_code on saga_view (error_code, started_at, saga_id) where error_code is not null;
 create index saga_view_turned_back on saga_view (direction, started_at, saga_id) where direction <> 'do';

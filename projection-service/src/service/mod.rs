@@ -10,14 +10,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use event_bus::arrived::watch_over;
 use event_bus::{Arrived, BusError, Group, partition};
 use event_store::{EventStore, KurrentStore};
 use service_kit::health::{Need, Reporter};
 use service_kit::secret::SecretUrl;
 use service_kit::serve::Port;
-use service_kit::start::listen_on;
 use service_kit::{Clock, Health, StartError, Tasks, health, metrics};
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::watch;
@@ -71,13 +69,13 @@ impl Service {
         if config.bus.brokers.is_none() {
             return Err(StartError::new(BusError::NoBrokers, "export BACKSTITCH__BUS__BROKERS=127.0.0.1:9092"));
         }
-        let (listener, address) = listen_on(config.http.listen, || {
-            format!(
-                "projection-service --listen {}:0   # any free port; or stop who listens there",
-                config.http.listen.ip()
-            )
-        })
-        .await?;
+        let Config { http, limits, started, .. } = config;
+        let any_port = || {
+            let ip = http.listen.ip();
+            format!("projection-service --listen {ip}:0   # any free port; or stop who listens there")
+        };
+        let ports = http.bind(any_port).await?;
+        let address = ports.address;
         let (edge, feeds, work) = (Tasks::new(), Tasks::new(), Tasks::new());
         let numbers = metrics::start(&edge, &clock); // Before anything counts.
         let health = Health::new(clock.clone());
@@ -111,16 +109,8 @@ impl Service {
         work.spawn("postgres-health", watch_postgres(handle.clone(), postgres, postgres_place.clone(), told));
         let api = OpenApiRouter::new().merge(health::router(health.clone())).merge(crate::http::router(handle.clone()));
         let (routes, _) = api.split_for_parts();
-        let router = routes.merge(numbers.clone());
-        let internal = Router::from(health::router(health.clone())).merge(numbers);
-        let port = Port {
-            config: &config.http,
-            limits: &config.limits,
-            started: &config.started,
-            health: &health,
-            grace: EDGE_GRACE,
-        };
-        port.serve(listener, router, internal, &edge).await?;
+        let port = Port { config: http, limits, started, health: &health, grace: EDGE_GRACE };
+        port.serve(ports, routes, numbers, &edge)?;
         Ok(Self { address, health, postgres_place, handle, store, fatal, edge, feeds, work })
     }
 
@@ -142,7 +132,9 @@ impl Service {
             tracing::warn!("some requests were cut off");
         }
         if !self.feeds.shut_down(FEED_GRACE).await {
-            tracing::warn!("some partitions did not end in time; whoever takes them over fences what is still written");
+            tracing::warn!(
+                "some partitions did not end in time; the replica that takes them over fences off their last writes"
+            );
         }
         if !self.work.shut_down(WORK_GRACE).await {
             tracing::warn!("some tasks did not end in time; another replica goes on where they were");

@@ -2,7 +2,7 @@
 //!
 //! *Invariant:* only an answer of the rules is an outcome. Whatever else happens (no connection, no answer in time, a
 //! replica that is full or does not serve the context) the next replica is asked, and if none answers, the saga tries again
-//! later: the command's id makes every repetition harmless, as whoever was asked before may have carried it out.
+//! later: the command's id makes every repetition harmless, as a replica that was asked before may have carried it out.
 
 pub mod breaker;
 mod budget;
@@ -135,7 +135,7 @@ impl CommandsClient {
         })
     }
 
-    /// Dropped by whoever waits no longer, the command may still be carried out: sending it again is safe.
+    /// If the future is dropped, the command may still be carried out: sending it again is safe.
     async fn ask(&self, endpoint: &Endpoint, request: &CommandRequest) -> Result<CommandReply, Status> {
         let mut request = Request::new(request.clone());
         request.set_timeout(self.attempt); // For the other side, so that it does not work in vain.

@@ -126,7 +126,10 @@ impl Draft<'_> {
         // The same command, refused, would be refused again; the same after a bad outcome is a new request.
         let other =
             refused.is_none() || bodies(&commands) != before.iter().map(|(t, n)| (t.clone(), *n)).collect::<Vec<_>>();
-        if round >= UNDO_ROUNDS || !other || commands.is_empty() {
+        // A refusal comes at once, so that ways back are counted from the round that a person began: one that is refused
+        // then leads to the other one, not back to the person.
+        let tried = if refused.is_some() { round.saturating_sub(leg.acted_round) } else { round };
+        if tried >= UNDO_ROUNDS || !other || commands.is_empty() {
             return self.attention(leg, failure, true, None);
         }
         let next_at = refused.is_none().then(|| self.now + self.backoff(leg, round));

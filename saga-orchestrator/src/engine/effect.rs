@@ -13,7 +13,7 @@ use crate::config::SagaConfig;
 /// What it comes to that a person acted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Effect {
-    /// In a sentence.
+    /// The effect in one sentence.
     pub summary: String,
     /// The step that it is about.
     pub step: Option<String>,

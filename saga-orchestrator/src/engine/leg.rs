@@ -66,6 +66,8 @@ pub struct Leg {
     pub alerted: bool,
     /// The attempt at which a person last acted on it: whether to call one again is counted from here.
     pub acted_at: u32,
+    /// The round of a way back that a person began last, 0 if none did.
+    pub acted_round: u32,
     /// When it began.
     pub began_at: Timestamp,
     /// The event that issued its commands.
@@ -156,6 +158,7 @@ pub(super) fn new_leg(
         superseded: false,
         alerted: false,
         acted_at: 0,
+        acted_round: 0,
         began_at: meta.at,
         issued_by: meta.id,
     }

@@ -21,11 +21,11 @@ pub const OPERATOR: &str = "operator";
 /// What a person wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Act {
-    /// What.
+    /// What the operator does.
     pub action: Action,
-    /// Who.
+    /// The operator who does it.
     pub actor: String,
-    /// Why.
+    /// The reason that the operator gives.
     pub reason: String,
     /// Which step, if several could be meant.
     pub step: Option<String>,
@@ -95,7 +95,7 @@ pub enum Refusal {
     NotSkipped {
         /// The step, or its undoing.
         what: String,
-        /// Which.
+        /// The rule that it would break.
         why: &'static str,
     },
     /// It has turned back already.

@@ -23,7 +23,7 @@ pub struct Pending {
 }
 
 /// The commands without a final answer whose time has come. What awaits the provider's word stays pending until it
-/// comes, since sending it again is what wakes whoever asks the provider.
+/// comes, since sending it again wakes the driver, which asks the provider.
 pub fn pending(state: &State, now: Timestamp) -> Vec<Pending> {
     if state.ended || state.definition.is_none() {
         return Vec::new();
@@ -53,6 +53,7 @@ pub fn next_timer(state: &State, now: Timestamp) -> Option<Timestamp> {
     let moments = state.legs.iter().flat_map(|leg| match leg.status {
         LegStatus::Open if leg.is_ahead(now) => [None, leg.check_at.map(|at| at.min(now)), leg.due_by()],
         LegStatus::Open => [leg.next_at.filter(|at| *at > now), leg.check_at, leg.due_by()],
+        LegStatus::Succeeded if state.is_being_renewed(leg) => [None; 3],
         LegStatus::Succeeded if leg.is_ahead(now) => [leg.renew_at.map(|at| at.min(now)), None, None],
         LegStatus::Succeeded => [leg.renew_at, None, None],
         LegStatus::Failed | LegStatus::Stuck => [None; 3],

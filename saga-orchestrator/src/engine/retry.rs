@@ -37,9 +37,12 @@ struct Unanswered {
 /// steps makes a few moves; more are a fault, which must not fill the log.
 const MOVES_MAX: usize = 64;
 /// While nobody can be reached the longest wait grows with the time since: to a tenth of it, and to so many times the
-/// longest wait of before. So an outage of a day costs a saga some 150 events, and ten minutes after it all goes on.
+/// longest wait of before. So an outage of a day costs an open step some 200 events, and ten minutes after it all goes on.
 const LONGEST_WAITS: u32 = 10;
-/// The longest wait until the provider is asked again about something that a person was called for.
+/// What lasts for longer than a day is tried this often in the time that it has lasted already: every ten minutes on the first
+/// day, every twenty on the second, up to [`PURSUED_EVERY`]. So a year of it costs an open step some 2 300 events.
+const TRIES_OF_ITS_TIME: u32 = 144;
+/// The longest wait between two tries, whatever has lasted for however long.
 const PURSUED_EVERY: Duration = Duration::from_secs(6 * 3600);
 
 impl Draft<'_> {
@@ -162,7 +165,8 @@ impl Draft<'_> {
 
     fn backoff_of(&self, leg: &Leg) -> Duration {
         let cap = Duration::from_secs(self.config.retry_cap_s);
-        let longest = (self.silence(leg) / LONGEST_WAITS).min(cap * LONGEST_WAITS).max(cap);
+        let silence = self.silence(leg);
+        let longest = (silence / LONGEST_WAITS).min(cap * LONGEST_WAITS).max(cap).max(long_lasting(silence));
         self.backoff_up_to(leg, leg.attempt, longest)
     }
 
@@ -183,7 +187,8 @@ impl Draft<'_> {
     /// Does what is due, until nothing is: each takes its own moment away or ends what it belongs to.
     pub fn time(&mut self) {
         for _ in 0..MOVES_MAX {
-            let Some(leg) = self.state.legs.iter().find(|leg| is_due(leg, self.now)).cloned() else { return };
+            let due = |leg: &&Leg| is_due(leg, self.now) && !self.state.is_being_renewed(leg);
+            let Some(leg) = self.state.legs.iter().find(due).cloned() else { return };
             let before = self.events.len();
             self.due(&leg);
             debug_assert!(self.events.len() > before, "what is due must be taken away: {leg:?}");
@@ -246,14 +251,16 @@ impl Draft<'_> {
         failure
     }
 
-    /// How long to wait for the provider's word before it is asked for again: doubles up to ten times the first wait. When a
-    /// person was called it is pursued for as long as it takes: then a tenth of the time so far, up to some hours.
+    /// How long to wait for the provider's word before it is asked for again: doubles up to ten times the first wait, and
+    /// grows further where that lasts for days. When a person was called it is a tenth of the time so far, up to some hours.
     fn wait_for_word(&self, leg: &Leg) -> Duration {
         let within = if leg.direction == Direction::Undo { Time::ProviderCheck } else { leg.step.within };
         let (first, twice) = (self.config.duration(within), |times: u32| 2u32.saturating_pow(times));
-        let longest = first * 10;
+        let so_far = (self.now - leg.began_at).to_std().unwrap_or_default();
+        // Where a deadline ends it there is no long time: what was away for a day must be asked in what is left.
+        let lasts = if matches!(leg.step.limit, Limit::Fail(..)) { Duration::ZERO } else { long_lasting(so_far) };
+        let longest = (first * 10).max(lasts);
         if leg.alerted {
-            let so_far = (self.now - leg.began_at).to_std().unwrap_or_default();
             return (so_far / LONGEST_WAITS).min(PURSUED_EVERY).max(longest);
         }
         first.saturating_mul(twice(leg.attempt)).min(longest)
@@ -272,6 +279,11 @@ impl Draft<'_> {
             next_at: self.now + self.config.duration(keep.every),
         }));
     }
+}
+
+/// The least wait between two tries of what has lasted for so long.
+fn long_lasting(time: Duration) -> Duration {
+    (time / TRIES_OF_ITS_TIME).min(PURSUED_EVERY)
 }
 
 fn is_due(leg: &Leg, now: domain::Timestamp) -> bool {

@@ -119,6 +119,16 @@ impl State {
         self.legs.iter().rev().find(|leg| leg.is(step, group, direction))
     }
 
+    /// Whether what a step did is to be renewed by a renewal that nobody has answered at all: it is still on its way, and
+    /// another one would only be one more. Where a part of it was answered, that part needs the next one.
+    pub fn is_being_renewed(&self, leg: &Leg) -> bool {
+        leg.renew_at.is_some()
+            && self.leg(leg.step.name, leg.group, Direction::Renew).is_some_and(|renewal| {
+                let unanswered = renewal.commands.iter().all(|(_, answer)| answer.is_none());
+                renewal.status == LegStatus::Open && renewal.unanswered_since.is_some() && unanswered
+            })
+    }
+
     /// Whether something was noted about the saga as a whole.
     pub fn noted(&self, note: Note) -> bool {
         self.notes.iter().any(|(noted, _)| *noted == note)
@@ -178,6 +188,7 @@ impl State {
                 let mut leg = new_leg(step, (e.group, Direction::Undo, e.round), &e.commands, meta);
                 (leg.next_at, leg.check_at) = (e.next_at, e.check_at);
                 leg.awaits.clone_from(&e.awaits);
+                leg.acted_round = self.leg(&e.step, e.group, Direction::Undo).map_or(0, |before| before.acted_round);
                 self.legs.retain(|leg| !leg.is(&e.step, e.group, Direction::Undo)); // Rounds before it are over.
                 self.legs.push(leg);
             }
@@ -253,6 +264,9 @@ impl State {
             self.with_leg(step, group, direction, |leg| {
                 (leg.alerted, leg.unanswered, leg.acted_at) = (false, 0, leg.attempt);
                 leg.unanswered_since = None;
+                if leg.status == LegStatus::Stuck {
+                    leg.acted_round = leg.round + 1;
+                }
                 if e.deadline.is_some() {
                     (leg.deadline, leg.deadline_set_at) = (e.deadline, at);
                 }
@@ -284,7 +298,7 @@ impl State {
         }
         if note == Note::Held {
             self.holds.add(if about.is_some() { Some(REVIEW_HOLD) } else { detail });
-            // Whoever waits for the release knows now that it is still to come.
+            // A step that waits for the release knows now that it is still to come.
             let waits = |leg: &&mut Leg| leg.status == LegStatus::Open && leg.commands.is_empty();
             self.legs.iter_mut().filter(waits).for_each(|leg| leg.check_at = None);
         }

@@ -29,7 +29,7 @@ use crate::engine::State as SagaState;
 use crate::runner::ways::Ways;
 use crate::stream::{fold, name_of, read};
 
-/// The way to the sagas, for whoever shows them. Cheap to clone.
+/// The way to the sagas, for the HTTP routes that show them. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
     store: Arc<dyn EventStore>,

@@ -122,7 +122,7 @@ impl From<engine::Sent> for Sent {
         (status = 400, description = "Not valid; `errors` names the fields", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such saga, or no such action", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "It would break a rule, or the same request is still being carried out (`Retry-After`)", body = Problem, content_type = "application/problem+json"),
-        (status = 412, description = "It is at another version than `If-Match` says", body = Problem, content_type = "application/problem+json"),
+        (status = 412, description = "The version is not the one that `If-Match` names", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "The body is not JSON", body = Problem, content_type = "application/problem+json"),
         (status = 421, description = "Another replica of a cluster has this saga: ask the next one", body = Problem, content_type = "application/problem+json"),
@@ -143,7 +143,7 @@ pub(super) async fn act(
     let action = Action::ALL.into_iter().find(|action| action.as_str() == name);
     let action = action.ok_or_else(|| {
         let all = Action::ALL.map(Action::as_str).join(", ");
-        Problem::not_found(format!("nobody can `{name}` a saga; there are {all}"))
+        Problem::not_found(format!("there is no action `{name}` on sagas; the actions are {all}"))
     })?;
     let asked = asked(action, &id, &headers, &body.value)?;
     let expected = if_match(&headers)?;
@@ -175,7 +175,8 @@ pub(super) async fn act(
 
 fn asked(action: Action, id: &str, headers: &HeaderMap, body: &ActBody) -> Result<Act, Problem> {
     let bad = |field: &str, max: usize| {
-        Problem::invalid("who acts on a saga says why").field(field, format_args!("must have 1 to {max} characters"))
+        Problem::invalid("`actor` or `reason` is blank or too long")
+            .field(field, format_args!("must have 1 to {max} characters, at least one of them visible"))
     };
     if !text::fits(&body.reason, MAX_REASON_CHARS) {
         return Err(bad("/reason", MAX_REASON_CHARS));
@@ -196,7 +197,7 @@ fn check(expected: u64, actual: u64) -> Result<(), Problem> {
 }
 
 fn moved(version: u64) -> Problem {
-    Problem::new(StatusCode::PRECONDITION_FAILED, "version-mismatch", "It is at another version")
+    Problem::new(StatusCode::PRECONDITION_FAILED, "version-mismatch", "The version does not match")
         .detail(format_args!("the saga has moved on to version {version}; nothing was done"))
         .field("header:If-Match", "is not the current version; look at the saga again and decide anew")
 }

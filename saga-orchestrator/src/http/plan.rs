@@ -83,7 +83,7 @@ pub struct Then {
 pub struct Lasting {
     /// The step.
     pub step: String,
-    /// Why.
+    /// Why it stays.
     pub why: String,
 }
 

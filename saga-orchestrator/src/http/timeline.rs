@@ -36,7 +36,7 @@ pub struct Entry {
     /// Its type.
     #[serde(rename = "type")]
     pub event_type: String,
-    /// When.
+    /// When the event happened.
     pub at: DateTime<Utc>,
     /// Milliseconds since the event before it.
     pub after_ms: i64,

@@ -22,7 +22,7 @@ pub struct Why {
     pub state: String,
     /// Whether nothing will move until somebody outside acts.
     pub settled: bool,
-    /// In a sentence.
+    /// What the saga waits for, in one sentence.
     pub summary: String,
     /// Why it goes back or was handed over.
     pub reason: Option<String>,

@@ -13,7 +13,7 @@
 //!
 //! *Invariant:* what it says of each active saga follows from at least all events of that saga at or below `position`.
 //! So it does not matter who saved it last, a former owner of the partition too: whatever has happened since is in the
-//! feed after its own position, the sagas' events included, and whoever reads them looks at those sagas again.
+//! feed after its own position, the sagas' events included, and the reader of the feed looks at those sagas again.
 //!
 //! A log of another process takes no event of more than 1 MiB (KurrentDB's `MaxAppendSize`), and there a snapshot is one.
 //! So with many active sagas the checkpoint is kept in shares: each has the sagas whose order falls into it, is complete

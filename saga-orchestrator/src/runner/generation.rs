@@ -19,7 +19,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 /// A generation that ran so long was not failed by what failed the one before.
 const WENT_WELL: Duration = Duration::from_secs(10);
 /// How long a generation that is told to stop may take to end what is on its way and to save its checkpoint. Whatever
-/// does not end in time is done again by whoever has the partition next.
+/// does not end in time is done again by the next owner of the partition.
 const GRACE: Duration = Duration::from_secs(4);
 /// Over a network a worker waits for each append, so that so many times as many of them share the work.
 const OVER_A_NETWORK: usize = 4;
@@ -99,7 +99,7 @@ async fn generation(
         // Each ends at once; what it was about to send is sent by the next generation.
         let _ = join.await;
     }
-    // Whoever noticed that a worker is gone does not know why.
+    // The task that noticed that a worker is gone does not know why.
     let why = signals.why.lock().unwrap_or_else(PoisonError::into_inner).take();
     match (result, why) {
         (Err(Failed::Worker), Some(why)) => Err(why),

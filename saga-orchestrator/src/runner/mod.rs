@@ -98,7 +98,7 @@ impl Sagas {
         Ok(Self { shared, tasks: tasks.clone() })
     }
 
-    /// The way to the sagas, for whoever shows them and lets people act on them.
+    /// The way to the sagas, for the HTTP routes that show them and let people act on them.
     pub fn handle(&self) -> Handle {
         let Shared { store, clock, config, ways, .. } = &*self.shared;
         Handle::new(store.clone(), clock.clone(), config.clone()).acting(ways.clone())
@@ -106,7 +106,7 @@ impl Sagas {
 
     /// Runs the sagas of a partition until it is taken away or the service stops. When this returns, within some
     /// seconds of that whatever the store does, nothing of this process acts on them any more. Dropped, it is as if the
-    /// process had died: whoever has the partition next goes on.
+    /// process had died: the next owner of the partition goes on.
     pub async fn run(&self, source: Arc<dyn Source>, revoked: CancellationToken) {
         let owned = self.shared.ways.own(source.partition());
         self.run_owned(source, owned, revoked).await;

@@ -78,7 +78,7 @@ impl Ways {
         if link.send(Told::Act(Box::new(request(reply)))).await.is_err() {
             return Asked::NotNow;
         }
-        drop(link); // Whoever waits does not keep the worker's channel open.
+        drop(link); // A caller that waits does not keep the worker's channel open.
         // If this future is dropped here, the act is carried out all the same: the same request again finds it.
         answer.await.map_or(Asked::NotNow, Asked::Answered)
     }

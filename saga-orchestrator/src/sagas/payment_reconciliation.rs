@@ -1,8 +1,8 @@
 //! Brings our books and the provider's together: an unknown outcome is pursued until it is known, and what succeeded
-//! after the payment's end goes back. One saga for each such event of a payment.
+//! after the payment's end, or after it was asked to go back, does go back. One saga for each such event of a payment.
 //!
 //! *Invariant:* it takes nothing that an order still wants: it only asks about what is unknown, and gives back only what
-//! came after the payment's own end. *Invariant:* it ends with the provider's word; a no to a void or refund needs a person.
+//! the payment calls a late success. *Invariant:* it ends with the provider's word; a no to a void or refund needs a person.
 
 use domain::Command;
 use domain::ids::RequestId;
@@ -121,8 +121,8 @@ fn request_id(ctx: &Ctx, facts: &ReconciliationFacts) -> RequestId {
     RequestId::derive(facts.payment_id, command)
 }
 
-/// Says again that the outcome is not known: it is so already, but it wakes whoever asks the provider, also when the
-/// saga that made the request has long ended.
+/// Records again that the outcome is not known. That is so already, but it wakes the driver, which asks the provider, also
+/// when the saga that made the request has long ended.
 fn pursue(ctx: &Ctx) -> Vec<Command> {
     if !is_unknown(ctx) {
         return Vec::new();
@@ -202,7 +202,7 @@ fn given_back(state: &State, kind: LateSuccess, event: &payment::Event) -> Vec<H
     };
     match (event, kind) {
         (payment::Event::PaymentVoided(_), LateSuccess::Authorized) => done("void"),
-        // A void is of all that is held: whoever asked for it, it has failed for everybody who wants it.
+        // A void releases all of the authorization. Whichever saga requested it, it has failed for every saga that needs it.
         (payment::Event::VoidFailed(e), LateSuccess::Authorized) => {
             vec![no("void", state.group_of("void"), "void_failed", &e.failure_code)]
         }

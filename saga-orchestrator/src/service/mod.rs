@@ -10,14 +10,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use event_bus::arrived::watch_over;
 use event_bus::{Arrived, BusConfig, BusError, Group};
 use event_store::EventStore;
 use event_store::KurrentStore;
 use service_kit::health::{Need, Reporter};
 use service_kit::serve::Port;
-use service_kit::start::listen_on;
 use service_kit::{Clock, Health, StartError, Tasks, health, metrics};
 use tokio::sync::watch;
 use utoipa_axum::router::OpenApiRouter;
@@ -49,8 +47,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts over a log. Returns when sagas can be looked at; partitions come when the group has formed. `store` is told
-    /// of in `/health` by whoever opened it.
+    /// Starts over a log. Returns when sagas can be looked at; partitions come when the group has formed. The caller, which
+    /// opened `store`, has `/health` tell of it.
     ///
     /// # Errors
     /// [`StartError`]: the port cannot be used, no bus is named, or a saga's table cannot be followed.
@@ -64,10 +62,13 @@ impl Service {
         if config.bus.brokers.is_none() {
             return Err(of_bus(&BusError::NoBrokers));
         }
-        let listen = config.http.listen;
-        let hint =
-            || format!("set `[http] listen` to \"{}:0\" for any free port; or stop who listens there", listen.ip());
-        let (listener, address) = listen_on(listen, hint).await?;
+        let Config { http, limits, started, .. } = config;
+        let hint = || {
+            let ip = http.listen.ip();
+            format!("set `[http] listen` to \"{ip}:0\" for any free port; or stop who listens there")
+        };
+        let ports = http.bind(hint).await?;
+        let address = ports.address;
         let (edge, work) = (Tasks::new(), Tasks::new());
         let numbers = metrics::start(&edge, &clock); // Before anything counts.
         let reporter = health.register("sagas", Need::Optional);
@@ -83,16 +84,8 @@ impl Service {
         })?;
         let api = OpenApiRouter::new().merge(health::router(health.clone())).merge(crate::router(sagas.handle()));
         let (routes, _) = api.split_for_parts();
-        let router = routes.merge(numbers.clone());
-        let internal = Router::from(health::router(health.clone())).merge(numbers);
-        let port = Port {
-            config: &config.http,
-            limits: &config.limits,
-            started: &config.started,
-            health: &health,
-            grace: EDGE_GRACE,
-        };
-        port.serve(listener, router, internal, &edge).await?;
+        let port = Port { config: http, limits, started, health: &health, grace: EDGE_GRACE };
+        port.serve(ports, routes, numbers, &edge)?;
         let (fails, failed) = watch::channel(None);
         let bus = health.register("bus", Need::Optional);
         bus.starting(format_args!("waits for {}", config.bus.brokers.as_deref().unwrap_or_default()));
@@ -115,8 +108,8 @@ impl Service {
         }
     }
 
-    /// Stops cleanly, in less than 20 s: not ready, then the partitions are given back, which sends whoever asks to the
-    /// next replica, then nothing more is answered.
+    /// Stops cleanly, in less than 20 s: not ready, then the partitions are given back, so that clients are sent to the next
+    /// replica, then nothing more is answered.
     pub async fn stop(self) {
         self.health.stopping();
         if !self.work.shut_down(WORK_GRACE).await {

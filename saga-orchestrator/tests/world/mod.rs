@@ -356,7 +356,7 @@ impl World {
                         log.push(outside(&stream, version, name, Outside::Payment(id, event.clone())));
                     },
                 );
-                // A repeated command wakes whoever asks the provider, too.
+                // A repeated command wakes the driver, which asks the provider, too.
                 match command {
                     P::RequestPaymentAuthorization(_)
                     | P::RequestPaymentCapture(_)

@@ -153,8 +153,11 @@ impl Provider {
                 Some(ProviderResult::Captured { amount })
             }
             // Nothing of it by itself: the test tells what became of it.
-            (RequestKind::Capture, "tok_capture_told" | "tok_capture_and_refund_told")
-            | (RequestKind::Refund, "tok_capture_and_refund_told") => None,
+            (RequestKind::Authorization, "tok_silent_void_fails") => None,
+            (RequestKind::Capture, token) if token.starts_with("tok_capture_told") => None,
+            (RequestKind::Void, "tok_capture_told_void_told")
+            | (RequestKind::Capture | RequestKind::Refund, "tok_capture_and_refund_told")
+            | (RequestKind::Void | RequestKind::Refund, "tok_capture_told_void_told_refund_told") => None,
             (RequestKind::Authorization, _) => authorized,
             (RequestKind::Capture, "tok_capture_fails") => {
                 Some(ProviderResult::CaptureFailed { code: no("expired_card") })
@@ -165,7 +168,7 @@ impl Provider {
             ) if payment.attempt_group == 0 => Some(ProviderResult::CaptureFailed { code: no("hiccup") }),
             (RequestKind::Capture, "tok_capture_silent") if asked < 5 => None,
             (RequestKind::Capture, _) => Some(ProviderResult::Captured { amount }),
-            (RequestKind::Void, "tok_void_fails" | "tok_3ds_late_void_fails" | "tok_capture_once_void_fails") => {
+            (RequestKind::Void, token) if token.contains("void_fails_refund") || token.ends_with("void_fails") => {
                 not_now
             }
             (RequestKind::Void, "tok_void_fails_once" | "tok_capture_and_void_fail_once")
@@ -181,7 +184,10 @@ impl Provider {
             }
             (
                 RequestKind::Refund,
-                "tok_refund_fails" | "tok_captured_at_once_refund_fails" | "tok_3ds_late_refund_fails",
+                "tok_refund_fails"
+                | "tok_captured_at_once_refund_fails"
+                | "tok_3ds_late_refund_fails"
+                | "tok_capture_told_void_fails_refund_fails",
             ) => Some(ProviderResult::RefundFailed { code: no("account_closed") }),
             (RequestKind::Refund, _) => Some(ProviderResult::Refunded { amount }),
         }

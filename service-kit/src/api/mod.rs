@@ -2,6 +2,8 @@
 //! common parameters, and the rules that complete it. Each service adds its own routes; `schemas/openapi.json` is the whole.
 
 mod complete;
+#[macro_use]
+mod named;
 mod shapes;
 mod words;
 

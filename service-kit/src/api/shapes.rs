@@ -1,11 +1,9 @@
 //! The shapes that several services' operations share: money, positions, the texts of parameters with their patterns.
 
-use std::borrow::Cow;
-
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::schema::{AnyOfBuilder, KnownFormat, ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::{RefOr, Schema};
-use utoipa::{IntoParams, PartialSchema, ToSchema};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::text;
 
@@ -28,54 +26,32 @@ pub struct Money {
     pub currency: String,
 }
 
-/// The schema of a position of the log.
-#[derive(Debug)]
-pub struct LogPosition;
-
-impl PartialSchema for LogPosition {
-    fn schema() -> RefOr<Schema> {
-        ObjectBuilder::new()
-            .schema_type(Type::Integer)
-            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
-            .minimum(Some(0))
-            .maximum(Some(POSITION_MAX))
-            .description(Some("A position of the log: it grows in the order in which events were committed."))
-            .examples([1])
-            .build()
-            .into()
-    }
-}
-
-impl ToSchema for LogPosition {
-    fn name() -> Cow<'static, str> {
-        Cow::Borrowed("LogPosition")
-    }
+named_schema! {
+    /// The schema of a position of the log.
+    LogPosition => ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
+        .minimum(Some(0))
+        .maximum(Some(POSITION_MAX))
+        .description(Some("A position of the log: it grows in the order in which events were committed."))
+        .examples([1])
+        .build()
+        .into()
 }
 
 /// Declares schemas of texts with a pattern, to be used inline.
 macro_rules! texts {
     ($($(#[doc = $doc:literal])+ $name:ident: $min:literal to $max:literal of $pattern:expr, such as $example:literal;)+) => {$(
-        $(#[doc = $doc])+
-        #[derive(Debug)]
-        pub struct $name;
-
-        impl PartialSchema for $name {
-            fn schema() -> RefOr<Schema> {
-                ObjectBuilder::new()
-                    .schema_type(Type::String)
-                    .min_length(Some($min))
-                    .max_length(Some($max))
-                    .pattern($pattern)
-                    .examples([$example])
-                    .build()
-                    .into()
-            }
-        }
-
-        impl ToSchema for $name {
-            fn name() -> Cow<'static, str> {
-                Cow::Borrowed(stringify!($name))
-            }
+        named_schema! {
+            $(#[doc = $doc])+
+            $name => ObjectBuilder::new()
+                .schema_type(Type::String)
+                .min_length(Some($min))
+                .max_length(Some($max))
+                .pattern($pattern)
+                .examples([$example])
+                .build()
+                .into()
         }
     )+};
 }
@@ -116,43 +92,24 @@ texts! {
     TagText: 1 to 50 of Some(text::PATTERN), such as "gift";
 }
 
-/// A day (RFC 3339, `full-date`).
-#[derive(Debug)]
-pub struct DayText;
-
-impl PartialSchema for DayText {
-    fn schema() -> RefOr<Schema> {
-        let day = ObjectBuilder::new()
-            .schema_type(Type::String)
-            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Date)))
-            .examples(["2026-11-21"]);
-        day.build().into()
-    }
+named_schema! {
+    /// A day (RFC 3339, `full-date`).
+    DayText => ObjectBuilder::new()
+        .schema_type(Type::String)
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Date)))
+        .examples(["2026-11-21"])
+        .build()
+        .into()
 }
 
-impl ToSchema for DayText {
-    fn name() -> Cow<'static, str> {
-        Cow::Borrowed("DayText")
-    }
-}
-
-/// A moment (RFC 3339), or a day.
-#[derive(Debug)]
-pub struct MomentText;
-
-impl PartialSchema for MomentText {
-    fn schema() -> RefOr<Schema> {
+named_schema! {
+    /// A moment (RFC 3339), or a day.
+    MomentText => {
         let text = |format| {
             ObjectBuilder::new().schema_type(Type::String).format(Some(SchemaFormat::KnownFormat(format))).build()
         };
         let either = AnyOfBuilder::new().item(text(KnownFormat::Date)).item(text(KnownFormat::DateTime));
         RefOr::T(Schema::AnyOf(either.examples(["2026-11-21"]).build()))
-    }
-}
-
-impl ToSchema for MomentText {
-    fn name() -> Cow<'static, str> {
-        Cow::Borrowed("MomentText")
     }
 }
 

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::{self, Deserialize, DeserializeOwned, Deserializer};
 
-pub use said::{Origin, Said};
+pub use said::{ExposedFile, Origin, Said};
 pub use schema::{Shown, keys, sections, shown};
 pub use started::{DOCUMENTED, PATH as STARTED_PATH, Setting, Started, defaults, masked};
 
@@ -262,6 +262,42 @@ mod tests {
         assert_eq!(settings.postgres.url.as_deref(), Some("postgres://shop:pw@db/shop"));
         let error = read("", &[("BACKSTITCH__POSTGRES__URL_FILE", "/nonexistent/url")]).unwrap_err().to_string();
         assert!(error.contains("BACKSTITCH__POSTGRES__URL_FILE") && error.contains("/nonexistent/url"), "{error}");
+    }
+
+    /// Settings with secrets by type.
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(default)]
+    struct WithSecrets {
+        postgres: ByUrl,
+        http: Http,
+    }
+
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(default)]
+    struct ByUrl {
+        url: Option<secret::SecretUrl>,
+    }
+
+    #[test]
+    fn a_secret_file_that_all_can_read_is_told_and_one_that_all_can_write_is_refused() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let secret = file("postgres://shop:pw@db/shop\n");
+        let path = secret.path().to_str().unwrap();
+        let exposed = |mode: u32| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let names =
+                ["BACKSTITCH__POSTGRES__URL_FILE", "BACKSTITCH__HTTP__LISTEN_FILE", "BACKSTITCH__BUS__KEY_FILE"];
+            let said = Said::read_from(None, environment(&names.map(|name| (name, path))));
+            said.map(|said| said.exposed::<WithSecrets>()).map_err(|error| error.to_string())
+        };
+        assert_eq!((exposed(0o600), exposed(0o640)), (Ok(vec![]), Ok(vec![])));
+        let (variable, path_) = ("BACKSTITCH__POSTGRES__URL_FILE".to_owned(), secret.path().to_owned());
+        assert_eq!(exposed(0o644), Ok(vec![ExposedFile { variable, path: path_, mode: 0o644 }]));
+        let refused = exposed(0o646).unwrap_err();
+        for part in ["_FILE", "(mode 0646)", &format!("chmod o-w {path}")] {
+            assert!(refused.contains(part), "{refused}");
+        }
+        assert!(!refused.contains("pw@"), "{refused}");
     }
 
     #[test]

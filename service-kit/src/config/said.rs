@@ -2,15 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use config::{FileFormat, Value, ValueKind};
 use serde::de::DeserializeOwned;
 
-use super::{ConfigError, PREFIX, SECTIONS, schema};
+use super::{ConfigError, PREFIX, SECTIONS, Shown, schema};
 
 /// The longest file that stands for one value, in bytes: a certificate chain is some 10 kB.
 const MAX_VALUE_FILE: u64 = 64 * 1024;
+
+/// The bits of a file's mode that let every user of the machine read and change it.
+const READ_BY_ALL: u32 = 0o004;
+const WRITTEN_BY_ALL: u32 = 0o002;
 
 /// Where a value was said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +42,19 @@ struct Leaf {
     path: Vec<String>,
     value: Value,
     origin: Origin,
+    /// The file whose text is the value, with its mode.
+    file: Option<(PathBuf, u32)>,
+}
+
+/// A file with a secret that every user of the machine can read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExposedFile {
+    /// The variable that names the file.
+    pub variable: String,
+    /// The file.
+    pub path: PathBuf,
+    /// Its mode, such as `0o644`.
+    pub mode: u32,
 }
 
 /// Everything that was said, before any type has looked at it.
@@ -117,6 +135,24 @@ impl Said {
             }
         }
         found
+    }
+
+    /// The files of secrets that a process whose settings have the shape `T` reads, and that every user can read as well.
+    pub fn exposed<T: DeserializeOwned>(&self) -> Vec<ExposedFile> {
+        let shape = Shape::of::<T>();
+        let secret = |leaf: &&Leaf| {
+            let at = shape.spelt(leaf).join(".");
+            // A table of secrets is one key.
+            let holds = |key: &&String| {
+                at.strip_prefix(key.as_str()).is_some_and(|below| matches!(below.chars().next(), None | Some('.')))
+            };
+            shape.keys.iter().find(holds).is_some_and(|key| schema::shown::<T>(key) != Shown::Plain)
+        };
+        let exposed = |leaf: &Leaf| {
+            let (path, mode) = leaf.file.clone()?;
+            (mode & READ_BY_ALL != 0).then(|| ExposedFile { variable: leaf.origin.to_string(), path, mode })
+        };
+        self.leaves.iter().filter(secret).filter_map(exposed).collect()
     }
 
     /// The value of `key`, as JSON, and where it was said last; `None` if nobody said it. A table that several places
@@ -250,7 +286,7 @@ fn flatten(table: config::Map<String, Value>, origin: &Origin, path: &mut Vec<St
         if let ValueKind::Table(below) = value.kind {
             flatten(below, origin, path, found);
         } else {
-            found.push(Leaf { path: path.clone(), value, origin: origin.clone() });
+            found.push(Leaf { path: path.clone(), value, origin: origin.clone(), file: None });
         }
         path.pop();
     }
@@ -270,22 +306,31 @@ fn variable(name: String, value: String) -> Result<Option<Leaf>, ConfigError> {
         path.last().and_then(|key| key.strip_suffix("_FILE").or_else(|| key.strip_suffix("_file"))).map(str::to_owned);
     let (Some(key), Some(last)) = (file, path.last_mut()) else { return Ok(Some(leaf(&name, path, value))) };
     *last = key;
-    let text =
+    let (text, mode) =
         contents(Path::new(&value)).map_err(|reason| ConfigError::Invalid { reason: format!("{name}: {reason}") })?;
-    Ok(Some(leaf(&name, path, text)))
+    Ok(Some(Leaf { file: Some((PathBuf::from(value), mode)), ..leaf(&name, path, text) }))
 }
 
 /// Values stay text until a field asks for a number: a secret such as `0012` must not become 12 on its way.
 fn leaf(name: &str, path: Vec<String>, text: String) -> Leaf {
-    Leaf { path, value: Value::new(None, ValueKind::String(text)), origin: Origin::Environment(name.to_owned()) }
+    let (value, origin) = (Value::new(None, ValueKind::String(text)), Origin::Environment(name.to_owned()));
+    Leaf { path, value, origin, file: None }
 }
 
-/// The text of a file that stands for one value, without the line break that editors put at its end.
-fn contents(path: &Path) -> Result<String, String> {
-    let size = std::fs::metadata(path).map_err(|error| format!("`{}`: {error}", path.display()))?.len();
+/// The text of a file that stands for one value, without the line break that editors put at its end; and the file's mode.
+/// One that every user of the machine can change is refused: it is not known who set the value.
+fn contents(path: &Path) -> Result<(String, u32), String> {
+    let file = std::fs::metadata(path).map_err(|error| format!("`{}`: {error}", path.display()))?;
+    let (size, mode) = (file.len(), file.mode() & 0o7777);
+    if mode & WRITTEN_BY_ALL != 0 {
+        let path = path.display();
+        return Err(format!(
+            "every user can write to `{path}` (mode {mode:04o}); if its text is right: chmod o-w {path}"
+        ));
+    }
     if size > MAX_VALUE_FILE {
         return Err(format!("`{}` has {size} bytes; a value has at most {MAX_VALUE_FILE}", path.display()));
     }
     let text = std::fs::read_to_string(path).map_err(|error| format!("`{}`: {error}", path.display()))?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+    Ok((text.trim_end_matches(['\r', '\n']).to_owned(), mode))
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{ConfigError, Said, Shown, keys, shown};
+use super::{ConfigError, ExposedFile, Said, Shown, keys, shown};
 
 /// Every key of every process, with its default or, where there is none, as a comment.
 pub const DOCUMENTED: &str = include_str!("../../../docs/backstitch.toml");
@@ -51,6 +51,8 @@ pub struct Started {
     /// The release.
     version: &'static str,
     items: Vec<Setting>,
+    #[serde(skip)]
+    exposed: Vec<ExposedFile>,
 }
 
 impl Started {
@@ -69,11 +71,22 @@ impl Started {
             Setting { value: masked(shown, value), key, from, shown }
         };
         let items = keys::<T>().into_iter().map(setting).collect();
-        let mut started = Self { process, version: env!("CARGO_PKG_VERSION"), items };
+        let mut started = Self { process, version: env!("CARGO_PKG_VERSION"), items, exposed: said.exposed::<T>() };
         if let Some(filter) = std::env::var(FILTER_VARIABLE).ok().filter(|filter| !filter.is_empty()) {
             started.option("log.filter", filter, FILTER_VARIABLE);
         }
         Ok(started)
+    }
+
+    /// Logs a warning for each file of a secret that every user of the machine can read. To be called once, when logging has
+    /// begun; [`Port::serve`](crate::serve::Port::serve) does so. It is no error: Kubernetes mounts secrets with mode 0644.
+    pub fn warn_of_exposed(&self) {
+        for ExposedFile { variable, path, mode } in &self.exposed {
+            tracing::warn!(
+                variable, file = %path.display(), mode = format!("{mode:04o}"),
+                "every user of this machine can read a file with a secret; chmod 600, or have it mounted with mode 0400"
+            );
+        }
     }
 
     /// An option of the command line, or a variable of its own, said this value of a key.

@@ -287,8 +287,8 @@ fn signal(pid: i32, signal: i32) {
     unsafe { libc::kill(pid, signal) };
 }
 
-/// A port that is free now. It can be taken before Postgres takes it: then the start fails and is tried with another
-/// by whoever starts the server again.
+/// A port that is free now. Another process can take it before Postgres does. The start fails then, and the caller, which starts
+/// the server again, tries another port.
 fn free_port(home: &Home) -> Result<u16, PostgresError> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(PostgresError::file(home.folder()))?;
     listener.local_addr().map(|address| address.port()).map_err(PostgresError::file(home.folder()))

@@ -73,16 +73,16 @@ pub enum PostgresError {
     /// A file or folder cannot be made or read.
     #[error("`{path}` cannot be used")]
     File {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// What the system says.
         #[source]
         source: std::io::Error,
     },
     /// A program failed.
     #[error("`{program}` failed, its last words: {last_words}")]
     Program {
-        /// Which.
+        /// The program that failed.
         program: PathBuf,
         /// The end of what it wrote.
         last_words: String,

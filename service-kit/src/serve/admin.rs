@@ -18,16 +18,14 @@ const CONNECTIONS: usize = 64;
 
 /// Serves `router` until `tasks` stop, at the address that is returned.
 pub(super) fn start(
-    listen: SocketAddr,
+    listener: TcpListener,
     router: Router,
     limits: &Limits,
     tasks: &Tasks,
 ) -> Result<SocketAddr, StartError> {
     let failed = |error: std::io::Error| {
-        let hint = format!("set `admin_listen` to \"{}:0\" for any free port; or stop who listens there", listen.ip());
-        StartError::new(format_args!("cannot listen on {listen} for health and metrics: {error}"), hint)
+        StartError::new(format_args!("health and metrics cannot be served: {error}"), "ulimit -a")
     };
-    let listener = TcpListener::bind(listen).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     warn_if_open("The port for health and metrics", address);

@@ -23,9 +23,10 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::io::Guarded;
-use super::used::{Counted, Used};
+use super::used::Used;
 use super::{Options, Protocols};
 use crate::class;
+use crate::kept::Kept;
 use crate::problem::Problem;
 
 /// What a client that speaks HTTP/2 begins with. Source: RFC 9113 §3.4.
@@ -171,7 +172,7 @@ impl Connection {
             let answer = answer(router.clone(), request, peer, reserved);
             async move {
                 let answer: Result<Response, Infallible> = answer.await;
-                answer.map(|response| response.map(|body| Body::new(Counted::new(body, under_way))))
+                answer.map(|response| response.map(|body| Body::new(Kept::new(body, under_way))))
             }
         });
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));

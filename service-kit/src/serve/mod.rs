@@ -27,8 +27,8 @@ use crate::config::Started;
 use crate::health::Pulse;
 use crate::hosts::Hosts;
 use crate::limits::{Edge, Limits};
-use crate::start::HttpConfig;
-use crate::{Health, StartError, Tasks, process};
+use crate::start::{HttpConfig, HttpPorts};
+use crate::{Health, StartError, Tasks, health, process};
 
 pub use self::connection::Peer;
 pub(crate) use self::places::network;
@@ -118,25 +118,24 @@ pub struct Port<'a> {
 }
 
 impl Port<'_> {
-    /// Serves `router` and the settings on the port until `tasks` stop, and `internal` (health and metrics) and the settings
-    /// on a port of its own besides, if `[http] admin_listen` asks for one: at the address that is returned.
+    /// Serves `routes`, the settings and the `metrics` on the port until `tasks` stop. Where `[http] admin_listen` asks for a
+    /// port of its own, health, settings and metrics are served there, too: at the address that is returned.
     ///
     /// # Errors
-    /// [`StartError`]: that other port is taken.
-    pub async fn serve(
+    /// [`StartError`]: there is no thread for that other port.
+    pub fn serve(
         self,
-        listener: TcpListener,
-        router: Router,
-        internal: Router,
+        ports: HttpPorts,
+        routes: Router,
+        metrics: Router,
         tasks: &Tasks,
     ) -> Result<Option<SocketAddr>, StartError> {
-        let address = listener.local_addr().unwrap_or(self.config.listen);
+        let HttpPorts { address, listener, admin } = ports;
         warn_if_open("HTTP", address);
-        let (router, internal) = (router.merge(self.started.router()), internal.merge(self.started.router()));
-        let admin = match self.config.admin_listen {
-            Some(listen) => Some(admin::start(listen, internal, self.limits, tasks)?),
-            None => None,
-        };
+        self.started.warn_of_exposed();
+        let router = routes.merge(metrics.clone()).merge(self.started.router());
+        let internal = Router::from(health::router(self.health.clone())).merge(metrics).merge(self.started.router());
+        let admin = admin.map(|admin| admin::start(admin, internal, self.limits, tasks)).transpose()?;
         let stop = tasks.stopping();
         let hosts = Hosts::of(address, &self.config.allowed_hosts);
         let edge = Edge::new(self.limits.clone()).hosts(hosts).until(stop.clone(), self.grace);

@@ -1,11 +1,7 @@
 //! Whether a connection of HTTP/2 is used: hyper bounds the silence of clients that answer no pings, and of no others.
 
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 
-use axum::body::{Body, Bytes, HttpBody};
-use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 
 /// How a connection is used. Cheap to clone.
@@ -23,15 +19,9 @@ struct Requests {
     latest: Option<Instant>,
 }
 
-/// A request under way, until its answer has been sent or given up.
+/// A request under way, until its answer has been sent or given up: the answer's body keeps it.
 #[derive(Debug)]
 pub(super) struct UnderWay(Used);
-
-/// The body of an answer whose request is under way until the body has been sent or dropped.
-pub(super) struct Counted {
-    body: Body,
-    _under_way: UnderWay,
-}
 
 impl Default for Used {
     fn default() -> Self {
@@ -68,31 +58,5 @@ impl Drop for UnderWay {
         let mut requests = self.0.lock();
         requests.under_way -= 1;
         requests.latest = Some(Instant::now());
-    }
-}
-
-impl Counted {
-    pub fn new(body: Body, under_way: UnderWay) -> Self {
-        Self { body, _under_way: under_way }
-    }
-}
-
-impl HttpBody for Counted {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        HttpBody::size_hint(&self.body)
     }
 }

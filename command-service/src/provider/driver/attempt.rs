@@ -12,7 +12,7 @@ use crate::provider::port::{Answer, Authorize, Capture, Lookup, ProviderError, R
 pub(super) enum Heard {
     /// The provider has said what became of it.
     Result {
-        /// What.
+        /// The provider's result.
         result: ProviderResult,
         /// The provider's own name for it.
         provider_ref: Option<String>,

@@ -44,8 +44,8 @@ const PAYMENTS_MAX: usize = 4_096;
 /// before they answer 429.
 const CALLS_MAX: usize = 256;
 
-/// Attempts at one request before its task ends: some 35 s at the quick pace and an hour at the slow one. Whoever wakes
-/// it afterwards (the saga, reconciliation, a person) gets as many again.
+/// Attempts at one request before its task ends: some 35 s at the quick pace and an hour at the slow one. When the saga,
+/// reconciliation or a person wakes it afterwards, it makes as many again.
 const ATTEMPTS_MAX: u32 = 24;
 
 /// The delay after the first attempt, doubled for each further one.

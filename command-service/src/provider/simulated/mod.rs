@@ -28,7 +28,7 @@ use axum::http::HeaderMap;
 use domain::Timestamp;
 use domain::ids::PaymentId;
 use service_kit::Clock;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use self::bank::{Bank, Later};
 use self::engine::{Engine, Reply, Rules};
@@ -63,8 +63,10 @@ struct Inner {
     secret: WebhookSecrets,
     withheld: Duration,
     auth_ttl: Duration,
-    /// Counts what was written: who waits for something due looks again.
-    changed: watch::Sender<u64>,
+    /// Wakes the outbox: something new is owed, or is due by itself later.
+    owed: Notify,
+    /// Counts the webhooks that are done with.
+    paid: watch::Sender<u64>,
 }
 
 /// What happens to a payment from outside.
@@ -142,8 +144,8 @@ impl Simulator {
         };
         let (withheld, auth_ttl) = (Duration::from_millis(config.withheld_ms), rules.auth_ttl);
         let engine = Mutex::new(Engine::new(bank, rules, config.seed));
-        let changed = watch::channel(0).0;
-        Self { inner: Arc::new(Inner { engine, ledger, clock, secret, withheld, auth_ttl, changed }) }
+        let (owed, paid) = (Notify::new(), watch::channel(0).0);
+        Self { inner: Arc::new(Inner { engine, ledger, clock, secret, withheld, auth_ttl, owed, paid }) }
     }
 
     /// Carries out a call, once per key.
@@ -207,18 +209,22 @@ impl Simulator {
         self.inner.engine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// To be called under the engine's lock, so that lines stand in the order of the decisions.
+    /// Queues the records for the ledger and wakes the outbox, which delivers nothing before it is on the disk. The caller holds
+    /// the engine's lock, so that lines stand in the order of the decisions. The wake-up must not wait for the disk: the request
+    /// that decided may be dropped by then, since its client has left, and what it owes would wait for the next request.
     fn push(&self, records: &[Record]) -> Option<Mark> {
-        let ledger = self.inner.ledger.as_ref().filter(|_| !records.is_empty())?;
-        Some(ledger.push(records))
+        if records.is_empty() {
+            return None;
+        }
+        let mark = self.inner.ledger.as_ref().map(|ledger| ledger.push(records));
+        self.inner.owed.notify_one();
+        mark
     }
 
-    /// Waits until a line is on the disk, then tells those who wait for something due.
+    /// Waits until a line is on the disk.
     async fn settle(&self, mark: Option<Mark>) -> Result<(), ProviderError> {
         let (Some(ledger), Some(mark)) = (&self.inner.ledger, mark) else { return Ok(()) };
-        ledger.synced(mark).await.map_err(unwritable)?;
-        self.inner.changed.send_modify(|count| *count += 1);
-        Ok(())
+        ledger.synced(mark).await.map_err(unwritable)
     }
 
     /// Whether the ledger has all that was decided; nothing more may be decided otherwise.
@@ -235,8 +241,8 @@ impl Simulator {
 
     /// Waits until a webhook has been accepted or given up, within bounds.
     async fn delivered(&self, event_id: &str) {
-        let mut changed = self.inner.changed.subscribe();
-        let accepted = changed.wait_for(|_| !self.engine().owes(event_id));
+        let mut paid = self.inner.paid.subscribe();
+        let accepted = paid.wait_for(|_| !self.engine().owes(event_id));
         tokio::select! {
             _ = accepted => {}
             () = self.inner.clock.sleep(WEBHOOK_FIRST_WAIT) => {}

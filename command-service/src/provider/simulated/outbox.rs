@@ -21,7 +21,7 @@ use super::{Simulator, signature};
 const SENDING_MAX: usize = 32;
 
 /// Deliveries of one webhook that are tried before it is given up: with the delays below some 25 minutes. Real
-/// providers go on for days; whoever was away for longer asks with `fetch`.
+/// providers go on for days; a receiver that was away for longer asks with `fetch`.
 const ATTEMPTS_MAX: u32 = 12;
 
 /// The delay after the first failure, doubled for each further one up to [`DELAY_MAX`].
@@ -51,9 +51,7 @@ impl Simulator {
 
     async fn run(self, deliver: Deliver) {
         let mut sending = FuturesUnordered::new();
-        let mut changed = self.inner.changed.subscribe();
         loop {
-            changed.borrow_and_update();
             let writable = self.let_happen().await;
             while writable && sending.len() < SENDING_MAX {
                 let now = self.inner.clock.now();
@@ -68,7 +66,7 @@ impl Simulator {
             };
             tokio::select! {
                 Some(()) = sending.next(), if !sending.is_empty() => {}
-                _ = changed.changed() => {}
+                () = self.inner.owed.notified() => {}
                 () = async {
                     match next {
                         Some(due) => self.inner.clock.sleep_until(due).await,
@@ -127,6 +125,6 @@ impl Simulator {
         engine.sent(&event_id, accepted);
         self.push(&[Record::Paid { event_id, delivered: accepted > 0 }]);
         drop(engine);
-        self.inner.changed.send_modify(|count| *count += 1);
+        self.inner.paid.send_modify(|count| *count += 1); // Its receivers take the engine's lock themselves.
     }
 }

@@ -63,7 +63,7 @@ impl Call {
         }
     }
 
-    /// Whose order.
+    /// The order that the payment is for.
     pub fn order_id(&self) -> OrderId {
         match self {
             Self::Authorize(call) => call.order_id,
@@ -109,7 +109,7 @@ pub enum Record {
         /// The token that an authorisation follows.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         token: Option<String>,
-        /// When.
+        /// When the call was taken.
         at: Timestamp,
     },
     /// Something became of a call. Money moves here and nowhere else.
@@ -118,7 +118,7 @@ pub enum Record {
         key: RequestKey,
         /// What became of it.
         result: ProviderResult,
-        /// When.
+        /// When it happened.
         at: Timestamp,
     },
     /// A webhook is owed.

@@ -176,7 +176,7 @@ async fn fetch(
         (Some(_), Some(_)) | (None, None) => return Err(Problem::invalid("give `key` or `provider_ref`")),
     };
     let found = simulator.fetch(&lookup).await.map_err(problem)?;
-    found.map(Json).ok_or_else(|| Problem::not_found("no such request was ever taken"))
+    found.map(Json).ok_or_else(|| Problem::not_found("there is no such request"))
 }
 
 #[derive(Debug, Serialize)]
@@ -199,7 +199,11 @@ async fn act(
         return Err(Problem::not_found(format!("`{action}` is none of `approve`, `abandon`, `charge`, `lapse`")));
     };
     let done = simulator.act(payment, action).await.map_err(problem)?;
-    if done { Ok(Json(Acted { done })) } else { Err(Problem::not_found("that does not fit how the payment stands")) }
+    if done {
+        Ok(Json(Acted { done }))
+    } else {
+        Err(Problem::not_found("the payment is in a state in which that cannot happen"))
+    }
 }
 
 async fn ledger(

@@ -71,7 +71,7 @@ async fn a_call_that_is_not_answered_in_time_is_unknown_never_declined_and_repea
     process.send(1, authorize(1, "tok_approve")).await;
     process.until(1, "unknown", Payment::has_unknown).await;
     door.door.send_replace(At::Open);
-    process.send(1, authorize(1, "tok_approve")).await; // Whoever wants to know wakes the driver at once.
+    process.send(1, authorize(1, "tok_approve")).await; // The saga's command, repeated, wakes the driver at once.
     process.until(1, "authorized", is_authorized).await;
     let types = process.types(1).await;
     assert_eq!(types, ["PaymentAuthorizationRequested", "PaymentOutcomeUnknown", "PaymentAuthorized"]);

@@ -54,6 +54,13 @@ fn a_life() -> impl Strategy<Value = Vec<(Command, Timestamp)>> {
             result(C, ProviderResult::Captured { amount: eur(100) })
         ]),
         Just(vec![authorize(A, eur(100)), expire(), result(A, ProviderResult::Captured { amount: eur(100) })]),
+        Just(vec![
+            authorize(A, eur(100)),
+            result(A, said()),
+            capture(C, 100),
+            result(C, ProviderResult::CaptureFailed { code: "no".into() }),
+            void(V),
+        ]),
     ];
     (beginnings, proptest::collection::vec(a_command(), 1..60))
         .prop_map(|(beginning, rest)| beginning.into_iter().map(|command| (command, at(0))).chain(rest).collect())
@@ -160,6 +167,20 @@ proptest! {
             }
             prop_assert_eq!(payment.captured.amount, most);
             prop_assert_eq!(payment.requests[&C].state == RequestState::Succeeded, most == 100);
+        }
+    }
+
+    #[test]
+    fn what_is_taken_after_a_void_was_requested_and_no_capture_since_is_a_late_success(life in a_life()) {
+        let (mut payment, mut given_up) = (Payment::default(), false);
+        for (command, now) in life {
+            for event in payment.decide(&command, now).unwrap_or_default() {
+                let is_ordinary = matches!(event, Event::PaymentCaptured(_));
+                prop_assert!(!(given_up && is_ordinary), "{:?} left {:?}", command, event);
+                given_up |= matches!(event, Event::VoidRequested(_));
+                given_up &= !matches!(event, Event::CaptureRequested(_));
+                payment.evolve(&event);
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use domain::ids::{PaymentId, RequestId, ReservationId};
 use domain::money::Money;
 use domain::order::{self, HoldReason, RiskAssessment};
-use domain::payment::{self, Portion, RequestKind};
+use domain::payment::{self, LateSuccess, Portion, RequestKind};
 use domain::saga::{Direction, ErrorKind, Failure, Held, LegStatus, Note, REVIEW_HOLD, RefundFacts};
 use domain::shipment;
 
@@ -120,7 +120,7 @@ fn hears_payment(state: &State, id: PaymentId, group: u32, event: &payment::Even
             let no = failed("capture_failed", e.failure_code.clone());
             made.map(|leg| Heard::Failed("capture", leg.group, no)).into_iter().collect()
         }
-        // A void is of all that is held: whoever asked for it, it has failed for everybody who wants it.
+        // A void releases all of the authorization. Whichever saga requested it, it has failed for every saga that needs it.
         payment::Event::VoidFailed(e) if undo_sends(state, group, "RequestPaymentVoid") => {
             vec![Heard::UndoFailed("authorise", group, failed("void_failed", e.failure_code.clone()))]
         }
@@ -131,11 +131,13 @@ fn hears_payment(state: &State, id: PaymentId, group: u32, event: &payment::Even
         payment::Event::RefundFailed(_) => Vec::new(),
         // What was taken where only a hold was asked for is undone by a refund (see `void`).
         payment::Event::PaymentRefunded(e) if !e.is_complete() || !undo_made(state, group, e.request_id) => Vec::new(),
-        payment::Event::PaymentRefunded(_) => {
-            let undo = state.leg("authorise", group, Direction::Undo);
-            let open = undo.is_some_and(|leg| matches!(leg.status, LegStatus::Open | LegStatus::Stuck));
-            let refunded = || Heard::Failed("authorise", group, failed("refunded", "the payment was refunded"));
-            open.then(refunded).into_iter().collect()
+        payment::Event::PaymentRefunded(_) => undone(state, group, failed("refunded", "the payment was refunded")),
+        // No void can succeed any more. The reconciliation that begins with this event gives the money back, and calls a
+        // person if it cannot.
+        payment::Event::PaymentSucceededLate(e)
+            if e.kind == LateSuccess::Captured && undo_sends(state, group, "RequestPaymentVoid") =>
+        {
+            undone(state, group, failed("payment_captured", "the money was taken; the reconciliation refunds it"))
         }
         payment::Event::PaymentAuthorizationRequested(_)
         | payment::Event::CaptureRequested(_)
@@ -189,6 +191,13 @@ fn undo_made(state: &State, group: u32, request_id: RequestId) -> bool {
 fn undo_sends(state: &State, group: u32, command: &str) -> bool {
     let undo = state.leg("authorise", group, Direction::Undo);
     undo.is_some_and(|undo| undo.commands.iter().any(|(sent, _)| sent.name == command))
+}
+
+/// Ends the way back of an authorization, whether it is under way or stands still: nothing is left for it to undo.
+fn undone(state: &State, group: u32, why: Failure) -> Vec<Heard> {
+    let undo = state.leg("authorise", group, Direction::Undo);
+    let open = undo.filter(|leg| matches!(leg.status, LegStatus::Open | LegStatus::Stuck));
+    open.map(|_| Heard::Failed("authorise", group, why)).into_iter().collect()
 }
 
 /// What the provider does on a request, as a participle.

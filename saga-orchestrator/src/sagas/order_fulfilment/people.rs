@@ -38,6 +38,12 @@ fn skips_forward(leg: &Leg) -> Result<&'static str, &'static str> {
 
 fn skips_back(leg: &Leg) -> Result<&'static str, &'static str> {
     match leg.step.name {
+        "authorise" if leg.status == LegStatus::Open && !leg.all_done() => {
+            Err("the payment has not answered yet: money that it takes until then would be kept; wait for its answer")
+        }
+        "authorise" if leg.commands.iter().any(|(sent, _)| sent.name == "RequestPaymentRefund") => {
+            Ok("the money counts as given back by hand; the payment's own books do not show it")
+        }
         "authorise" => {
             Ok("the hold on the money counts as let go at the provider; the payment's own books do not show it")
         }

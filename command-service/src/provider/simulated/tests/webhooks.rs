@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 use bytes::Bytes;
 use domain::payment::ProviderResult;
+use futures_util::FutureExt as _;
 use service_kit::Tasks;
 use tokio::sync::watch;
 
@@ -104,6 +105,21 @@ async fn reordered_webhooks_tell_the_newest_first() {
 }
 
 #[tokio::test]
+async fn what_a_client_asked_for_is_told_although_the_client_leaves_before_the_answer() {
+    let (_folder, path, clock) = world();
+    let (bank, receiver, tasks) = (open(&path, &clock), Receiver::new(&clock, 0), Tasks::new());
+    bank.start(receiver.deliver(), &tasks);
+    bank.authorize(&authorize(1, "tok_approve")).await.expect("an answer");
+    assert_eq!(results(&receiver.tried(1).await), ["authorized"]);
+    // Its server drops the request of a client that has gone: here as soon as it waits for the disk.
+    let lapse = bank.act(key(1, 1).payment_id, Action::Lapse);
+    assert!(lapse.now_or_never().is_none(), "it waits for the disk");
+    let told = tokio::time::timeout(Duration::from_secs(20), receiver.tried(2)).await;
+    assert_eq!(results(&told.expect("the webhook is sent")), ["authorized", "expired"]);
+    tasks.shut_down(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
 async fn duplicates_bear_one_event_id_and_move_no_money() {
     let (events, entry) = run("tok_duplicate_webhooks", 3).await;
     assert_eq!(results(&events), ["authorized"; 3]);
@@ -161,8 +177,8 @@ async fn a_webhook_that_was_not_accepted_is_sent_again_also_after_a_restart() {
     let events = receiver.tried(2).await;
     assert_eq!(results(&events), ["authorized"]);
     // Accepted and written down: after one more start nothing is owed.
-    let mut changed = bank.inner.changed.subscribe();
-    changed.wait_for(|_| !bank.engine().owes(&events[0].event_id)).await.expect("the bank lives");
+    let mut paid = bank.inner.paid.subscribe();
+    paid.wait_for(|_| !bank.engine().owes(&events[0].event_id)).await.expect("the bank lives");
     bank.capture(&capture(1, 2, 1_000)).await.expect("an answer"); // Its sync carries the mark.
     tasks.shut_down(Duration::from_secs(5)).await;
     drop(bank);
