@@ -1,7 +1,7 @@
 //! What a program prints: data to stdout, messages to stderr. Either may be a pipe whose reader has gone (`| head -1`).
 //!
 //! *Invariant:* nothing else in a program writes to the two. `println!` and its relatives panic when the reader has gone
-//! (`programs_print_through_one_module` in `backstitch/tests/house.rs`).
+//! (`programs_print_through_one_module` in `backstitch/tests/house/main.rs`).
 
 use std::fmt::Display;
 use std::io::{self, Write};

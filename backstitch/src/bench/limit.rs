@@ -1,5 +1,5 @@
 //! The bare limits: what the engines beneath us do with the same bytes when nothing of ours stands between. This file
-//! uses none of our crates, so that nobody can make the limit slower by making our code slower; `house.rs` checks it.
+//! uses none of our crates, so that nobody can make the limit slower by making our code slower; the house test checks it.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -1,0 +1,53 @@
+//! The engines are for any domain: they name no word of the shop, and who embeds them builds no more than they need.
+
+use std::process::Command;
+
+use crate::{none, root, rust_files, text};
+
+/// Words that no engine may know.
+const SHOP_WORDS: &[&str] = &["order", "payment", "stock", "shipment", "sku", "product", "customer"];
+/// Phrases in which such a word means something else.
+const SHOP_WORDS_IN_PASSING: &[&str] = &["in order", "in the order", "order of", "position order", "commit order"];
+
+#[test]
+fn the_engines_name_no_word_of_the_shop() {
+    let words = |source: &str| -> Vec<String> {
+        let snake = source.replace(|c: char| !c.is_ascii_alphanumeric(), " ");
+        let mut separated = String::new();
+        for c in snake.chars() {
+            if c.is_ascii_uppercase() {
+                separated.push(' ');
+            }
+            separated.push(c.to_ascii_lowercase());
+        }
+        separated.split_whitespace().map(str::to_owned).collect()
+    };
+    let of_the_shop = |word: &String| SHOP_WORDS.iter().any(|shop| word == shop || *word == format!("{shop}s"));
+    let engines: Vec<String> = rust_files().into_iter().filter(|path| path.starts_with("engine/")).collect();
+    assert!(engines.len() > 10, "the walk found the engines");
+    none(
+        "words of the shop in an engine",
+        engines.iter().flat_map(|path| {
+            let source = text(path);
+            let lines = source.lines().enumerate().filter(|(_, line)| {
+                let allowed = SHOP_WORDS_IN_PASSING.iter().any(|phrase| line.contains(phrase));
+                !allowed && words(line).iter().any(of_the_shop)
+            });
+            lines.map(|(at, line)| format!("{path}:{}: {}", at + 1, line.trim())).collect::<Vec<_>>()
+        }),
+    );
+}
+
+#[test]
+fn who_embeds_the_log_builds_neither_grpc_nor_tls() {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--locked", "--package", "command-engine", "--edges", "normal", "--prefix", "none"])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs this test, so it can be run");
+    let tree = String::from_utf8_lossy(&output.stdout);
+    assert!(tree.contains("rusqlite") && tree.contains("event-store"), "{}", String::from_utf8_lossy(&output.stderr));
+    let heavy = ["tonic", "prost", "rustls", "axum", "hyper", "sqlx", "rdkafka"];
+    let named = tree.lines().filter_map(|line| line.split(' ').next());
+    none("heavy crates under the command engine", named.filter(|name| heavy.contains(name)).map(str::to_owned));
+}
