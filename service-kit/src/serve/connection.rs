@@ -176,6 +176,9 @@ impl Connection {
         });
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         let mut quiet = pin!(tokio::time::sleep(within));
+        // A follower over gRPC may be slow to take what it follows: it has places and a bound of its own.
+        let looks = self.options.protocols == Protocols::Http;
+        let mut look = pin!(tokio::time::sleep(self.options.stalled / 2));
         let mut ends = false;
         loop {
             tokio::select! {
@@ -184,6 +187,13 @@ impl Connection {
                 () = self.stop.cancelled(), if !ends => {
                     ends = true;
                     connection.as_mut().graceful_shutdown();
+                }
+                () = look.as_mut(), if looks => {
+                    let given_up = used.give_up(self.options.stalled);
+                    if given_up > 0 {
+                        tracing::debug!(%peer, given_up, "a client took nothing of its answers");
+                    }
+                    look.as_mut().reset(Instant::now() + self.options.stalled / 2);
                 }
                 () = quiet.as_mut(), if !self.stop.is_cancelled() => match self.unused_at(&used, within) {
                     Some(later) if later > Instant::now() => quiet.as_mut().reset(later),
