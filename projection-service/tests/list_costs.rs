@@ -137,7 +137,7 @@ async fn a_page_of_orders_reads_about_a_page_of_rows_whatever_two_filters_are_co
 }
 
 #[tokio::test]
-async fn payments_and_shipments_are_looked_up_for_a_page_also_where_postgres_has_no_statistics_yet() {
+async fn a_page_looks_up_payments_and_shipments_also_where_postgres_has_no_statistics() {
     let mut counting = Counting::over(ROWS).await;
     sqlx::query("delete from pg_statistic").execute(&mut counting.sql).await.unwrap();
     for filters in ["status=completed", "held=false", "min_total=1", "sku=SKU-0"] {
@@ -151,7 +151,7 @@ async fn payments_and_shipments_are_looked_up_for_a_page_also_where_postgres_has
 }
 
 #[tokio::test]
-async fn the_orders_of_a_customer_and_what_they_come_to_are_read_without_the_rows_of_others() {
+async fn a_customer_s_orders_and_their_totals_are_read_without_the_rows_of_others() {
     let mut counting = Counting::over(ROWS).await;
     let path = format!("/v1/customers/{}/orders", "00000000-0000-0000-0000-000000000007");
     let (found, read) = counting.page(&path).await;
