@@ -93,9 +93,7 @@ impl CommandBus {
                 let begins = matches!(body, payment::Command::RequestPaymentAuthorization(_));
                 self.dispatch_to::<payment::Payment>(command, body, meta, begins).await
             }
-            C::Stock { command: body, .. } => {
-                self.dispatch_to::<stock::StockItem>(command, body, meta, false).await
-            }
+            C::Stock { command: body, .. } => self.dispatch_to::<stock::StockItem>(command, body, meta, false).await,
             C::Shipment { command: body, .. } => {
                 let begins = matches!(body, shipment::Command::PlanShipment(_));
                 self.dispatch_to::<shipment::Shipment>(command, body, meta, begins).await

@@ -99,7 +99,11 @@ async fn money_taken_after_a_failed_void_is_in_the_tables_and_the_report() {
         assert_eq!((&day["captured"], &day["refunded"]), (&json!(total), back), "{day}");
         let payment = shop.get(&format!("/v1/payments/{id}")).await.ok();
         let sums = ["authorized", "captured", "refunded"].map(|name| &payment[name]);
-        assert_eq!((payment["state"].as_str(), sums), (Some(state), [&json!(total), &json!(total), back]), "{payment}");
+        assert_eq!(
+            (payment["status"].as_str(), sums),
+            (Some(state), [&json!(total), &json!(total), back]),
+            "{payment}"
+        );
         let order = shop.get(&format!("/v1/orders/{}", placed.order_id)).await.ok();
         assert_eq!((order["payment_status"].as_str(), &order["refunded"]), (Some(state), back), "{order}");
     };

@@ -94,7 +94,7 @@ fn went_back_once(world: &World) {
 }
 
 #[test]
-fn money_taken_after_a_void_has_failed_goes_back_by_itself_and_no_void_is_asked_for_any_more() {
+fn money_taken_after_a_void_has_failed_is_refunded_and_no_other_void_is_requested() {
     let story = |world: &mut World| {
         given_up(world, "tok_capture_told_void_fails");
         assert_eq!(world.ends().fulfilment, Compensating, "{:#?}", names(world));
@@ -131,7 +131,7 @@ fn a_person_who_takes_the_void_as_done_before_the_money_was_taken_does_not_keep_
 }
 
 #[test]
-fn a_person_who_takes_the_void_as_done_before_the_saga_knows_that_the_money_was_taken_does_not_keep_it() {
+fn a_void_that_a_person_skips_before_the_capture_is_known_does_not_keep_the_money() {
     let story = |world: &mut World| {
         stands_still(world, "tok_capture_told_void_fails");
         world.silent_feed = true;
@@ -168,8 +168,8 @@ fn captured_as_older_releases_booked_it(world: &mut World) {
     let id = PaymentId::derive(ORDER, 0);
     let request_id = world.requests_of(RequestKind::Capture, 0)[0];
     world.provider.book(id, request_id, &ProviderResult::Captured { amount: eur(400) });
-    let (payment, next) = world.payments.get_mut(&id).unwrap();
-    let (order_id, placed_on, portion) = (ORDER, payment.placed_on.unwrap(), None);
+    let (payment, next) = world.payments.get_mut(&id).expect("the payment was requested");
+    let (order_id, placed_on, portion) = (ORDER, payment.placed_on.expect("the payment was requested"), None);
     let booked = PaymentCaptured { order_id, request_id, provider_ref: None, amount: eur(400), portion, placed_on };
     let event = payment::Event::PaymentCaptured(booked);
     payment.evolve(&event);
@@ -180,7 +180,7 @@ fn captured_as_older_releases_booked_it(world: &mut World) {
 }
 
 #[test]
-fn a_person_who_tries_again_to_let_go_what_an_older_release_booked_as_taken_has_it_refunded() {
+fn a_void_that_a_person_retries_after_an_older_release_booked_a_capture_refunds_it() {
     let story = |world: &mut World| {
         stands_still(world, "tok_capture_told_void_fails");
         captured_as_older_releases_booked_it(world);
@@ -206,7 +206,7 @@ fn money_taken_while_the_void_is_under_way_goes_back_whatever_is_told_of_the_voi
 }
 
 #[test]
-fn money_taken_while_the_outcome_of_the_void_is_unknown_goes_back_and_the_void_is_pursued_to_its_end() {
+fn money_taken_while_a_void_is_unknown_is_refunded_and_the_void_is_pursued() {
     let story = |world: &mut World| {
         given_up(world, "tok_capture_told_void_told");
         world.pass(MINUTES(2));
@@ -404,7 +404,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
 
     #[test]
-    fn whatever_becomes_of_void_capture_and_refund_the_money_of_a_cancelled_order_goes_back(
+    fn the_money_of_a_cancelled_order_goes_back_whatever_void_and_capture_become(
         story in proptest::collection::vec(happens(), 4..20)
     ) {
         let mut world = World::with_stock(10, 5);

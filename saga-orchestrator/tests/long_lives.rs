@@ -25,7 +25,7 @@ fn count(world: &World, of: fn(&Event) -> bool) -> usize {
 }
 
 #[test]
-fn an_order_that_nobody_reviews_renews_its_stock_until_the_review_is_over_and_no_longer() {
+fn an_order_that_nobody_reviews_renews_its_stock_until_the_review_is_over() {
     let mut world = World::with_stock(10, 5);
     world.config.risk.review_above.insert("EUR".into(), 300);
     world.place("tok_approve");
@@ -41,7 +41,7 @@ fn an_order_that_nobody_reviews_renews_its_stock_until_the_review_is_over_and_no
 }
 
 #[test]
-fn command_services_that_are_away_while_stock_is_renewed_cost_a_saga_some_events_and_not_thousands() {
+fn command_services_that_are_away_while_stock_is_renewed_cost_a_saga_few_events() {
     let mut world = World::with_stock(10, 5);
     world.place("tok_3ds_abandon");
     world.pass(HOUR / 60);

@@ -57,6 +57,7 @@ impl Server {
             .route("/v1/at-once/{id}", any(|| async { "at once" }))
             .route("/v1/orders/{id}", waits.clone())
             .route("/v1/orders", waits.clone())
+            .route("/v1/large", get(|| async { vec![b'x'; 1 << 20] }))
             .route("/v1/reports/{id}", waits)
             .route("/v1/events", live)
             .route("/v1/echo", post(|body: Bytes| async move { body }));
@@ -465,5 +466,45 @@ async fn connections_of_http_2_on_which_nothing_is_asked_end_although_they_answe
         }
         assert_eq!(get_over(&mut busy, "/v1/at-once/3").await.status(), 200, "an answer is still under way on it");
         drop(live);
+    }
+}
+
+/// A client of HTTP/2 that gives each answer so much room and no more, and takes none of it.
+async fn stingy(server: &Server, window: u32) -> (Sender, tokio::task::JoinSet<()>) {
+    let stream = hyper_util::rt::TokioIo::new(server.connect().await);
+    let mut client = hyper::client::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new());
+    let (sender, connection) = client.initial_stream_window_size(window).handshake(stream).await.unwrap();
+    let mut open = tokio::task::JoinSet::new();
+    open.spawn(async move { drop(connection.await) });
+    (sender, open)
+}
+
+#[tokio::test]
+async fn an_answer_that_its_client_gives_no_room_for_keeps_its_place_for_a_while_and_no_longer() {
+    use http_body_util::BodyExt as _;
+    for window in [0, 1, 20_000] {
+        for stalled in [PATIENCE, SHORT] {
+            let limits = Limits { at_once: few(), ..Limits::default() };
+            let server = Server::start(limits, |options| options.stalled = stalled).await;
+            let (mut mean, _open) = stingy(&server, window).await;
+            let kept = [get_over(&mut mean, "/v1/large").await, get_over(&mut mean, "/v1/large").await];
+            assert!(kept.iter().all(|answer| answer.status() == 200));
+            if stalled == PATIENCE {
+                let (status, _) = server.ask("GET /v1/large", "").await;
+                assert_eq!(status, 503, "what is not sent is in memory, and both places are taken: {window}");
+                continue;
+            }
+            let free = async {
+                while server.ask("GET /v1/large", "").await.0 != 200 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(PATIENCE, free).await.expect("the places are given back");
+            // Who takes its answers is sent all of them, however large they are.
+            let (mut fair, _open) = http2(&server).await;
+            let whole = get_over(&mut fair, "/v1/large").await.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(whole.len(), 1 << 20);
+            drop(kept);
+        }
     }
 }

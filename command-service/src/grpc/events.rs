@@ -14,15 +14,17 @@ use super::proto::events_server::Events;
 use super::proto::{Event, FollowReply, FollowRequest};
 use super::status;
 
-/// Followers at once: each holds a subscription and at most one message.
+/// Followers at once: each holds a subscription, at most one of its deliveries, and at most one message. The events of a
+/// delivery are shared with the log's memory, or are one page of a table.
 const FOLLOWERS_MAX: usize = 256;
 
 /// Categories that may be asked for: a few times what there are.
 const CATEGORIES_MAX: usize = 32;
 
-/// A message ends with the event that makes it larger: below the 4 MB that gRPC clients take unless told otherwise, as
-/// the log takes no event of more than 1 MB.
-const MESSAGE_BYTES: usize = 1 << 20;
+/// A message ends with the event that makes it larger. It is what a follower that takes nothing holds in memory besides its
+/// delivery; a hundred usual events make it worth its own overhead. With an event of 1 MB, the largest that the log takes, it
+/// is far below the 4 MB that gRPC clients take unless told otherwise.
+const MESSAGE_BYTES: usize = 64 << 10;
 
 /// What an event takes in a message besides what it takes in memory: ids as text.
 const IDS_BYTES: usize = 200;
@@ -76,8 +78,8 @@ impl Events for EventsService {
         let place = self.free.clone().try_acquire_owned().map_err(|_| status::busy("too many follow the log here"))?;
         let subscribed = self.store.subscribe(Position(after), Filter { categories }).await;
         let subscription = subscribed.map_err(status::unavailable)?;
-        let (after, stop, ready) = (Position(after), self.stop.clone(), Vec::new());
-        let following = Following { subscription, after, ready, stop, _place: place };
+        let (after, stop, waiting) = (Position(after), self.stop.clone(), None);
+        let following = Following { subscription, after, waiting, stop, _place: place };
         Ok(Response::new(Box::pin(stream::unfold(Some(following), next))))
     }
 }
@@ -85,8 +87,8 @@ impl Events for EventsService {
 struct Following {
     subscription: Subscription,
     after: Position,
-    /// The rest of a delivery, the first message last.
-    ready: Vec<FollowReply>,
+    /// The delivery that is being sent.
+    waiting: Option<Waiting>,
     stop: CancellationToken,
     _place: OwnedSemaphorePermit,
 }
@@ -95,7 +97,11 @@ struct Following {
 async fn next(following: Option<Following>) -> Option<(Result<FollowReply, Status>, Option<Following>)> {
     let mut following = following?;
     loop {
-        if let Some(message) = following.ready.pop() {
+        if let Some(waiting) = &mut following.waiting {
+            let message = waiting.message();
+            if waiting.is_sent() {
+                following.waiting = None;
+            }
             return Some((Ok(message), Some(following)));
         }
         let delivery = tokio::select! {
@@ -106,7 +112,7 @@ async fn next(following: Option<Following>) -> Option<(Result<FollowReply, Statu
         };
         match delivery {
             Some(Ok(Delivery::Events { events, up_to })) => {
-                following.ready = messages(&events, up_to);
+                following.waiting = Some(Waiting { events: events.into_iter(), up_to });
                 following.after = up_to;
             }
             Some(Ok(Delivery::CaughtUp)) => {
@@ -119,25 +125,33 @@ async fn next(following: Option<Following>) -> Option<(Result<FollowReply, Statu
     }
 }
 
-/// A delivery in messages, the first last. Only the last one has all that the delivery covers.
-fn messages(events: &[Arc<RecordedEvent>], up_to: Position) -> Vec<FollowReply> {
-    let (mut messages, mut bytes) = (vec![FollowReply::default()], 0);
-    for event in events {
-        if bytes >= MESSAGE_BYTES {
-            messages.push(FollowReply::default());
-            bytes = 0;
-        }
-        if let Some(message) = messages.last_mut() {
+/// What is left of a delivery. A message is made when the connection asks for one, and the events in it are let go then: a
+/// follower that takes nothing costs one message and not the delivery a second time.
+struct Waiting {
+    events: std::vec::IntoIter<Arc<RecordedEvent>>,
+    up_to: Position,
+}
+
+impl Waiting {
+    /// The next message. Only the last one has all that the delivery covers.
+    fn message(&mut self) -> FollowReply {
+        let (mut message, mut bytes) = (FollowReply::default(), 0);
+        while bytes < MESSAGE_BYTES
+            && let Some(event) = self.events.next()
+        {
             bytes += event.size() + IDS_BYTES;
             message.up_to = event.position.0;
-            message.events.push(sent(event));
+            message.events.push(sent(&event));
         }
+        if self.is_sent() {
+            message.up_to = self.up_to.0;
+        }
+        message
     }
-    if let Some(last) = messages.last_mut() {
-        last.up_to = up_to.0;
+
+    fn is_sent(&self) -> bool {
+        self.events.as_slice().is_empty()
     }
-    messages.reverse();
-    messages
 }
 
 fn sent(event: &RecordedEvent) -> Event {
@@ -169,4 +183,62 @@ fn sent(event: &RecordedEvent) -> Event {
 fn moment(at: event_store::envelope::Timestamp) -> prost_types::Timestamp {
     let nanos = i32::try_from(at.timestamp_subsec_nanos()).unwrap_or_default(); // Below 10⁹.
     prost_types::Timestamp { seconds: at.timestamp(), nanos }
+}
+
+#[cfg(test)]
+mod tests {
+    use event_store::Metadata;
+    use serde_json::value::RawValue;
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// An event of about 10 kB.
+    fn event(position: u64) -> Arc<RecordedEvent> {
+        let metadata = Arc::new(Metadata {
+            partition_key: "1".to_owned(),
+            correlation_id: Uuid::nil(),
+            causation_id: Uuid::nil(),
+            command_id: Uuid::nil(),
+            command_hash: None,
+            traceparent: None,
+            actor: "test".to_owned(),
+            occurred_at: Default::default(),
+        });
+        Arc::new(RecordedEvent {
+            id: Uuid::nil(),
+            position: Position(position),
+            stream: "order-1".parse().expect("a name"),
+            version: position - 1,
+            event_type: "OrderPlaced".into(),
+            schema_version: 1,
+            data: RawValue::from_string(format!("\"{}\"", "x".repeat(10_000))).expect("JSON"),
+            metadata,
+            recorded_at: Default::default(),
+        })
+    }
+
+    #[test]
+    fn a_delivery_is_made_into_messages_one_by_one_as_they_are_asked_for() {
+        let events: Vec<_> = (1..=40).map(event).collect();
+        let mut waiting = Waiting { events: events.clone().into_iter(), up_to: Position(50) };
+        let held = || events.iter().filter(|event| Arc::strong_count(event) == 2).count();
+        let (mut sent, mut messages) = (0, Vec::new());
+        while !waiting.is_sent() {
+            let message = waiting.message();
+            sent += message.events.len();
+            let bytes: usize = message.events.iter().map(|event| event.data.len()).sum();
+            assert!(bytes <= MESSAGE_BYTES + 10_000, "{bytes}");
+            assert_eq!(held(), 40 - sent, "what was not asked for has not been touched, what was is let go");
+            messages.push((message.events.len(), message.up_to));
+        }
+        assert_eq!(messages, [(7, 7), (7, 14), (7, 21), (7, 28), (7, 35), (5, 50)]);
+    }
+
+    #[test]
+    fn a_delivery_without_events_is_one_message_that_says_how_far_it_came() {
+        let mut waiting = Waiting { events: Vec::new().into_iter(), up_to: Position(7) };
+        let message = waiting.message();
+        assert_eq!((message.events.len(), message.up_to, waiting.is_sent()), (0, 7, true));
+    }
 }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::commands::{HoldReason, OrderLine, RejectReason, RiskAssessment, Totals};
 use crate::aggregate::Timestamp;
 use crate::aggregate::{DecodeError, EncodedEvent, encoded};
-use crate::upcast::decoded;
 use crate::ids::{CustomerId, OrderId, ShipmentId};
+use crate::upcast::decoded;
 
 /// An event. Each variant bears the name of its payload.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,9 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::aggregate::{DecodeError, EncodedEvent, encoded};
-use crate::upcast::decoded;
 use crate::ids::Sku;
 use crate::money::Money;
+use crate::upcast::decoded;
 
 /// An event. Each variant bears the name of its payload.
 #[derive(Debug, Clone, PartialEq)]

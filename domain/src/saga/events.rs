@@ -8,8 +8,8 @@ use uuid::Uuid;
 use super::facts::{Facts, RefundFacts};
 use super::parts::{Action, Answer, Awaits, Direction, Failure, IssuedCommand, Kind, LateBy, Note, Source, StepRef};
 use crate::aggregate::{DecodeError, EncodedEvent, Timestamp, encoded};
-use crate::upcast::decoded;
 use crate::ids::OrderId;
+use crate::upcast::decoded;
 
 /// Declares the enum of events together with how each is named, written and read.
 macro_rules! saga_events {

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::commands::ShipmentLine;
 use crate::aggregate::{DecodeError, EncodedEvent, encoded};
-use crate::upcast::decoded;
 use crate::ids::OrderId;
+use crate::upcast::decoded;
 
 /// An event. Each variant bears the name of its payload.
 #[derive(Debug, Clone, PartialEq)]

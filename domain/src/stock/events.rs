@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::aggregate::Timestamp;
 use crate::aggregate::{DecodeError, EncodedEvent, encoded};
-use crate::upcast::decoded;
 use crate::ids::{OrderId, ReservationId, StockId};
 use crate::quantity::Quantity;
+use crate::upcast::decoded;
 
 /// An event. Each variant bears the name of its payload.
 #[derive(Debug, Clone, PartialEq)]

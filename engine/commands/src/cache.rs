@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use eventsourcing::{Aggregate, Timestamp};
 use event_store::{AppendError, Appended, Epoch, Position, StreamName};
+use eventsourcing::{Aggregate, Timestamp};
 use futures_util::FutureExt as _;
 use futures_util::future::Shared;
 use lru::LruCache;
@@ -22,7 +22,7 @@ use uuid::Uuid;
 use crate::command::SendError;
 use crate::idempotency::Window;
 
-/// Streams kept folded per kind of aggregate. An order, the largest common one, has some 2 kB: 16 MB a kind.
+/// Streams kept folded per kind of aggregate. A state of 2 kB makes that 16 MB a kind.
 const STREAMS_MAX: usize = 8_192;
 
 /// What the folded streams of one kind of aggregate may hold, in bytes. Most have [`STREAM_BYTES`]; a stream with a million

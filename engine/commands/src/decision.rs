@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use eventsourcing::{Aggregate, Namespace, Rejected as _, Timestamp};
 use event_store::{Append, Expected, Metadata, NewEvent, Position};
+use eventsourcing::{Aggregate, Namespace, Rejected as _, Timestamp};
 
+use crate::cache::Folded;
 use crate::command::{CommandMeta, SendError};
 use crate::engine::Request;
-use crate::cache::Folded;
 use crate::idempotency::Known;
 
 /// An answer to a command, once what it was decided on is durable.

@@ -8,15 +8,15 @@ use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
 
-use eventsourcing::Timestamp;
 use event_store::{Position, RecordedEvent};
+use eventsourcing::Timestamp;
 use futures_util::FutureExt as _;
 use lru::LruCache;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::command::{Reply, SendError};
 use crate::cache::Durable;
+use crate::command::{Reply, SendError};
 use crate::older::{self, Older};
 
 /// How long a stream remembers a client's key, by the time of its events. Source: `architecture.md` §3 (Stripe prunes
@@ -90,7 +90,7 @@ pub(crate) enum Known {
 pub(crate) struct Window {
     commands: HashMap<Uuid, Remembered>,
     // In the order in which they were appended, so the first is the oldest.
-    order: VecDeque<Uuid>,
+    recent: VecDeque<Uuid>,
     // Those that were not durable when last looked at.
     open: VecDeque<(Uuid, Durable)>,
     older: Older,
@@ -120,26 +120,26 @@ impl Window {
     /// There is none; with the time until there is.
     pub fn room(&mut self, now: Timestamp) -> Result<(), chrono::Duration> {
         self.move_oldest();
-        if self.order.len() >= RECENT_MAX {
+        if self.recent.len() >= RECENT_MAX {
             self.forget(now);
             self.move_oldest();
         }
-        if self.order.len() < RECENT_MAX {
+        if self.recent.len() < RECENT_MAX {
             return Ok(());
         }
-        let oldest = self.older.oldest_until().or_else(|| Some(self.commands.get(self.order.front()?)?.at));
+        let oldest = self.older.oldest_until().or_else(|| Some(self.commands.get(self.recent.front()?)?.at));
         Err(oldest.map_or(REMEMBERED, |oldest| oldest + REMEMBERED - now))
     }
 
     /// Keeps the oldest by where they stand in the log, if there are too many to keep wholly.
     fn move_oldest(&mut self) {
-        if self.order.len() < RECENT_MAX || self.older.len() + MOVED_AT_ONCE > OLDER_MAX {
+        if self.recent.len() < RECENT_MAX || self.older.len() + MOVED_AT_ONCE > OLDER_MAX {
             return;
         }
         self.settle();
         let durable = |id: &&Uuid| self.commands.get(id).is_some_and(|command| command.position.is_some());
-        let moved = self.order.iter().take(MOVED_AT_ONCE).take_while(durable).count();
-        let moved: Vec<Remembered> = self.order.drain(..moved).filter_map(|id| self.commands.remove(&id)).collect();
+        let moved = self.recent.iter().take(MOVED_AT_ONCE).take_while(durable).count();
+        let moved: Vec<Remembered> = self.recent.drain(..moved).filter_map(|id| self.commands.remove(&id)).collect();
         if let Some(until) = moved.iter().map(|command| command.at).max() {
             self.older.push(until, moved.iter().map(|command| (command.command_id, command.version)));
         }
@@ -158,12 +158,12 @@ impl Window {
 
     /// How many are remembered, if that is worth an operator's attention.
     pub fn many(&self) -> Option<usize> {
-        Some(self.order.len() + self.older.len()).filter(|count| *count >= MANY)
+        Some(self.recent.len() + self.older.len()).filter(|count| *count >= MANY)
     }
 
     /// About how many bytes it holds.
     pub fn bytes(&self) -> usize {
-        self.order.len() * COMMAND_BYTES + self.older.len() * older::ENTRY_BYTES
+        self.recent.len() * COMMAND_BYTES + self.older.len() * older::ENTRY_BYTES
     }
 
     /// Remembers a command that is queued.
@@ -186,7 +186,7 @@ impl Window {
 
     /// All that is remembered, the oldest first.
     pub fn all(&self) -> Vec<Remembered> {
-        self.order.iter().filter_map(|id| self.commands.get(id)).cloned().collect()
+        self.recent.iter().filter_map(|id| self.commands.get(id)).cloned().collect()
     }
 
     /// Those that are remembered by where they stand in the log.
@@ -206,7 +206,7 @@ impl Window {
     }
 
     fn insert(&mut self, command: Remembered) {
-        self.order.push_back(command.command_id);
+        self.recent.push_back(command.command_id);
         self.commands.insert(command.command_id, command);
     }
 
@@ -214,12 +214,12 @@ impl Window {
     pub fn forget(&mut self, now: Timestamp) {
         self.older.forget(now - REMEMBERED);
         self.recalled = self.recalled.take().filter(|command| command.at > now - REMEMBERED);
-        while let Some(oldest) = self.order.front().and_then(|id| self.commands.get(id)) {
+        while let Some(oldest) = self.recent.front().and_then(|id| self.commands.get(id)) {
             if oldest.at > now - REMEMBERED {
                 return;
             }
             self.commands.remove(&oldest.command_id.clone());
-            self.order.pop_front();
+            self.recent.pop_front();
         }
     }
 

@@ -10,14 +10,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use eventsourcing::{Aggregate, Namespace, Timestamp};
-use event_store::{AppendError, Direction, Epoch, EventStore, Position, StreamName};
-use futures_util::FutureExt as _;
 use engine_runtime::{Clock, Tasks};
+use event_store::{AppendError, Direction, Epoch, EventStore, Position, StreamName};
+use eventsourcing::{Aggregate, Namespace, Timestamp};
+use futures_util::FutureExt as _;
 use tokio::sync::watch;
 
-use crate::command::{CommandMeta, Loaded, Origin, Reply, SendError};
 use crate::cache::{Beneath, Cache, Folded, Look, Slot};
+use crate::command::{CommandMeta, Loaded, Origin, Reply, SendError};
 use crate::decision::{Answer, Judged, append, judge};
 use crate::engine::Request;
 use crate::idempotency::{Answers, Known, Remembered, Window};

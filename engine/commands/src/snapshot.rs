@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use eventsourcing::{Aggregate, Timestamp};
-use event_store::{Direction, Epoch, EventStore, ReadError, RecordedEvent, StreamName, StreamSnapshot};
-use serde::{Deserialize, Serialize};
 use engine_runtime::Clock;
+use event_store::{Direction, Epoch, EventStore, ReadError, RecordedEvent, StreamName, StreamSnapshot};
+use eventsourcing::{Aggregate, Timestamp};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
-use crate::command::SendError;
 use crate::cache::{Beneath, Folded, Kept};
+use crate::command::SendError;
 use crate::idempotency::{Remembered, Window};
 use crate::older::{self, Older};
 

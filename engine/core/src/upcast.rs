@@ -64,6 +64,6 @@ mod tests {
     fn a_payload_without_a_step_to_the_next_version_is_not_guessed_at() {
         assert_eq!(lift(PRICE, "PriceSet", 1, 4, json!({ "price": 995 })), None);
         assert_eq!(lift(PRICE, "PriceSet", 0, 3, json!({ "price": 995 })), None);
-        assert_eq!(lift(PRICE, "StockSet", 1, 2, json!({})), None);
+        assert_eq!(lift(PRICE, "NameSet", 1, 2, json!({})), None);
     }
 }

@@ -139,7 +139,7 @@ async fn a_probe_says_within_its_deadline_that_reads_stand_still_and_then_that_t
 }
 
 #[tokio::test] // One thread: whatever blocked it would stop everything.
-async fn while_the_disk_does_not_say_where_a_stream_ends_timers_and_appends_to_other_streams_go_on() {
+async fn while_a_head_is_looked_up_on_a_slow_disk_timers_and_other_streams_go_on() {
     let (dir, faults) = (TempDir::new().unwrap(), Faults::default());
     let options = || SqliteOptions { faults: faults.clone(), ..SqliteOptions::default() };
     let store = SqliteStore::open(dir.path(), options()).unwrap();

@@ -147,17 +147,11 @@ impl Provider {
             (RequestKind::Authorization, "tok_3ds_approve") if self.confirms.contains_key(&id) => None,
             // Charged, but the answer got lost: it is there when asked again.
             (RequestKind::Authorization, "tok_timeout_charged") if asked == 1 => None,
-            (RequestKind::Authorization, "tok_silent") => None,
             (RequestKind::Authorization, "tok_silent_for_long") if !self.speaks => None,
             (RequestKind::Authorization, "tok_captured_at_once" | "tok_captured_at_once_refund_fails") => {
                 Some(ProviderResult::Captured { amount })
             }
-            // Nothing of it by itself: the test tells what became of it.
-            (RequestKind::Authorization, "tok_silent_void_fails") => None,
-            (RequestKind::Capture, token) if token.starts_with("tok_capture_told") => None,
-            (RequestKind::Void, "tok_capture_told_void_told")
-            | (RequestKind::Capture | RequestKind::Refund, "tok_capture_and_refund_told")
-            | (RequestKind::Void | RequestKind::Refund, "tok_capture_told_void_told_refund_told") => None,
+            (kind, token) if is_told(kind, token) => None,
             (RequestKind::Authorization, _) => authorized,
             (RequestKind::Capture, "tok_capture_fails") => {
                 Some(ProviderResult::CaptureFailed { code: no("expired_card") })
@@ -177,7 +171,6 @@ impl Provider {
                 not_now
             }
             (RequestKind::Void, "tok_void_fails_5_times") if made(payment, RequestKind::Void) <= 5 => not_now,
-            (RequestKind::Void, "tok_void_silent") => None,
             (RequestKind::Void, _) => Some(ProviderResult::Voided),
             (RequestKind::Refund, "tok_refund_fails_once") if made(payment, RequestKind::Refund) == 1 => {
                 Some(ProviderResult::RefundFailed { code: no("account_closed") })
@@ -191,6 +184,16 @@ impl Provider {
             ) => Some(ProviderResult::RefundFailed { code: no("account_closed") }),
             (RequestKind::Refund, _) => Some(ProviderResult::Refunded { amount }),
         }
+    }
+}
+
+/// Whether the bank says nothing of it by itself: the test tells what became of it, or nobody does.
+fn is_told(kind: RequestKind, token: &str) -> bool {
+    match kind {
+        RequestKind::Authorization => matches!(token, "tok_silent" | "tok_silent_void_fails"),
+        RequestKind::Capture => token.starts_with("tok_capture_told") || token == "tok_capture_and_refund_told",
+        RequestKind::Void => token == "tok_void_silent" || token.starts_with("tok_capture_told_void_told"),
+        RequestKind::Refund => token.starts_with("tok_capture") && token.ends_with("refund_told"),
     }
 }
 

@@ -23,10 +23,9 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::io::Guarded;
-use super::used::Used;
+use super::used::{Counted, Used};
 use super::{Options, Protocols};
 use crate::class;
-use crate::kept::Kept;
 use crate::problem::Problem;
 
 /// What a client that speaks HTTP/2 begins with. Source: RFC 9113 §3.4.
@@ -172,11 +171,14 @@ impl Connection {
             let answer = answer(router.clone(), request, peer, reserved);
             async move {
                 let answer: Result<Response, Infallible> = answer.await;
-                answer.map(|response| response.map(|body| Body::new(Kept::new(body, under_way))))
+                answer.map(|response| response.map(|body| Body::new(Counted::new(body, under_way))))
             }
         });
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         let mut quiet = pin!(tokio::time::sleep(within));
+        // A follower over gRPC may be slow to take what it follows: it has places and a bound of its own.
+        let looks = self.options.protocols == Protocols::Http;
+        let mut look = pin!(tokio::time::sleep(self.options.stalled / 2));
         let mut ends = false;
         loop {
             tokio::select! {
@@ -185,6 +187,13 @@ impl Connection {
                 () = self.stop.cancelled(), if !ends => {
                     ends = true;
                     connection.as_mut().graceful_shutdown();
+                }
+                () = look.as_mut(), if looks => {
+                    let given_up = used.give_up(self.options.stalled);
+                    if given_up > 0 {
+                        tracing::debug!(%peer, given_up, "a client took nothing of its answers");
+                    }
+                    look.as_mut().reset(Instant::now() + self.options.stalled / 2);
                 }
                 () = quiet.as_mut(), if !self.stop.is_cancelled() => match self.unused_at(&used, within) {
                     Some(later) if later > Instant::now() => quiet.as_mut().reset(later),

@@ -58,6 +58,8 @@ pub struct Options {
     pub header_timeout: Duration,
     /// How long a connection is kept without a request.
     pub idle_timeout: Duration,
+    /// How long an answer may wait for a client that takes nothing of it.
+    pub stalled: Duration,
     /// How long requests may go on after the end was asked for.
     pub grace: Duration,
     /// Which protocols are spoken.
@@ -96,6 +98,7 @@ impl Options {
             per_address: limits.connections_per_address,
             header_timeout: Duration::from_millis(limits.header_timeout_ms),
             idle_timeout: Duration::from_millis(limits.idle_timeout_ms),
+            stalled: io::STALLED,
             grace,
             protocols: Protocols::Http,
         }

@@ -43,7 +43,7 @@ fn void_anew() -> Command {
 }
 
 #[test]
-fn what_is_told_of_the_void_after_the_money_was_taken_changes_nothing_about_the_money() {
+fn what_is_told_of_the_void_after_the_money_was_taken_changes_no_amount() {
     let taken = given_up([]).when(result(C, said_captured(100))).then([late(C, LateSuccess::Captured)]);
     let failed = taken.clone().when(result(V, no_void())).then([void_failed()]);
     assert_eq!((failed.state().status, failed.state().refundable()), (Status::SucceededLate, eur(100)));
