@@ -480,7 +480,7 @@ async fn stingy(server: &Server, window: u32) -> (Sender, tokio::task::JoinSet<(
 }
 
 #[tokio::test]
-async fn an_answer_that_its_client_gives_no_room_for_keeps_its_place_for_a_while_and_no_longer() {
+async fn an_answer_without_flow_control_window_keeps_its_place_for_a_while_only() {
     use http_body_util::BodyExt as _;
     for window in [0, 1, 20_000] {
         for stalled in [PATIENCE, SHORT] {

@@ -115,7 +115,7 @@ pub(crate) struct Folded<A> {
     pub epoch: Epoch,
     /// What clients have sent.
     pub window: Window,
-    /// The newest snapshot.
+    /// What is known of the stream's newest snapshot.
     pub snapshot: Kept,
     /// Whether the log was asked. If not, nothing but an append that expects no stream may be built on it.
     pub read: bool,

@@ -27,11 +27,11 @@ pub struct CommandMeta {
     pub correlation_id: Uuid,
     /// What it follows from; the command's own id for a client's command.
     pub causation_id: Uuid,
-    /// W3C trace context.
+    /// The W3C trace context of the request, kept with the events.
     pub traceparent: Option<String>,
     /// Who asks: a principal, or the machine that acts, such as `saga:<type>`.
     pub actor: String,
-    /// Client or machine.
+    /// Whether a client or a machine sends it.
     pub origin: Origin,
     /// Refused when the clock shows a later time, or the stream's latest event is later.
     pub not_after: Option<Timestamp>,

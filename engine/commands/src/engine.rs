@@ -28,7 +28,7 @@ pub struct Request<'c, C> {
     pub name: &'static str,
     /// The stream it is for.
     pub stream: StreamName,
-    /// What is asked.
+    /// The command itself, for the aggregate to decide on.
     pub command: &'c C,
     /// What comes with it.
     pub meta: &'c CommandMeta,

@@ -46,7 +46,7 @@ const ANSWERS_MAX: NonZeroUsize = NonZeroUsize::new(16_384).expect("16 384 is no
 /// A client's command that appended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Remembered {
-    /// The command.
+    /// The id of the remembered command.
     pub command_id: Uuid,
     /// The hash of its body.
     pub hash: String,
@@ -89,7 +89,7 @@ pub(crate) enum Known {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Window {
     commands: HashMap<Uuid, Remembered>,
-    // In the order in which they were appended, so the first is the oldest.
+    // As they were appended, so the first is the oldest.
     recent: VecDeque<Uuid>,
     // Those that were not durable when last looked at.
     open: VecDeque<(Uuid, Durable)>,

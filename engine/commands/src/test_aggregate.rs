@@ -6,7 +6,7 @@ use eventsourcing::aggregate::{Rejected, decoded, encoded};
 use eventsourcing::{Aggregate, DecodeError, EncodedEvent, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// Counts.
+/// An aggregate that adds up what it is told.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counter {
     count: u64,
@@ -18,7 +18,7 @@ pub struct Counted {
     by: u64,
 }
 
-/// Nothing is refused.
+/// The rejection that there never is.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("nothing is refused")]
 pub struct Never(Infallible);

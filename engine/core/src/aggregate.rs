@@ -83,7 +83,7 @@ pub struct EncodedEvent {
     pub event_type: &'static str,
     /// The version of its schema, from 1.
     pub schema_version: u16,
-    /// Its payload, JSON.
+    /// The payload of the event as JSON.
     pub data: Box<RawValue>,
 }
 

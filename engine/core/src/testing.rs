@@ -37,7 +37,7 @@ impl<A: Aggregate> Given<A> {
         &self.state
     }
 
-    /// Asks for something.
+    /// Has the state decide on a command.
     #[must_use = "say what follows"]
     pub fn when(self, command: A::Command) -> When<A> {
         let outcome = self.state.decide(&command, self.now);

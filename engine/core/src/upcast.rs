@@ -9,7 +9,7 @@ use serde_json::Value;
 /// One step: the payload of `event_type` at schema version `from` becomes that of `from + 1`.
 #[derive(Debug, Clone, Copy)]
 pub struct Upcaster {
-    /// The event's type.
+    /// The type of the events that it lifts.
     pub event_type: &'static str,
     /// The schema version that it lifts.
     pub from: u16,

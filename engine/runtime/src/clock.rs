@@ -19,7 +19,7 @@ enum Kind {
 }
 
 impl Clock {
-    /// The machine's clock.
+    /// The clock of the machine, in UTC.
     pub fn system() -> Self {
         Self(Kind::System)
     }

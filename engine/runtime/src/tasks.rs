@@ -15,7 +15,7 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// No tasks yet.
+    /// A service without tasks yet.
     pub fn new() -> Self {
         Self::default()
     }

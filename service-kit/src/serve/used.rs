@@ -197,7 +197,7 @@ mod tests {
     const WITHIN: Duration = Duration::from_secs(30);
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_that_its_client_has_no_room_for_is_given_up_and_one_that_is_taken_slowly_is_not() {
+    async fn an_answer_is_given_up_when_none_of_it_is_taken_not_when_it_is_taken_slowly() {
         let used = Used::default();
         let mut slow = Counted::new(Body::from(vec![b'x'; 5 * PIECE + 7]), used.begin());
         let mut never = Counted::new(Body::from("an answer"), used.begin());
