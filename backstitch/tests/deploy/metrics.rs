@@ -9,9 +9,9 @@ const OTHERS_NAMES: &[&str] = &["event_serialization_error", "event_handler_erro
 
 /// The names in the code, each with whether it is a counter, a gauge or a histogram.
 fn of_the_code() -> BTreeMap<String, &'static str> {
-    let crates = std::fs::read_dir(root()).unwrap().map(|entry| entry.unwrap());
-    let crates = crates.filter(|entry| entry.path().join("src/lib.rs").is_file());
-    let files = crates.flat_map(|entry| files_below(&format!("{}/src", entry.file_name().to_string_lossy())));
+    let folders = [root(), root().join("engine")].into_iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
+    let crates = folders.map(|entry| entry.unwrap().path()).filter(|path| path.join("src/lib.rs").is_file());
+    let files = crates.flat_map(|path| files_below(&path.strip_prefix(root()).unwrap().join("src").to_string_lossy()));
     let mut found = BTreeMap::new();
     for source in files.filter(|path| path.ends_with(".rs")).map(|path| text(&path)) {
         for kind in ["counter", "gauge", "histogram"] {
