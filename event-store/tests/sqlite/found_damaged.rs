@@ -101,12 +101,13 @@ async fn what_waits_when_damage_is_found_is_not_written() {
     let store =
         SqliteStore::open(dir.path(), SqliteOptions { faults: faults.clone(), ..SqliteOptions::default() }).unwrap();
     fill(&store, 30).await;
+    let of = stream("order-9");
+    write(&store, &of, 0, 1).await.unwrap(); // So that the next append is in the queue at once, without a look into the file.
     assert!(rot(&dir.path().join("events.db-wal")));
     // Somebody else holds the lock of writing, so that the commit waits.
     let other = Connection::open(dir.path().join("events.db")).unwrap();
     other.execute_batch("begin immediate").unwrap();
-    let of = stream("order-9");
-    let waiting = write(&store, &of, 0, 10);
+    let waiting = write(&store, &of, 1, 10);
     tokio::pin!(waiting);
     tokio::select! {
         biased;
@@ -118,7 +119,7 @@ async fn what_waits_when_damage_is_found_is_not_written() {
     drop(other);
     let refused = waiting.await.unwrap_err();
     assert!(matches!(refused, AppendError::EpochEnded { .. } | AppendError::Damaged { .. }), "{refused:?}");
-    let again = write(&store, &of, 0, 10).await.unwrap_err();
+    let again = write(&store, &of, 1, 10).await.unwrap_err();
     assert!(matches!(again, AppendError::Damaged { .. }), "{again:?}");
     store.close().await;
     assert!(bytes_of(dir.path()) == before, "nothing more is written to a damaged log");
