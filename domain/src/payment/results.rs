@@ -111,11 +111,14 @@ fn authorized(
 /// Rule: a refusal ends what is open, never what succeeded. After the end it still closes a request whose outcome was
 /// unknown.
 fn declined(payment: &Payment, request: &Request, c: &RecordProviderResult, code: &str) -> Vec<Event> {
-    if !request.state.is_open() || payment.status == Status::SucceededLate {
+    if !request.state.is_open() {
         return vec![];
     }
     if request.done.amount > 0 {
-        return vec![fell_short(request, c, request.done)]; // A part of it is held.
+        return vec![fell_short(request, c, request.done)]; // A part of it is held, or was taken.
+    }
+    if payment.status == Status::SucceededLate {
+        return vec![];
     }
     let (request_id, provider_ref, decline_code) = (c.request_id, c.provider_ref.clone(), code.to_owned());
     vec![Event::PaymentDeclined(PaymentDeclined { request_id, provider_ref, decline_code })]

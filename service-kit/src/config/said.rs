@@ -318,11 +318,12 @@ fn leaf(name: &str, path: Vec<String>, text: String) -> Leaf {
 }
 
 /// The text of a file that stands for one value, without the line break that editors put at its end; and the file's mode.
-/// One that every user of the machine can change is refused: it is not known who set the value.
+/// One that every user of the machine can change is refused: it is not known who set the value. (A device such as `/dev/null`
+/// holds no value.)
 fn contents(path: &Path) -> Result<(String, u32), String> {
     let file = std::fs::metadata(path).map_err(|error| format!("`{}`: {error}", path.display()))?;
     let (size, mode) = (file.len(), file.mode() & 0o7777);
-    if mode & WRITTEN_BY_ALL != 0 {
+    if file.is_file() && mode & WRITTEN_BY_ALL != 0 {
         let path = path.display();
         return Err(format!(
             "every user can write to `{path}` (mode {mode:04o}); if its text is right: chmod o-w {path}"

@@ -76,6 +76,19 @@ fn money_taken_at_once_after_a_void_was_requested_goes_back() {
 }
 
 #[test]
+fn a_refusal_of_the_rest_ends_an_authorization_of_which_a_part_was_taken_too_late() {
+    let late_part = LateSuccess::Captured;
+    let part = PaymentSucceededLate { request_id: A, provider_ref: reference(), kind: late_part, amount: eur(60) };
+    let taken = given([requested(), void_requested(V)]).when(result(A, said_captured(60)));
+    let taken = taken.then([Event::PaymentSucceededLate(part)]);
+    let refused = taken.when(result(A, ProviderResult::Declined { code: "no".into() }));
+    let (request_id, kind, asked, done) = (A, RequestKind::Authorization, eur(100), eur(60));
+    let ended = refused.then([Event::PaymentFellShort(PaymentFellShort { request_id, kind, asked, done })]);
+    assert!(ended.state().open_requests().iter().all(|open| open.request_id == V));
+    assert_eq!(ended.state().refundable(), eur(60));
+}
+
+#[test]
 fn a_capture_that_is_requested_after_a_failed_void_is_wanted() {
     let past = [requested(), authorized(), void_requested(V), void_failed(), capture_requested(C, 100)];
     let after = given(past).when(result(C, said_captured(100))).then([captured(C, 100)]);
