@@ -88,9 +88,9 @@ pub enum SendError {
     /// `If-Match` names another version than the stream is at.
     #[error("the stream is at version {actual:?}, not {expected}")]
     PreconditionFailed {
-        /// What the client believes.
+        /// The version that the client named.
         expected: u64,
-        /// What is so; `None`: there are no events.
+        /// The version of the stream's last event; `None`: it has no events.
         actual: Option<u64>,
     },
     /// The key was used before, with another body.

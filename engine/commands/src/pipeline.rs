@@ -21,7 +21,7 @@ use crate::command::{CommandMeta, Loaded, Origin, Reply, SendError};
 use crate::decision::{Answer, Judged, append, judge};
 use crate::engine::Request;
 use crate::idempotency::{Answers, Known, Remembered, Window};
-use crate::snapshot::{Snapshots, damaged, unavailable, unreadable};
+use crate::snapshot::{Snapshots, damaged, unreadable};
 
 /// How often a command is decided again when somebody else wrote first or a commit failed. In one process a conflict
 /// only follows on a dropped request or a new epoch, so twice is enough but for very bad luck.
@@ -121,7 +121,7 @@ impl<A: Aggregate> Pipeline<A> {
                 Turn::Ended => None,
             };
         }
-        Err(unavailable("the log could not write it"))
+        Err(SendError::unavailable("the log could not write it"))
     }
 
     /// The state with all that is queued for it, once that is durable.
@@ -139,7 +139,7 @@ impl<A: Aggregate> Pipeline<A> {
                 return Ok(Loaded { state, version, position });
             }
         }
-        Err(unavailable("the log could not write what the state stands on"))
+        Err(SendError::unavailable("the log could not write what the state stands on"))
     }
 
     /// The answer to a client's command that appended, if it was sent before.
@@ -418,12 +418,12 @@ fn unwritten(error: &AppendError) -> SendError {
         AppendError::Overloaded => SendError::Busy { detail: "the log has too much to write" },
         AppendError::Refused { .. } | AppendError::Unwritable { .. } => {
             tracing::error!(%error, "the log does not take a command's events");
-            unavailable("the log cannot be written at the moment")
+            SendError::unavailable("the log cannot be written at the moment")
         }
         AppendError::Damaged { path, what } => damaged(path, what),
-        AppendError::Unavailable { .. } => unavailable("the event store cannot be reached at the moment"),
+        AppendError::Unavailable { .. } => SendError::unavailable("the event store cannot be reached at the moment"),
         AppendError::Conflict { .. } | AppendError::EpochEnded { .. } | AppendError::Unknown { .. } => {
-            unavailable("the log could not write it")
+            SendError::unavailable("the log could not write it")
         }
     }
 }

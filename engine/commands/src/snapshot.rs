@@ -131,8 +131,8 @@ impl Snapshots {
             let begun = Instant::now();
             match tokio::time::timeout(QUEUED_WAIT.saturating_sub(waited), head.changed()).await {
                 Ok(Ok(())) => waited += begun.elapsed(),
-                Ok(Err(_)) => return Err(unavailable("the log is being closed")),
-                Err(_) => return Err(unavailable("the log takes long to write")),
+                Ok(Err(_)) => return Err(SendError::unavailable("the log is being closed")),
+                Err(_) => return Err(SendError::unavailable("the log takes long to write")),
             }
         }
     }
@@ -144,7 +144,7 @@ impl Snapshots {
             return Ok(());
         }
         let settled = tokio::time::timeout(QUEUED_WAIT, folded.beneath.clone().durable()).await;
-        match settled.map_err(|_| unavailable("the log takes long to write"))? {
+        match settled.map_err(|_| SendError::unavailable("the log takes long to write"))? {
             Ok(position) => folded.beneath = Beneath::Durable(position),
             Err(_) => {
                 let epoch = *self.epoch.borrow();
@@ -265,7 +265,7 @@ fn events_since_snapshot<A>(folded: &Folded<A>) -> u64 {
 fn fold<A: Aggregate>(folded: &mut Folded<A>, event: &RecordedEvent, now: Timestamp) -> Result<(), SendError> {
     let decoded = A::decode(&event.event_type, event.schema_version, event.data.get()).map_err(|error| {
         tracing::error!(stream = %event.stream, version = event.version, %error, "an event cannot be read");
-        unavailable(format_args!(
+        SendError::unavailable(format_args!(
             "version {} of `{}` cannot be read by this program: {error}",
             event.version, event.stream
         ))
@@ -284,7 +284,7 @@ pub(crate) fn unreadable(error: ReadError) -> SendError {
     tracing::error!(%error, "the log cannot be read");
     match error {
         ReadError::Damaged { path, position, what } => damaged(&path, format_args!("at position {position}: {what}")),
-        ReadError::Unavailable { .. } => unavailable("the log cannot be read at the moment"),
+        ReadError::Unavailable { .. } => SendError::unavailable("the log cannot be read at the moment"),
     }
 }
 
@@ -292,8 +292,4 @@ pub(crate) fn unreadable(error: ReadError) -> SendError {
 pub(crate) fn damaged(path: &str, what: impl std::fmt::Display) -> SendError {
     tracing::error!(log = path, %what, "the log is damaged");
     SendError::Damaged { detail: format!("the event log is damaged: {what}; an operator has to restore it") }
-}
-
-pub(crate) fn unavailable(detail: impl std::fmt::Display) -> SendError {
-    SendError::unavailable(detail)
 }

@@ -55,10 +55,29 @@ select row_to_json(t) from (
     d.stream_version as version, d.updated_at
   from order_details d where d.id = $1) t";
 
+/// A list of orders: `$page` finds the ids of a page, and what belongs to its orders follows.
+macro_rules! list_of {
+    ($page:literal) => {
+        concat!(
+            $page,
+            "
+select row_to_json(t) from (
+  select o.id, o.number, o.customer_id, o.status, o.payment_status, o.fulfilment_status, lower(o.held_reason) as held_reason,
+    (select coalesce(json_agg(lower(h.reason) order by h.nth), '[]')
+      from jsonb_array_elements_text(o.held_reasons) with ordinality as h(reason, nth)) as held_reasons,
+    o.reason, o.customer_reason,
+    json_build_object('amount', o.total, 'currency', o.currency) as total, o.item_count, o.tags, o.placed_at,
+    o.stream_version as version, o.updated_at
+  from page p cross join lateral (select * from order_list o where o.id = p.id offset 0) o
+  order by p.placed_at desc, p.id desc) t"
+        )
+    };
+}
+
 // The page is found first, in the orders alone; payments and shipments are then looked up for its orders and for no others.
 // In one step Postgres may join them for every order that fits and sort afterwards: it does so while it has no statistics of
 // the table, and where it takes filters for rarer than they are together. `offset 0` keeps it from merging both steps.
-const LIST: &str = "
+const LIST: &str = list_of!("
 with page as materialized (
   select o.id, o.placed_at from orders o
   where o.placed_at is not null
@@ -68,19 +87,11 @@ with page as materialized (
     and ($6::boolean is null or (o.held_reason is not null) = $6)
     and ($7::timestamptz is null or o.placed_at >= $7) and ($8::timestamptz is null or o.placed_at < $8)
     and ($9::bigint is null or o.total >= $9) and ($10::bigint is null or o.total <= $10)
-  order by o.placed_at desc, o.id desc limit $11)
-select row_to_json(t) from (
-  select o.id, o.number, o.customer_id, o.status, o.payment_status, o.fulfilment_status, lower(o.held_reason) as held_reason,
-    (select coalesce(json_agg(lower(h.reason) order by h.nth), '[]')
-      from jsonb_array_elements_text(o.held_reasons) with ordinality as h(reason, nth)) as held_reasons,
-    o.reason, o.customer_reason,
-    json_build_object('amount', o.total, 'currency', o.currency) as total, o.item_count, o.tags, o.placed_at,
-    o.stream_version as version, o.updated_at
-  from page p cross join lateral (select * from order_list o where o.id = p.id offset 0) o
-  order by p.placed_at desc, p.id desc) t";
+  order by o.placed_at desc, o.id desc limit $11)");
 
 /// As [`LIST`], along the lines of one SKU: they are found in the list's order, however many or few there are.
-const LIST_OF_SKU: &str = "
+const LIST_OF_SKU: &str = list_of!(
+    "
 with page as materialized (
   select l.order_id as id, l.placed_at from (
     select distinct l.placed_at, l.order_id from order_lines l
@@ -93,16 +104,8 @@ with page as materialized (
     and ($3::text is null or o.status = $3) and ($4::uuid is null or o.customer_id = $4)
     and ($6::boolean is null or (o.held_reason is not null) = $6)
     and ($9::bigint is null or o.total >= $9) and ($10::bigint is null or o.total <= $10)
-  order by l.placed_at desc, l.order_id desc limit $11)
-select row_to_json(t) from (
-  select o.id, o.number, o.customer_id, o.status, o.payment_status, o.fulfilment_status, lower(o.held_reason) as held_reason,
-    (select coalesce(json_agg(lower(h.reason) order by h.nth), '[]')
-      from jsonb_array_elements_text(o.held_reasons) with ordinality as h(reason, nth)) as held_reasons,
-    o.reason, o.customer_reason,
-    json_build_object('amount', o.total, 'currency', o.currency) as total, o.item_count, o.tags, o.placed_at,
-    o.stream_version as version, o.updated_at
-  from page p cross join lateral (select * from order_list o where o.id = p.id offset 0) o
-  order by p.placed_at desc, p.id desc) t";
+  order by l.placed_at desc, l.order_id desc limit $11)"
+);
 
 const TIMELINE: &str = "
 select row_to_json(t) from (

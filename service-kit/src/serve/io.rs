@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 /// How long a client may read nothing while an answer waits: a few round trips of the worst network.
-pub(super) const STALLED: Duration = Duration::from_secs(30);
+const STALLED: Duration = Duration::from_secs(30);
 
 /// A stream with some bytes put before it, and a bound for how long a write may wait.
 pub(super) struct Guarded<S> {

@@ -42,6 +42,9 @@ const REST: Duration = Duration::from_millis(50);
 const KEEP_ALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 4);
 /// How long the loop goes on taking connections that clients opened before they could know that the port closes.
 const LAST_CALL: Duration = Duration::from_millis(20);
+/// How long an answer over HTTP/2 may wait for room. Longer than over HTTP/1.1 (`io.rs`): clients grant room in large steps, often
+/// half of their window, so that one that reads slowly but all the time says nothing for a while in between.
+const STALLED_OVER_HTTP2: Duration = Duration::from_secs(120);
 /// How long answers may take to be written once all requests are answered at the end.
 const FLUSH: Duration = Duration::from_millis(100);
 
@@ -58,7 +61,7 @@ pub struct Options {
     pub header_timeout: Duration,
     /// How long a connection is kept without a request.
     pub idle_timeout: Duration,
-    /// How long an answer may wait for a client that takes nothing of it.
+    /// How long an answer over HTTP/2 may wait for room that its client does not grant.
     pub stalled: Duration,
     /// How long requests may go on after the end was asked for.
     pub grace: Duration,
@@ -98,7 +101,7 @@ impl Options {
             per_address: limits.connections_per_address,
             header_timeout: Duration::from_millis(limits.header_timeout_ms),
             idle_timeout: Duration::from_millis(limits.idle_timeout_ms),
-            stalled: io::STALLED,
+            stalled: STALLED_OVER_HTTP2,
             grace,
             protocols: Protocols::Http,
         }
