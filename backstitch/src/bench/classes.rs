@@ -32,7 +32,7 @@ const REQUESTS: [(&str, Write); 2] = [
 const FLOODS: [(&str, usize, Write); 3] = [
     ("lists", 64, |_, _, into| get("/v1/orders?limit=50", "", into)),
     ("reads that wait for a position", 512, |_, _, into| {
-        get("/v1/products/BENCH-000", "x-min-position: 900000000000\r\nprefer: wait=30\r\n", into);
+        get("/v1/products/BENCH-000", "x-min-position: 900000000000\r\nprefer: wait=1\r\n", into);
     }),
     ("subscribers", 512, |_, _, into| get("/v1/events?category=order", "accept: text/event-stream\r\n", into)),
 ];
