@@ -105,7 +105,8 @@ impl Failure {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Lane {
-    under_way: usize,
+    /// Handed over and not acknowledged, which includes for ever what was refused.
+    open: usize,
     acknowledged: Position,
     last_offset: Option<i64>,
 }
@@ -172,7 +173,7 @@ impl Publisher {
             match producer.send(wanted) {
                 Ok(()) => return Ok(()),
                 Err((error, back)) => {
-                    self.flight.lock().land(&back.delivery_opaque);
+                    self.flight.lock().take_back(&back.delivery_opaque);
                     if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
                         return Err(Failure::of(&error, &back.delivery_opaque, &topic).error(&topic));
                     }
@@ -185,7 +186,7 @@ impl Publisher {
 
     /// Waits until all that was handed over on these lanes is acknowledged.
     pub async fn acknowledged(&self, topic: &str, lanes: std::ops::Range<usize>) -> Result<(), BusError> {
-        self.wait_for(topic, |state| state.lanes[lanes.clone()].iter().all(|lane| lane.under_way == 0)).await
+        self.wait_for(topic, |state| state.lanes[lanes.clone()].iter().all(|lane| lane.open == 0)).await
     }
 
     /// Waits until the publisher has failed.
@@ -198,10 +199,7 @@ impl Publisher {
 
     /// Everything at or below is acknowledged, on all of these lanes.
     pub fn position(&self, lanes: std::ops::Range<usize>) -> Position {
-        let state = self.flight.lock();
-        let lanes = &state.lanes[lanes];
-        let open = lanes.iter().filter(|lane| lane.under_way > 0).map(|lane| lane.acknowledged).min();
-        open.or_else(|| lanes.iter().map(|lane| lane.acknowledged).max()).unwrap_or_default()
+        self.flight.lock().position(lanes)
     }
 
     /// The offset of the last acknowledged record of a lane.
@@ -253,13 +251,44 @@ impl State {
     fn take_off(&mut self, sent: &Sent) {
         self.records += 1;
         self.bytes += sent.bytes;
-        self.lanes[sent.lane].under_way += 1;
+        self.lanes[sent.lane].open += 1;
     }
 
-    fn land(&mut self, sent: &Sent) {
+    /// The client did not take it.
+    fn take_back(&mut self, sent: &Sent) {
+        self.lands(sent);
+        self.lanes[sent.lane].open -= 1;
+    }
+
+    fn arrives(&mut self, sent: &Sent, offset: i64) {
+        self.lands(sent);
+        let lane = &mut self.lanes[sent.lane];
+        lane.open -= 1;
+        // Durable from here.
+        lane.acknowledged = lane.acknowledged.max(sent.position);
+        lane.last_offset = Some(offset);
+    }
+
+    /// Its lane stays open: what other lanes bring is not acknowledged past it.
+    fn is_refused(&mut self, sent: &Sent, failure: Failure) {
+        self.lands(sent);
+        // Which record it was is worth more than that others behind it were dropped.
+        let better = matches!(failure, Failure::TooLarge { .. });
+        if self.failure.is_none() || (better && !matches!(self.failure, Some(Failure::TooLarge { .. }))) {
+            self.failure = Some(failure);
+        }
+    }
+
+    fn lands(&mut self, sent: &Sent) {
         self.records -= 1;
         self.bytes -= sent.bytes;
-        self.lanes[sent.lane].under_way -= 1;
+    }
+
+    /// Everything at or below is acknowledged, on all of these lanes.
+    fn position(&self, lanes: std::ops::Range<usize>) -> Position {
+        let lanes = &self.lanes[lanes];
+        let open = lanes.iter().filter(|lane| lane.open > 0).map(|lane| lane.acknowledged).min();
+        open.or_else(|| lanes.iter().map(|lane| lane.acknowledged).max()).unwrap_or_default()
     }
 }
 
@@ -284,24 +313,50 @@ impl ProducerContext for Reports {
 
     fn delivery(&self, result: &DeliveryResult<'_>, sent: Box<Sent>) {
         let mut state = self.flight.lock();
-        state.land(&sent);
         match result {
-            Ok(record) => {
-                let lane = &mut state.lanes[sent.lane];
-                // Durable from here.
-                lane.acknowledged = lane.acknowledged.max(sent.position);
-                lane.last_offset = Some(record.offset());
-            }
+            Ok(record) => state.arrives(&sent, record.offset()),
             Err((error, record)) => {
-                // Which record it was is worth more than that others behind it were dropped.
                 let failure = Failure::of(error, &sent, record.topic());
-                let better = matches!(failure, Failure::TooLarge { .. });
-                if state.failure.is_none() || (better && !matches!(state.failure, Some(Failure::TooLarge { .. }))) {
-                    state.failure = Some(failure);
-                }
+                state.is_refused(&sent, failure);
             }
         }
         drop(state);
         self.flight.moved.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(lane: usize, position: u64) -> Sent {
+        Sent { lane, position: Position(position), bytes: 10 }
+    }
+
+    #[test]
+    fn nothing_that_arrives_later_moves_the_position_past_a_refused_record() {
+        let lane = Lane { acknowledged: Position(4), ..Lane::default() };
+        let mut state = State { lanes: vec![lane; 3], ..State::default() };
+        let (refused, next, last) = (sent(0, 5), sent(1, 6), sent(2, 7));
+        for record in [&refused, &next, &last] {
+            state.take_off(record);
+        }
+        state.arrives(&next, 0);
+        assert_eq!(state.position(0..3), Position(4));
+        let failure = Failure::TooLarge { topic: "events".to_owned(), position: refused.position, bytes: 10 };
+        state.is_refused(&refused, failure);
+        state.arrives(&last, 0);
+        assert_eq!(state.position(0..3), Position(4), "position 5 is in no topic");
+        assert_eq!((state.records, state.bytes), (0, 0), "and takes no room any more");
+    }
+
+    #[test]
+    fn a_record_that_the_client_did_not_take_leaves_no_trace() {
+        let mut state = State { lanes: vec![Lane::default(); 2], ..State::default() };
+        state.take_off(&sent(0, 1));
+        state.arrives(&sent(0, 1), 0);
+        state.take_off(&sent(1, 2));
+        state.take_back(&sent(1, 2));
+        assert_eq!((state.position(0..2), state.records), (Position(1), 0));
     }
 }
