@@ -150,15 +150,22 @@ impl Database {
             ("lock_timeout", READER_LOCK_TIMEOUT),
             ("default_transaction_read_only", "on"),
         ]);
-        let pool = |most: u32| {
-            let options = PgPoolOptions::new().max_connections(most).acquire_timeout(ACQUIRE_BOUND);
-            pg::reading(options).connect_lazy_with(reader.clone())
+        let bounded = |most: u32| PgPoolOptions::new().max_connections(most).acquire_timeout(ACQUIRE_BOUND);
+        let pool = |most: u32| pg::reading(bounded(most)).connect_lazy_with(reader.clone());
+        let giving_way = |most: u32| pg::giving_way(pg::reading(bounded(most))).connect_lazy_with(reader.clone());
+        let lane = |(class, most): &(Class, u32)| {
+            let pool = match class {
+                // What these ask for takes long, and there may be many who ask.
+                Class::List | Class::Heavy => giving_way(*most),
+                Class::Command | Class::OneRow | Class::LongWait | Class::Stream => pool(*most),
+            };
+            (*class, Lane::new(pool, *most))
         };
         let options = PgPoolOptions::new().max_connections(self.writers).acquire_timeout(WRITER_ACQUIRE_BOUND);
         Ok(Pools {
             writer: pg::writing(options).connect_lazy_with(writer),
             looker: pool(LOOKERS),
-            readers: READERS.iter().map(|(class, most)| (*class, Lane::new(pool(*most), *most))).collect(),
+            readers: READERS.iter().map(lane).collect(),
         })
     }
 }

@@ -17,6 +17,7 @@ pub mod postgres;
 pub mod print;
 pub mod problem;
 pub mod process;
+mod refusals;
 pub mod repeats;
 pub mod request;
 pub mod rights;

@@ -2,7 +2,7 @@
 //! once; and the same shape of error for everything that goes wrong there.
 //!
 //! *Invariant:* a request that is refused costs next to nothing: its class, its host and the free places are looked at
-//! before its body is read and before any work is done.
+//! before its body is read and before any work is done. A client that comes back before its `Retry-After` waits for it.
 
 use std::any::Any;
 use std::sync::{Arc, OnceLock};
@@ -28,6 +28,7 @@ use crate::kept::Kept;
 use crate::observe::Observed;
 use crate::permits::{self, AtOnce, Permits};
 use crate::problem::Problem;
+use crate::refusals::Refusals;
 use crate::serve::{Peer, network};
 use crate::telemetry;
 
@@ -188,6 +189,17 @@ impl Edge {
         Ok(response.map(|body| Body::new(Kept::new(body, permit).until(stop))))
     }
 
+    /// Waits, where a client comes back before the time that it was told.
+    async fn hold_back(&self, problem: &Problem, refusals: &Refusals) {
+        let retry_after = problem.retry_after_s.map(|seconds| Duration::from_secs(seconds.into()));
+        if let Some(until) = retry_after.and_then(|retry_after| refusals.another(retry_after)) {
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => {}
+                () = self.stop.cancelled() => {}
+            }
+        }
+    }
+
     /// The request with its whole body, and the memory that the body may take.
     async fn collected(&self, class: Class, request: Request) -> Result<(Request, Option<Whole>), Problem> {
         let most = self.limits.body_bytes;
@@ -294,7 +306,14 @@ async fn bounded(State(edge): State<Edge>, request: Request, next: Next) -> Resp
         None => next.run(request).await,
         Some(class) => {
             let observed = Observed::begin(class, &request);
-            let response = edge.serve(class, request, next).await.unwrap_or_else(IntoResponse::into_response);
+            let refusals = request.extensions().get::<Refusals>().cloned().unwrap_or_default();
+            let response = match edge.serve(class, request, next).await {
+                Ok(response) => response,
+                Err(problem) => {
+                    edge.hold_back(&problem, &refusals).await;
+                    problem.into_response()
+                }
+            };
             observed.end(response.status());
             response
         }
@@ -380,6 +399,25 @@ mod tests {
     async fn an_answer_that_does_not_come_in_time_is_a_503_to_retry() {
         let problem = problem(edge(routes(), Limits::default()), get_("/never")).await;
         assert_eq!((problem.status, problem.retry_after_s), (503, Some(1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_ignores_retry_after_is_held_back_on_its_own_connection_only() {
+        let router = edge(routes(), Limits { concurrent_requests: 1, ..Limits::default() });
+        let held = tokio::spawn(router.clone().oneshot(get_("/never")));
+        tokio::task::yield_now().await;
+        let (one, other) = (Refusals::default(), Refusals::default());
+        let refused = async |connection: &Refusals| {
+            let mut request = get_("/nowhere");
+            request.extensions_mut().insert(connection.clone());
+            let begun = Instant::now();
+            assert_eq!(problem(router.clone(), request).await.slug(), "overloaded");
+            begun.elapsed()
+        };
+        assert_eq!(refused(&one).await, Duration::ZERO);
+        assert!(refused(&one).await >= Duration::from_secs(1), "it was told to stay away for a second");
+        assert_eq!(refused(&other).await, Duration::ZERO);
+        held.abort();
     }
 
     #[tokio::test]

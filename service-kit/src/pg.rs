@@ -21,6 +21,8 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection as _, PgConnection, PgPool, Postgres};
 
+use crate::postgres::priority;
+
 /// The work inside a transaction.
 pub type Work<'c, T> = Pin<Box<dyn Future<Output = Result<T, sqlx::Error>> + Send + 'c>>;
 
@@ -50,6 +52,18 @@ pub fn writing(options: PgPoolOptions) -> PgPoolOptions {
 /// A pool that only reads: a connection to a server that has become a standby, whose rows may be old, is closed.
 pub fn reading(options: PgPoolOptions) -> PgPoolOptions {
     tested(options, IS_STANDBY)
+}
+
+/// A pool whose queries are long, and in less of a hurry than all else: where Postgres shares this machine with us, its
+/// backends for this pool take the processor only while nobody else needs it.
+pub fn giving_way(options: PgPoolOptions) -> PgPoolOptions {
+    options.after_connect(|connection, _| {
+        Box::pin(async move {
+            let backend: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(connection).await?;
+            priority::give_way(backend);
+            Ok(())
+        })
+    })
 }
 
 /// Before an idle connection is used again, `is_of_no_use` must say `false`. A connection that has ended answers nothing,

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use service_kit::pg;
 use service_kit::postgres::testing::{TestCluster, fresh_database};
 use service_kit::postgres::{PrivatePostgres, Settings};
+use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, PgConnection};
 
 async fn one(url: &str) -> Result<i32, sqlx::Error> {
@@ -67,6 +69,25 @@ async fn a_folder_that_postgres_cannot_reach_is_refused_by_name() {
         // As root, Postgres runs as another user, which cannot enter the folder.
         Err(error) => assert!(error.to_string().contains(&folder.path().display().to_string()), "{error}"),
         Ok(postgres) => postgres.stop().await,
+    }
+}
+
+/// How nice a process is, from -20 to 19. Source: proc_pid_stat(5), field 19; the second one ends at the last bracket.
+fn niceness(process: &str) -> i32 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let (_, from_third) = stat.rsplit_once(')').unwrap();
+    from_third.split_whitespace().nth(16).unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn backends_that_give_way_are_nicer_than_the_server_and_all_others_are_not() {
+    let cluster = TestCluster::start().await.unwrap();
+    let url = cluster.fresh_database().await.unwrap();
+    for (options, nicer) in [(PgPoolOptions::new(), 0), (pg::giving_way(PgPoolOptions::new()), 10)] {
+        let pool = options.connect(&url).await.unwrap();
+        let which = async |sql: &mut PgConnection| sqlx::query_scalar("select pg_backend_pid()").fetch_one(sql).await;
+        let backend: i32 = pg::ask(&pool, Duration::from_secs(10), which).await.unwrap();
+        assert_eq!(niceness(&backend.to_string()), (niceness("self") + nicer).min(19));
     }
 }
 

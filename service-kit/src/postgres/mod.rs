@@ -13,6 +13,7 @@
 
 mod files;
 mod keeper;
+pub(crate) mod priority;
 pub mod testing;
 
 use std::path::{Path, PathBuf};

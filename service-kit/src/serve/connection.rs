@@ -27,6 +27,7 @@ use super::used::{Counted, Used};
 use super::{Options, Protocols};
 use crate::class;
 use crate::problem::Problem;
+use crate::refusals::Refusals;
 
 /// What a client that speaks HTTP/2 begins with. Source: RFC 9113 §3.4.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -62,6 +63,14 @@ pub(super) struct Connection {
     pub reserved: bool,
     /// Fires when the port closes.
     pub stop: CancellationToken,
+}
+
+/// What a connection's requests have in common.
+#[derive(Clone)]
+struct Client {
+    peer: SocketAddr,
+    reserved: bool,
+    refusals: Refusals,
 }
 
 /// What the first bytes say about the client.
@@ -123,10 +132,10 @@ impl Connection {
             .header_read_timeout(self.options.idle_timeout)
             .max_buf_size(BUFFER)
             .keep_alive(!self.reserved);
-        let (peer, router, reserved, has_asked) = (self.peer, self.router, self.reserved, Arc::clone(&asked));
+        let (client, router, has_asked) = (self.client(), self.router, Arc::clone(&asked));
         let service = service_fn(move |request| {
             has_asked.store(true, Ordering::Relaxed);
-            answer(router.clone(), request, peer, reserved)
+            answer(router.clone(), request, client.clone())
         });
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         let mut late = pin!(tokio::time::sleep(within));
@@ -164,11 +173,11 @@ impl Connection {
             .max_send_buf_size(SEND_BUFFER)
             .max_header_list_size(HEAD_BYTES)
             .max_concurrent_streams(streams);
-        let (peer, router, reserved, used) = (self.peer, self.router.clone(), self.reserved, Used::default());
-        let asked = used.clone();
+        let (client, router, used) = (self.client(), self.router.clone(), Used::default());
+        let (peer, asked) = (self.peer, used.clone());
         let service = service_fn(move |request| {
             let under_way = asked.begin();
-            let answer = answer(router.clone(), request, peer, reserved);
+            let answer = answer(router.clone(), request, client.clone());
             async move {
                 let answer: Result<Response, Infallible> = answer.await;
                 answer.map(|response| response.map(|body| Body::new(Counted::new(body, under_way))))
@@ -209,6 +218,10 @@ impl Connection {
         }
     }
 
+    fn client(&self) -> Client {
+        Client { peer: self.peer, reserved: self.reserved, refusals: Refusals::default() }
+    }
+
     /// When a connection of HTTP/2 has been of no use for too long; `None`: not while it is as it is. A client of gRPC keeps
     /// its connection for its next call.
     fn unused_at(&self, used: &Used, within: Duration) -> Option<Instant> {
@@ -223,20 +236,16 @@ impl Connection {
 }
 
 /// Answers a request; on a reserved place only one for health or metrics.
-async fn answer(
-    router: Router,
-    request: hyper::Request<Incoming>,
-    peer: SocketAddr,
-    reserved: bool,
-) -> Result<Response, Infallible> {
+async fn answer(router: Router, request: hyper::Request<Incoming>, client: Client) -> Result<Response, Infallible> {
     let mut request: Request = request.map(Body::new);
-    if reserved && !class::is_reserved(request.uri().path()) {
+    if client.reserved && !class::is_reserved(request.uri().path()) {
         let detail = "too many connections are open; nothing was done, connect again later";
         let mut response = Problem::overloaded(detail, 1).into_response();
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         return Ok(response);
     }
-    request.extensions_mut().insert(Peer(peer));
+    request.extensions_mut().insert(Peer(client.peer));
+    request.extensions_mut().insert(client.refusals);
     router.oneshot(request).await
 }
 
