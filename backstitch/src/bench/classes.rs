@@ -10,7 +10,7 @@ use anyhow::Context;
 
 use super::load::{self, Flood, Load, Plan, Write};
 use super::report::{Floor, Row, per_second};
-use super::{Found, Options, clock, orders, shop};
+use super::{Found, Options, clock, machine, orders, shop};
 
 /// Connections of the clients whose throughput is measured.
 const MEASURED: usize = 4;
@@ -42,6 +42,7 @@ const FLOODS: [(&str, usize, Write); 3] = [
 /// # Errors
 /// If the shop cannot be started, refuses what is measured, or answers nobody of a flood.
 pub async fn run(options: &Options) -> anyhow::Result<Found> {
+    let divided = machine::divide();
     let shop = shop::start(options, "classes", shop::Parts::Everything).await?;
     orders::stock_up(shop.address).await?;
     // Each run has clients of its own: their idempotency keys are new.
@@ -68,8 +69,12 @@ pub async fn run(options: &Options) -> anyhow::Result<Found> {
         progress.finish_and_clear();
     }
     shop.stop().await;
-    let note = "classes: limit: the same clients alone; the floods and their generator share the cores".to_owned();
-    Ok(Found { rows, notes: vec![note] })
+    let cores = if divided {
+        "all generators have the last processor, the server and its Postgres have the others"
+    } else {
+        "the generators share the processors with the server"
+    };
+    Ok(Found { rows, notes: vec![format!("classes: limit: the same clients alone; {cores}")] })
 }
 
 async fn load(address: SocketAddr, first_client: usize, write: Write, duration: Duration) -> anyhow::Result<Load> {

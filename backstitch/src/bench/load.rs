@@ -61,6 +61,7 @@ pub struct Plan {
 pub fn run(plan: Plan) -> anyhow::Result<Load> {
     let generator = std::thread::Builder::new().name("generator".to_owned());
     let thread = generator.spawn(move || {
+        machine::as_generator();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let cpu = machine::thread_cpu();
         let begin = Instant::now();
@@ -115,6 +116,7 @@ impl Flood {
         let stopped = stop.clone();
         let flood = std::thread::Builder::new().name("flood".to_owned());
         let thread = flood.spawn(move || {
+            machine::as_generator();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let answers = Cell::new(0);
             let clients = (0..connections).map(|client| flood_connection(address, client, write, &answers));

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -141,6 +142,49 @@ fn peak_rss_mb(process: &str) -> f64 {
     let peak = field(&format!("/proc/{process}/status"), "VmHWM");
     let kb = peak.and_then(|text| text.split(' ').next()?.parse::<u64>().ok()).unwrap_or(0);
     kb as f64 / 1024.0
+}
+
+/// Divides the processors: the last one is for the generators of the load ([`as_generator`]), the others are for all else in
+/// this process and for the processes that it starts from now on. So neither takes the other's time. `false`: there is only
+/// one processor, or the system does not let us.
+pub fn divide() -> bool {
+    let Some(last) = last_processor() else { return false };
+    let others: Vec<usize> = (0..last).collect();
+    let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let mut numbers = threads.filter_map(|thread| thread.file_name().to_str()?.parse::<libc::pid_t>().ok()).peekable();
+    let all = numbers.peek().is_some() && numbers.all(|thread| stay_on(thread, &others));
+    DIVIDED.store(all, Ordering::Relaxed);
+    all
+}
+
+/// Takes the calling thread to the generators' processor, if the processors are divided.
+pub fn as_generator() {
+    if DIVIDED.load(Ordering::Relaxed)
+        && let Some(last) = last_processor()
+    {
+        stay_on(0, &[last]);
+    }
+}
+
+static DIVIDED: AtomicBool = AtomicBool::new(false);
+
+/// The number of the last processor, if there are several. (That this process may use all of them is assumed.)
+fn last_processor() -> Option<usize> {
+    // SAFETY: sysconf reads a number and touches no memory of ours.
+    let online = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
+    usize::try_from(online).ok()?.checked_sub(1).filter(|last| *last > 0)
+}
+
+/// Keeps a thread on some processors; 0: the calling one. `false`: the system refuses.
+fn stay_on(thread: libc::pid_t, processors: &[usize]) -> bool {
+    // SAFETY: a cpu_set_t is a field of bits, all of which may be 0; the kernel only reads the one that we own and pass.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        for processor in processors {
+            libc::CPU_SET(*processor, &mut set);
+        }
+        libc::sched_setaffinity(thread, size_of::<libc::cpu_set_t>(), &raw const set) == 0
+    }
 }
 
 /// Processor time of the calling thread: the generator's own, to be taken off.
