@@ -2,10 +2,11 @@
 //! the log should have come. A relay that stands still looks like a quiet shop to a follower that only counts records.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use event_store::Position;
+use parking_lot::Mutex;
 use service_kit::Clock;
 use service_kit::clock::Timestamp;
 use service_kit::health::Reporter;
@@ -64,7 +65,7 @@ pub(crate) struct Reading {
 impl Arrived {
     /// A follower begins to read a partition behind `after`.
     pub(crate) fn reading(&self, partition: u32, after: Position) -> Reading {
-        let mut partitions = self.lock();
+        let mut partitions = self.partitions.lock();
         let entry = partitions.entry(partition).or_default();
         entry.followers += 1;
         entry.up_to = entry.up_to.max(after);
@@ -74,21 +75,17 @@ impl Arrived {
 
     /// What has arrived; `None` while this process reads no partition.
     pub fn seen(&self) -> Option<Seen> {
-        let partitions = self.lock();
+        let partitions = self.partitions.lock();
         let up_to = partitions.values().map(|partition| partition.up_to).min()?;
         let newest = partitions.values().filter_map(|partition| partition.newest).max();
         Some(Seen { up_to, newest, waits: partitions.values().any(|partition| partition.waits) })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, Partition>> {
-        self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Reading {
     /// The partition is read up to a position; `newest` is the last event that came with it.
     pub fn moved(&self, up_to: Position, newest: Option<(Position, Timestamp)>) {
-        if let Some(partition) = self.arrived.lock().get_mut(&self.partition) {
+        if let Some(partition) = self.arrived.partitions.lock().get_mut(&self.partition) {
             partition.up_to = partition.up_to.max(up_to);
             partition.newest = partition.newest.max(newest);
         }
@@ -98,7 +95,7 @@ impl Reading {
 impl Reading {
     /// What came is being handed over, or was.
     pub fn waits(&self, waits: bool) {
-        if let Some(partition) = self.arrived.lock().get_mut(&self.partition) {
+        if let Some(partition) = self.arrived.partitions.lock().get_mut(&self.partition) {
             partition.waits = waits;
         }
     }
@@ -106,7 +103,7 @@ impl Reading {
 
 impl Drop for Reading {
     fn drop(&mut self) {
-        let mut partitions = self.arrived.lock();
+        let mut partitions = self.arrived.partitions.lock();
         if let Some(partition) = partitions.get_mut(&self.partition) {
             partition.followers -= 1;
             if partition.followers == 0 {

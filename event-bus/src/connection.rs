@@ -1,8 +1,9 @@
 //! A client of Kafka, and what it has to say: its errors are kept, so that a failure can be told with its cause.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
@@ -18,19 +19,19 @@ use service_kit::secret::MASK;
 /// Keeps the last error that a client told of, and passes its log on.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Told {
-    // Held for one look or write, never across an await: a std mutex is enough.
+    // Held for one look or write, never across an await.
     last: Arc<Mutex<Option<String>>>,
 }
 
 impl Told {
     /// The last error, if there was any.
     pub fn last(&self) -> Option<String> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.last.lock().clone()
     }
 
     /// Keeps an error.
     pub fn keep(&self, reason: &str) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        *self.last.lock() = Some(reason.to_owned());
     }
 
     /// The error for a question that was not answered.

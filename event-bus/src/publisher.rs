@@ -3,10 +3,11 @@
 //! Nothing is ever given up: a broker that is away is waited for. When the client can no longer promise order (a fatal
 //! error), the publisher has failed for good. Its user makes a new one and begins again from what the topic holds.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use event_store::Position;
+use parking_lot::{Mutex, MutexGuard};
 use rdkafka::Message;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -113,7 +114,7 @@ struct Lane {
 
 impl Flight {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

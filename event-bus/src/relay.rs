@@ -13,11 +13,12 @@
 //! A follower cannot see from repeats at the very end of a partition that it is behind them. So an idle relay looks every
 //! five seconds whether its own record is the last one of each partition, and says again how far the log is where it is not.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use event_store::{Delivery, EventStore, Filter, Position};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -186,7 +187,7 @@ impl Relay {
         metrics::counter!("backstitch_relay_sessions_failed_total", "cause" => cause).increment(1);
         self.tell(|status| (status.trouble, status.cause) = (Some(error.to_string()), Some(cause)));
         let due = {
-            let mut stalled = self.lock();
+            let mut stalled = self.stalled.lock();
             let before = stalled.take();
             if let Some(before) = before.as_ref().filter(|before| before.cause != cause) {
                 metrics::gauge!("backstitch_relay_stalled_s", "cause" => before.cause).set(0.0);
@@ -206,7 +207,7 @@ impl Relay {
 
     /// Something was published again.
     async fn goes_on(&self) {
-        let stalled = self.lock().take();
+        let stalled = self.stalled.lock().take();
         if let Some(stalled) = stalled {
             metrics::gauge!("backstitch_relay_stalled_s", "cause" => stalled.cause).set(0.0);
             tracing::info!(
@@ -233,10 +234,6 @@ impl Relay {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Stalled>> {
-        self.stalled.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Publishes until the turn is over (`Ok`) or something fails.
     async fn session(&self, held: &Held, stop: &CancellationToken) -> Result<(), BusError> {
         let over = async {
@@ -260,7 +257,7 @@ impl Relay {
         // A session that begins is not over what the last one failed at: that shows when something is acknowledged.
         self.tell(|status| status.position = after);
         let whole = after >= *self.store.head().borrow();
-        if self.lock().is_none() || whole {
+        if self.stalled.lock().is_none() || whole {
             self.tell(|status| (status.trouble, status.cause) = (None, None));
         }
         if whole {
@@ -298,7 +295,7 @@ impl Relay {
         if let Some(note) = note.as_ref().filter(|note| self.status.borrow().note.as_ref() != Some(*note)) {
             tracing::warn!("{note}");
         }
-        let stalled = self.lock().is_some();
+        let stalled = self.stalled.lock().is_some();
         self.tell(|status| {
             status.note = note;
             if !stalled {

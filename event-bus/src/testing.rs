@@ -10,11 +10,12 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -78,7 +79,7 @@ pub struct Kafka {
     port: u16,
     brokers: String,
     topics: AtomicU32,
-    /// A std mutex: held for a signal or the reaping of a killed process only.
+    /// Held for a signal or the reaping of a killed process only.
     process: Mutex<Option<Child>>,
     _lock: File,
 }
@@ -161,7 +162,7 @@ impl Kafka {
 
     /// Kills it as `kill -9` does. What was acknowledged stays in its folder: the page cache outlives a process.
     pub fn kill(&self) {
-        let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut process = self.process.lock();
         if let Some(mut child) = process.take() {
             let _ = child.kill(); // It can only have ended already.
             let _ = child.wait();
@@ -186,7 +187,7 @@ impl Kafka {
     pub async fn restart(&self) -> Result<(), TestKafkaError> {
         self.kill();
         let child = spawn(&home(), &self.folder).await?;
-        *self.process.lock().unwrap_or_else(PoisonError::into_inner) = Some(child);
+        *self.process.lock() = Some(child);
         let began = Instant::now();
         while tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
             if began.elapsed() > READY_BOUND || self.has_ended() {
@@ -232,7 +233,7 @@ impl Kafka {
     }
 
     fn signal(&self, signal: i32) {
-        let process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        let process = self.process.lock();
         if let Some(pid) = process.as_ref().and_then(|child| i32::try_from(child.id()).ok()) {
             // SAFETY: kill(2) takes any two numbers; the child is not reaped while we hold it, so the pid is its own.
             unsafe { libc::kill(pid, signal) };
@@ -240,7 +241,7 @@ impl Kafka {
     }
 
     fn has_ended(&self) -> bool {
-        let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut process = self.process.lock();
         process.as_mut().is_none_or(|child| child.try_wait().is_ok_and(|status| status.is_some()))
     }
 

@@ -3,10 +3,11 @@
 //! *Invariant:* every append that was sent hears something: its answer, or that the call has ended without one.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -39,7 +40,7 @@ pub(crate) struct Session {
     next: AtomicU64,
 }
 
-/// Who waits for an answer; none once the call has ended. A std mutex: held to look up one.
+/// Who waits for an answer; none once the call has ended. Held to look up one.
 #[derive(Default)]
 struct Waiting(Mutex<Option<ByNumber>>);
 
@@ -78,7 +79,7 @@ impl Session {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (answered, answer) = oneshot::channel();
         let ended = |sent| Fault::Lost { reason: "the call for appends has ended".to_owned(), sent };
-        match &mut *self.waiting.lock() {
+        match &mut *self.waiting.0.lock() {
             Some(waiting) => waiting.insert(number, answered),
             None => return Err(ended(false)),
         };
@@ -166,7 +167,7 @@ async fn hand_out(mut answers: tonic::Streaming<BatchAppendResp>, waiting: &Wait
         match answers.message().await {
             Ok(Some(answer)) => {
                 let number = id_of(answer.correlation_id.as_ref()).map(|id| id.as_u64_pair().1);
-                let waits = number.and_then(|number| waiting.lock().as_mut()?.remove(&number));
+                let waits = number.and_then(|number| waiting.0.lock().as_mut()?.remove(&number));
                 match waits {
                     // Who no longer waits needs no answer.
                     Some(waits) => _ = waits.send(Ok(answer)),
@@ -180,13 +181,8 @@ async fn hand_out(mut answers: tonic::Streaming<BatchAppendResp>, waiting: &Wait
 }
 
 impl Waiting {
-    fn lock(&self) -> MutexGuard<'_, Option<ByNumber>> {
-        // Each change is whole: a panic elsewhere while it was held leaves nothing half done.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn end(&self, fault: &Fault) {
-        for (_, waits) in self.lock().take().into_iter().flatten() {
+        for (_, waits) in self.0.lock().take().into_iter().flatten() {
             let _ = waits.send(Err(fault.clone())); // Who no longer waits needs no answer.
         }
     }
@@ -209,7 +205,7 @@ struct Forget<'a> {
 
 impl Drop for Forget<'_> {
     fn drop(&mut self) {
-        if let Some(waiting) = &mut *self.waiting.lock() {
+        if let Some(waiting) = &mut *self.waiting.0.lock() {
             waiting.remove(&self.number);
         }
     }

@@ -4,11 +4,12 @@
 //! failed once is never used again; calls that were on their way over it end by themselves.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -77,7 +78,7 @@ pub(crate) struct Links {
     /// What the server said of itself with the last read.
     notices: watch::Sender<Notices>,
     numbers: AtomicU64,
-    /// Everything that runs for this client; it ends with it. A std mutex: held to add one.
+    /// Everything that runs for this client; it ends with it. Held to add one.
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -111,7 +112,7 @@ impl Links {
 
     /// Runs a task that ends with the client.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tasks = self.tasks.lock();
         while tasks.try_join_next().is_some() {}
         tasks.spawn(task);
     }
@@ -122,7 +123,7 @@ impl Links {
             *state = State::Closed;
             self.health.send_replace(Health::Closed);
         });
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+        self.tasks.lock().abort_all();
     }
 
     /// Waits until there is another connection than this one (`None`: whatever there is will do); `false`: none will be, the
@@ -195,7 +196,7 @@ impl Links {
         });
         if was_current {
             tracing::info!(store = self.store, reason, "the connection to the event store is lost");
-            *self.hint.lock().unwrap_or_else(PoisonError::into_inner) = leader;
+            *self.hint.lock() = leader;
             self.wanted.notify_one();
         }
     }
@@ -300,7 +301,7 @@ async fn keep_connected(links: Arc<Links>) {
             }
             State::Away { .. } => {}
         }
-        let hint = links.hint.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let hint = links.hint.lock().take();
         match find(&links, hint, node_of_last_resort.as_ref()).await {
             Ok(found) => links.connected(found),
             Err(reason) => {

@@ -7,15 +7,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 /// The memory of all bodies. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Bodies(Arc<Mutex<Memory>>);
 
-/// Held for some map operations, never while waiting: a std mutex is enough.
+/// Held for some map operations, never while waiting.
 #[derive(Debug)]
 struct Memory {
     free: usize,
@@ -65,13 +66,9 @@ impl Bodies {
 
     /// A body begins to arrive from an address.
     pub fn begin(&self, from: Option<IpAddr>) -> Arriving {
-        let mut memory = self.lock();
+        let mut memory = self.0.lock();
         memory.next += 1;
         Arriving { bodies: self.clone(), from, number: memory.next, given_up: CancellationToken::new() }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Memory> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -110,7 +107,7 @@ impl Arriving {
     /// # Errors
     /// [`Full`]: there is no room for it; what it had is given back.
     pub fn grow(&mut self, bytes: usize) -> Result<(), Full> {
-        let mut memory = self.bodies.lock();
+        let mut memory = self.bodies.0.lock();
         if memory.free + memory.arriving_bytes < bytes {
             return Err(Full); // Nobody gives way for nothing.
         }
@@ -138,7 +135,7 @@ impl Arriving {
     /// # Errors
     /// [`Full`]: it has had to give way just before.
     pub fn whole(self) -> Result<Whole, Full> {
-        let bytes = self.bodies.lock().take(self.from, self.number).map(|part| part.bytes);
+        let bytes = self.bodies.0.lock().take(self.from, self.number).map(|part| part.bytes);
         match bytes {
             Some(bytes) => Ok(Whole { bodies: self.bodies.clone(), bytes }),
             None if self.given_up.is_cancelled() => Err(Full),
@@ -149,7 +146,7 @@ impl Arriving {
 
 impl Drop for Arriving {
     fn drop(&mut self) {
-        let mut memory = self.bodies.lock();
+        let mut memory = self.bodies.0.lock();
         if let Some(part) = memory.take(self.from, self.number) {
             memory.free += part.bytes;
         }
@@ -158,7 +155,7 @@ impl Drop for Arriving {
 
 impl Drop for Whole {
     fn drop(&mut self) {
-        self.bodies.lock().free += self.bytes;
+        self.bodies.0.lock().free += self.bytes;
     }
 }
 
@@ -180,7 +177,7 @@ mod tests {
         small.grow(10).unwrap();
         let mut large: Vec<Arriving> = (0..3).map(|_| bodies.begin(from(1))).collect();
         large.iter_mut().for_each(|body| body.grow(20).unwrap());
-        assert_eq!(bodies.lock().free, 0);
+        assert_eq!(bodies.0.lock().free, 0);
         small.grow(5).unwrap();
         assert!(large[0].given_up.is_cancelled() && !large[1].given_up.is_cancelled());
         assert_eq!(large[0].grow(1), Err(Full), "it is out, whatever room there is");
@@ -191,8 +188,8 @@ mod tests {
         assert_eq!(bodies.begin(from(3)).grow(71), Err(Full), "the rest is taken by what has arrived");
         assert!(!small.given_up.is_cancelled(), "and nobody gives way for nothing");
         drop((small, large, whole));
-        assert_eq!(bodies.lock().free, 100, "everything is given back");
-        assert!(bodies.lock().arriving.is_empty());
+        assert_eq!(bodies.0.lock().free, 100, "everything is given back");
+        assert!(bodies.0.lock().arriving.is_empty());
     }
 
     #[test]

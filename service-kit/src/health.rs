@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use utoipa::ToSchema;
@@ -74,7 +75,7 @@ pub struct HealthReport {
 #[derive(Debug, Clone)]
 pub struct Health {
     clock: Clock,
-    // Held for a look or a write of one entry, never across an await: a std mutex is enough.
+    // Held for a look or a write of one entry, never across an await.
     state: Arc<Mutex<Entries>>,
 }
 
@@ -127,7 +128,7 @@ impl Health {
     pub fn register(&self, name: &str, need: Need) -> Reporter {
         let required = need == Need::Required;
         let entry = Dependency { status: Status::Starting, required, detail: None, since: self.clock.now() };
-        self.lock().dependencies.insert(name.to_owned(), entry);
+        self.state.lock().dependencies.insert(name.to_owned(), entry);
         Reporter { name: name.to_owned(), health: self.clone() }
     }
 
@@ -159,7 +160,7 @@ impl Health {
     /// Watches over a part of the process: `/health/live` says 503 when it has not beaten for half a minute.
     pub fn pulse(&self, name: &'static str) -> Arc<Pulse> {
         let pulse = Arc::new(Pulse { name, begun: Instant::now(), beat_ms: AtomicU64::new(0) });
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.pulses.retain(|pulse| pulse.strong_count() > 0);
         state.pulses.push(Arc::downgrade(&pulse));
         pulse
@@ -167,29 +168,24 @@ impl Health {
 
     /// The parts that have not beaten for longer than `bound`, each with how long.
     fn hung(&self, bound: Duration) -> Vec<(&'static str, Duration)> {
-        let pulses: Vec<Arc<Pulse>> = self.lock().pulses.iter().filter_map(Weak::upgrade).collect();
+        let pulses: Vec<Arc<Pulse>> = self.state.lock().pulses.iter().filter_map(Weak::upgrade).collect();
         let silent = pulses.iter().map(|pulse| (pulse.name, pulse.silent_for()));
         silent.filter(|(_, silent)| *silent > bound).collect()
     }
 
     /// From now on the process is not ready: it is being stopped, and no new requests should come.
     pub fn stopping(&self) {
-        self.lock().stopping = true;
+        self.state.lock().stopping = true;
     }
 
     /// How everything is.
     pub fn report(&self) -> HealthReport {
-        let state = self.lock();
+        let state = self.state.lock();
         let serves = |dependency: &Dependency| !dependency.required || dependency.status == Status::Up;
         HealthReport {
             ready: !state.stopping && state.dependencies.values().all(serves),
             dependencies: state.dependencies.clone(),
         }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Entries> {
-        // Each write is whole: a panic elsewhere while it was held leaves nothing half done.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -221,7 +217,7 @@ impl Reporter {
 
     fn set(&self, status: Status, detail: Option<String>) {
         let now = self.health.clock.now();
-        if let Some(entry) = self.health.lock().dependencies.get_mut(&self.name) {
+        if let Some(entry) = self.health.state.lock().dependencies.get_mut(&self.name) {
             if entry.status != status {
                 entry.since = now;
             }

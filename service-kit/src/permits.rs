@@ -3,10 +3,11 @@
 //!
 //! *Invariant:* a class's places are its own. A class that is full refuses its own requests and nobody else's.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -197,7 +198,7 @@ fn count(places: usize) -> f64 {
 #[derive(Debug, Default)]
 struct Refused {
     since: AtomicU64,
-    // Held for a comparison: a std mutex is enough.
+    // Held for a comparison.
     said: Mutex<Option<Instant>>,
 }
 
@@ -205,7 +206,7 @@ impl Refused {
     /// Counts one; how many there were since the last line, if it is time for another.
     fn another(&self) -> Option<u64> {
         self.since.fetch_add(1, Ordering::Relaxed);
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut said = self.said.lock();
         if said.is_some_and(|said| said.elapsed() < SAID_EVERY) {
             return None;
         }
@@ -215,7 +216,7 @@ impl Refused {
 
     /// How many there were since the last line, if there were any.
     fn rest(&self) -> Option<u64> {
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut said = self.said.lock();
         let since = self.since.swap(0, Ordering::Relaxed);
         if since > 0 {
             *said = Some(Instant::now());

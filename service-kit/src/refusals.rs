@@ -2,9 +2,10 @@
 //! that time has come. So a client that ignores `Retry-After` costs a request or two a second on each of its connections, not
 //! as many as it can send.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// The longest that a refusal is held back, however long the client was told to stay away: a second bounds the cost as
@@ -20,7 +21,7 @@ impl Refusals {
     /// client was told so before and that time has not come.
     pub fn another(&self, retry_after: Duration) -> Option<Instant> {
         let now = Instant::now();
-        let mut again_at = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut again_at = self.0.lock();
         if again_at.is_some_and(|at| at > now) {
             return *again_at;
         }

@@ -9,9 +9,9 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Write as _};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -33,7 +33,7 @@ const TARGET: &str = "service_kit::repeats";
 #[derive(Debug)]
 pub struct Repeats {
     interval: Duration,
-    // Held for a look into a small map, never while anything is written: a std mutex is enough.
+    // Held for a look into a small map, never while anything is written.
     places: Mutex<HashMap<Identifier, Place>>,
 }
 
@@ -59,7 +59,7 @@ impl Repeats {
 
     /// Whether a message is logged; and how many of its place were left out before, if it is the first of an interval.
     fn admits(&self, place: Identifier, said: u64, max: usize, now: Instant) -> (bool, u64) {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = self.places.lock();
         let fresh = || Place { begun: now, seen: HashSet::new(), left_out: 0 };
         let place = places.entry(place).or_insert_with(fresh);
         let mut left_out = 0;
@@ -131,7 +131,7 @@ mod tests {
 
     impl io::Write for Written {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
+            self.0.lock().extend_from_slice(bytes);
             Ok(bytes.len())
         }
 
@@ -147,7 +147,7 @@ mod tests {
         let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || writer.clone());
         let subscriber = tracing_subscriber::registry().with(Repeats::every(interval)).with(lines);
         tracing::subscriber::with_default(subscriber, logs);
-        let bytes = written.0.lock().unwrap().clone();
+        let bytes = written.0.lock().clone();
         String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
     }
 

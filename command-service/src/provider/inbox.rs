@@ -6,7 +6,7 @@
 //! tries it again: the payment knows the result already, and only the second append is left.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::ids::derive;
@@ -14,6 +14,7 @@ use event_store::{
     Append, AppendError, Delivery, EventStore, Expected, Filter, Metadata, NewEvent, Position, ReadError,
     RecordedEvent, StreamName,
 };
+use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use service_kit::{Clock, Tasks};
@@ -45,7 +46,7 @@ pub struct Inbox {
 impl Inbox {
     /// What fits nothing so far, at most `limit`, and how many there are.
     pub fn open(&self, limit: usize) -> (Vec<ProviderEventReceived>, usize) {
-        let open = self.lock();
+        let open = self.open.lock();
         (open.values().take(limit).cloned().collect(), open.len())
     }
 
@@ -70,7 +71,7 @@ impl Inbox {
 
     /// Takes in an event of an inbox stream.
     fn fold(&self, event: &RecordedEvent) {
-        let mut open = self.lock();
+        let mut open = self.open.lock();
         match &*event.event_type {
             "ProviderEventReceived" if open.len() < OPEN_MAX => match serde_json::from_str(event.data.get()) {
                 Ok(received) => _ = open.insert(event.stream.clone(), received),
@@ -81,11 +82,6 @@ impl Inbox {
             _ => {} // A newer program's.
         }
         metrics::gauge!("backstitch_provider_inbox_open").set(open.len() as f64);
-    }
-
-    /// Held for a look into a map, never across an await.
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<StreamName, ProviderEventReceived>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -131,7 +127,7 @@ impl Drain {
 
     /// Tries all that is open once more.
     async fn try_all(&self) {
-        let open: Vec<_> = self.inbox.lock().clone().into_iter().collect();
+        let open: Vec<_> = self.inbox.open.lock().clone().into_iter().collect();
         for (stream, received) in open {
             if let Err(error) = self.try_one(&stream, &received).await {
                 tracing::warn!(%stream, %error, "an entry of the provider's inbox is tried again later");

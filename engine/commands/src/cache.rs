@@ -8,8 +8,8 @@
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use event_store::{AppendError, Appended, Epoch, Position, StreamName};
@@ -17,6 +17,7 @@ use eventsourcing::{Aggregate, Timestamp};
 use futures_util::FutureExt as _;
 use futures_util::future::Shared;
 use lru::LruCache;
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::command::SendError;
@@ -267,7 +268,7 @@ impl<A: Aggregate> Slot<A> {
 /// The slots of one kind of aggregate.
 #[derive(Debug)]
 pub(crate) struct Cache<A> {
-    // Held for one look-up and a bounded eviction, never across an await: a std mutex is enough.
+    // Held for one look-up and a bounded eviction, never across an await.
     slots: Mutex<LruCache<StreamName, Arc<Slot<A>>>>,
     max: usize,
     bytes_max: usize,
@@ -290,7 +291,7 @@ impl<A: Aggregate> Cache<A> {
     /// # Errors
     /// [`SendError::Busy`] if so many streams are in use that there is no room.
     pub fn slot(&self, stream: &StreamName) -> Result<Arc<Slot<A>>, SendError> {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self.slots.lock();
         let known = slots.get(stream).cloned();
         // Dropped after the lock is let go: a large state takes its time.
         let evicted = self.evict(&mut slots, usize::from(known.is_none()));
@@ -342,7 +343,7 @@ impl<A: Aggregate> Cache<A> {
 
     #[cfg(test)]
     pub fn len(&self) -> usize {
-        self.slots.lock().unwrap().len()
+        self.slots.lock().len()
     }
 
     #[cfg(test)]
@@ -426,7 +427,7 @@ mod tests {
         assert!(cache.len() <= 2, "{}", cache.len());
         drop(used);
         assert!(cache.slot(&name(99)).is_ok());
-        cache.slots.lock().unwrap().clear();
+        cache.slots.lock().clear();
         assert_eq!(cache.bytes(), 0, "what left is not counted");
     }
 

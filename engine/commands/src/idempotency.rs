@@ -6,12 +6,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, PoisonError};
 
 use event_store::{Position, RecordedEvent};
 use eventsourcing::Timestamp;
 use futures_util::FutureExt as _;
 use lru::LruCache;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -240,7 +240,7 @@ impl Window {
 /// come in here, so the end of an epoch takes nothing out.
 #[derive(Debug)]
 pub(crate) struct Answers {
-    // Held for one look or write, never across an await: a std mutex is enough.
+    // Held for one look or write, never across an await.
     answers: Mutex<LruCache<Uuid, Answered>>,
 }
 
@@ -254,7 +254,7 @@ impl Answers {
 
     /// The first answer again, if the command is known.
     pub fn find(&self, command_id: Uuid, hash: &str) -> Option<Result<Reply, SendError>> {
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answers = self.answers.lock();
         let (first_hash, answer) = answers.get(&command_id)?;
         if first_hash != hash {
             return Some(Err(SendError::KeyReused));
@@ -267,7 +267,7 @@ impl Answers {
 
     /// Remembers an answer that has left, or is about to.
     pub fn keep(&self, command_id: Uuid, hash: &str, answer: &Result<Reply, SendError>) {
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answers = self.answers.lock();
         answers.put(command_id, (hash.to_owned(), answer.clone()));
     }
 }

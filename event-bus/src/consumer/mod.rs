@@ -32,9 +32,10 @@ mod settling;
 mod shared;
 mod worker;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use service_kit::Tasks;
 use service_kit::health::Reporter;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use service_kit::health::Reporter;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -70,7 +70,7 @@ pub(super) struct Shared {
     pub letters: LetterTopic,
     pub stats: Stats,
     pub health: Option<Reporter>,
-    /// What is wrong, by topic and partition. A std mutex: held for a look or a write.
+    /// What is wrong, by topic and partition. Held for a look or a write.
     pub troubles: Mutex<BTreeMap<(String, i32, At), String>>,
     pub stopping: CancellationToken,
 }
@@ -97,7 +97,7 @@ impl Shared {
     pub fn trouble(&self, place: &Place, at: At, reason: Option<&str>) {
         let key = (place.topic.clone(), place.partition, at);
         {
-            let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut troubles = self.troubles.lock();
             let changed = match reason {
                 Some(reason) => troubles.insert(key, reason.to_owned()).as_deref() != Some(reason),
                 None => troubles.remove(&key).is_some(),
@@ -124,7 +124,7 @@ impl Shared {
     }
 
     pub fn first_trouble(&self) -> Option<String> {
-        let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        let troubles = self.troubles.lock();
         troubles.iter().next().map(|((topic, partition, _), reason)| match partition {
             -1 => format!("{topic}: {reason}"),
             _ => format!("{topic}/{partition}: {reason}"),

@@ -30,11 +30,12 @@ mod named;
 mod reading;
 mod snapshots;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use eventstore_client::{Client, NodePreference, Notices, Settings, SettingsError};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -101,7 +102,7 @@ impl KurrentStore {
             head: head.clone(),
             client: client.clone(),
         };
-        shared.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(head::watch(client, head.clone(), health));
+        shared.tasks.lock().spawn(head::watch(client, head.clone(), health));
         // It is not there yet: so be it.
         let _ = tokio::time::timeout(FIRST_ANSWER, head.answered()).await;
         Arc::new(Self { shared: Arc::new(shared) })
@@ -119,7 +120,7 @@ impl KurrentStore {
 
     /// Ends all calls and subscriptions.
     pub fn close(&self) {
-        self.shared.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+        self.shared.tasks.lock().abort_all();
         self.shared.client.close();
         self.shared.health.send_replace(Health::Closed);
     }

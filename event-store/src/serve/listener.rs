@@ -18,12 +18,13 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::stream::{self, Stream, StreamExt as _};
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -66,7 +67,7 @@ struct Door {
     cut: watch::Receiver<bool>,
 }
 
-/// Connections by address, as [`network`] counts it. A std mutex: held to change one number.
+/// Connections by address, as [`network`] counts it. Held to change one number.
 #[derive(Default)]
 struct ByAddress(Mutex<HashMap<IpAddr, usize>>);
 
@@ -88,7 +89,7 @@ fn network(address: IpAddr) -> IpAddr {
 impl ByAddress {
     fn enter(self: &Arc<Self>, address: IpAddr, place: OwnedSemaphorePermit) -> Option<Place> {
         let address = network(address);
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.0.lock();
         let count = counts.entry(address).or_default();
         if *count >= CONNECTIONS_PER_ADDRESS {
             return None;
@@ -101,7 +102,7 @@ impl ByAddress {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut counts = self.by_address.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.by_address.0.lock();
         if let Some(count) = counts.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {

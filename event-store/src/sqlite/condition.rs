@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use rusqlite::Connection;
 
 use super::queue::State;
@@ -62,7 +63,7 @@ pub struct LogNumbers {
 #[derive(Default)]
 pub(super) struct Condition {
     damage: OnceLock<String>,
-    // Held for a copy or a write of plain values, never while waiting: a std mutex is enough.
+    // Held for a copy or a write of plain values, never while waiting.
     seen: Mutex<Seen>,
 }
 
@@ -82,7 +83,7 @@ struct Seen {
 
 impl Condition {
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock()
     }
 
     /// What is damaged, if anything is known to be.

@@ -1,9 +1,10 @@
 //! Failures on order, so that tests can see what the log does when the disk fails. Without an order they cost one
 //! atomic read per commit.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
+use parking_lot::{Condvar, Mutex};
 use rusqlite::{Connection, ffi};
 use tokio::sync::watch;
 
@@ -42,20 +43,20 @@ struct Gate {
 impl Gate {
     fn close(&self) {
         self.ordered.store(true, Ordering::SeqCst);
-        *self.stalled.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        *self.stalled.lock() = true;
     }
 
     fn open(&self) {
-        *self.stalled.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        *self.stalled.lock() = false;
         self.moved.notify_all();
     }
 
     fn pass(&self) {
         if self.ordered.load(Ordering::Relaxed) {
-            let mut stalled = self.stalled.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut stalled = self.stalled.lock();
             self.standing.fetch_add(1, Ordering::SeqCst);
             while *stalled {
-                stalled = self.moved.wait(stalled).unwrap_or_else(PoisonError::into_inner);
+                self.moved.wait(&mut stalled);
             }
             self.standing.fetch_sub(1, Ordering::SeqCst);
         }
@@ -143,14 +144,12 @@ impl Faults {
 
     /// The next `count` appends to a stream find that somebody else wrote first.
     pub fn contend(&self, stream: &str, count: u32) {
-        stream.clone_into(&mut self.contended.lock().unwrap_or_else(PoisonError::into_inner));
+        stream.clone_into(&mut self.contended.lock());
         self.conflicts.store(count, Ordering::SeqCst);
     }
 
     pub(super) fn is_contended(&self, stream: &StreamName) -> bool {
-        self.conflicts.load(Ordering::Relaxed) > 0
-            && *self.contended.lock().unwrap_or_else(PoisonError::into_inner) == stream.as_str()
-            && take(&self.conflicts)
+        self.conflicts.load(Ordering::Relaxed) > 0 && *self.contended.lock() == stream.as_str() && take(&self.conflicts)
     }
 
     pub(super) fn cut_is_ordered(&self) -> bool {

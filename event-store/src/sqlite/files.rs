@@ -7,7 +7,8 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::open::{shm_path, wal_path};
 
@@ -33,7 +34,7 @@ fn id_of(path: &Path) -> io::Result<Option<FileId>> {
 pub(super) struct Files {
     path: PathBuf,
     log: Option<FileId>,
-    /// A std mutex: held for a copy only.
+    /// Held for a copy only.
     wal: Mutex<Option<FileId>>,
 }
 
@@ -66,7 +67,7 @@ impl Files {
             let way_out = "put the file back, or stop the server and restore a backup";
             return Some(Gone::Log(format!("{why} while it is being served: {way_out}")));
         }
-        let wal = *self.wal.lock().unwrap_or_else(PoisonError::into_inner);
+        let wal = *self.wal.lock();
         let why = differs(&wal_path(&self.path), wal)?;
         Some(Gone::Wal(format!("{why} while it is being served: restart the process")))
     }

@@ -59,10 +59,11 @@ mod writer;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
@@ -169,14 +170,14 @@ struct Shared {
 }
 
 impl Shared {
-    // None of these locks is held while waiting or reading the disk, so a std mutex is enough; a panic under one leaves
+    // None of these locks is held while waiting or reading the disk, so a blocking mutex is enough; a panic under one leaves
     // plain data behind that the next holder can use.
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 
     fn tail(&self) -> MutexGuard<'_, Tail> {
-        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tail.lock()
     }
 
     /// Hands durable events to the subscribers, without waiting for any.
@@ -210,7 +211,7 @@ impl Threads {
         self.shared.queue().move_to(State::Closed);
         self.shared.wake.notify_all();
         self.shared.closed.send_replace(true);
-        if let Some(writer) = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(writer) = self.writer.lock().take() {
             self.readers.stop();
             self.heads.stop();
             self.shared.options.faults.resume_commits();
@@ -218,7 +219,7 @@ impl Threads {
                 tracing::error!(log = %self.shared.path.display(), "the writer thread panicked");
             }
         }
-        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.lock.lock().take());
     }
 }
 

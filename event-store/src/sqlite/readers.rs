@@ -11,10 +11,11 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use rusqlite::{Connection, InterruptHandle};
 use tokio::sync::{Notify, oneshot};
 
@@ -110,7 +111,7 @@ pub(super) struct Readers {
 impl Shared {
     // Held for a push or a pop only; a panic under it leaves plain data behind.
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 
     fn closed(&self) -> ReadError {
@@ -147,7 +148,7 @@ impl Shared {
                 }
                 return Some(job);
             }
-            queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            self.wake.wait(&mut queue);
         }
     }
 
@@ -274,7 +275,7 @@ impl Readers {
         self.faults.resume_reads();
         self.shared.wake.notify_all();
         self.shared.room.notify_waiters();
-        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut threads = self.threads.lock();
         let until = Instant::now() + STOP_WITHIN;
         while threads.iter().any(|thread| !thread.is_finished()) && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(1));

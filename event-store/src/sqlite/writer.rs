@@ -121,9 +121,7 @@ impl Writer {
                 State::Broken(_) | State::Damaged(_) => false,
             };
             self.shared.condition.writer_goes_on();
-            let waited = self.shared.wake.wait_timeout(queue, RETRY_BROKEN);
-            let (next, waited) = waited.unwrap_or_else(std::sync::PoisonError::into_inner);
-            queue = next;
+            let waited = self.shared.wake.wait_for(&mut queue, RETRY_BROKEN);
             if tries && waited.timed_out() && queue.is_empty() {
                 return Some(Group::default());
             }
@@ -144,7 +142,7 @@ impl Writer {
         self.shared.options.faults.cut_made();
         let mut queue = self.shared.queue();
         while *queue.state() != State::Closed {
-            queue = self.shared.wake.wait(queue).unwrap_or_else(std::sync::PoisonError::into_inner);
+            self.shared.wake.wait(&mut queue);
         }
     }
 
@@ -303,12 +301,12 @@ impl Writer {
         tracing::error!(log = %self.shared.path.display(), %error, "the log cannot be written; trying again every second");
         loop {
             {
-                let queue = self.shared.queue();
+                let mut queue = self.shared.queue();
                 if matches!(queue.state(), State::Closed | State::Damaged(_)) {
                     return;
                 }
-                // Woken early by the close of the store, else after the wait; a spurious wake costs one more try.
-                drop(self.shared.wake.wait_timeout(queue, RETRY_BROKEN));
+                // Woken early by the close of the store, else after the wait.
+                self.shared.wake.wait_for(&mut queue, RETRY_BROKEN);
             }
             match self.reopen() {
                 Ok(()) => break,

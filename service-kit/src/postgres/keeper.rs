@@ -6,11 +6,12 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::files::{Home, last_lines};
@@ -62,7 +63,7 @@ type Stop = oneshot::Sender<()>;
 struct Shared {
     /// 0 while there is none.
     pid: AtomicU32,
-    /// The last words of the first postmaster if it never came up. A std mutex: held for a copy only.
+    /// The last words of the first postmaster if it never came up. Held for a copy only.
     failure: Mutex<Option<String>>,
 }
 
@@ -89,7 +90,7 @@ impl Keeper {
     }
 
     pub fn first_failure(&self) -> Option<String> {
-        self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared.failure.lock().clone()
     }
 
     pub async fn stop(self) {
@@ -138,7 +139,7 @@ fn keep(
         shared.pid.store(0, Ordering::Release);
         let last_words = home.last_words();
         tracing::warn!(%status, %last_words, "the private Postgres ended by itself; starting it again");
-        shared.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(last_words);
+        shared.failure.lock().get_or_insert(last_words);
         // One that lived for a while starts the count anew; backends of the dead one may hold its memory for a moment.
         pause = if begun.elapsed() > RESTART_CAP { WATCH } else { (pause * 2).min(RESTART_CAP) };
         match prepare(home).and_then(|()| launch(home, settings, port)) {

@@ -7,12 +7,13 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use http_body::{Frame, SizeHint};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// The most bytes of an answer that are handed to the connection at once: hyper asks for more only when the client has given
@@ -24,7 +25,7 @@ const PIECE: usize = 16 * 1024;
 pub(super) struct Used {
     /// When it was opened.
     pub since: Instant,
-    /// Held for a look or a write: a std mutex is enough.
+    /// Held for a look or a write.
     requests: Arc<Mutex<Requests>>,
 }
 
@@ -68,7 +69,7 @@ impl Default for Used {
 impl Used {
     /// A request has come.
     pub fn begin(&self) -> UnderWay {
-        let mut requests = lock(&self.requests);
+        let mut requests = self.requests.lock();
         requests.under_way += 1;
         requests.latest = Some(Instant::now());
         UnderWay(self.clone())
@@ -76,23 +77,19 @@ impl Used {
 
     /// Whether a request has not been answered to its end.
     pub fn is_under_way(&self) -> bool {
-        lock(&self.requests).under_way > 0
+        self.requests.lock().under_way > 0
     }
 
     /// When a request last began or ended; `None`: there was none.
     pub fn latest(&self) -> Option<Instant> {
-        lock(&self.requests).latest
+        self.requests.lock().latest
     }
 
     /// Gives up the answers for which the client has had no room for so long; how many there were.
     pub fn give_up(&self, within: Duration) -> usize {
-        let answers: Vec<_> = lock(&self.requests).answers.values().map(Arc::clone).collect();
+        let answers: Vec<_> = self.requests.lock().answers.values().map(Arc::clone).collect();
         let given_up = answers.iter().filter_map(|answer| {
-            let mut answer = match answer.try_lock() {
-                Ok(answer) => answer,
-                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) => return None, // It is being sent at this moment.
-            };
+            let mut answer = answer.try_lock()?; // Else it is being sent at this moment.
             if answer.waits.is_none_or(|since| since.elapsed() < within) {
                 return None;
             }
@@ -103,14 +100,9 @@ impl Used {
     }
 }
 
-/// Nothing is done under these locks that can leave them half done.
-fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let mut requests = lock(&self.0.requests);
+        let mut requests = self.0.requests.lock();
         requests.under_way -= 1;
         requests.latest = Some(Instant::now());
     }
@@ -121,7 +113,7 @@ impl Counted {
         let used = under_way.0.clone();
         let answer = Answer { left: Some((body, under_way)), rest: Bytes::new(), waits: Some(Instant::now()) };
         let answer = Arc::new(Mutex::new(answer));
-        let mut requests = lock(&used.requests);
+        let mut requests = used.requests.lock();
         let number = requests.next;
         requests.next += 1;
         requests.answers.insert(number, Arc::clone(&answer));
@@ -132,7 +124,7 @@ impl Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let forgotten = lock(&self.used.requests).answers.remove(&self.number);
+        let forgotten = self.used.requests.lock().answers.remove(&self.number);
         drop(forgotten);
     }
 }
@@ -167,16 +159,16 @@ impl HttpBody for Counted {
     type Error = axum::Error;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        lock(&self.answer).poll(context)
+        self.answer.lock().poll(context)
     }
 
     fn is_end_stream(&self) -> bool {
-        let answer = lock(&self.answer);
+        let answer = self.answer.lock();
         answer.rest.is_empty() && answer.left.as_ref().is_some_and(|(body, _)| body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        let answer = lock(&self.answer);
+        let answer = self.answer.lock();
         let Some((body, _)) = &answer.left else { return SizeHint::default() };
         let (rest, of_body) = (answer.rest.len() as u64, HttpBody::size_hint(body));
         let mut hint = SizeHint::new();

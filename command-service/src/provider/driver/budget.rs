@@ -1,9 +1,8 @@
 //! A bound on how often a provider in trouble is called again. Without one, every open request repeats its call at its own
 //! pace, and a provider that has just come back gets all of them at once.
 
-use std::sync::{Mutex, PoisonError};
-
 use domain::Timestamp;
+use parking_lot::Mutex;
 
 /// Tenths of a retry that each request adds when it is first carried out: a provider that answers most calls gets one in five
 /// again, which is more than a healthy one needs. Source: the retry budget of Finagle (20 %).
@@ -22,7 +21,7 @@ const RETRY: f64 = 10.0;
 /// The retries that may be made now.
 #[derive(Debug)]
 pub(super) struct RetryBudget {
-    // Held for some additions, never across an await: a std mutex is enough.
+    // Held for some additions, never across an await.
     state: Mutex<(f64, Timestamp)>,
 }
 
@@ -33,13 +32,13 @@ impl RetryBudget {
 
     /// A request is carried out for the first time.
     pub fn first(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         state.0 = (state.0 + PER_REQUEST).min(SAVED_MAX);
     }
 
     /// Whether a retry may be made now; it is then used up.
     pub fn take(&self, now: Timestamp) -> bool {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         let since = (now - state.1).to_std().unwrap_or_default(); // Clocks may step back.
         *state = ((state.0 + since.as_secs_f64() * PER_SECOND).min(SAVED_MAX), now);
         let granted = state.0 >= RETRY;

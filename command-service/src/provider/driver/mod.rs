@@ -14,8 +14,8 @@ mod waiting;
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::Timestamp;
@@ -24,6 +24,7 @@ use domain::money::Money;
 use domain::payment::{OpenRequest, Payment, ProviderResult, ResultSource};
 use futures_util::future::{join, join_all};
 use lru::LruCache;
+use parking_lot::Mutex;
 use service_kit::{Clock, Tasks};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
@@ -200,7 +201,7 @@ impl Driver {
 
     /// Takes a request for this task; `None`: another is at it, and has been alarmed.
     fn claim(&self, key: RequestKey) -> Option<Arc<Claim>> {
-        let mut running = lock(&self.running);
+        let mut running = self.running.lock();
         if let Some(claim) = running.get(&key) {
             claim.alarm();
             return None;
@@ -212,7 +213,7 @@ impl Driver {
 
     /// Alarms the task that is at a request; whether there is one.
     fn alarm(&self, key: RequestKey) -> bool {
-        let running = lock(&self.running);
+        let running = self.running.lock();
         running.get(&key).inspect(|claim| claim.alarm()).is_some()
     }
 
@@ -247,7 +248,7 @@ impl Driver {
             let Some(request) = found else { return }; // A webhook, or the end of the payment, has closed it.
             now = (payment, request);
         }
-        lock(&self.sent).put(key, ());
+        self.sent.lock().put(key, ());
         tracing::warn!(%key, "a request has no outcome yet");
         drop(release);
     }
@@ -325,7 +326,7 @@ impl Driver {
             || request.partly_done
             || request.opened_at <= self.started_at
             || self.age(request) > self.call_timeout
-            || lock(&self.sent).pop(&key).is_some()
+            || self.sent.lock().pop(&key).is_some()
     }
 
     fn age(&self, request: &OpenRequest) -> Duration {
@@ -357,7 +358,7 @@ struct Release<'a> {
 
 impl Drop for Release<'_> {
     fn drop(&mut self) {
-        lock(&self.driver.running).remove(&self.key);
+        self.driver.running.lock().remove(&self.key);
     }
 }
 
@@ -365,9 +366,4 @@ impl Drop for Release<'_> {
 fn delay(attempt: u32, longest: Duration) -> Duration {
     let delay = DELAY_FIRST.saturating_mul(1 << attempt.min(16)).min(longest);
     delay.mul_f64(0.75 + rand::random::<f64>() / 2.0)
-}
-
-/// For short critical sections without waiting; what a panic leaves in these maps is whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,9 +1,10 @@
 //! Payments that wait for a place among those being driven: a provider that hangs keeps all places for a long time.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use domain::ids::PaymentId;
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Driver;
@@ -17,14 +18,14 @@ const WAITING_MAX: usize = 16_384;
 /// The payments that wait, each once. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Waiting {
-    // Held for one look or write, never across an await: a std mutex is enough.
+    // Held for one look or write, never across an await.
     payments: Arc<Mutex<HashSet<PaymentId>>>,
 }
 
 impl Waiting {
     /// Lets a payment wait; `None`: it does already, or too many do.
     pub fn enter(&self, payment_id: PaymentId) -> Option<Waits> {
-        let mut payments = self.payments.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut payments = self.payments.lock();
         if payments.len() >= WAITING_MAX {
             metrics::counter!("backstitch_provider_wakes_dropped_total").increment(1);
             return None;
@@ -41,7 +42,7 @@ pub(super) struct Waits {
 
 impl Drop for Waits {
     fn drop(&mut self) {
-        self.waiting.payments.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.payment_id);
+        self.waiting.payments.lock().remove(&self.payment_id);
     }
 }
 

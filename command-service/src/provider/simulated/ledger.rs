@@ -19,9 +19,10 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -177,7 +178,7 @@ impl Ledger {
     /// Adds a line to be written. The order of the calls is the order of the lines.
     pub(super) fn push(&self, records: &[Record]) -> Mark {
         // A short critical section without waiting; a poisoned lock still guards whole lines.
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting.lock();
         waiting.bytes.extend_from_slice(&line(records));
         waiting.last += 1;
         Mark(waiting.last)
@@ -185,7 +186,7 @@ impl Ledger {
 
     /// The last line pushed so far.
     pub(super) fn last(&self) -> Mark {
-        Mark(self.waiting.lock().unwrap_or_else(PoisonError::into_inner).last)
+        Mark(self.waiting.lock().last)
     }
 
     /// Waits until a line is on the disk. Dropped meanwhile, the write still comes to its end.
@@ -204,12 +205,12 @@ impl Ledger {
     }
 
     fn write_up_to(&self, mark: Mark) -> Result<(), LedgerError> {
-        let mut disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut disk = self.disk.lock();
         if self.synced.load(Ordering::Acquire) >= mark.0 {
             return Ok(()); // Another's sync carried this line too.
         }
         let (bytes, last) = {
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut waiting = self.waiting.lock();
             (std::mem::take(&mut waiting.bytes), waiting.last)
         };
         disk.unwritten.extend_from_slice(&bytes);

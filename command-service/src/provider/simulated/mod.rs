@@ -20,8 +20,10 @@ pub mod server;
 mod tests;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use axum::http::HeaderMap;
@@ -206,7 +208,7 @@ impl Simulator {
 
     fn engine(&self) -> MutexGuard<'_, Engine> {
         // Held for microseconds and never over an await; what a panic leaves is a fold of whole records.
-        self.inner.engine.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.engine.lock()
     }
 
     /// Queues the records for the ledger and wakes the outbox, which delivers nothing before it is on the disk. The caller holds
