@@ -12,7 +12,6 @@ mod dispatch;
 pub mod gateway;
 mod log_health;
 pub mod pages;
-pub mod processes;
 mod read_models;
 pub mod system;
 pub mod torture;

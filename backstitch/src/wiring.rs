@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::cli::store_serve;
+use crate::cli::store::serve as store_serve;
 use crate::config::Config;
 use crate::dispatch::InProcess;
 use crate::log_health;

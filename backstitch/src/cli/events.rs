@@ -11,8 +11,8 @@ use serde::Deserialize;
 use service_kit::Clock;
 use uuid::Uuid;
 
-use super::client::{Client, PAGE, Target};
 use super::output::{self, Table, Tone};
+use super::server::client::{Client, PAGE, Target};
 use super::store::{bar, no_log, show};
 use super::{Exit, Failure};
 

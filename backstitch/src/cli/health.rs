@@ -2,8 +2,8 @@
 
 use service_kit::health::{HealthReport, Status};
 
-use super::client::{Client, Target};
 use super::output::{self, Table, Tone};
+use super::server::client::{Client, Target};
 use super::{Exit, Failure};
 
 /// Health: whether a process is ready, and the state of its dependencies.

@@ -1,51 +1,30 @@
-//! The commands people type: a file per noun, one enum that names them all.
+//! The commands people type: a file or folder per noun, one enum that names them all.
 
-pub mod acting;
 pub mod bus;
-mod bus_dead_letters;
-pub mod client;
 pub mod cluster;
 pub mod config;
 pub mod dead_letter;
 pub mod events;
 pub mod failure;
-pub mod gateway;
 pub mod health;
-mod incidents;
 pub mod lineage;
-mod lineage_graph;
-mod log_place;
 pub mod order;
 pub mod output;
+pub mod processes;
 pub mod projection;
-pub mod projection_prepare;
-mod projection_work;
-pub mod provider_sim;
-pub mod relay;
-mod replay;
-mod rewind;
 pub mod saga;
-mod saga_act;
-mod saga_find;
-mod saga_plan;
-mod saga_set;
-mod saga_story;
-pub mod serve;
+pub mod server;
 pub mod store;
-mod store_check;
-mod store_copy;
-mod store_postgres;
-pub(crate) mod store_serve;
 pub mod stream;
-mod suggest;
 mod table;
-mod tail;
 pub mod torture;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+
+use self::processes::{gateway, provider_sim, relay, serve};
 
 pub use failure::{Exit, Failure};
 

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Exit;
-use super::client::{Client, PAGE, Target};
 use super::output::{self, Table, Tone};
+use super::server::client::{Client, PAGE, Target};
 use super::stream::Page;
 
 /// Orders: what happened to one, over all of its streams.
