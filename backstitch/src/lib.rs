@@ -1,7 +1,4 @@
 //! Backstitch in one process: what `serve` starts, and what people type at it.
-//!
-//! *Invariant:* data goes to stdout and everything else to stderr, so that every verb can stand in a pipe.
-//! *Invariant:* exit 0 means done, 1 means the answer is no, 2 means that there is no answer.
 
 pub mod bench;
 pub mod cli;

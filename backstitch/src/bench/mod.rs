@@ -27,9 +27,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
+use terminal::Exit;
 
 use self::report::Row;
-use crate::cli::Exit;
 
 /// Measures this machine: how fast, and how far from the bare limit.
 #[derive(Debug, Clone, clap::Args)]

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use terminal::output::{self, Table, Tone};
 
 use super::machine::{Machine, Used};
-use crate::cli::output::{self, Table, Tone};
 
 /// One measured case.
 #[derive(Debug, Clone, Serialize)]

@@ -5,28 +5,24 @@ pub mod cluster;
 pub mod config;
 pub mod dead_letter;
 pub mod events;
-pub mod failure;
 pub mod health;
 pub mod lineage;
 pub mod order;
-pub mod output;
 pub mod processes;
 pub mod projection;
 pub mod saga;
 pub mod server;
 pub mod store;
 pub mod stream;
-mod table;
 pub mod torture;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use terminal::{Exit, Failure, failure, output};
 
 use self::processes::{gateway, provider_sim, relay, serve};
-
-pub use failure::{Exit, Failure};
 
 /// The release, and the commit that it was built from; `development build` where the build did not say.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("BACKSTITCH_BUILT_FROM"), ")");

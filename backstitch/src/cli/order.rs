@@ -6,9 +6,9 @@ use chrono::{DateTime, Utc};
 use clap::Subcommand;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use terminal::Exit;
+use terminal::output::{self, Table, Tone};
 
-use super::Exit;
-use super::output::{self, Table, Tone};
 use super::server::client::{Client, PAGE, Target};
 use super::stream::Page;
 
@@ -56,7 +56,7 @@ impl Args {
     /// Runs the verb.
     ///
     /// # Errors
-    /// A [`super::Failure`].
+    /// A [`terminal::Failure`].
     pub async fn run(self) -> anyhow::Result<Exit> {
         let Verb::Timeline { target, id, all } = self.verb;
         let client = Client::new(&target)?;

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use service_kit::shutdown;
+use terminal::{Exit, Failure, output};
 
-use super::{Exit, Failure, output};
 use crate::cluster::{Cluster, Shape};
 use crate::config;
 use crate::torture::{self, Options, faults, report};

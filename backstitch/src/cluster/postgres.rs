@@ -4,8 +4,8 @@ use std::path::Path;
 
 use service_kit::postgres::{PostgresError, PrivatePostgres, Settings};
 use service_kit::shutdown;
+use terminal::Failure;
 
-use crate::cli::Failure;
 use crate::system;
 
 /// The database of the read models.

@@ -19,6 +19,7 @@ use command_service::provider::statement::Statement;
 use domain::ids::Sku;
 use futures_util::stream::{self, StreamExt};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use terminal::{Exit, Failure, output};
 
 use self::books::Books;
 use self::client::{Client, PATIENCE};
@@ -26,7 +27,6 @@ use self::drive::{End, PRODUCTS, Shop};
 use self::proof::{Check, Scope};
 use self::script::PATTERN;
 use self::server::Processes;
-use crate::cli::{Exit, Failure, output};
 
 /// Customers at a time: enough to keep a shop busy, few enough to watch.
 pub const CUSTOMERS: usize = 24;

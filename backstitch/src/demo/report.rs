@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
+use terminal::output::{self, Table, Tone};
 
 use super::Outcome;
-use crate::cli::output::{self, Table, Tone};
 
 /// Prints how the orders ended and the proof.
 ///

@@ -1,10 +1,10 @@
 //! What a torture has done and proven, for people and for programs.
 
 use serde_json::json;
+use terminal::output::{self, Table, Tone};
 
 use super::Report;
 use super::faults::Hurt;
-use crate::cli::output::{self, Table, Tone};
 
 /// One fault as a line, told when it is over.
 pub fn line(number: usize, of: usize, hurt: &Hurt) -> String {

@@ -28,6 +28,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("projection-service", &["domain", "event-store", "event-bus", "service-kit"]),
     ("saga-orchestrator", &["domain", "event-store", "event-bus", "service-kit"]),
     ("schemas", BELOW),
+    ("terminal", &["service-kit"]),
     ("backstitch", BELOW),
 ];
 

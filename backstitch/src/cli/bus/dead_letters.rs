@@ -9,10 +9,10 @@ use event_bus::DeadLetters;
 use event_bus::dead_letter::Letter;
 use service_kit::secret::SecretUrl;
 use sqlx::postgres::PgPoolOptions;
+use terminal::output::{self, Table, Tone};
+use terminal::{Exit, Failure};
 
-use crate::cli::output::{self, Table, Tone};
 use crate::cli::server::acting::Acting;
-use crate::cli::{Exit, Failure};
 
 /// Lines of a list.
 const PAGE: u16 = 200;

@@ -10,11 +10,11 @@ use event_bus::status::{Status, status};
 use event_bus::{BusConfig, BusError};
 use event_store::Position;
 use serde::Serialize;
+use terminal::output::{self, Table, Tone};
+use terminal::{Exit, Failure};
 
-use crate::cli::output::{self, Table, Tone};
 use crate::cli::processes::relay;
 use crate::cli::store::{bar, show};
-use crate::cli::{Exit, Failure};
 
 /// The bus: how far Kafka and its readers are, the log published again, what consumers could not handle.
 #[derive(Debug, clap::Args)]

@@ -9,9 +9,9 @@ use anyhow::Context as _;
 use serde::Serialize;
 use service_kit::shutdown;
 use service_kit::telemetry::{self, LogConfig};
+use terminal::output::{self, Table, Tone};
+use terminal::{Exit, Failure};
 
-use crate::cli::output::{self, Table, Tone};
-use crate::cli::{Exit, Failure};
 use crate::cluster::{self, Cluster, Shape, State};
 use crate::config;
 

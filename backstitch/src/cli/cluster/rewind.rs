@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 use service_kit::config;
 use service_kit::secret::SecretUrl;
 use sqlx::{Connection as _, PgConnection};
+use terminal::{Exit, Failure, output};
 
 use crate::cli::processes::relay;
 use crate::cli::server::acting::Acting;
-use crate::cli::{Exit, Failure, output};
 
 /// How long to wait for a connection to Postgres.
 const CONNECT_BOUND: Duration = Duration::from_secs(20);

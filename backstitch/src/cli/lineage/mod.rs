@@ -6,11 +6,12 @@ use std::collections::{HashMap, HashSet};
 
 use projection_service::lineage::{Graph, Kind, Node};
 use serde::Deserialize;
+use terminal::Exit;
+use terminal::output::{self, Table, Tone};
 use uuid::Uuid;
 
-use crate::cli::output::{self, Table, Tone};
+use crate::cli::order;
 use crate::cli::server::client::{Client, Target};
-use crate::cli::{Exit, order};
 
 /// Where something came from and what followed: requests, events, saga steps, commands, provider calls.
 #[derive(Debug, clap::Args)]
@@ -57,7 +58,7 @@ impl Args {
     /// Runs the verb.
     ///
     /// # Errors
-    /// A [`super::Failure`].
+    /// A [`terminal::Failure`].
     pub async fn run(self) -> anyhow::Result<Exit> {
         let answer = Client::new(&self.target)?.get(&format!("/v1/lineage/{}", self.id), &[]).await?;
         if self.target.json || self.format == Format::Json {

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use service_kit::{Clock, shutdown, telemetry};
+use terminal::{Exit, Failure, output};
 
 use crate::cli::processes::GatewaySettings;
-use crate::cli::{Exit, Failure, output};
 use crate::gateway;
 
 /// The front door of a cluster: one address before the replicas of all services.

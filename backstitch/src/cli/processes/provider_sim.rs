@@ -11,8 +11,7 @@ use command_service::provider::simulated::server::{self, ServeError, ServerConfi
 use serde::Deserialize;
 use service_kit::telemetry::{self, LogConfig};
 use service_kit::{Clock, Tasks, shutdown};
-
-use crate::cli::{Exit, Failure, output};
+use terminal::{Exit, Failure, output};
 
 /// How long what is under way may take to end: a ledger's sync takes milliseconds.
 const GRACE: Duration = Duration::from_secs(2);

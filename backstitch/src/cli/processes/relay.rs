@@ -16,9 +16,8 @@ use service_kit::serve::Port;
 use service_kit::start::HttpConfig;
 use service_kit::telemetry::LogConfig;
 use service_kit::{Clock, Health, Limits, StartError, Tasks, health, metrics, shutdown, telemetry};
+use terminal::{Exit, Failure, output};
 use tokio_util::sync::CancellationToken;
-
-use crate::cli::{Exit, Failure, output};
 
 /// How long what is under way may take at the end: the relay's own bound, and leaving its group.
 const DRAIN: Duration = Duration::from_secs(15);

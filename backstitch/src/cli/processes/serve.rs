@@ -7,8 +7,8 @@ use std::time::Duration;
 use command_service::provider::{Mode, ProviderConfig};
 use event_store::SqliteOptions;
 use service_kit::{Clock, shutdown, telemetry};
+use terminal::{Exit, Failure, output};
 
-use crate::cli::{Exit, Failure, output};
 use crate::config::{self, Config};
 use crate::system::{StartError, System};
 

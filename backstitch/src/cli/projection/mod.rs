@@ -10,13 +10,13 @@ use chrono::{DateTime, Utc};
 use clap::Subcommand;
 use serde::Deserialize;
 use serde_json::Value;
+use terminal::output::{self, Table, Tone};
+use terminal::{Exit, Failure};
 
-use crate::cli::output::{self, Table, Tone};
 use crate::cli::server::acting::Acting;
 use crate::cli::server::client::{Client, Target};
 use crate::cli::server::suggest;
 use crate::cli::stream::Page;
-use crate::cli::{Exit, Failure};
 
 /// Projections: how far the read models are; rebuild, roll back, replay.
 #[derive(Debug, clap::Args)]

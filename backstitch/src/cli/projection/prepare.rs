@@ -10,9 +10,8 @@ use serde::Deserialize;
 use service_kit::config;
 use sqlx::Connection as _;
 use sqlx::postgres::PgPoolOptions;
-
-use crate::cli::output::{self, Table, Tone};
-use crate::cli::{Exit, Failure};
+use terminal::output::{self, Table, Tone};
+use terminal::{Exit, Failure};
 
 /// How long to wait for a connection. A job that runs this tries it again.
 const CONNECT_BOUND: Duration = Duration::from_secs(20);

@@ -8,11 +8,11 @@ use chrono::{DateTime, Utc};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use terminal::output::{self, Table, Tone};
+use terminal::{Exit, Failure};
 
-use crate::cli::output::{self, Table, Tone};
 use crate::cli::server::acting::{Acting, fresh_key};
 use crate::cli::server::client::{Client, Target};
-use crate::cli::{Exit, Failure};
 
 /// Between two looks at how far it is: often enough for a bar that moves.
 const LOOK: Duration = Duration::from_millis(200);

@@ -5,14 +5,14 @@ use domain::money::Money;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use service_kit::Problem;
+use terminal::output::{self, Parts, Tone};
+use terminal::{Exit, Failure};
 
 use super::set::{self, Where};
 use super::{find, tone};
-use crate::cli::output::{self, Parts, Tone};
 use crate::cli::server::acting::Acting;
 use crate::cli::server::client::{Client, Target};
 use crate::cli::server::suggest;
-use crate::cli::{Exit, Failure};
 
 /// A verb's arguments.
 #[derive(Debug, clap::Args)]

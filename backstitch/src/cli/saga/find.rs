@@ -1,11 +1,11 @@
 //! Which saga a person means, who names it as it comes: by its id, its stream, or its order's id or number.
 
 use serde::Deserialize;
+use terminal::{Failure, output};
 use uuid::Uuid;
 
 use crate::cli::server::client::Client;
 use crate::cli::stream::Page;
-use crate::cli::{Failure, output};
 
 /// What a person named.
 enum Named {

@@ -3,9 +3,9 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use terminal::Exit;
+use terminal::output::{self, Table, Tone};
 
-use crate::cli::Exit;
-use crate::cli::output::{self, Table, Tone};
 use crate::cli::server::client::{Client, PAGE, Target};
 use crate::cli::stream::Page;
 

@@ -15,9 +15,9 @@ use domain::ids::OrderId;
 use futures_util::StreamExt as _;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use terminal::Exit;
+use terminal::output::{self, Table, Tone};
 
-use crate::cli::Exit;
-use crate::cli::output::{self, Table, Tone};
 use crate::cli::server::client::{Client, Target};
 use crate::cli::server::suggest;
 use crate::cli::stream::Page;
@@ -316,7 +316,13 @@ async fn orders(client: &Client, lines: &[Line]) -> BTreeMap<OrderId, (String, S
     let ids: BTreeSet<OrderId> = lines.iter().map(|line| line.order_id).collect();
     let asked = futures_util::stream::iter(ids).map(|id| async move {
         let order = client.get(&format!("/v1/orders/{id}"), &[]).await.ok()?;
-        Some((id, (order["customer_id"].as_str()?.to_owned(), output::money(&order["total"]))))
+        Some((id, (order["customer_id"].as_str()?.to_owned(), money(&order["total"]))))
     });
     asked.buffer_unordered(LOOK_UPS).filter_map(|found| async { found }).collect().await
+}
+
+/// A money amount as people write it, such as `12.99 EUR`; the text unchanged if it is not an amount.
+fn money(value: &serde_json::Value) -> String {
+    let money: Option<domain::money::Money> = serde_json::from_value(value.clone()).ok();
+    money.map_or_else(String::new, |money| money.to_string())
 }

@@ -1,9 +1,9 @@
 //! `backstitch saga plan`: what follows if all goes well, and with `--if-fails` what a failure now would mean.
 
 use serde::Deserialize;
+use terminal::output::{self, Table, Tone};
 
 use super::act::Sent;
-use crate::cli::output::{self, Table, Tone};
 
 /// What `GET /v1/sagas/{id}/plan` tells.
 #[derive(Debug, Deserialize)]

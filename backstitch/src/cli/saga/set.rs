@@ -9,12 +9,12 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use service_kit::Problem;
+use terminal::output::{self, Table, Tone};
+use terminal::{Exit, Failure};
 
 use super::act::{Act, Acted};
-use crate::cli::output::{self, Table, Tone};
 use crate::cli::server::acting::Acting;
 use crate::cli::server::client::{Client, PAGE};
-use crate::cli::{Exit, Failure};
 
 /// The words by which sagas are found, as `GET /v1/sagas` knows them.
 const WORDS: &[&str] =

@@ -2,9 +2,9 @@
 
 use chrono::{DateTime, Duration, Utc};
 use serde::Deserialize;
+use terminal::output::{self, Table, Tone};
 
 use super::tone;
-use crate::cli::output::{self, Table, Tone};
 
 /// A saga as `GET /v1/sagas/{id}` tells it.
 #[derive(Debug, Deserialize)]

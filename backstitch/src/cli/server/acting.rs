@@ -3,8 +3,7 @@
 use std::io::{BufRead, IsTerminal, Write};
 
 use service_kit::print;
-
-use crate::cli::{Failure, output};
+use terminal::{Failure, output};
 
 /// Who does it, why, and whether to ask first; part of every verb that changes something.
 #[derive(Debug, Clone, clap::Args)]

@@ -5,8 +5,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use service_kit::Problem;
-
-use crate::cli::Failure;
+use terminal::Failure;
 
 /// Where a server listens when nobody says.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:7400";

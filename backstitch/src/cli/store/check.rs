@@ -6,12 +6,12 @@ use saga_orchestrator::CHECKPOINT_STREAM;
 use serde::Serialize;
 
 use service_kit::secret::SecretUrl;
+use terminal::output::{self, Table, Tone};
+use terminal::{Exit, Failure};
 
 use super::place::Log;
 use super::postgres::{self, Asked};
 use super::{bar, no_log, show};
-use crate::cli::output::{self, Table, Tone};
-use crate::cli::{Exit, Failure};
 
 /// What was found, of the log and of who reads it.
 #[derive(Debug, Serialize)]

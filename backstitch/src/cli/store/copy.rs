@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, SecondsFormat, Utc};
 use event_store::Position;
 use event_store::sqlite::{self, BackupError, BackupStep, ExportFileError, ImportError, LoadError, Range};
+use terminal::{Exit, Failure, output};
 
 use super::place::Log;
 use super::{Folder, bar, no_log, show};
-use crate::cli::{Exit, Failure, output};
 
 /// Bytes read at once from an export.
 const BUFFER: usize = 1 << 20;

@@ -16,10 +16,10 @@ use event_store::{OpenError, StoreStats};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use service_kit::secret::SecretUrl;
+use terminal::output::{self, Table, Tone};
+use terminal::{Exit, Failure};
 
 use self::place::{Log, Place};
-use crate::cli::output::{self, Table, Tone};
-use crate::cli::{Exit, Failure};
 
 /// The log on disk: check, count, back up, export, import, serve. Works beside a running server.
 #[derive(Debug, clap::Args)]

@@ -13,9 +13,9 @@ use event_store::sqlite::{self, LOG_FILE, LogFile};
 use event_store::{Position, StoreStats};
 use serde::Deserialize;
 use service_kit::health::HealthReport;
+use terminal::{Failure, output};
 
 use crate::cli::server::client::{Client, DEFAULT_URL, Target};
-use crate::cli::{Failure, output};
 use crate::config;
 
 /// How long the server at the usual address may take to say which log it has, where nobody named it: only a note hangs on it.

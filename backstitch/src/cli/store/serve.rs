@@ -8,8 +8,8 @@ use anyhow::Context;
 use event_store::serve::{Bound, ServeError, ServeOptions};
 use event_store::{EventStore, EventStoreConfig, SqliteStore};
 use service_kit::{Tasks, shutdown, telemetry};
+use terminal::{Exit, Failure, output};
 
-use crate::cli::{Exit, Failure, output};
 use crate::config;
 use crate::log_health;
 use crate::system::StartError;

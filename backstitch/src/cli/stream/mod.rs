@@ -6,9 +6,9 @@ mod tail;
 use clap::Subcommand;
 use event_store::RecordedEvent;
 use serde::Deserialize;
+use terminal::Exit;
+use terminal::output::{self, Table, Tone};
 
-use crate::cli::Exit;
-use crate::cli::output::{self, Table, Tone};
 use crate::cli::server::client::{Client, PAGE, Target};
 
 /// Streams: the events of one thing, replayed, or live.
@@ -98,7 +98,7 @@ impl Args {
     /// Runs the verb.
     ///
     /// # Errors
-    /// A [`super::Failure`].
+    /// A [`terminal::Failure`].
     pub async fn run(self) -> anyhow::Result<Exit> {
         match self.verb {
             Verb::List { target, category, after, limit } => list(&target, category, after, limit).await,

@@ -7,11 +7,11 @@ use chrono::{DateTime, Utc};
 use domain::{Aggregate, DecodeError};
 use event_store::RecordedEvent;
 use serde_json::{Value, json};
+use terminal::output::{self, Tone};
+use terminal::{Exit, Failure};
 
 use super::all_events;
-use crate::cli::output::{self, Tone};
 use crate::cli::server::client::{Client, Target};
-use crate::cli::{Exit, Failure};
 
 /// Where to stop.
 #[derive(Debug, Clone, clap::Args)]

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use event_store::RecordedEvent;
 use futures_util::StreamExt;
+use terminal::output::{self, Tone};
+use terminal::{Exit, Failure};
 
-use crate::cli::output::{self, Tone};
 use crate::cli::server::client::{Client, Target};
-use crate::cli::{Exit, Failure};
 
 /// Between two attempts to get back to the server.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -6,7 +6,7 @@ use std::io::IsTerminal as _;
 use service_kit::text::escaped;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-use super::output::{self, Parts, Tone};
+use crate::output::{self, Parts, Tone};
 
 /// Between two columns.
 const GAP: usize = 2;

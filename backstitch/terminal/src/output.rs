@@ -11,7 +11,7 @@ use serde::Serialize;
 use service_kit::print;
 use service_kit::text::{escaped, escaped_json};
 
-pub use super::table::Table;
+pub use crate::table::Table;
 
 /// What a text says of itself, besides its words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,12 +112,6 @@ fn paint(tone: Tone, text: &str) -> String {
         Tone::Bad => text.if_supports_color(on, |text| text.red()).to_string(),
         Tone::Faint => text.if_supports_color(on, |text| text.dimmed()).to_string(),
     }
-}
-
-/// A money amount as people write it, such as `12.99 EUR`; the text unchanged if it is not an amount.
-pub fn money(value: &serde_json::Value) -> String {
-    let money: Option<domain::money::Money> = serde_json::from_value(value.clone()).ok();
-    money.map_or_else(String::new, |money| money.to_string())
 }
 
 /// An id of a terminal's width: `order_refund-4c7b904e` for `order_refund-4c7b904e-b5e6-5e6c-890b-5c4cbc5bced7`. In a
