@@ -9,7 +9,7 @@ use service_kit::config::Started;
 use service_kit::telemetry::LogConfig;
 use service_kit::{HttpConfig, Limits};
 
-use crate::gateway::GatewayConfig;
+use gateway::GatewayConfig;
 
 /// Everything that can be set. A key `k` of the section `[s]` is `BACKSTITCH__S__K` in the environment. Sections of other
 /// processes are passed by, unknown ones are refused: see [`service_kit::config`].

@@ -10,6 +10,7 @@ use command_service::{CommandBus, WriteSide, clock_watch, grpc, write_side};
 use event_store::serve::{Bound, ServeError, ServeOptions, Server};
 use event_store::sqlite::{SqliteOptions, SqliteStore};
 use event_store::{EventStore, EventStoreConfig, OpenError};
+use gateway::pages;
 use projection_service::standing;
 use service_kit::health::Need;
 use service_kit::postgres::PrivatePostgres;
@@ -24,7 +25,6 @@ use crate::cli::store::serve as store_serve;
 use crate::config::Config;
 use crate::dispatch::InProcess;
 use crate::log_health;
-use crate::pages;
 use crate::read_models::{self, Slot, Source};
 use crate::system::{self, StartError};
 

@@ -29,6 +29,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("saga-orchestrator", &["domain", "event-store", "event-bus", "service-kit"]),
     ("schemas", BELOW),
     ("terminal", &["service-kit"]),
+    ("gateway", &["service-kit"]),
     ("backstitch", BELOW),
 ];
 

@@ -1,13 +1,34 @@
 //! `backstitch gateway`: the front door of a cluster.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use service_kit::{Clock, shutdown, telemetry};
+use gateway::GatewayConfig;
+use serde::Deserialize;
+use service_kit::config::{self, ConfigError, Started};
+use service_kit::telemetry::LogConfig;
+use service_kit::{Clock, Limits, shutdown, telemetry};
 use terminal::{Exit, Failure, output};
 
-use crate::cli::processes::GatewaySettings;
-use crate::gateway;
+/// What the gateway takes of all settings.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Settings {
+    pub limits: Limits,
+    pub log: LogConfig,
+    pub gateway: GatewayConfig,
+    /// What the gateway tells of them.
+    #[serde(skip)]
+    pub started: Started,
+}
+
+impl Settings {
+    /// Reads them from `file`, else from `backstitch.toml` here if there is one, then from the environment.
+    fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let (settings, started) = config::load_to_tell::<Self>("gateway", config::file(file).as_deref())?;
+        Ok(Self { started, ..settings })
+    }
+}
 
 /// The front door of a cluster: one address before the replicas of all services.
 #[derive(Debug, clap::Args)]
@@ -44,7 +65,7 @@ impl Args {
     /// A [`Failure`] when it cannot start.
     pub async fn run(self) -> anyhow::Result<Exit> {
         let failed = |error: anyhow::Error| Failure::no_answer(format!("{error:#}"), "backstitch gateway --help");
-        let mut settings = GatewaySettings::load(self.config.as_deref()).map_err(|error| failed(error.into()))?;
+        let mut settings = Settings::load(self.config.as_deref()).map_err(|error| failed(error.into()))?;
         let (given, started) = (&mut settings.gateway, &mut settings.started);
         if let Some(listen) = self.listen {
             given.listen = listen;

@@ -6,16 +6,10 @@ pub mod provider_sim;
 pub mod relay;
 pub mod serve;
 
-use std::path::Path;
-
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use service_kit::Limits;
-use service_kit::config::{self, ConfigError, Origin, Said, Shown, Started};
-use service_kit::telemetry::LogConfig;
+use service_kit::config::{self, Origin, Said, Shown};
 
 use crate::config::Config;
-use crate::gateway::GatewayConfig;
 
 /// A process, and what it reads.
 #[derive(Debug, Clone, Copy)]
@@ -40,31 +34,11 @@ pub const PROCESSES: &[Process] = &[
     process::<command_service::service::Config>("command-service"),
     process::<saga_orchestrator::service::Config>("saga-orchestrator"),
     process::<projection_service::service::Config>("projection-service"),
-    process::<GatewaySettings>("gateway"),
-    process::<self::provider_sim::Settings>("provider-sim"),
-    process::<self::relay::Settings>("relay"),
+    process::<gateway::Settings>("gateway"),
+    process::<provider_sim::Settings>("provider-sim"),
+    process::<relay::Settings>("relay"),
     process::<crate::cli::projection::prepare::Settings>("prepare"),
 ];
-
-/// What the gateway takes of all settings.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct GatewaySettings {
-    pub limits: Limits,
-    pub log: LogConfig,
-    pub gateway: GatewayConfig,
-    /// What the gateway tells of them.
-    #[serde(skip)]
-    pub started: Started,
-}
-
-impl GatewaySettings {
-    /// Reads them from `file`, else from `backstitch.toml` here if there is one, then from the environment.
-    pub(crate) fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
-        let (settings, started) = config::load_to_tell::<Self>("gateway", config::file(file).as_deref())?;
-        Ok(Self { started, ..settings })
-    }
-}
 
 const fn process<T: DeserializeOwned>(name: &'static str) -> Process {
     Process {
@@ -85,6 +59,7 @@ pub fn named(name: &str) -> Option<&'static Process> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::path::Path;
 
     use service_kit::config::{DOCUMENTED, defaults};
 

@@ -12,7 +12,7 @@ use service_kit::health::{HealthReport, Reporter, Status};
 use service_kit::secret::SecretUrl;
 use tokio::sync::watch;
 
-use super::forward::Towards;
+use crate::forward::Towards;
 
 /// How often each replica is asked whether it is ready: one that drains should get nothing new within a moment.
 const LOOK_EVERY: Duration = Duration::from_millis(500);

@@ -14,7 +14,7 @@ macro_rules! pages {
     ($($slug:literal),+ $(,)?) => {
         /// Slugs of problems and their pages.
         pub const PROBLEMS: &[(&str, &str)] =
-            &[$(($slug, include_str!(concat!("../../docs/problems/", $slug, ".md")))),+];
+            &[$(($slug, include_str!(concat!("../../../docs/problems/", $slug, ".md")))),+];
     };
 }
 
@@ -117,7 +117,7 @@ pages!(
 );
 
 /// Generated and checked in, as the events are the log's own contract.
-const ASYNCAPI: &str = include_str!("../../schemas/asyncapi.json");
+const ASYNCAPI: &str = include_str!("../../../schemas/asyncapi.json");
 
 const INDEX: &str = "\
 Backstitch
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn every_page_of_the_folder_is_served() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/problems");
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/problems");
         let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let files: BTreeSet<String> = files.filter_map(|name| Some(name.strip_suffix(".md")?.to_owned())).collect();
         let served: BTreeSet<String> = PROBLEMS.iter().map(|(slug, _)| (*slug).to_owned()).collect();

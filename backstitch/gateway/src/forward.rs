@@ -21,11 +21,11 @@ use service_kit::limits::DRAINING;
 use service_kit::serve::Peer;
 use service_kit::{Class, Problem, backoff};
 
-use super::body::Watched;
-use super::budget::Budget;
-use super::replicas::{Replica, Replicas};
-use super::routes::{Service, service};
-use super::{headers, path};
+use crate::body::Watched;
+use crate::budget::Budget;
+use crate::replicas::{Replica, Replicas};
+use crate::routes::{Service, service};
+use crate::{headers, path};
 
 /// The client towards the replicas. It sends what it is given to whom it is told: it follows nothing, knows no proxy and
 /// rewrites no path.

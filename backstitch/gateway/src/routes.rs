@@ -49,7 +49,7 @@ mod tests {
 
     /// The first tag of each operation, by method and path.
     fn operations() -> Vec<(Method, String, String)> {
-        let contract: serde_json::Value = serde_json::from_str(super::super::OPENAPI).unwrap();
+        let contract: serde_json::Value = serde_json::from_str(crate::OPENAPI).unwrap();
         let paths = contract["paths"].as_object().unwrap();
         let all = paths.iter().flat_map(|(path, methods)| {
             methods.as_object().unwrap().iter().map(|(method, operation)| {

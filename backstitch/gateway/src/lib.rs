@@ -8,6 +8,7 @@ mod body;
 mod budget;
 mod forward;
 mod headers;
+pub mod pages;
 mod path;
 mod replicas;
 mod routes;
@@ -23,10 +24,9 @@ use service_kit::health::Need;
 use service_kit::serve::Port;
 use service_kit::{Clock, Health, HttpConfig, Limits, StartError, Tasks, health, metrics};
 
-use self::budget::Budget;
-use self::forward::Gateway;
-use self::replicas::Replicas;
-use crate::pages;
+use crate::budget::Budget;
+use crate::forward::Gateway;
+use crate::replicas::Replicas;
 
 pub use self::routes::Service;
 
