@@ -3,22 +3,22 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use service_kit::Tasks;
 use service_kit::postgres::{PostgresError, PrivatePostgres, Settings};
 use service_kit::secret::SecretUrl;
+use service_kit::{StartError, Tasks};
 use tokio::sync::watch;
 
-use crate::system::{self, StartError};
+use crate::start_errors;
 
 /// The read models' database in the private cluster.
-pub(crate) const DATABASE: &str = "backstitch";
+pub const DATABASE: &str = "backstitch";
 
 /// The private cluster, once it runs; taken out to be stopped.
-pub(crate) type Slot = Arc<Mutex<Option<PrivatePostgres>>>;
+pub type Slot = Arc<Mutex<Option<PrivatePostgres>>>;
 
 /// Where the read models' Postgres comes from.
 #[derive(Debug, Clone)]
-pub(crate) enum Source {
+pub enum Source {
     /// A running one, by URL.
     Given(SecretUrl),
     /// A private one in this folder.
@@ -27,7 +27,7 @@ pub(crate) enum Source {
 
 impl Source {
     /// For people; never a password.
-    pub(crate) fn place(&self) -> String {
+    pub fn place(&self) -> String {
         match self {
             Self::Given(url) => projection_service::service::place(url),
             Self::Private(folder) => format!("Postgres (private), {}", folder.display()),
@@ -36,7 +36,7 @@ impl Source {
 }
 
 /// Starts the cluster if it is private, and tells `url` when it can be asked. What makes that impossible is `fatal`.
-pub(crate) async fn open(
+pub async fn open(
     source: Source,
     slot: Slot,
     url: watch::Sender<Option<String>>,
@@ -62,7 +62,7 @@ pub(crate) async fn open(
 
 async fn private(folder: &std::path::Path, slot: &Slot) -> Result<String, StartError> {
     let begun = tokio::time::Instant::now();
-    let failed = |error: &PostgresError| system::of_postgres(error);
+    let failed = |error: &PostgresError| start_errors::of_postgres(error);
     let postgres = PrivatePostgres::start(folder, Settings::server()).await.map_err(|error| failed(&error))?;
     let url = postgres.database(DATABASE).await.map_err(|error| {
         StartError::new(

@@ -7,26 +7,25 @@ use std::time::Duration;
 
 use command_service::contexts::Contexts;
 use command_service::{CommandBus, WriteSide, clock_watch, grpc, write_side};
-use event_store::serve::{Bound, ServeError, ServeOptions, Server};
+use event_store::EventStore;
+use event_store::serve::{Bound, Server};
 use event_store::sqlite::{SqliteOptions, SqliteStore};
-use event_store::{EventStore, EventStoreConfig, OpenError};
 use gateway::pages;
 use projection_service::standing;
 use service_kit::health::Need;
 use service_kit::postgres::PrivatePostgres;
 use service_kit::serve::{Port, warn_if_open};
 use service_kit::start::listen_on;
-use service_kit::{Clock, Health, HttpPorts, Tasks, health, metrics};
+use service_kit::{Clock, Health, HttpPorts, StartError, Tasks, health, metrics};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::cli::store::serve as store_serve;
 use crate::config::Config;
 use crate::dispatch::InProcess;
-use crate::log_health;
+use crate::log;
 use crate::read_models::{self, Slot, Source};
-use crate::system::{self, StartError};
+use crate::start_errors;
 
 /// How long open requests may go on once the system stops. Answers take milliseconds; what waits longer (`Prefer: wait`,
 /// server-sent events) is cut off and asks again.
@@ -74,7 +73,7 @@ impl Ports {
             }
             None => None,
         };
-        Ok(Self { http, grpc, log: log_port(&config.event_store).await? })
+        Ok(Self { http, grpc, log: log::port(&config.event_store).await? })
     }
 }
 
@@ -82,8 +81,8 @@ impl Ports {
 /// start that fails because one is taken leaves no data folder behind.
 pub(crate) async fn start(config: Config, clock: Clock, log: SqliteOptions) -> Result<Parts, StartError> {
     let ports = Ports::bind(&config).await?;
-    let log = log_options(&config, log);
-    let store = open_log(&config.data.dir, log).await?;
+    let options = log::options(&config, log);
+    let store = log::open(&config.data.dir, options).await?;
     match start_on(config, ports, clock, Arc::clone(&store)) {
         Ok(parts) => Ok(parts),
         Err(error) => {
@@ -91,40 +90,6 @@ pub(crate) async fn start(config: Config, clock: Clock, log: SqliteOptions) -> R
             Err(error)
         }
     }
-}
-
-/// How the log is opened, by the settings.
-pub(crate) fn log_options(config: &Config, log: SqliteOptions) -> SqliteOptions {
-    let (dir, settings) = (&config.data.dir, &config.event_store);
-    SqliteOptions {
-        // What is served may be written by others.
-        shared: log.shared || settings.listen.is_some(),
-        wal_limit_bytes: settings.wal_limit_mb.saturating_mul(1 << 20),
-        min_free_percent: settings.min_free_disk_percent,
-        traces: vec![dir.join("postgres/data/PG_VERSION"), dir.join(command_service::provider::LEDGER)],
-        ..log
-    }
-}
-
-pub(crate) async fn open_log(dir: &Path, options: SqliteOptions) -> Result<Arc<SqliteStore>, StartError> {
-    // Absolute: `/health` and messages name the log to people and tools that are in other folders.
-    let folder = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
-    let opened = tokio::task::spawn_blocking(move || {
-        make_folder(&folder)?;
-        SqliteStore::open(&folder, options)
-    });
-    match opened.await {
-        Ok(opened) => opened.map_err(|error| system::of_log(&error, dir)),
-        Err(panic) => {
-            Err(StartError::new(panic, "this is a fault of Backstitch's own; keep a copy of the data folder"))
-        }
-    }
-}
-
-/// Makes the data folder, such that the user of the private Postgres can get to his part of it and nobody can look around.
-fn make_folder(dir: &Path) -> Result<(), OpenError> {
-    service_kit::rights::data_folder(dir, "events.db")
-        .map_err(|error| OpenError::Unusable { path: dir.display().to_string(), reason: error.to_string() })
 }
 
 fn start_on(config: Config, ports: Ports, clock: Clock, store: Arc<SqliteStore>) -> Result<Parts, StartError> {
@@ -189,8 +154,8 @@ fn start_on(config: Config, ports: Ports, clock: Clock, store: Arc<SqliteStore>)
 fn watch_log(store: &Arc<SqliteStore>, health: &Health, work: &Tasks) {
     let reporter = health.register("event-log", Need::Required);
     reporter.up_with(store.path().display()); // It has just been opened and read.
-    let told = log_health::Told { reporter, pulse: health.pulse("log-write") };
-    log_health::watch(Arc::clone(store), Some(told), work);
+    let told = log::health::Told { reporter, pulse: health.pulse("log-write") };
+    log::health::watch(Arc::clone(store), Some(told), work);
 }
 
 /// Starts the sagas, or only the way to look at them.
@@ -279,22 +244,12 @@ fn ask_read_models(
         tokio::select! {
             seen = progress.beyond_the_log() => {
                 if let Err(error) = store.ask_witness("a read model", seen) {
-                    fatal.send_replace(Some(system::of_log(&error, &dir)));
+                    fatal.send_replace(Some(start_errors::of_log(&error, &dir)));
                 }
             }
             () = stopping.cancelled() => {}
         }
     });
-}
-
-/// Takes the port on which the log is served, if it is to be.
-async fn log_port(config: &EventStoreConfig) -> Result<Option<Bound>, StartError> {
-    let failed = |error: &ServeError| StartError::new(error, store_serve::hint(error));
-    let Some(options) = ServeOptions::from_config(config).map_err(|error| failed(&error))? else { return Ok(None) };
-    if options.is_in_the_clear() {
-        tracing::warn!("{}", store_serve::IN_THE_CLEAR);
-    }
-    options.bind().await.map(Some).map_err(|error| failed(&error))
 }
 
 /// Serves the log until the edge stops. Returns what clients connect with.

@@ -20,6 +20,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use service_kit::StartError;
 use terminal::{Exit, Failure, failure, output};
 
 use self::processes::{gateway, provider_sim, relay, serve};
@@ -117,21 +118,12 @@ impl Command {
             Self::Serve(args) => args.run().await,
             Self::Gateway(args) => args.run().await,
             Self::Cluster(args) => args.run().await,
-            Self::CommandService(args) => {
-                let ended = args.run().await;
-                ended.map(|()| Exit::Done).map_err(|error| Failure::no_answer(error.what, error.hint))
-            }
+            Self::CommandService(args) => ended(args.run().await),
             Self::Relay(args) => args.run().await,
             Self::Bus(args) => args.run().await,
             Self::ProviderSim(args) => args.run().await,
-            Self::SagaOrchestrator(args) => {
-                let ended = args.run().await;
-                ended.map(|()| Exit::Done).map_err(|error| Failure::no_answer(error.what, error.hint))
-            }
-            Self::ProjectionService(args) => {
-                args.run().await.map_err(|error| Failure::no_answer(error.what, error.hint))?;
-                Ok(Exit::Done)
-            }
+            Self::ProjectionService(args) => ended(args.run().await),
+            Self::SagaOrchestrator(args) => ended(args.run().await),
             Self::Saga(args) => args.run().await,
             Self::Order(args) => args.run().await,
             Self::Lineage(args) => args.run().await,
@@ -153,6 +145,11 @@ impl Command {
             }
         }
     }
+}
+
+/// How a service of a cluster ended.
+fn ended(result: Result<(), StartError>) -> anyhow::Result<Exit> {
+    result.map(|()| Exit::Done).map_err(Failure::not_started)
 }
 
 /// Parses the arguments, runs the verb, says on stderr why it failed, answers with the exit code.

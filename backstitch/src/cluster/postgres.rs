@@ -6,7 +6,7 @@ use service_kit::postgres::{PostgresError, PrivatePostgres, Settings};
 use service_kit::shutdown;
 use terminal::Failure;
 
-use crate::system;
+use crate::start_errors;
 
 /// The database of the read models.
 const DATABASE: &str = "backstitch";
@@ -17,10 +17,7 @@ const DATABASE: &str = "backstitch";
 /// If it does not start.
 pub async fn keep(folder: &Path, port: u16) -> anyhow::Result<()> {
     let signal = shutdown::signalled()?;
-    let failed = |error: PostgresError| {
-        let error = system::of_postgres(&error);
-        Failure::no_answer(error.what, error.hint)
-    };
+    let failed = |error: PostgresError| Failure::not_started(start_errors::of_postgres(&error));
     let settings = Settings { port: Some(port), max_connections: 120, ..Settings::server() };
     let postgres = PrivatePostgres::start(folder, settings).await.map_err(failed)?;
     postgres.database(DATABASE).await?;

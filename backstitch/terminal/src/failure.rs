@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use service_kit::StartError;
+
 use crate::output;
 
 /// How a verb ended.
@@ -48,6 +50,11 @@ impl Failure {
     /// There is no answer (exit 2). `hint` is what to type now.
     pub fn no_answer(what: impl fmt::Display, hint: impl fmt::Display) -> anyhow::Error {
         Self { exit: Exit::NoAnswer, what: what.to_string(), hint: hint.to_string() }.into()
+    }
+
+    /// A process did not start, or had to stop (exit 2).
+    pub fn not_started(StartError { what, hint }: StartError) -> anyhow::Error {
+        Self { exit: Exit::NoAnswer, what, hint }.into()
     }
 }
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use command_service::provider::{Mode, ProviderConfig};
 use event_store::SqliteOptions;
-use service_kit::{Clock, shutdown, telemetry};
+use service_kit::{Clock, StartError, shutdown, telemetry};
 use terminal::{Exit, Failure, output};
 
 use crate::config::{self, Config};
-use crate::system::{StartError, System};
+use crate::system::System;
 
 /// How long a fault of the set-up takes to show: it is found before the first process is started.
 const SHOWS_AT_ONCE: Duration = Duration::from_millis(300);
@@ -81,17 +81,18 @@ impl Args {
     /// # Errors
     /// A [`Failure`] when it cannot start or go on.
     pub async fn run(self) -> anyhow::Result<Exit> {
-        let config = self.config().map_err(failure)?;
+        let config = self.config().map_err(Failure::not_started)?;
         let (run, provider) = (config.run, config.provider.clone());
         telemetry::start(&config.log).map_err(|error| Failure::no_answer(error, "RUST_LOG=info backstitch serve"))?;
         let signal = shutdown::signalled()?; // Before anything runs: an early Ctrl-C stops cleanly too.
-        let system = System::start_with(config, Clock::system(), self.log.options()).await.map_err(failure)?;
+        let system =
+            System::start_with(config, Clock::system(), self.log.options()).await.map_err(Failure::not_started)?;
         // What cannot work (no Postgres binaries, a folder that its user cannot enter) shows at once: told instead of the
         // banner, not after it. A first start makes a cluster for a second, and is not waited for.
         tokio::select! {
             error = system.fatal() => {
                 system.stop().await;
-                return Err(failure(error));
+                return Err(Failure::not_started(error));
             }
             _ = system.up() => {}
             () = tokio::time::sleep(SHOWS_AT_ONCE) => {}
@@ -102,7 +103,7 @@ impl Args {
                 tracing::info!(signal = name, "stopping");
                 Ok(Exit::Done)
             }
-            error = system.fatal() => Err(failure(error)),
+            error = system.fatal() => Err(Failure::not_started(error)),
         };
         let second = shutdown::signalled()?;
         tokio::select! {
@@ -180,10 +181,6 @@ fn provider(text: &str) -> Result<Provider, String> {
         url if url.starts_with("http://") && !url.contains('@') => Ok(Provider::Process(url.to_owned())),
         _ => Err("give `in-process`, `instant` or a URL such as http://127.0.0.1:7401".to_owned()),
     }
-}
-
-fn failure(error: StartError) -> anyhow::Error {
-    Failure::no_answer(error.what, error.hint)
 }
 
 /// Where things are, and what to try first.

@@ -4,7 +4,7 @@ mod check;
 mod copy;
 mod place;
 mod postgres;
-pub(crate) mod serve;
+mod serve;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};

@@ -10,15 +10,12 @@ use event_store::{EventStore, EventStoreConfig, SqliteStore};
 use service_kit::{Tasks, shutdown, telemetry};
 use terminal::{Exit, Failure, output};
 
-use crate::config;
-use crate::log_health;
-use crate::system::StartError;
+use crate::cli::processes::serve::LogFolder;
+use crate::log::IN_THE_CLEAR;
+use crate::{config, log, start_errors};
 
 /// Where KurrentDB listens too, so that clients find it.
 const PORT: u16 = 2113;
-/// What is worth a warning at the start.
-pub(crate) const IN_THE_CLEAR: &str =
-    "the log is served without TLS: the password and all events cross the network readable for everybody on the way";
 
 /// The log on its own, served to other processes.
 #[derive(Debug, clap::Args)]
@@ -55,7 +52,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
-    log: crate::cli::processes::serve::LogFolder,
+    log: LogFolder,
 }
 
 impl Args {
@@ -81,7 +78,7 @@ impl Args {
         let signal = shutdown::signalled()?; // Before anything runs: an early Ctrl-C stops cleanly too.
         let mut settings = settings;
         settings.data.dir = self.data.clone().unwrap_or(settings.data.dir);
-        let log = crate::wiring::log_options(&settings, self.log.options());
+        let log = log::options(&settings, self.log.options());
         let options = options(self.over(settings.event_store))?;
         let in_the_clear = options.is_in_the_clear();
         // Before the log is opened: a start without a port leaves no data folder behind.
@@ -89,10 +86,9 @@ impl Args {
         if in_the_clear {
             tracing::warn!("{IN_THE_CLEAR}");
         }
-        let opened = crate::wiring::open_log(&settings.data.dir, log).await;
-        let store = opened.map_err(|StartError { what, hint }| Failure::no_answer(what, hint))?;
+        let store = log::open(&settings.data.dir, log).await.map_err(Failure::not_started)?;
         let tasks = Tasks::new();
-        log_health::watch(Arc::clone(&store), None, &tasks);
+        log::health::watch(Arc::clone(&store), None, &tasks);
         let ended = serve_until(signal, &store, port).await;
         tasks.stop();
         store.close().await;
@@ -135,20 +131,6 @@ async fn serve_until(
 }
 
 /// A failure to serve the log, with the way out.
-pub(crate) fn failure(error: &ServeError) -> anyhow::Error {
-    Failure::no_answer(error, hint(error))
-}
-
-pub(crate) fn hint(error: &ServeError) -> String {
-    match error {
-        ServeError::Listen { listen, .. } => {
-            format!("backstitch store serve --listen {}:0   # any free port; or stop who listens there", listen.ip())
-        }
-        ServeError::Open(listen) => {
-            format!("BACKSTITCH__EVENT_STORE__PASSWORD=… backstitch store serve --listen {listen} --user shop")
-        }
-        ServeError::Half(..) | ServeError::EmptyUser => "backstitch store serve --help".to_owned(),
-        ServeError::Tls { path, .. } => format!("openssl x509 -noout -subject -in {}", path.display()),
-        ServeError::Ended(_) => "backstitch store serve   # goes on where it was".to_owned(),
-    }
+fn failure(error: &ServeError) -> anyhow::Error {
+    Failure::not_started(start_errors::of_served_log(error))
 }

@@ -20,7 +20,7 @@ const SAID_AGAIN: Duration = Duration::from_secs(60);
 const WRITER_WITHIN: Duration = Duration::from_secs(10);
 
 /// Where it is told how the log is.
-pub(crate) struct Told {
+pub struct Told {
     /// For `/health` and `/health/ready`.
     pub reporter: Reporter,
     /// For `/health/live`.
@@ -28,7 +28,7 @@ pub(crate) struct Told {
 }
 
 /// Looks at the log until the tasks are to end, and says how it is.
-pub(crate) fn watch(store: Arc<SqliteStore>, told: Option<Told>, tasks: &Tasks) {
+pub fn watch(store: Arc<SqliteStore>, told: Option<Told>, tasks: &Tasks) {
     let stop = tasks.stopping();
     tasks.spawn("log-health", async move {
         let mut said = Said::default();
