@@ -6,10 +6,9 @@ use std::sync::Arc;
 use command_service::provider::Mode;
 use event_store::EventStore;
 use service_kit::Clock;
+use all_in_one::{Config, System};
 
 use super::Options;
-use crate::config::Config;
-use crate::system::System;
 
 /// Which parts run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use all_in_one::config;
 use anyhow::Context as _;
 use service_kit::shutdown;
 use terminal::{Exit, Failure, output};
 
 use crate::cluster::{Cluster, Shape};
-use crate::config;
 use crate::torture::{self, Options, faults, report};
 
 /// Kills, pauses and restarts every part of a cluster under load, and proves that nothing acknowledged is lost.

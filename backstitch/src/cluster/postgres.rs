@@ -5,8 +5,7 @@ use std::path::Path;
 use service_kit::postgres::{PostgresError, PrivatePostgres, Settings};
 use service_kit::shutdown;
 use terminal::Failure;
-
-use crate::start_errors;
+use all_in_one::start_errors;
 
 /// The database of the read models.
 const DATABASE: &str = "backstitch";

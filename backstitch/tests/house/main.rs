@@ -30,6 +30,18 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("schemas", BELOW),
     ("terminal", &["service-kit"]),
     ("gateway", &["service-kit"]),
+    (
+        "all-in-one",
+        &[
+            "domain",
+            "event-store",
+            "service-kit",
+            "command-service",
+            "projection-service",
+            "saga-orchestrator",
+            "gateway",
+        ],
+    ),
     ("backstitch", BELOW),
 ];
 

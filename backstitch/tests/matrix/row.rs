@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use backstitch::Config;
+use all_in_one::Config;
 use backstitch::demo::books::Books;
 use backstitch::demo::compare::word;
 use command_service::provider::statement::{Entry, EntryState, Statement};

@@ -6,11 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use all_in_one::{Config, System};
 use backstitch::demo::books::Books;
 use backstitch::demo::client::{Answer, Client, once};
 use backstitch::demo::server::{Process, settings_for};
 use backstitch::demo::{Ledger, statement};
-use backstitch::{Config, System};
 use command_service::provider::statement::Statement;
 use domain::ids::{OrderId, PaymentId, ShipmentId};
 use domain::{EncodedEvent, Timestamp};

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use all_in_one::{Config, System};
 use backstitch::demo::client::{Answer, once};
-use backstitch::{Config, System};
 use event_store::sqlite::Faults;
 use event_store::{EventStore, SqliteOptions};
 use serde_json::json;

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
+use all_in_one::{Config, System};
 use backstitch::demo::books::Books;
 use backstitch::demo::client::{Answer, Client, once};
 use backstitch::demo::proof::{self, Check, Scope};
 use backstitch::demo::server::{Process, Processes};
 use backstitch::demo::{Ledger, compare, statement};
-use backstitch::{Config, System};
 use command_service::provider::statement::Statement;
 use domain::ids::OrderId;
 use event_store::{Delivery, EventStore, Filter, Position};

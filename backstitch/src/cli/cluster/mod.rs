@@ -5,6 +5,7 @@ mod rewind;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use all_in_one::config;
 use anyhow::Context as _;
 use serde::Serialize;
 use service_kit::shutdown;
@@ -13,7 +14,6 @@ use terminal::output::{self, Table, Tone};
 use terminal::{Exit, Failure};
 
 use crate::cluster::{self, Cluster, Shape, State};
-use crate::config;
 
 /// A whole cluster on this machine: Kafka, Postgres, the event store, two replicas of each service, a front door.
 #[derive(Debug, clap::Args)]

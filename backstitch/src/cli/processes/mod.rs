@@ -6,10 +6,9 @@ pub mod provider_sim;
 pub mod relay;
 pub mod serve;
 
+use all_in_one::Config;
 use serde::de::DeserializeOwned;
 use service_kit::config::{self, Origin, Said, Shown};
-
-use crate::config::Config;
 
 /// A process, and what it reads.
 #[derive(Debug, Clone, Copy)]

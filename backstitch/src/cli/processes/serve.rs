@@ -4,13 +4,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use all_in_one::{Config, System, config};
 use command_service::provider::{Mode, ProviderConfig};
 use event_store::SqliteOptions;
 use service_kit::{Clock, StartError, shutdown, telemetry};
 use terminal::{Exit, Failure, output};
-
-use crate::config::{self, Config};
-use crate::system::System;
 
 /// How long a fault of the set-up takes to show: it is found before the first process is started.
 const SHOWS_AT_ONCE: Duration = Duration::from_millis(300);

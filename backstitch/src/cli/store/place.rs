@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use all_in_one::config;
 use chrono::{DateTime, Utc};
 use event_store::sqlite::{self, LOG_FILE, LogFile};
 use event_store::{Position, StoreStats};
@@ -16,7 +17,6 @@ use service_kit::health::HealthReport;
 use terminal::{Failure, output};
 
 use crate::cli::server::client::{Client, DEFAULT_URL, Target};
-use crate::config;
 
 /// How long the server at the usual address may take to say which log it has, where nobody named it: only a note hangs on it.
 const NOTE_WITHIN: Duration = Duration::from_secs(2);

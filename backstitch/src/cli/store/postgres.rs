@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::Path;
 
+use all_in_one::read_models::{DATABASE, Source};
 use event_store::{OpenError, Position, sqlite};
 use serde::Serialize;
 use service_kit::postgres::{PrivatePostgres, Settings};
@@ -14,8 +15,6 @@ use service_kit::secret::SecretUrl;
 use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Row as _};
 use uuid::Uuid;
-
-use crate::read_models::DATABASE;
 
 const IS_THERE: &str = "select to_regclass('backstitch.projection_checkpoints') is not null
     and to_regclass('backstitch.generations') is not null";
@@ -48,10 +47,10 @@ pub(super) struct Asked {
 /// Asks the read models' Postgres of a folder.
 pub(super) async fn ask(dir: &Path, given: Option<&SecretUrl>) -> Asked {
     let (of, answer) = match given {
-        Some(url) => (crate::read_models::Source::Given(url.clone()).place(), read(url.reveal()).await),
+        Some(url) => (Source::Given(url.clone()).place(), read(url.reveal()).await),
         None => {
             let folder = dir.join("postgres");
-            (crate::read_models::Source::Private(folder.clone()).place(), private(dir, &folder).await)
+            (Source::Private(folder.clone()).place(), private(dir, &folder).await)
         }
     };
     match answer {

@@ -4,6 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use all_in_one::log::IN_THE_CLEAR;
+use all_in_one::{config, log, start_errors};
 use anyhow::Context;
 use event_store::serve::{Bound, ServeError, ServeOptions};
 use event_store::{EventStore, EventStoreConfig, SqliteStore};
@@ -11,8 +13,6 @@ use service_kit::{Tasks, shutdown, telemetry};
 use terminal::{Exit, Failure, output};
 
 use crate::cli::processes::serve::LogFolder;
-use crate::log::IN_THE_CLEAR;
-use crate::{config, log, start_errors};
 
 /// Where KurrentDB listens too, so that clients find it.
 const PORT: u16 = 2113;

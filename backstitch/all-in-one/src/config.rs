@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn the_documented_settings_are_all_known_and_are_the_defaults() {
-        let documented = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/backstitch.toml");
+        let documented = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/backstitch.toml");
         let read: Config = service_kit::config::load(Some(Path::new(documented))).unwrap();
         // Shown as text: the parts have no equality in common, and a difference names itself.
         assert_eq!(format!("{read:#?}"), format!("{:#?}", Config::default()));
