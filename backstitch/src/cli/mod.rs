@@ -14,7 +14,6 @@ pub mod saga;
 pub mod server;
 pub mod store;
 pub mod stream;
-pub mod torture;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -96,11 +95,11 @@ pub enum Command {
     /// Settings: what every process would run with and who said so; whether a file is sound.
     Config(config::Args),
     /// Demo: some hundred orders that go well and badly, and the proof that everything adds up.
-    Demo(crate::demo::Args),
+    Demo(trials::demo::Args),
     /// Torture: a cluster that is killed, paused and restarted under load, and the proof that everything adds up.
-    Torture(torture::Args),
+    Torture(trials::torture::Args),
     /// Bench: how fast this machine is, beside its bare limits.
-    Bench(crate::bench::Args),
+    Bench(trials::bench::Args),
     /// Writes the completions of a shell to stdout.
     #[command(after_help = "\
 Example:

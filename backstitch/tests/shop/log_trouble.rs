@@ -5,11 +5,11 @@ use std::path::Path;
 use std::process::Command;
 
 use all_in_one::{Config, System};
-use backstitch::demo::client::{Answer, once};
 use event_store::sqlite::Faults;
 use event_store::{EventStore, SqliteOptions};
 use serde_json::json;
 use service_kit::Clock;
+use trials::demo::client::{Answer, once};
 
 use crate::world::{PATIENCE, PROGRAM};
 

@@ -12,8 +12,7 @@ use service_kit::shutdown;
 use service_kit::telemetry::{self, LogConfig};
 use terminal::output::{self, Table, Tone};
 use terminal::{Exit, Failure};
-
-use crate::cluster::{self, Cluster, Shape, State};
+use trials::cluster::{self, Cluster, Shape, State};
 
 /// A whole cluster on this machine: Kafka, Postgres, the event store, two replicas of each service, a front door.
 #[derive(Debug, clap::Args)]

@@ -4,6 +4,7 @@
 //! *Invariant:* a fault only happens under load: so many commands were acknowledged just before it, and as many again
 //! must be after it, or the run has failed.
 
+mod args;
 pub mod faults;
 pub mod redelivery;
 pub mod report;
@@ -14,6 +15,7 @@ use anyhow::Context as _;
 use futures_util::stream::{self, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 
+pub use self::args::Args;
 use self::faults::{Fault, Hurt, Step};
 use self::redelivery::Redelivery;
 use crate::cluster::Cluster;

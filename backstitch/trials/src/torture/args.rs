@@ -8,8 +8,8 @@ use anyhow::Context as _;
 use service_kit::shutdown;
 use terminal::{Exit, Failure, output};
 
+use super::{Options, faults, report};
 use crate::cluster::{Cluster, Shape};
-use crate::torture::{self, Options, faults, report};
 
 /// Kills, pauses and restarts every part of a cluster under load, and proves that nothing acknowledged is lost.
 #[derive(Debug, clap::Args)]
@@ -97,7 +97,7 @@ impl Args {
                 output::note(format_args!("{}", report::line(number.get(), count, hurt)));
             };
             let options = Options { steps, acknowledged_min: self.acknowledged };
-            let done = torture::run(cluster, &options, told).await?;
+            let done = super::run(cluster, &options, told).await?;
             report::print(&done, seed, self.json)?;
             holds &= done.holds();
             if !holds || begun.elapsed() > bound {

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
+use all_in_one::start_errors;
 use service_kit::postgres::{PostgresError, PrivatePostgres, Settings};
 use service_kit::shutdown;
 use terminal::Failure;
-use all_in_one::start_errors;
 
 /// The database of the read models.
 const DATABASE: &str = "backstitch";

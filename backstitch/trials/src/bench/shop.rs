@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use all_in_one::{Config, System};
 use command_service::provider::Mode;
 use event_store::EventStore;
 use service_kit::Clock;
-use all_in_one::{Config, System};
 
 use super::Options;
 

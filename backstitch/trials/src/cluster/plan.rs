@@ -179,7 +179,7 @@ fn own(program: &Path, name: &str, stage: u8, arguments: &[&str], port: u16) -> 
 fn scripts() -> PathBuf {
     std::env::var_os("BACKSTITCH_SCRIPTS")
         .filter(|folder| !folder.is_empty())
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../script"), PathBuf::from)
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../script"), PathBuf::from)
 }
 
 /// Ports that nobody listens on, from a place on that follows from the folder, so that two clusters rarely meet.
