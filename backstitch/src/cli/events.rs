@@ -10,11 +10,12 @@ use event_store::{Position, ReadError, RecordedEvent, StreamName};
 use serde::Deserialize;
 use service_kit::Clock;
 use terminal::output::{self, Table, Tone};
+use terminal::progress::{bar, show};
 use terminal::{Exit, Failure};
 use uuid::Uuid;
 
 use super::server::client::{Client, PAGE, Target};
-use super::store::{bar, no_log, show};
+use super::store::no_log;
 
 /// Characters of a payload in the table; `--json` shows all.
 const SHOWN: usize = 120;

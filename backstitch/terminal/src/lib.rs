@@ -5,6 +5,7 @@
 
 pub mod failure;
 pub mod output;
+pub mod progress;
 mod table;
 
 pub use failure::{Exit, Failure};

@@ -11,10 +11,10 @@ use event_bus::{BusConfig, BusError};
 use event_store::Position;
 use serde::Serialize;
 use terminal::output::{self, Table, Tone};
+use terminal::progress::{bar, show};
 use terminal::{Exit, Failure};
 
 use crate::cli::processes::relay;
-use crate::cli::store::{bar, show};
 
 /// The bus: how far Kafka and its readers are, the log published again, what consumers could not handle.
 #[derive(Debug, clap::Args)]

@@ -1,14 +1,13 @@
 //! What `backstitch projection` lets a server do, and how it is followed until it is done.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use terminal::output::{self, Table, Tone};
+use terminal::progress::{bar, show};
 use terminal::{Exit, Failure};
 
 use crate::cli::server::acting::{Acting, fresh_key};
@@ -200,7 +199,7 @@ async fn follow(
     number: i64,
     ends: &[&str],
 ) -> anyhow::Result<(Value, Option<Generation>)> {
-    let bar = bar(name);
+    let bar = bar(name.to_owned());
     let mut told = None;
     loop {
         let answer = client.get(&format!("/v1/projections/{name}"), &[]).await?;
@@ -213,8 +212,7 @@ async fn follow(
             bar.finish_and_clear();
             return Ok((answer, found));
         }
-        bar.set_length(now.target);
-        bar.set_position(now.position.min(now.target));
+        show(&bar, now.position.min(now.target), now.target);
         bar.set_message(format!("{name} {number}: {}", now.state));
         if now.last_error.is_some() && told != now.last_error {
             told.clone_from(&now.last_error);
@@ -226,16 +224,6 @@ async fn follow(
             });
         }
         tokio::time::sleep(LOOK).await;
-    }
-}
-
-fn bar(what: &str) -> ProgressBar {
-    let target =
-        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(Some(0), target).with_message(what.to_owned());
-    match ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len} {eta}") {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar, // The template is ours and right; the default bar would do as well.
     }
 }
 

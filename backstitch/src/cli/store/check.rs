@@ -7,11 +7,12 @@ use serde::Serialize;
 
 use service_kit::secret::SecretUrl;
 use terminal::output::{self, Table, Tone};
+use terminal::progress::{bar, show};
 use terminal::{Exit, Failure};
 
+use super::no_log;
 use super::place::Log;
 use super::postgres::{self, Asked};
-use super::{bar, no_log, show};
 
 /// What was found, of the log and of who reads it.
 #[derive(Debug, Serialize)]

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, SecondsFormat, Utc};
 use event_store::Position;
 use event_store::sqlite::{self, BackupError, BackupStep, ExportFileError, ImportError, LoadError, Range};
+use terminal::progress::{bar, show};
 use terminal::{Exit, Failure, output};
 
 use super::place::Log;
-use super::{Folder, bar, no_log, show};
+use super::{Folder, no_log};
 
 /// Bytes read at once from an export.
 const BUFFER: usize = 1 << 20;

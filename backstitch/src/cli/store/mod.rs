@@ -6,14 +6,12 @@ mod place;
 mod postgres;
 mod serve;
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use chrono::SecondsFormat;
 use clap::Subcommand;
 use event_store::sqlite;
 use event_store::{OpenError, StoreStats};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use service_kit::secret::SecretUrl;
 use terminal::output::{self, Table, Tone};
@@ -182,21 +180,4 @@ pub(super) fn no_log(error: &OpenError, dir: &Path) -> anyhow::Error {
         error,
         format!("ls -l {}   # the folder that `serve` names; --data names another", dir.display()),
     )
-}
-
-/// A bar on stderr; none where stderr is no terminal.
-pub(super) fn bar(what: &'static str) -> ProgressBar {
-    let target =
-        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let style = ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len} {eta}");
-    let bar = ProgressBar::with_draw_target(Some(0), target).with_message(what);
-    match style {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar, // The template is ours and right; the default bar would do as well.
-    }
-}
-
-pub(super) fn show(bar: &ProgressBar, done: u64, all: u64) {
-    bar.set_length(all);
-    bar.set_position(done);
 }
