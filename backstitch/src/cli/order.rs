@@ -9,8 +9,7 @@ use serde_json::{Value, json};
 use terminal::Exit;
 use terminal::output::{self, Table, Tone};
 
-use super::server::client::{Client, PAGE, Target};
-use super::stream::Page;
+use super::server::client::{Client, PAGE, Page, Target};
 
 /// Orders: what happened to one, over all of its streams.
 #[derive(Debug, clap::Args)]

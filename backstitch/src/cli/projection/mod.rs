@@ -14,9 +14,8 @@ use terminal::output::{self, Table, Tone};
 use terminal::{Exit, Failure};
 
 use crate::cli::server::acting::Acting;
-use crate::cli::server::client::{Client, Target};
+use crate::cli::server::client::{Client, Page, Target};
 use crate::cli::server::suggest;
-use crate::cli::stream::Page;
 
 /// Projections: how far the read models are; rebuild, roll back, replay.
 #[derive(Debug, clap::Args)]

@@ -4,8 +4,7 @@ use serde::Deserialize;
 use terminal::{Failure, output};
 use uuid::Uuid;
 
-use crate::cli::server::client::Client;
-use crate::cli::stream::Page;
+use crate::cli::server::client::{Client, Page};
 
 /// What a person named.
 enum Named {

@@ -6,8 +6,7 @@ use serde_json::{Value, json};
 use terminal::Exit;
 use terminal::output::{self, Table, Tone};
 
-use crate::cli::server::client::{Client, PAGE, Target};
-use crate::cli::stream::Page;
+use crate::cli::server::client::{Client, PAGE, Page, Target};
 
 /// What people can do about a saga.
 const VERBS: &[&str] = &["retry", "skip", "compensate", "resume", "hand-over"];

@@ -18,9 +18,8 @@ use serde::de::DeserializeOwned;
 use terminal::Exit;
 use terminal::output::{self, Table, Tone};
 
-use crate::cli::server::client::{Client, Target};
+use crate::cli::server::client::{Client, Page, Target};
 use crate::cli::server::suggest;
-use crate::cli::stream::Page;
 
 /// Sagas: where each order is on its way, why it waits, how it came there.
 #[derive(Debug, clap::Args)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use service_kit::Problem;
@@ -27,6 +28,16 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(40);
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// Items a page, the most that the server gives.
 pub const PAGE: usize = 200;
+
+/// A page of a list, as all lists are answered.
+#[derive(Debug, Deserialize)]
+pub struct Page<T> {
+    /// What is on it.
+    pub items: Vec<T>,
+    /// Whether there are more pages.
+    #[serde(default)]
+    pub has_more: bool,
+}
 
 /// A connection to a running server.
 #[derive(Debug, Clone)]

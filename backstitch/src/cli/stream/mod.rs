@@ -9,7 +9,7 @@ use serde::Deserialize;
 use terminal::Exit;
 use terminal::output::{self, Table, Tone};
 
-use crate::cli::server::client::{Client, PAGE, Target};
+use crate::cli::server::client::{Client, PAGE, Page, Target};
 
 /// Streams: the events of one thing, replayed, or live.
 #[derive(Debug, clap::Args)]
@@ -78,14 +78,6 @@ enum Verb {
         #[arg(long, value_name = "POSITION")]
         after: Option<u64>,
     },
-}
-
-/// A page of anything.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Page<T> {
-    pub items: Vec<T>,
-    #[serde(default)]
-    pub has_more: bool,
 }
 
 #[derive(Debug, Deserialize)]
