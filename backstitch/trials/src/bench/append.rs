@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use domain::ids;
-use event_store::{Append, EventStore, Expected, Metadata, NewEvent, StreamName};
-use event_store::{SqliteOptions, SqliteStore};
+use event_store::envelope::Timestamp;
+use event_store::{Append, EventStore, Expected, Metadata, NewEvent, SqliteOptions, SqliteStore, StreamName};
 use serde_json::value::RawValue;
 use service_kit::Clock;
 use uuid::Uuid;
@@ -100,16 +100,7 @@ impl Template {
     pub fn append(&self, client: usize, stream: u64, version: u64) -> anyhow::Result<Append> {
         let stream: StreamName = format!("bench-{client:04}-{stream:012}").parse()?;
         let command_id = Uuid::from_u128((client as u128) << 64 | u128::from(version));
-        let metadata = Metadata {
-            partition_key: stream.as_str().to_owned(),
-            correlation_id: command_id,
-            causation_id: command_id,
-            command_id,
-            command_hash: None,
-            traceparent: None,
-            actor: "bench".to_owned(),
-            occurred_at: self.clock.now(),
-        };
+        let metadata = metadata(stream.as_str().to_owned(), command_id, self.clock.now());
         let event = NewEvent {
             id: ids::derive(&["bench", stream.as_str(), &version.to_string()]),
             event_type: "BenchHappened".into(),
@@ -119,5 +110,19 @@ impl Template {
         };
         let expected = version.checked_sub(1).map_or(Expected::NoStream, Expected::Exact);
         Ok(Append { stream, expected, events: vec![event] })
+    }
+}
+
+/// The metadata of an event that a bench appends by a command of its own.
+pub(super) fn metadata(partition_key: String, command_id: Uuid, occurred_at: Timestamp) -> Metadata {
+    Metadata {
+        partition_key,
+        correlation_id: command_id,
+        causation_id: command_id,
+        command_id,
+        command_hash: None,
+        traceparent: None,
+        actor: "bench".to_owned(),
+        occurred_at,
     }
 }

@@ -13,9 +13,8 @@ use event_store::EventStore;
 use service_kit::Tasks;
 use tokio::sync::Semaphore;
 
-use super::lives::{self, Follower};
-use super::load::{self, Plan};
-use super::machine::Used;
+use super::lives::{self, Follower, Run};
+use super::load::Plan;
 use super::report::{Floor, Row};
 use super::shop::{self, Parts};
 use super::{Found, Options, clock, orders};
@@ -50,11 +49,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Found> {
     let plan =
         Plan { address, first_client: 0, connections: CONNECTIONS, duration, write: orders::place, gate: Some(gate) };
     let progress = clock("everything on", options.duration);
-    let (before, begin) = (Used::by("self"), Instant::now());
-    let load = tokio::task::spawn_blocking(move || load::run(plan)).await.context("the generator panicked")??;
-    let per_second = lives::rate(0, follower.confirmed(), begin);
-    let used = Used::since(before, Used::by("self")).without(load.generator_cpu);
-    progress.finish_and_clear();
+    let Run { load, per_second, used } = lives::run(plan, &follower, progress).await?;
     follower.until(load.done, DRAIN).await?;
     let told = follower.told();
     tasks.shut_down(Duration::from_secs(1)).await;

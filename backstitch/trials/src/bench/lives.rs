@@ -6,9 +6,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use event_store::{Delivery, EventStore, Filter, Position, StreamName};
+use indicatif::ProgressBar;
 use service_kit::Tasks;
 use tokio::sync::{Semaphore, watch};
 
+use super::load::{self, Load, Plan};
+use super::machine::Used;
 use super::report::Latencies;
 
 /// What the log has told so far.
@@ -20,6 +23,30 @@ pub struct Told {
     pub confirmed: u64,
     /// From placed to confirmed, by the events' own times.
     pub latencies: Latencies,
+}
+
+/// What a load did while a follower counted.
+#[derive(Debug)]
+pub struct Run {
+    /// What the generator did.
+    pub load: Load,
+    /// Orders confirmed a second.
+    pub per_second: f64,
+    /// What this process used, without the generator.
+    pub used: Used,
+}
+
+/// Runs a load under a follower's eyes.
+///
+/// # Errors
+/// If the shop refuses a request.
+pub async fn run(plan: Plan, follower: &Follower, progress: ProgressBar) -> anyhow::Result<Run> {
+    let (before, begin) = (Used::by("self"), Instant::now());
+    let load = tokio::task::spawn_blocking(move || load::run(plan)).await.context("the generator panicked")??;
+    let per_second = rate(follower.confirmed(), begin);
+    let used = Used::since(before, Used::by("self")).without(load.generator_cpu);
+    progress.finish_and_clear();
+    Ok(Run { load, per_second, used })
 }
 
 /// Follows the log and lets the generator place another order for each that is confirmed. Cheap to clone.
@@ -133,6 +160,6 @@ pub async fn weigh(store: &dyn EventStore, from: Position, bytes_before: u64, or
 
 /// Confirmations a second between two looks at a counter.
 #[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
-pub fn rate(before: u64, after: u64, begin: Instant) -> f64 {
-    (after - before) as f64 / begin.elapsed().as_secs_f64()
+fn rate(confirmed: u64, begin: Instant) -> f64 {
+    confirmed as f64 / begin.elapsed().as_secs_f64()
 }

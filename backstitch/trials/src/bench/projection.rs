@@ -9,11 +9,12 @@ use domain::ids::{self, CustomerId, OrderId, ShipmentId};
 use domain::money::{Currency, Money};
 use domain::order::{self, Event, OrderLine, Totals};
 use domain::quantity::Quantity;
-use event_store::{Append, EventStore, Expected, Metadata, NewEvent, SqliteOptions, SqliteStore, Ticket};
+use event_store::{Append, EventStore, Expected, NewEvent, SqliteOptions, SqliteStore, Ticket};
 use service_kit::postgres::{PrivatePostgres, Settings};
 use service_kit::{Clock, Tasks};
 use tokio::sync::watch;
 
+use super::append::metadata;
 use super::machine::Used;
 use super::report::{Floor, Row, per_second};
 use super::{Found, Options, bar, limit};
@@ -112,16 +113,7 @@ fn append(order: u64, step: u64) -> anyhow::Result<Append> {
     };
     let encoded = event.encode();
     let command_id = ids::derive(&["bench-command", &order.to_string(), &step.to_string()]);
-    let metadata = Metadata {
-        partition_key: id.to_string(),
-        correlation_id: command_id,
-        causation_id: command_id,
-        command_id,
-        command_hash: None,
-        traceparent: None,
-        actor: "bench".to_owned(),
-        occurred_at: Clock::system().now(),
-    };
+    let metadata = metadata(id.to_string(), command_id, Clock::system().now());
     let event = NewEvent {
         id: ids::event_id(command_id, 0, encoded.data.get()),
         event_type: encoded.event_type.into(),

@@ -2,15 +2,13 @@
 //! over HTTP, counted by reading the log. Read models are off, the provider answers at once, every event is durable.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::Context;
 use service_kit::Tasks;
 use tokio::sync::Semaphore;
 
-use super::lives::{self, Follower};
-use super::load::{self, Plan};
-use super::machine::Used;
+use super::lives::{self, Follower, Run};
+use super::load::Plan;
 use super::report::{Floor, Row};
 use super::{Found, Options, clock, orders, shop};
 
@@ -36,11 +34,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Found> {
     let (address, duration) = (shop.address, options.duration);
     let plan = Plan { address, first_client: 0, connections, duration, write: orders::place, gate: Some(gate) };
     let progress = clock("order_fulfilment up to OrderConfirmed", options.duration);
-    let (before, begin) = (Used::by("self"), Instant::now());
-    let load = tokio::task::spawn_blocking(move || load::run(plan)).await.context("the generator panicked")??;
-    let per_second = lives::rate(0, follower.confirmed(), begin);
-    let used = Used::since(before, Used::by("self")).without(load.generator_cpu);
-    progress.finish_and_clear();
+    let Run { load, per_second, used } = lives::run(plan, &follower, progress).await?;
     follower.until(load.done, DRAIN).await?;
     let told = follower.told();
     let weight = lives::weigh(store.as_ref(), from, bytes, told.placed).await?;
