@@ -1,19 +1,19 @@
 //! The commands people type: a file or folder per noun, one enum that names them all.
 
-pub mod bus;
-pub mod cluster;
-pub mod config;
-pub mod dead_letter;
-pub mod events;
-pub mod health;
-pub mod lineage;
-pub mod order;
+mod bus;
+mod cluster;
+mod config;
+mod dead_letter;
+mod events;
+mod health;
+mod lineage;
+mod order;
 pub mod processes;
-pub mod projection;
-pub mod saga;
-pub mod server;
-pub mod store;
-pub mod stream;
+mod projection;
+mod saga;
+mod server;
+mod store;
+mod stream;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -2,6 +2,7 @@
 //! on one machine, and faults in it.
 
 pub mod bench;
+mod child_log;
 pub mod cluster;
 pub mod demo;
 pub mod torture;

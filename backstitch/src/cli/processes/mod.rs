@@ -1,10 +1,10 @@
 //! The processes of a cluster by name, each with the settings that it reads. All of them read one file, whose keys and
 //! defaults are those of `docs/backstitch.toml`.
 
-pub mod gateway;
-pub mod provider_sim;
-pub mod relay;
-pub mod serve;
+pub(super) mod gateway;
+pub(super) mod provider_sim;
+pub(super) mod relay;
+pub(super) mod serve;
 
 use all_in_one::Config;
 use serde::de::DeserializeOwned;

@@ -158,7 +158,7 @@ pub async fn weigh(store: &dyn EventStore, from: Position, bytes_before: u64, or
     Ok(Weight { events: events as f64 / orders, data_bytes: data as f64 / orders, disk_bytes: disk as f64 / orders })
 }
 
-/// Confirmations a second between two looks at a counter.
+/// Confirmations a second since `begin`.
 #[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
 fn rate(confirmed: u64, begin: Instant) -> f64 {
     confirmed as f64 / begin.elapsed().as_secs_f64()

@@ -1,7 +1,6 @@
 //! One process of a cluster, known by its name and found again by its pid file, also if another program started it.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -9,6 +8,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
+
+use crate::child_log;
 
 /// How long it may take to say that it is ready; one that is paused says nothing.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
@@ -79,7 +80,7 @@ impl Member {
     /// # Errors
     /// If the program cannot be run.
     pub fn start(&self, dir: &Path) -> anyhow::Result<()> {
-        let output = File::options().create(true).append(true).open(self.log(dir))?;
+        let output = child_log::open(&self.log(dir))?;
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).envs(&self.settings).env_remove("DATABASE_URL").current_dir(dir);
         if let Some(url) = self.settings.get("DATABASE_URL") {
@@ -164,9 +165,7 @@ impl Member {
 
     /// The end of what it wrote.
     pub fn said(&self, dir: &Path) -> String {
-        let text = std::fs::read_to_string(self.log(dir)).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(20)..].join("\n")
+        child_log::end(&self.log(dir))
     }
 }
 

@@ -2,13 +2,11 @@
 
 use std::path::Path;
 
+use all_in_one::read_models::DATABASE;
 use all_in_one::start_errors;
 use service_kit::postgres::{PostgresError, PrivatePostgres, Settings};
 use service_kit::shutdown;
 use terminal::Failure;
-
-/// The database of the read models.
-const DATABASE: &str = "backstitch";
 
 /// Keeps a Postgres in `folder` at `port` until a signal comes; one that is killed is started again.
 ///

@@ -1,7 +1,6 @@
 //! A shop for a while: a server process and the payment provider as a process of its own, in a temporary folder, on
 //! free ports, ended and removed afterwards.
 
-use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,6 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use command_service::provider::config::{Mode, ProviderConfig, WebhookSecrets};
 use service_kit::rights;
+
+use crate::child_log;
 
 /// How long a process may take until it answers: a debug build on a busy machine opens a log and a port in far less.
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
@@ -50,7 +51,7 @@ impl Process {
         url: String,
         log: PathBuf,
     ) -> anyhow::Result<Self> {
-        let output = File::options().create(true).append(true).open(&log)?;
+        let output = child_log::open(&log)?;
         let child = Command::new(program)
             .args(arguments)
             .envs(settings.iter().map(|(key, value)| (*key, value)))
@@ -120,9 +121,7 @@ impl Process {
 
     /// The end of what it wrote to stdout and stderr.
     pub fn said(&self) -> String {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(20)..].join("\n")
+        child_log::end(&self.log)
     }
 
     /// Kills it, as a power cut would: no last words. Returns when it is gone.
