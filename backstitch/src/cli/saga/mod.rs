@@ -320,7 +320,7 @@ async fn orders(client: &Client, lines: &[Line]) -> BTreeMap<OrderId, (String, S
     asked.buffer_unordered(LOOK_UPS).filter_map(|found| async { found }).collect().await
 }
 
-/// A money amount as people write it, such as `12.99 EUR`; the text unchanged if it is not an amount.
+/// A money amount as people write it, such as `12.99 EUR`; empty if it is not an amount.
 fn money(value: &serde_json::Value) -> String {
     let money: Option<domain::money::Money> = serde_json::from_value(value.clone()).ok();
     money.map_or_else(String::new, |money| money.to_string())
