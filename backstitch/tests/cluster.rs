@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use backstitch::cluster::{Cluster, Shape};
-use backstitch::torture::{self, Options, faults};
+use trials::cluster::{Cluster, Shape};
+use trials::torture::{self, Options, faults};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_backstitch");
 /// Commands that must be acknowledged before and after each fault.

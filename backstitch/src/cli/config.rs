@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use service_kit::config::{self, SECTIONS, STARTED_PATH, Said, defaults, masked};
+use terminal::output::{self, Table, Tone};
+use terminal::{Exit, Failure};
 
-use super::client::{Client, DEFAULT_URL, Target};
-use super::output::{self, Table, Tone};
-use super::{Exit, Failure};
-use crate::processes::{self, PROCESSES, Process};
+use super::server::client::{Client, DEFAULT_URL, Target};
+use crate::cli::processes::{self, PROCESSES, Process};
 
 /// Settings: what every process would run with and who said so; whether a file is sound.
 #[derive(Debug, clap::Args)]

@@ -3,11 +3,12 @@
 use clap::Subcommand;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use terminal::output::{self, Table, Tone};
+use terminal::{Exit, Failure};
 
-use super::acting::{Acting, fresh_key};
-use super::client::{Client, PAGE, Target};
-use super::output::{self, Table, Tone};
-use super::{Exit, Failure, suggest};
+use super::server::acting::{Acting, fresh_key};
+use super::server::client::{Client, PAGE, Target};
+use super::server::suggest;
 
 /// Dead letters: streams that a read model cannot follow, because of one event.
 #[derive(Debug, clap::Args)]

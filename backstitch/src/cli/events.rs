@@ -9,12 +9,13 @@ use event_store::sqlite::LogFile;
 use event_store::{Position, ReadError, RecordedEvent, StreamName};
 use serde::Deserialize;
 use service_kit::Clock;
+use terminal::output::{self, Table, Tone};
+use terminal::progress::{bar, show};
+use terminal::{Exit, Failure};
 use uuid::Uuid;
 
-use super::client::{Client, PAGE, Target};
-use super::output::{self, Table, Tone};
-use super::store::{bar, no_log, show};
-use super::{Exit, Failure};
+use super::server::client::{Client, PAGE, Target};
+use super::store::no_log;
 
 /// Characters of a payload in the table; `--json` shows all.
 const SHOWN: usize = 120;

@@ -1,10 +1,10 @@
 //! `backstitch health`: whether a process is ready. Containers ask it of themselves, since their image has no other client.
 
 use service_kit::health::{HealthReport, Status};
+use terminal::output::{self, Table, Tone};
+use terminal::{Exit, Failure};
 
-use super::client::{Client, Target};
-use super::output::{self, Table, Tone};
-use super::{Exit, Failure};
+use super::server::client::{Client, Target};
 
 /// Health: whether a process is ready, and the state of its dependencies.
 #[derive(Debug, clap::Args)]

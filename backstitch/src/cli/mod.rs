@@ -1,53 +1,28 @@
-//! The commands people type: a file per noun, one enum that names them all.
+//! The commands people type: a file or folder per noun, one enum that names them all.
 
-pub mod acting;
-pub mod bus;
-mod bus_dead_letters;
-pub mod client;
-pub mod cluster;
-pub mod config;
-pub mod dead_letter;
-pub mod events;
-pub mod failure;
-pub mod gateway;
-pub mod health;
-mod incidents;
-pub mod lineage;
-mod lineage_graph;
-mod log_place;
-pub mod order;
-pub mod output;
-pub mod projection;
-pub mod projection_prepare;
-mod projection_work;
-pub mod provider_sim;
-pub mod relay;
-mod replay;
-mod rewind;
-pub mod saga;
-mod saga_act;
-mod saga_find;
-mod saga_plan;
-mod saga_set;
-mod saga_story;
-pub mod serve;
-pub mod store;
-mod store_check;
-mod store_copy;
-mod store_postgres;
-pub(crate) mod store_serve;
-pub mod stream;
-mod suggest;
-mod table;
-mod tail;
-pub mod torture;
+mod bus;
+mod cluster;
+mod config;
+mod dead_letter;
+mod events;
+mod health;
+mod lineage;
+mod order;
+pub mod processes;
+mod projection;
+mod saga;
+mod server;
+mod store;
+mod stream;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use service_kit::StartError;
+use terminal::{Exit, Failure, failure, output};
 
-pub use failure::{Exit, Failure};
+use self::processes::{gateway, provider_sim, relay, serve};
 
 /// The release, and the commit that it was built from; `development build` where the build did not say.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("BACKSTITCH_BUILT_FROM"), ")");
@@ -120,11 +95,11 @@ pub enum Command {
     /// Settings: what every process would run with and who said so; whether a file is sound.
     Config(config::Args),
     /// Demo: some hundred orders that go well and badly, and the proof that everything adds up.
-    Demo(crate::demo::Args),
+    Demo(trials::demo::Args),
     /// Torture: a cluster that is killed, paused and restarted under load, and the proof that everything adds up.
-    Torture(torture::Args),
+    Torture(trials::torture::Args),
     /// Bench: how fast this machine is, beside its bare limits.
-    Bench(crate::bench::Args),
+    Bench(trials::bench::Args),
     /// Writes the completions of a shell to stdout.
     #[command(after_help = "\
 Example:
@@ -142,21 +117,12 @@ impl Command {
             Self::Serve(args) => args.run().await,
             Self::Gateway(args) => args.run().await,
             Self::Cluster(args) => args.run().await,
-            Self::CommandService(args) => {
-                let ended = args.run().await;
-                ended.map(|()| Exit::Done).map_err(|error| Failure::no_answer(error.what, error.hint))
-            }
+            Self::CommandService(args) => ended(args.run().await),
             Self::Relay(args) => args.run().await,
             Self::Bus(args) => args.run().await,
             Self::ProviderSim(args) => args.run().await,
-            Self::SagaOrchestrator(args) => {
-                let ended = args.run().await;
-                ended.map(|()| Exit::Done).map_err(|error| Failure::no_answer(error.what, error.hint))
-            }
-            Self::ProjectionService(args) => {
-                args.run().await.map_err(|error| Failure::no_answer(error.what, error.hint))?;
-                Ok(Exit::Done)
-            }
+            Self::ProjectionService(args) => ended(args.run().await),
+            Self::SagaOrchestrator(args) => ended(args.run().await),
             Self::Saga(args) => args.run().await,
             Self::Order(args) => args.run().await,
             Self::Lineage(args) => args.run().await,
@@ -178,6 +144,11 @@ impl Command {
             }
         }
     }
+}
+
+/// How a service of a cluster ended.
+fn ended(result: Result<(), StartError>) -> anyhow::Result<Exit> {
+    result.map(|()| Exit::Done).map_err(Failure::not_started)
 }
 
 /// Parses the arguments, runs the verb, says on stderr why it failed, answers with the exit code.

@@ -6,11 +6,10 @@ use chrono::{DateTime, Utc};
 use clap::Subcommand;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use terminal::Exit;
+use terminal::output::{self, Table, Tone};
 
-use super::Exit;
-use super::client::{Client, PAGE, Target};
-use super::output::{self, Table, Tone};
-use super::stream::Page;
+use super::server::client::{Client, PAGE, Page, Target};
 
 /// Orders: what happened to one, over all of its streams.
 #[derive(Debug, clap::Args)]
@@ -56,7 +55,7 @@ impl Args {
     /// Runs the verb.
     ///
     /// # Errors
-    /// A [`super::Failure`].
+    /// A [`terminal::Failure`].
     pub async fn run(self) -> anyhow::Result<Exit> {
         let Verb::Timeline { target, id, all } = self.verb;
         let client = Client::new(&target)?;

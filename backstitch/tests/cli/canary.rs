@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use backstitch::processes::PROCESSES;
+use backstitch::cli::processes::PROCESSES;
 use service_kit::config::Shown;
 use tempfile::TempDir;
 

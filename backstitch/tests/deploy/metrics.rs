@@ -9,7 +9,9 @@ const OTHERS_NAMES: &[&str] = &["event_serialization_error", "event_handler_erro
 
 /// The names in the code, each with whether it is a counter, a gauge or a histogram.
 fn of_the_code() -> BTreeMap<String, &'static str> {
-    let folders = [root(), root().join("engine")].into_iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
+    let folders = [root(), root().join("engine"), root().join("backstitch")]
+        .into_iter()
+        .flat_map(|folder| std::fs::read_dir(folder).unwrap());
     let crates = folders.map(|entry| entry.unwrap().path()).filter(|path| path.join("src/lib.rs").is_file());
     let files = crates.flat_map(|path| files_below(&path.strip_prefix(root()).unwrap().join("src").to_string_lossy()));
     let mut found = BTreeMap::new();

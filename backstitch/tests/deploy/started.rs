@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 
 use backstitch::cli::Cli;
-use backstitch::processes::{self, Process};
+use backstitch::cli::processes::{self, Process};
 use clap::Parser as _;
 use service_kit::config::Said;
 

@@ -9,9 +9,16 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What those who describe all of it, or join all of it, stand on.
+/// What the contracts describe.
 #[rustfmt::skip]
-const BELOW: &[&str] = &["domain", "event-store", "event-bus", "service-kit", "command-service", "projection-service", "saga-orchestrator"];
+const DESCRIBED: &[&str] = &["domain", "event-store", "event-bus", "service-kit", "command-service", "projection-service", "saga-orchestrator"];
+
+/// What the program stands on.
+#[rustfmt::skip]
+const PROGRAM: &[&str] = &[
+    "domain", "event-store", "event-bus", "service-kit", "command-service", "projection-service", "saga-orchestrator",
+    "terminal", "gateway", "all-in-one", "trials",
+];
 
 /// Who may import what of ours. Source: ARCHITECTURE.md, "Crates".
 const MAY_IMPORT: &[(&str, &[&str])] = &[
@@ -27,8 +34,26 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("command-service", &["command-engine", "domain", "event-store", "service-kit"]),
     ("projection-service", &["domain", "event-store", "event-bus", "service-kit"]),
     ("saga-orchestrator", &["domain", "event-store", "event-bus", "service-kit"]),
-    ("schemas", BELOW),
-    ("backstitch", BELOW),
+    ("schemas", DESCRIBED),
+    ("terminal", &["service-kit"]),
+    ("gateway", &["service-kit"]),
+    (
+        "all-in-one",
+        &[
+            "domain",
+            "event-store",
+            "service-kit",
+            "command-service",
+            "projection-service",
+            "saga-orchestrator",
+            "gateway",
+        ],
+    ),
+    (
+        "trials",
+        &["domain", "event-store", "service-kit", "command-service", "projection-service", "terminal", "all-in-one"],
+    ),
+    ("backstitch", PROGRAM),
 ];
 
 /// All that the pure rules stand on. None of it does IO, reads a clock or draws lots by itself.
@@ -176,7 +201,7 @@ fn the_rules_stand_on_nothing_that_does_io() {
 
 #[test]
 fn the_bare_limits_use_none_of_our_crates() {
-    let source = text("backstitch/src/bench/limit.rs");
+    let source = text("backstitch/trials/src/bench/limit.rs");
     let ours = MAY_IMPORT.iter().map(|(name, _)| format!("{}::", name.replace('-', "_")));
     none(
         "bench/limit.rs uses our own code",
@@ -300,7 +325,7 @@ fn services_ask_postgres_within_bounds() {
             executor.is_some_and(|executor| executor.trim_start_matches('&').ends_with("pool"))
         })
     };
-    let is_service = |path: &String| path.contains("/src/") && !path.starts_with("backstitch/src/bench/");
+    let is_service = |path: &String| path.contains("/src/") && !path.starts_with("backstitch/trials/src/bench/");
     none(
         "queries on a pool itself, which have no bound when the server is gone without a word (use service_kit::pg::ask)",
         rust_files().into_iter().filter(is_service).filter(|path| text(path).lines().any(asks)),

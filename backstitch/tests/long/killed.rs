@@ -6,9 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use backstitch::demo::client::Client;
-use backstitch::demo::server::Processes;
-use backstitch::demo::{Ledger, statement};
 use domain::ids::PaymentId;
 use domain::saga::{self, SagaState, View};
 use domain::{Aggregate as _, payment};
@@ -17,6 +14,9 @@ use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt as _};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use trials::demo::client::Client;
+use trials::demo::server::Processes;
+use trials::demo::{Ledger, statement};
 
 use super::{program, scaled};
 

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use backstitch::Config;
-use backstitch::demo::books::Books;
-use backstitch::demo::compare::word;
+use all_in_one::Config;
 use command_service::provider::statement::{Entry, EntryState, Statement};
 use domain::ids::{OrderId, ShipmentId};
 use domain::saga::SagaState;
 use domain::{order, payment, shipment};
 use futures_util::future::BoxFuture;
+use trials::demo::books::Books;
+use trials::demo::compare::word;
 
 use crate::shop::Shop;
 

@@ -1,9 +1,9 @@
 //! Runs a row: plainly, and killed between every two appends.
 
-use backstitch::demo::compare;
-use backstitch::demo::proof::{Check, Scope};
 use domain::ids::OrderId;
 use futures_util::future::join_all;
+use trials::demo::compare;
+use trials::demo::proof::{Check, Scope};
 
 use crate::row::{Ends, Found, Row, bank_agrees};
 use crate::shop::{Shop, story};
@@ -90,7 +90,7 @@ async fn ended(shop: &mut Shop, row: &Row) -> Found {
 }
 
 /// Nothing is on its way: neither in a saga nor at the provider.
-fn at_rest(books: &backstitch::demo::books::Books, order: OrderId) -> bool {
+fn at_rest(books: &trials::demo::books::Books, order: OrderId) -> bool {
     let open = books.payments_of(order).any(|(_, payment)| !payment.state.open_requests().is_empty());
     !open && books.sagas_of(order).values().all(domain::saga::View::settled)
 }

@@ -6,11 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use backstitch::demo::books::Books;
-use backstitch::demo::client::{Answer, Client, once};
-use backstitch::demo::server::{Process, settings_for};
-use backstitch::demo::{Ledger, statement};
-use backstitch::{Config, System};
+use all_in_one::{Config, System};
 use command_service::provider::statement::Statement;
 use domain::ids::{OrderId, PaymentId, ShipmentId};
 use domain::{EncodedEvent, Timestamp};
@@ -20,6 +16,10 @@ use serde_json::{Value, json};
 use service_kit::Clock;
 use service_kit::postgres::testing::fresh_database;
 use tokio::net::TcpSocket;
+use trials::demo::books::Books;
+use trials::demo::client::{Answer, Client, once};
+use trials::demo::server::{Process, settings_for};
+use trials::demo::{Ledger, statement};
 
 use crate::row::Row;
 

@@ -2,8 +2,8 @@
 
 use std::process::{Output, Stdio};
 
-use backstitch::demo::client::Answer;
 use serde_json::{Value, json};
+use trials::demo::client::Answer;
 
 use crate::world::{PROGRAM, Shopper, World};
 

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use backstitch::demo::client::Client;
-use backstitch::demo::{Ledger, live};
 use event_store::{EventStore, RecordedEvent, SqliteOptions, SqliteStore, StreamSnapshot};
 use futures_util::stream::{self, StreamExt as _};
 use saga_orchestrator::CHECKPOINT_STREAM;
 use serde::Deserialize;
+use trials::demo::client::Client;
+use trials::demo::{Ledger, live};
 
 use crate::world::{PATIENCE, Shopper, World, statuses};
 

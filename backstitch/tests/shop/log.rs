@@ -5,13 +5,13 @@ use std::io::BufReader;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use backstitch::demo::{Ledger, live};
 use event_store::conformance::event;
 use event_store::export::{Header, LineWriter, read};
 use event_store::sqlite::LogFile;
 use event_store::{Append, EventStore, Expected, Position, RecordedEvent, SqliteOptions, SqliteStore, StreamName};
 use serde_json::Value;
 use service_kit::postgres::testing::fresh_database;
+use trials::demo::{Ledger, live};
 
 use crate::world::{PROGRAM, Shopper, World};
 

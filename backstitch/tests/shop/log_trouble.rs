@@ -4,12 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use backstitch::demo::client::{Answer, once};
-use backstitch::{Config, System};
+use all_in_one::{Config, System};
 use event_store::sqlite::Faults;
 use event_store::{EventStore, SqliteOptions};
 use serde_json::json;
 use service_kit::Clock;
+use trials::demo::client::{Answer, once};
 
 use crate::world::{PATIENCE, PROGRAM};
 

@@ -2,10 +2,10 @@
 
 use std::process::{Command, Output};
 
-use backstitch::demo::client::Answer;
 use serde_json::Value;
 use service_kit::postgres::testing::fresh_database;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use trials::demo::client::Answer;
 
 use crate::world::{PROGRAM, Shopper, World};
 

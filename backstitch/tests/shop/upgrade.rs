@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use backstitch::demo::books::Books;
 use domain::saga::SagaState;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use service_kit::postgres::testing::fresh_database;
+use trials::demo::books::Books;
 
 use crate::world::{Shopper, World};
 
@@ -136,6 +136,6 @@ async fn a_shop_that_0_2_0_was_killed_in_is_taken_over_and_every_saga_comes_to_i
     assert_eq!((less.len(), shipped), (2, 1), "one of the two was shipped, the other given back");
 }
 
-fn order_id(order: &backstitch::demo::books::OrderBook) -> String {
+fn order_id(order: &trials::demo::books::OrderBook) -> String {
     order.placed.order_id.to_string()
 }

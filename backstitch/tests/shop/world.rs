@@ -3,18 +3,18 @@
 use std::path::Path;
 use std::time::Duration;
 
-use backstitch::demo::books::Books;
-use backstitch::demo::client::{Answer, Client, once};
-use backstitch::demo::proof::{self, Check, Scope};
-use backstitch::demo::server::{Process, Processes};
-use backstitch::demo::{Ledger, compare, statement};
-use backstitch::{Config, System};
+use all_in_one::{Config, System};
 use command_service::provider::statement::Statement;
 use domain::ids::OrderId;
 use event_store::{Delivery, EventStore, Filter, Position};
 use serde_json::{Value, json};
 use service_kit::Clock;
 use service_kit::postgres::testing::fresh_database;
+use trials::demo::books::Books;
+use trials::demo::client::{Answer, Client, once};
+use trials::demo::proof::{self, Check, Scope};
+use trials::demo::server::{Process, Processes};
+use trials::demo::{Ledger, compare, statement};
 
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_backstitch");
@@ -117,7 +117,7 @@ impl Turned {
         config.data.dir = folder.path().join("data");
         config.postgres.url = Some(fresh_database().await.unwrap().into());
         config.http.listen = server;
-        config.provider = backstitch::demo::server::settings_for(&provider);
+        config.provider = trials::demo::server::settings_for(&provider);
         let system = System::start(config, clock.clone()).await.unwrap();
         system.up().await.unwrap();
         let client = Client::new(&system.url(), PATIENCE).unwrap();
