@@ -70,6 +70,21 @@ pub trait Aggregate:
     }
 }
 
+/// The events of an aggregate, as the log keeps them. [`events!`](crate::events) implements it.
+pub trait StoredEvent: Clone + Debug + PartialEq + Send + Sync + 'static {
+    /// The types of all events, each with its newest schema version.
+    const TYPES: &'static [(&'static str, u16)];
+
+    /// Writes the event for the log.
+    fn encode(&self) -> EncodedEvent;
+
+    /// Reads an event of the log, older schema versions included.
+    ///
+    /// # Errors
+    /// [`DecodeError`]: an unknown type, a schema version newer than this program, or data that does not fit.
+    fn decode(event_type: &str, schema_version: u16, data: &str) -> Result<Self, DecodeError>;
+}
+
 /// A refusal that can leave the process: a stable code and a sentence (its `Display`).
 pub trait Rejected: std::error::Error + Clone + PartialEq + Send + Sync + 'static {
     /// The stable kebab-case name of the refusal; it is the last part of the problem type's URI.
