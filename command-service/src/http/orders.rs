@@ -1,6 +1,7 @@
 //! `/v1/orders`: placing an order, and what people may ask of it afterwards.
 
 use axum::extract::State;
+use domain::Rejected as _;
 use domain::ids::{CustomerId, Location, OrderId, Sku, StockId};
 use domain::money::{Currency, Money};
 use domain::order::pricing::{self, LineToPrice, PricingError};

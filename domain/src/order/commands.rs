@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use eventsourcing::commands;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -117,50 +118,22 @@ impl fmt::Display for HoldReason {
     }
 }
 
-/// A command. Each variant bears the name of its payload.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "type")]
-pub enum Command {
-    /// Places the order, with prices that the handler resolved.
-    PlaceOrder(PlaceOrder),
-    /// Records the risk check's answer.
-    AssessOrderRisk(AssessOrderRisk),
-    /// Stock is committed and money is held.
-    ConfirmOrder(ConfirmOrder),
-    /// It cannot be fulfilled; only while it is pending.
-    RejectOrder(RejectOrder),
-    /// Stops it from being dispatched until released.
-    HoldOrder(HoldOrder),
-    /// Releases one hold of the order; it goes on when it has none left.
-    ReleaseOrderHold(ReleaseOrderHold),
-    /// The customer does not want it any more.
-    RequestOrderCancellation(RequestOrderCancellation),
-    /// Ends it; sent by a saga when all is undone.
-    CancelOrder(CancelOrder),
-    /// Asks the order, which settles the race with cancellation and holds, whether goods may leave.
-    AllowOrderDispatch(AllowOrderDispatch),
-    /// The goods have left.
-    RecordOrderShipped(RecordOrderShipped),
-    /// The goods have arrived.
-    CompleteOrder(CompleteOrder),
-}
-
-impl Command {
-    /// The command's own name.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::PlaceOrder(_) => "PlaceOrder",
-            Self::AssessOrderRisk(_) => "AssessOrderRisk",
-            Self::ConfirmOrder(_) => "ConfirmOrder",
-            Self::RejectOrder(_) => "RejectOrder",
-            Self::HoldOrder(_) => "HoldOrder",
-            Self::ReleaseOrderHold(_) => "ReleaseOrderHold",
-            Self::RequestOrderCancellation(_) => "RequestOrderCancellation",
-            Self::CancelOrder(_) => "CancelOrder",
-            Self::AllowOrderDispatch(_) => "AllowOrderDispatch",
-            Self::RecordOrderShipped(_) => "RecordOrderShipped",
-            Self::CompleteOrder(_) => "CompleteOrder",
-        }
+commands! {
+    /// What may be asked of an order. Each variant holds the payload struct of the same name.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    #[serde(tag = "type")]
+    pub enum Command {
+        PlaceOrder,
+        AssessOrderRisk,
+        ConfirmOrder,
+        RejectOrder,
+        HoldOrder,
+        ReleaseOrderHold,
+        RequestOrderCancellation,
+        CancelOrder,
+        AllowOrderDispatch,
+        RecordOrderShipped,
+        CompleteOrder,
     }
 }
 

@@ -1,6 +1,6 @@
-//! One declaration for each event and command.
+//! One declaration for each event, command and rejection.
 //!
-//! [`events!`](crate::events) and [`commands!`](crate::commands) take an enum and add
+//! [`events!`](crate::events), [`commands!`](crate::commands) and [`rejections!`](crate::rejections) take an enum and add
 //! what follows from the list of its variants: names, codes, writing, reading. Payloads are plain structs: the variant
 //! `SeatHeld` holds the struct `SeatHeld`.
 
@@ -187,6 +187,87 @@ macro_rules! commands {
             }
         }
     };
+}
+
+/// Declares the rejections of an aggregate, each with its code.
+///
+/// A code is kebab-case, stable, and the last part of the problem type's URI. The sentence is the `Display` of the variant;
+/// `thiserror` writes it.
+///
+/// ```
+/// use eventsourcing::{Rejected, rejections};
+///
+/// rejections! {
+///     /// Why a command on a seat is refused.
+///     #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+///     pub enum Rejection {
+///         /// Another guest holds the seat.
+///         #[error("the seat is held for {guest}; choose another seat")]
+///         Taken { guest: String } = "seat-taken",
+///         /// The seat is sold.
+///         #[error("the seat is sold; choose another seat")]
+///         Sold = "seat-sold",
+///     }
+/// }
+///
+/// assert_eq!(Rejection::Sold.code(), "seat-sold");
+/// assert_eq!(Rejection::CODES, ["seat-taken", "seat-sold"]);
+/// ```
+///
+/// The compiler refuses a code that stands in the list twice:
+///
+/// ```compile_fail
+/// eventsourcing::rejections! {
+///     #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+///     enum Rejection {
+///         #[error("the seat is taken")]
+///         Taken = "seat-taken",
+///         #[error("the seat is sold")]
+///         Sold = "seat-taken",
+///     }
+/// }
+/// ```
+#[macro_export]
+macro_rules! rejections {
+    (
+        $(#[$attribute:meta])*
+        $visibility:vis enum $rejection:ident {
+            $($(#[$about:meta])* $name:ident $(($($tuple:tt)*))? $({$($fields:tt)*})? = $code:literal),+ $(,)?
+        }
+    ) => {
+        $(#[$attribute])*
+        $visibility enum $rejection {
+            $($(#[$about])* $name $(($($tuple)*))? $({$($fields)*})?,)+
+        }
+
+        impl $crate::Rejected for $rejection {
+            const CODES: &'static [&'static str] = &[$($code),+];
+            fn code(&self) -> &'static str {
+                match self { $(Self::$name { .. } => $code,)+ }
+            }
+        }
+
+        const _: () = $crate::declare::assert_codes(<$rejection as $crate::Rejected>::CODES);
+    };
+}
+
+/// Stops the build unless every code is kebab-case and stands in the list once. Called by [`rejections!`](crate::rejections).
+#[doc(hidden)]
+pub const fn assert_codes(codes: &[&str]) {
+    let mut at = 0;
+    while at < codes.len() {
+        let (code, mut byte, mut later) = (codes[at].as_bytes(), 0, at + 1);
+        while byte < code.len() {
+            let kebab = code[byte].is_ascii_lowercase() || code[byte].is_ascii_digit() || code[byte] == b'-';
+            assert!(kebab, "the code of a rejection is not kebab-case");
+            byte += 1;
+        }
+        while later < codes.len() {
+            assert!(!same(codes[at], codes[later]), "two rejections have the same code");
+            later += 1;
+        }
+        at += 1;
+    }
 }
 
 /// Stops the build unless there is one step from each older schema version of each type, and no other. Called by

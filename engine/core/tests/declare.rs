@@ -1,12 +1,12 @@
-//! What follows from a declaration: names, versions, writing, reading, and what the compiler is to refuse.
+//! What follows from a declaration: names, versions, writing, reading, codes, and what the compiler is to refuse.
 
 #![allow(clippy::unwrap_used, reason = "in a test a failed step is a failed test")]
 
 use std::any::type_name;
 use std::panic::catch_unwind;
 
-use eventsourcing::declare::assert_upcasters;
-use eventsourcing::{DecodeError, StoredEvent, Upcaster, Visit, commands, events};
+use eventsourcing::declare::{assert_codes, assert_upcasters};
+use eventsourcing::{DecodeError, Rejected, StoredEvent, Upcaster, Visit, commands, events, rejections};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -63,6 +63,28 @@ pub struct HoldSeat {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SellSeat {}
 
+/// The most rows of a hall.
+const MAX_ROWS: u32 = 60;
+
+rejections! {
+    /// Why a command on a seat is refused.
+    #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+    pub enum Rejection {
+        /// There is no such row.
+        #[error("there is no row {0}; give 1 to {max}", max = MAX_ROWS)]
+        NoSuchRow(u32) = "no-such-row",
+        /// Another guest holds the seat.
+        #[error("the seat is held for {guest}; choose another seat")]
+        Taken {
+            /// The guest that holds it.
+            guest: String,
+        } = "seat-taken",
+        /// The seat is sold.
+        #[error("the seat is sold; choose another seat")]
+        Sold = "seat-sold",
+    }
+}
+
 fn held() -> Event {
     Event::SeatHeld(SeatHeld { guest: "Ada".to_owned() })
 }
@@ -117,6 +139,16 @@ fn a_command_is_its_payload_with_its_name_as_type() {
     assert_eq!((command.name(), Command::SellSeat(SellSeat {}).name()), ("HoldSeat", "SellSeat"));
 }
 
+#[test]
+fn a_rejection_has_its_code_and_its_sentence() {
+    let all = [Rejection::NoSuchRow(61), Rejection::Taken { guest: "Ada".to_owned() }, Rejection::Sold];
+    assert_eq!(all.each_ref().map(Rejected::code), Rejection::CODES);
+    assert_eq!(Rejection::CODES, ["no-such-row", "seat-taken", "seat-sold"]);
+    let sentences = all.each_ref().map(ToString::to_string);
+    assert_eq!(sentences[0], "there is no row 61; give 1 to 60");
+    assert_eq!(sentences[1], "the seat is held for Ada; choose another seat");
+}
+
 /// Notes the Rust type of each payload with its name and version.
 #[derive(Default)]
 struct Seen(Vec<(&'static str, &'static str, u16)>);
@@ -148,4 +180,12 @@ fn a_version_without_its_one_upcaster_stops_the_build() {
     assert!(!builds(&[("B", 3)], vec![step("B", 1), step("B", 1)]), "one stands there twice");
     assert!(!builds(&[("B", 2)], vec![step("B", 1), step("B", 2)]), "one lifts the newest version");
     assert!(!builds(&[("A", 1), ("B", 2)], vec![step("B", 1), step("Z", 1)]), "one is of another type");
+}
+
+#[test]
+fn a_code_that_is_not_kebab_case_or_stands_there_twice_stops_the_build() {
+    let builds = |codes: &'static [&str]| catch_unwind(|| assert_codes(codes)).is_ok();
+    assert!(builds(&[]) && builds(&["not-found", "found", "not-found-2"]));
+    assert!(!builds(&["not-found", "other", "not-found"]));
+    assert!(!builds(&["NotFound"]) && !builds(&["not_found"]) && !builds(&["not found"]));
 }
