@@ -140,13 +140,6 @@ pub struct Refusal {
     replayed: bool,
 }
 
-impl Refusal {
-    /// What is wrong.
-    pub(crate) fn into_problem(self) -> Problem {
-        self.problem
-    }
-}
-
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
         Self { problem, replayed: false }
