@@ -32,8 +32,18 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// All that the pure rules stand on. None of it does IO, reads a clock or draws lots by itself.
-const DOMAIN_STANDS_ON: &[&str] =
-    &["chrono", "eventsourcing", "iso_currency", "schemars", "serde", "serde_json", "sha2", "thiserror", "uuid"];
+const DOMAIN_STANDS_ON: &[&str] = &[
+    "chrono",
+    "eventsourcing",
+    "iso_currency",
+    "schemars",
+    "serde",
+    "serde_json",
+    "sha2",
+    "strum",
+    "thiserror",
+    "uuid",
+];
 
 /// What a pure rule must not reach for.
 const IMPURE: &[&str] = &[
@@ -358,6 +368,17 @@ fn events_are_spelt_alike_in_rust_and_in_their_contracts() {
         none(&format!("events without a file in schemas/{folder}"), in_rust.difference(&written).map(file));
         none(&format!("files in schemas/{folder} without an event"), written.difference(&in_rust).map(file));
     }
+}
+
+#[test]
+fn every_aggregate_is_in_the_list_of_kinds() {
+    let folder = |path: String| Some(path.strip_prefix("domain/src/")?.strip_suffix("/decide.rs")?.to_owned());
+    let folders: BTreeSet<String> = files().into_iter().filter_map(folder).collect();
+    let listed: BTreeSet<String> = domain::Kind::ALL.iter().map(|kind| kind.category.to_owned()).collect();
+    assert_eq!(
+        folders, listed,
+        "an aggregate is a folder of domain/src with the category's name, and a line in Kind::ALL"
+    );
 }
 
 /// The string literals of a line.

@@ -1,10 +1,9 @@
 //! What may be asked of an order.
 
-use std::fmt;
-
 use eventsourcing::commands;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::{Display, VariantArray, VariantNames};
 
 use crate::ids::{CustomerId, OrderId, ShipmentId, StockId};
 use crate::money::Money;
@@ -81,8 +80,11 @@ pub enum RejectReason {
 }
 
 /// Why an order must not be dispatched. Source: Shopify's FulfillmentHoldReason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Display, VariantArray, VariantNames,
+)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum HoldReason {
     /// The risk check wants a person to look.
     HighRiskOfFraud,
@@ -99,22 +101,9 @@ pub enum HoldReason {
 }
 
 impl HoldReason {
-    /// As it is written.
+    /// The word that is stored, such as `HIGH_RISK_OF_FRAUD`.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::HighRiskOfFraud => "HIGH_RISK_OF_FRAUD",
-            Self::AwaitingPayment => "AWAITING_PAYMENT",
-            Self::IncorrectAddress => "INCORRECT_ADDRESS",
-            Self::InventoryOutOfStock => "INVENTORY_OUT_OF_STOCK",
-            Self::AwaitingReturnItems => "AWAITING_RETURN_ITEMS",
-            Self::Other => "OTHER",
-        }
-    }
-}
-
-impl fmt::Display for HoldReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        <Self as VariantNames>::VARIANTS[self as usize]
     }
 }
 
