@@ -10,6 +10,7 @@ pub mod contexts;
 pub mod grpc;
 pub mod http;
 mod preconditions;
+mod pricing;
 pub mod provider;
 pub mod service;
 pub mod write_side;

@@ -5,6 +5,7 @@
 //! so looking first and sending afterwards is safe.
 
 use domain::ids::OrderId;
+use domain::order::MAX_PAYMENT_METHOD_CHARS;
 use domain::product::Product;
 use domain::shipment::{self, Shipment};
 use domain::stock;
@@ -49,6 +50,11 @@ pub(crate) async fn check(bus: &CommandBus, command: &domain::Command) -> Result
         | domain::Command::Payment { .. }
         | domain::Command::Product { .. } => Ok(()),
     }
+}
+
+/// Whether a text can be a card's token at a payment provider: 1 to 100 printable ASCII characters without spaces.
+pub(crate) fn is_payment_method(text: &str) -> bool {
+    (1..=MAX_PAYMENT_METHOD_CHARS).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// The order of a shipment that a command is for.

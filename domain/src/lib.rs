@@ -3,11 +3,12 @@
 //! *Invariant:* nothing here reads a clock, draws a number, waits or does IO. Time, prices and ids come in as
 //! arguments, so that every rule can be tested by writing down what was, what is asked and what follows.
 //!
-//! Each aggregate is a folder with the same six files: `mod` (its transition table), `commands`, `events`, `state`
-//! (with `evolve`), `decide` (with the rejections), `tests`.
+//! Each aggregate is a folder with the same seven files: `mod` (its transition table), `commands`, `events`, `rejection`,
+//! `state` (with `evolve`), `decide`, `tests`.
 
 pub mod command;
 pub mod ids;
+pub mod kind;
 pub mod money;
 pub mod order;
 pub mod payment;
@@ -20,6 +21,7 @@ mod upcast;
 
 #[cfg(any(test, feature = "testing"))]
 pub use eventsourcing::testing;
-pub use eventsourcing::{Aggregate, DecodeError, EncodedEvent, Rejected, Timestamp, aggregate};
+pub use eventsourcing::{Aggregate, DecodeError, EncodedEvent, Rejected, Timestamp, Visit, aggregate};
 
 pub use command::Command;
+pub use kind::Kind;

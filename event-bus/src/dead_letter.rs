@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row as _};
+use strum::{EnumString, IntoStaticStr};
 
 /// Rows in the order in which their records came: `id`. What was handled is deleted, what was discarded stays for the
 /// record of who did it.
@@ -61,8 +62,9 @@ where id = $1 and discarded_at is null";
 const THERE: &str = "select to_regclass('bus_dead_letters') is not null";
 
 /// Why a record was parked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, EnumString, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Cause {
     /// It is no event of ours, of a schema version that no handler reads, or its data do not fit.
     Undecodable,
@@ -75,19 +77,11 @@ pub enum Cause {
 impl Cause {
     /// The word in table, headers and answers.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Undecodable => "undecodable",
-            Self::Failed => "failed",
-            Self::Behind => "behind",
-        }
+        self.into()
     }
 
     fn stored(word: &str) -> Self {
-        match word {
-            "undecodable" => Self::Undecodable,
-            "behind" => Self::Behind,
-            _ => Self::Failed,
-        }
+        word.parse().unwrap_or(Self::Failed)
     }
 }
 

@@ -184,14 +184,8 @@ impl Wanted {
 /// What to say where nothing was found: a misspelt type is the usual reason.
 fn none(types: &[String]) -> String {
     let known = |name: &str| {
-        domain::order::Event::TYPES
-            .iter()
-            .chain(domain::payment::Event::TYPES)
-            .chain(domain::stock::Event::TYPES)
-            .chain(domain::shipment::Event::TYPES)
-            .chain(domain::product::Event::TYPES)
-            .chain(domain::saga::Event::TYPES)
-            .any(|(known, _)| *known == name)
+        let of_aggregates = domain::Kind::ALL.iter().flat_map(|kind| kind.events);
+        of_aggregates.chain(domain::saga::Event::TYPES).any(|(known, _)| *known == name)
     };
     match types.iter().find(|name| !known(name)) {
         Some(name) => {

@@ -14,13 +14,14 @@ use super::proto::{Accepted, CommandReply, CommandRequest, Rejected};
 use super::{request, status};
 use crate::bus::{CommandMeta, Origin};
 use crate::contexts::{Context, Contexts};
-use crate::http::orders;
-use crate::preconditions::{self, Unmet};
-use crate::{CommandBus, HttpState, Reply, SendError};
+use crate::preconditions::{self, Unmet, is_payment_method};
+use crate::pricing::{self, Unpriced};
+use crate::{CommandBus, Reply, SendError};
 
 /// Carries out what other processes ask.
 pub(super) struct CommandsService {
-    state: HttpState,
+    bus: CommandBus,
+    pricing: Arc<PricingPolicy>,
     contexts: Contexts,
     free: Semaphore,
 }
@@ -28,7 +29,7 @@ pub(super) struct CommandsService {
 impl CommandsService {
     /// At most `at_once` commands are under way.
     pub fn new(bus: CommandBus, pricing: Arc<PricingPolicy>, contexts: Contexts, at_once: usize) -> Self {
-        Self { state: HttpState { bus, pricing }, contexts, free: Semaphore::new(at_once) }
+        Self { bus, pricing, contexts, free: Semaphore::new(at_once) }
     }
 
     async fn execute(&self, request: &CommandRequest) -> Result<CommandReply, Status> {
@@ -43,40 +44,41 @@ impl CommandsService {
             if !is_for_clients(&command) {
                 return Err(status::denied(command.name()));
             }
-            match preconditions::check(&self.state.bus, &command).await {
+            match preconditions::check(&self.bus, &command).await {
                 Ok(()) => {}
                 Err(Unmet::Missing(detail)) => return Ok(rejected("not-found", detail, false)),
                 Err(Unmet::Send(error)) => return answer(Err(error)),
             }
             if let domain::Command::Order { command: order::Command::PlaceOrder(placed), .. } = &command
-                && let Some(reply) = self.other_prices(placed, &meta).await?
+                && let Some(reply) = self.not_ours(placed, &meta).await?
             {
                 return Ok(reply);
             }
         }
         let span = tracing::info_span!("command", name = command.name(), correlation_id = %meta.correlation_id);
-        answer(self.state.bus.send(command, meta).instrument(span).await)
+        answer(self.bus.send(command, meta).instrument(span).await)
     }
 
     /// Prices are ours: what a client's order says of them must be what they are, or what they were when this very
     /// request was answered before. The answer, if they are not.
-    async fn other_prices(
-        &self,
-        placed: &order::PlaceOrder,
-        meta: &CommandMeta,
-    ) -> Result<Option<CommandReply>, Status> {
-        let detail = match orders::priced(&self.state, placed).await {
-            Ok(true) => return Ok(None),
-            Ok(false) => "the order has other prices than its products; look them up and order again".to_owned(),
-            Err(problem) if problem.status == 503 => {
-                return Err(status::unavailable(problem.detail.unwrap_or_default()));
+    async fn not_ours(&self, order: &order::PlaceOrder, meta: &CommandMeta) -> Result<Option<CommandReply>, Status> {
+        let (code, detail) = match pricing::is_priced(&self.bus, &self.pricing, order).await {
+            Ok(true) if is_payment_method(&order.payment_method) => return Ok(None),
+            Ok(true) => {
+                let detail = "a payment method has 1 to 100 printable ASCII characters without spaces";
+                ("payment-method-length", detail.to_owned())
             }
-            Err(problem) => problem.detail.unwrap_or(problem.title),
+            Ok(false) => {
+                let detail = "the order has other prices than its products; look them up and order again";
+                ("price-changed", detail.to_owned())
+            }
+            Err(Unpriced::NotNow(error)) => return answer(Err(error)).map(Some),
+            Err(why) => (why.code().unwrap_or("price-changed"), why.to_string()),
         };
-        let stream = placed.order_id.stream().parse().map_err(|error| status::invalid("body", error))?;
-        match self.state.bus.recall::<order::Order>(&stream, meta).await {
+        let stream = order.order_id.stream().parse().map_err(|error| status::invalid("body", error))?;
+        match self.bus.recall::<order::Order>(&stream, meta).await {
             Ok(Some(reply)) => answer(Ok(reply)).map(Some),
-            Ok(None) => Ok(Some(rejected("price-changed", detail, false))),
+            Ok(None) => Ok(Some(rejected(code, detail, false))),
             Err(error) => answer(Err(error)).map(Some),
         }
     }

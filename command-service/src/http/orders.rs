@@ -3,13 +3,11 @@
 use axum::extract::State;
 use domain::ids::{CustomerId, Location, OrderId, Sku, StockId};
 use domain::money::{Currency, Money};
-use domain::order::pricing::{self, LineToPrice, PricingError};
+use domain::order::pricing::PricingError;
 use domain::order::{
-    AssessOrderRisk, Command, Event, HoldOrder, HoldReason, MAX_LINES, MAX_PAYMENT_METHOD_CHARS, MAX_REASON_CHARS,
-    MAX_TAG_CHARS, MAX_TAGS, OrderLine, OrderPlaced, PlaceOrder, ReleaseOrderHold, RequestOrderCancellation,
-    RiskAssessment, Totals,
+    AssessOrderRisk, Command, Event, HoldOrder, HoldReason, MAX_LINES, MAX_REASON_CHARS, MAX_TAG_CHARS, MAX_TAGS,
+    OrderLine, OrderPlaced, PlaceOrder, ReleaseOrderHold, RequestOrderCancellation, RiskAssessment, Totals,
 };
-use domain::product::Product;
 use domain::quantity::Quantity;
 use serde::{Deserialize, Serialize};
 use service_kit::Problem;
@@ -26,6 +24,8 @@ use super::problems::{Refusal, Refusals, named, refused};
 use super::reply::{Answer, CommandReply};
 use super::schema::{CurrencyText, ExpectedTotal, MoneySchema, OrderIdPath};
 use crate::bus::{CommandMeta, Reply};
+use crate::preconditions::is_payment_method;
+use crate::pricing::{self, Unpriced, Wish};
 
 pub(super) fn router() -> OpenApiRouter<HttpState> {
     OpenApiRouter::new()
@@ -241,10 +241,7 @@ fn check(body: &PlaceOrderBody) -> Result<(), Problem> {
     if body.lines.is_empty() || body.lines.len() > MAX_LINES {
         return invalid("/lines".to_owned(), "must have 1 to 100 lines");
     }
-    let method_chars = body.payment_method.chars().count();
-    if !(1..=MAX_PAYMENT_METHOD_CHARS).contains(&method_chars)
-        || !body.payment_method.bytes().all(|byte| byte.is_ascii_graphic())
-    {
+    if !is_payment_method(&body.payment_method) {
         return invalid("/payment_method".to_owned(), "must have 1 to 100 printable ASCII characters without spaces");
     }
     if body.tags.len() > MAX_TAGS {
@@ -261,59 +258,31 @@ fn check(body: &PlaceOrderBody) -> Result<(), Problem> {
     }
 }
 
-/// Looks the prices up, each product once; the answer waits until they are durable.
+/// Prices the order of a body.
 async fn price(state: &HttpState, body: &PlaceOrderBody) -> Result<(Vec<OrderLine>, Totals), Refusal> {
-    let mut lines: Vec<LineToPrice> = Vec::with_capacity(body.lines.len());
-    for (index, line) in body.lines.iter().enumerate() {
+    let wish = |line: &PlaceOrderLine| {
         let PlaceOrderLine { sku, quantity, location } = line.clone();
-        let known = lines.iter().find(|known| known.item.sku == sku);
-        let (name, unit_price, active) = match known {
-            Some(known) => (known.name.clone(), known.unit_price, known.active),
-            None => {
-                let stream = sku.product_stream().parse().map_err(Problem::invalid)?;
-                let product = state.bus.load::<Product>(&stream).await.map_err(refused)?.state;
-                if !product.exists() {
-                    let problem = named("product-not-for-sale", "there is no such product; nothing was ordered");
-                    return Err(problem.field(format!("/lines/{index}/sku"), "names no product").into());
-                }
-                (product.name.clone(), product.price, product.is_active())
-            }
-        };
-        lines.push(LineToPrice { item: StockId { sku, location }, quantity, name, unit_price, active });
-    }
-    if let (Some(asked), Some(first)) = (body.currency, lines.first())
-        && asked != first.unit_price.currency
-    {
-        let detail = format_args!("the prices are in {}, not in {asked}", first.unit_price.currency).to_string();
-        return Err(named("currency-mismatch", &detail).field("/currency", &detail).into());
-    }
-    pricing::price(&lines, &state.pricing).map_err(|error| {
-        let field = match &error {
-            PricingError::NoLines | PricingError::TotalOutOfRange => "/lines".to_owned(),
-            PricingError::ProductNotForSale { line, .. } | PricingError::CurrencyMismatch { line, .. } => {
-                format!("/lines/{}/sku", line - 1)
-            }
-        };
-        named(error.code(), &error).field(field, &error).into()
-    })
+        Wish { item: StockId { sku, location }, quantity }
+    };
+    let wishes: Vec<Wish> = body.lines.iter().map(wish).collect();
+    pricing::price(&state.bus, &state.pricing, &wishes, body.currency).await.map_err(unpriced)
 }
 
-/// Whether an order has the prices and totals that it would have if it were placed now.
-///
-/// # Errors
-/// What keeps it from being placed.
-pub(crate) async fn priced(state: &HttpState, order: &PlaceOrder) -> Result<bool, Problem> {
-    let PlaceOrder { customer_id, payment_method, tags, expected_total, .. } = order.clone();
-    let line = |line: &OrderLine| PlaceOrderLine {
-        sku: line.item.sku.clone(),
-        quantity: line.quantity,
-        location: line.item.location.clone(),
+/// Why an order has no price, with the field of the body that is the reason.
+fn unpriced(why: Unpriced) -> Refusal {
+    let at_line = |line: usize| format!("/lines/{}/sku", line - 1);
+    let (field, fault) = match &why {
+        Unpriced::NoProduct { line } => (at_line(*line), "names no product".to_owned()),
+        Unpriced::OtherCurrency { .. } => ("/currency".to_owned(), why.to_string()),
+        Unpriced::LineCount(_) | Unpriced::Rule(PricingError::NoLines | PricingError::TotalOutOfRange) => {
+            ("/lines".to_owned(), why.to_string())
+        }
+        Unpriced::Rule(PricingError::ProductNotForSale { line, .. } | PricingError::CurrencyMismatch { line, .. }) => {
+            (at_line(*line), why.to_string())
+        }
+        Unpriced::NotNow(error) => return refused(error.clone()),
     };
-    let (lines, currency) = (order.lines.iter().map(line).collect(), Some(order.totals.total.currency));
-    let body = PlaceOrderBody { customer_id, lines, payment_method, currency, tags, expected_total };
-    check(&body)?;
-    let (lines, totals) = price(state, &body).await.map_err(Refusal::into_problem)?;
-    Ok(lines == order.lines && totals == order.totals)
+    named(why.code().unwrap_or("refused"), &why).field(field, fault).into()
 }
 
 /// The first answer again, if this request was answered before.

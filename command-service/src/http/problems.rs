@@ -140,13 +140,6 @@ pub struct Refusal {
     replayed: bool,
 }
 
-impl Refusal {
-    /// What is wrong.
-    pub(crate) fn into_problem(self) -> Problem {
-        self.problem
-    }
-}
-
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
         Self { problem, replayed: false }
@@ -249,15 +242,9 @@ mod tests {
 
     #[test]
     fn every_refusal_of_the_domain_has_one_row_and_every_row_is_one() {
-        let codes = [
-            domain::order::REJECTION_CODES,
-            domain::order::pricing::PricingError::CODES,
-            domain::product::REJECTION_CODES,
-            domain::stock::REJECTION_CODES,
-            domain::payment::REJECTION_CODES,
-            domain::shipment::REJECTION_CODES,
-        ];
-        let domain: BTreeSet<&str> = codes.into_iter().flatten().copied().collect();
+        let rejections = domain::Kind::ALL.iter().map(|kind| kind.rejections);
+        let codes = rejections.chain([<domain::order::pricing::PricingError as domain::Rejected>::CODES]);
+        let domain: BTreeSet<&str> = codes.flatten().copied().collect();
         let table: BTreeSet<&str> = TABLE.iter().map(|row| row.code).collect();
         assert_eq!(domain, table);
         assert_eq!(table.len(), TABLE.len(), "a code stands in two rows");

@@ -213,42 +213,77 @@ async fn a_command_after_its_deadline_is_refused_as_too_late() {
     assert_eq!(server.refused(late).await, (Code::FailedPrecondition, "too-late".to_owned()));
 }
 
-#[tokio::test]
-async fn an_order_from_a_client_is_taken_at_our_prices_only() {
-    let world = World::new();
-    make_product(&world, "A", 1_000).await;
-    let server = Server::over(&world).await;
-    // As our own edge would price it.
-    let body = crate::orders::order(&[("A", 2)]);
-    let placed = world.post("/v1/orders", "http", &body).await;
+/// The command of an order of two pieces of `A`, with the prices that HTTP gave it.
+async fn priced_over_http(world: &World) -> order::PlaceOrder {
+    let placed = world.post("/v1/orders", "http", &crate::orders::order(&[("A", 2)])).await;
     let stored = world.events(&format!("order-{}", placed.body["id"].as_str().unwrap())).await;
     let order::Event::OrderPlaced(said) =
         order::Event::decode("OrderPlaced", stored[0].schema_version, stored[0].data.get()).unwrap()
     else {
         panic!("{stored:?}")
     };
-    let order_id = domain::ids::OrderId(id(9));
-    let mut command = order::PlaceOrder {
-        order_id,
+    order::PlaceOrder {
+        order_id: domain::ids::OrderId(id(9)),
         customer_id: said.customer_id,
         lines: said.lines,
         totals: said.totals,
         payment_method: said.payment_method,
         tags: said.tags,
         expected_total: None,
-    };
-    let send = |command: &order::PlaceOrder| domain::Command::Order {
-        id: order_id,
-        command: order::Command::PlaceOrder(command.clone()),
-    };
+    }
+}
+
+fn place(command: &order::PlaceOrder) -> domain::Command {
+    domain::Command::Order { id: command.order_id, command: order::Command::PlaceOrder(command.clone()) }
+}
+
+#[tokio::test]
+async fn both_edges_refuse_an_order_that_has_no_price_for_the_same_reason() {
+    let world = World::new();
+    for sku in ["A", "OFF"] {
+        make_product(&world, sku, 1_000).await;
+    }
+    let mut in_dollars = crate::orders::product_body("USD", 1_000);
+    in_dollars["price"]["currency"] = serde_json::json!("USD");
+    assert_eq!(world.post("/v1/products", "USD", &in_dollars).await.status, 201);
+    world.post("/v1/products/OFF/discontinue", "d", &serde_json::json!({})).await;
+    let server = Server::over(&world).await;
+    let command = priced_over_http(&world).await;
+    for (sku, code) in [("NONE", "product-not-for-sale"), ("OFF", "product-not-for-sale"), ("USD", "currency-mismatch")]
+    {
+        let answer = world.post("/v1/orders", sku, &crate::orders::order(&[("A", 2), (sku, 1)])).await;
+        let problem: service_kit::Problem = serde_json::from_value(answer.body).unwrap();
+        assert_eq!(problem.slug(), code);
+        let mut both = command.clone();
+        both.lines.push(order::OrderLine {
+            line: 2,
+            item: format!("{sku}@main").parse().unwrap(),
+            ..both.lines[0].clone()
+        });
+        assert_eq!(server.rejected(client(sku, &place(&both))).await, (code.to_owned(), false));
+    }
+    let none = order::PlaceOrder { lines: Vec::new(), ..command.clone() };
+    assert_eq!(server.rejected(client("none", &place(&none))).await.0, "line-count");
+    let many = order::PlaceOrder { lines: vec![command.lines[0].clone(); 101], ..command.clone() };
+    assert_eq!(server.rejected(client("many", &place(&many))).await.0, "line-count");
+    let spaced = order::PlaceOrder { payment_method: "tok approve".to_owned(), ..command };
+    assert_eq!(server.rejected(client("spaced", &place(&spaced))).await.0, "payment-method-length");
+}
+
+#[tokio::test]
+async fn an_order_from_a_client_is_taken_at_our_prices_only() {
+    let world = World::new();
+    make_product(&world, "A", 1_000).await;
+    let server = Server::over(&world).await;
+    let mut command = priced_over_http(&world).await;
     let mut cheaper = command.clone();
     cheaper.lines[0].unit_price.amount = 1;
-    assert_eq!(server.rejected(client("o", &send(&cheaper))).await.0, "price-changed");
-    assert!(server.accepted(client("p", &send(&command))).await.changed);
+    assert_eq!(server.rejected(client("o", &place(&cheaper))).await.0, "price-changed");
+    assert!(server.accepted(client("p", &place(&command))).await.changed);
     world.post("/v1/products/A/discontinue", "d", &serde_json::json!({})).await;
-    assert!(server.accepted(client("p", &send(&command))).await.replayed, "it was answered before");
+    assert!(server.accepted(client("p", &place(&command))).await.replayed, "it was answered before");
     command.tags = vec!["later".to_owned()];
-    assert_eq!(server.rejected(client("q", &send(&command))).await.0, "price-changed");
+    assert_eq!(server.rejected(client("q", &place(&command))).await.0, "product-not-for-sale");
 }
 
 #[tokio::test]

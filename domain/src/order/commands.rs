@@ -1,9 +1,9 @@
 //! What may be asked of an order.
 
-use std::fmt;
-
+use eventsourcing::commands;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::{Display, VariantArray, VariantNames};
 
 use crate::ids::{CustomerId, OrderId, ShipmentId, StockId};
 use crate::money::Money;
@@ -80,8 +80,11 @@ pub enum RejectReason {
 }
 
 /// Why an order must not be dispatched. Source: Shopify's FulfillmentHoldReason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Display, VariantArray, VariantNames,
+)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum HoldReason {
     /// The risk check wants a person to look.
     HighRiskOfFraud,
@@ -98,69 +101,28 @@ pub enum HoldReason {
 }
 
 impl HoldReason {
-    /// As it is written.
+    /// The word that is stored, such as `HIGH_RISK_OF_FRAUD`.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::HighRiskOfFraud => "HIGH_RISK_OF_FRAUD",
-            Self::AwaitingPayment => "AWAITING_PAYMENT",
-            Self::IncorrectAddress => "INCORRECT_ADDRESS",
-            Self::InventoryOutOfStock => "INVENTORY_OUT_OF_STOCK",
-            Self::AwaitingReturnItems => "AWAITING_RETURN_ITEMS",
-            Self::Other => "OTHER",
-        }
+        <Self as VariantNames>::VARIANTS[self as usize]
     }
 }
 
-impl fmt::Display for HoldReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// A command. Each variant bears the name of its payload.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "type")]
-pub enum Command {
-    /// Places the order, with prices that the handler resolved.
-    PlaceOrder(PlaceOrder),
-    /// Records the risk check's answer.
-    AssessOrderRisk(AssessOrderRisk),
-    /// Stock is committed and money is held.
-    ConfirmOrder(ConfirmOrder),
-    /// It cannot be fulfilled; only while it is pending.
-    RejectOrder(RejectOrder),
-    /// Stops it from being dispatched until released.
-    HoldOrder(HoldOrder),
-    /// Releases one hold of the order; it goes on when it has none left.
-    ReleaseOrderHold(ReleaseOrderHold),
-    /// The customer does not want it any more.
-    RequestOrderCancellation(RequestOrderCancellation),
-    /// Ends it; sent by a saga when all is undone.
-    CancelOrder(CancelOrder),
-    /// Asks the order, which settles the race with cancellation and holds, whether goods may leave.
-    AllowOrderDispatch(AllowOrderDispatch),
-    /// The goods have left.
-    RecordOrderShipped(RecordOrderShipped),
-    /// The goods have arrived.
-    CompleteOrder(CompleteOrder),
-}
-
-impl Command {
-    /// The command's own name.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::PlaceOrder(_) => "PlaceOrder",
-            Self::AssessOrderRisk(_) => "AssessOrderRisk",
-            Self::ConfirmOrder(_) => "ConfirmOrder",
-            Self::RejectOrder(_) => "RejectOrder",
-            Self::HoldOrder(_) => "HoldOrder",
-            Self::ReleaseOrderHold(_) => "ReleaseOrderHold",
-            Self::RequestOrderCancellation(_) => "RequestOrderCancellation",
-            Self::CancelOrder(_) => "CancelOrder",
-            Self::AllowOrderDispatch(_) => "AllowOrderDispatch",
-            Self::RecordOrderShipped(_) => "RecordOrderShipped",
-            Self::CompleteOrder(_) => "CompleteOrder",
-        }
+commands! {
+    /// What may be asked of an order. Each variant holds the payload struct of the same name.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    #[serde(tag = "type")]
+    pub enum Command {
+        PlaceOrder,
+        AssessOrderRisk,
+        ConfirmOrder,
+        RejectOrder,
+        HoldOrder,
+        ReleaseOrderHold,
+        RequestOrderCancellation,
+        CancelOrder,
+        AllowOrderDispatch,
+        RecordOrderShipped,
+        CompleteOrder,
     }
 }
 

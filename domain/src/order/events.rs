@@ -1,95 +1,28 @@
 //! What has happened to an order. Stored for ever: a field is only ever added, as optional, or a new version is made.
 
+use eventsourcing::events;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::commands::{HoldReason, OrderLine, RejectReason, RiskAssessment, Totals};
 use crate::aggregate::Timestamp;
-use crate::aggregate::{DecodeError, EncodedEvent, encoded};
 use crate::ids::{CustomerId, OrderId, ShipmentId};
-use crate::upcast::decoded;
 
-/// An event. Each variant bears the name of its payload.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Event {
-    /// The order was placed; prices, shares and each line's location are frozen here.
-    OrderPlaced(OrderPlaced),
-    /// The risk check answered.
-    OrderRiskAssessed(OrderRiskAssessed),
-    /// Stock is committed and money is held.
-    OrderConfirmed(OrderConfirmed),
-    /// It could not be fulfilled.
-    OrderRejected(OrderRejected),
-    /// It must not be dispatched until released.
-    OrderHeld(OrderHeld),
-    /// A hold was released; the order may go on when it has none left.
-    OrderHoldReleased(OrderHoldReleased),
-    /// The customer does not want it any more.
-    OrderCancellationRequested(OrderCancellationRequested),
-    /// It ended without goods.
-    OrderCancelled(OrderCancelled),
-    /// From here on it cannot be cancelled or held.
-    OrderDispatchAllowed(OrderDispatchAllowed),
-    /// The goods have left.
-    OrderShipped(OrderShipped),
-    /// The goods have arrived.
-    OrderCompleted(OrderCompleted),
-}
-
-impl Event {
-    /// The names of all events here, with the newest schema version of each.
-    pub const TYPES: &'static [(&'static str, u16)] = &[
-        ("OrderPlaced", 1),
-        ("OrderRiskAssessed", 1),
-        ("OrderConfirmed", 1),
-        ("OrderRejected", 1),
-        ("OrderHeld", 1),
-        ("OrderHoldReleased", 1),
-        ("OrderCancellationRequested", 1),
-        ("OrderCancelled", 1),
-        ("OrderDispatchAllowed", 1),
-        ("OrderShipped", 1),
-        ("OrderCompleted", 1),
-    ];
-
-    /// Writes an event for the log.
-    pub fn encode(&self) -> EncodedEvent {
-        match self {
-            Self::OrderPlaced(e) => encoded("OrderPlaced", 1, e),
-            Self::OrderRiskAssessed(e) => encoded("OrderRiskAssessed", 1, e),
-            Self::OrderConfirmed(e) => encoded("OrderConfirmed", 1, e),
-            Self::OrderRejected(e) => encoded("OrderRejected", 1, e),
-            Self::OrderHeld(e) => encoded("OrderHeld", 1, e),
-            Self::OrderHoldReleased(e) => encoded("OrderHoldReleased", 1, e),
-            Self::OrderCancellationRequested(e) => encoded("OrderCancellationRequested", 1, e),
-            Self::OrderCancelled(e) => encoded("OrderCancelled", 1, e),
-            Self::OrderDispatchAllowed(e) => encoded("OrderDispatchAllowed", 1, e),
-            Self::OrderShipped(e) => encoded("OrderShipped", 1, e),
-            Self::OrderCompleted(e) => encoded("OrderCompleted", 1, e),
-        }
-    }
-
-    /// Reads an event of the log.
-    ///
-    /// # Errors
-    /// [`DecodeError`]: an unknown type, a newer schema version, or data that does not fit.
-    pub fn decode(event_type: &str, schema_version: u16, data: &str) -> Result<Self, DecodeError> {
-        Ok(match event_type {
-            "OrderPlaced" => Self::OrderPlaced(decoded(event_type, 1, schema_version, data)?),
-            "OrderRiskAssessed" => Self::OrderRiskAssessed(decoded(event_type, 1, schema_version, data)?),
-            "OrderConfirmed" => Self::OrderConfirmed(decoded(event_type, 1, schema_version, data)?),
-            "OrderRejected" => Self::OrderRejected(decoded(event_type, 1, schema_version, data)?),
-            "OrderHeld" => Self::OrderHeld(decoded(event_type, 1, schema_version, data)?),
-            "OrderHoldReleased" => Self::OrderHoldReleased(decoded(event_type, 1, schema_version, data)?),
-            "OrderCancellationRequested" => {
-                Self::OrderCancellationRequested(decoded(event_type, 1, schema_version, data)?)
-            }
-            "OrderCancelled" => Self::OrderCancelled(decoded(event_type, 1, schema_version, data)?),
-            "OrderDispatchAllowed" => Self::OrderDispatchAllowed(decoded(event_type, 1, schema_version, data)?),
-            "OrderShipped" => Self::OrderShipped(decoded(event_type, 1, schema_version, data)?),
-            "OrderCompleted" => Self::OrderCompleted(decoded(event_type, 1, schema_version, data)?),
-            other => return Err(DecodeError::UnknownType(other.to_owned())),
-        })
+events! {
+    /// What has happened to an order. Each variant holds the payload struct of the same name.
+    #[derive(Debug, Clone, PartialEq)]
+    pub enum Event {
+        OrderPlaced,
+        OrderRiskAssessed,
+        OrderConfirmed,
+        OrderRejected,
+        OrderHeld,
+        OrderHoldReleased,
+        OrderCancellationRequested,
+        OrderCancelled,
+        OrderDispatchAllowed,
+        OrderShipped,
+        OrderCompleted,
     }
 }
 

@@ -20,12 +20,14 @@ pub mod decide;
 pub mod events;
 mod place;
 pub mod pricing;
+pub mod rejection;
 pub mod state;
 #[cfg(test)]
 mod tests;
 
 pub use commands::*;
-pub use decide::{MAX_REASON_CHARS, REJECTION_CODES, Rejection};
+pub use decide::MAX_REASON_CHARS;
 pub use events::*;
 pub use place::{MAX_LINES, MAX_PAYMENT_METHOD_CHARS, MAX_TAG_CHARS, MAX_TAGS};
+pub use rejection::Rejection;
 pub use state::{Order, Status};

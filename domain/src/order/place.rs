@@ -1,6 +1,7 @@
 //! What a new order must be: the handler resolved its prices, here they are proved to add up.
 
-use super::decide::{Decision, Rejection};
+use super::Rejection;
+use super::decide::Decision;
 use super::{Event, Order, OrderLine, OrderPlaced, PlaceOrder, Status, Totals};
 use crate::aggregate::Timestamp;
 use crate::money::{Currency, Money, MoneyError};

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use eventsourcing::rejections;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -67,51 +68,37 @@ pub struct LineToPrice {
     pub active: bool,
 }
 
-/// Why there is no price.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum PricingError {
-    /// Nothing to price.
-    #[error("an order without lines has no price; give at least one line")]
-    NoLines,
-    /// The product cannot be ordered.
-    #[error("product `{sku}` (line {line}) is not for sale; leave it out, or activate it")]
-    ProductNotForSale {
-        /// Which line, from 1.
-        line: usize,
-        /// Which product.
-        sku: Sku,
-    },
-    /// The products are priced in different currencies.
-    #[error("product `{sku}` (line {line}) is priced in {found}, the order is in {has}; order it by itself")]
-    CurrencyMismatch {
-        /// Which line, from 1.
-        line: usize,
-        /// Which product.
-        sku: Sku,
-        /// The order's currency.
-        has: Currency,
-        /// The product's.
-        found: Currency,
-    },
-    /// The order costs more than an order may.
-    #[error("the order costs more than {max} minor units; order less", max = Money::MAX_TOTAL)]
-    TotalOutOfRange,
-}
-
-impl PricingError {
-    /// The stable kebab-case name, in the same vocabulary as the rejections.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::NoLines => "line-count",
-            Self::ProductNotForSale { .. } => "product-not-for-sale",
-            Self::CurrencyMismatch { .. } => "currency-mismatch",
-            Self::TotalOutOfRange => "total-out-of-range",
-        }
+rejections! {
+    /// Why there is no price.
+    #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+    pub enum PricingError {
+        /// Nothing to price.
+        #[error("an order without lines has no price; give at least one line")]
+        NoLines = "line-count",
+        /// The product cannot be ordered.
+        #[error("product `{sku}` (line {line}) is not for sale; leave it out, or activate it")]
+        ProductNotForSale {
+            /// Which line, from 1.
+            line: usize,
+            /// Which product.
+            sku: Sku,
+        } = "product-not-for-sale",
+        /// The products are priced in different currencies.
+        #[error("product `{sku}` (line {line}) is priced in {found}, the order is in {has}; order it by itself")]
+        CurrencyMismatch {
+            /// Which line, from 1.
+            line: usize,
+            /// Which product.
+            sku: Sku,
+            /// The order's currency.
+            has: Currency,
+            /// The product's.
+            found: Currency,
+        } = "currency-mismatch",
+        /// The order costs more than an order may.
+        #[error("the order costs more than {max} minor units; order less", max = Money::MAX_TOTAL)]
+        TotalOutOfRange = "total-out-of-range",
     }
-
-    /// The codes of all errors.
-    pub const CODES: &'static [&'static str] =
-        &["line-count", "product-not-for-sale", "currency-mismatch", "total-out-of-range"];
 }
 
 impl From<MoneyError> for PricingError {

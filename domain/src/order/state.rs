@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Command, Event, HoldReason, OrderLine, OrderPlaced, RejectReason, Rejection, RiskAssessment, Totals, decide,
 };
-use crate::aggregate::{Aggregate, DecodeError, EncodedEvent, Timestamp};
+use crate::aggregate::{Aggregate, Timestamp};
 use crate::ids::{CustomerId, OrderId, ShipmentId, StockId};
 use crate::quantity::Quantity;
 
@@ -167,13 +167,5 @@ impl Aggregate for Order {
     fn partition_key(&self) -> Option<String> {
         // An order is its own key; before it is placed there is none.
         (self.status != Status::None).then(|| self.order_id.to_string())
-    }
-
-    fn encode(event: &Event) -> EncodedEvent {
-        event.encode()
-    }
-
-    fn decode(event_type: &str, schema_version: u16, data: &str) -> Result<Event, DecodeError> {
-        Event::decode(event_type, schema_version, data)
     }
 }

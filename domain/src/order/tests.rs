@@ -1,5 +1,5 @@
 use super::*;
-use crate::aggregate::{Aggregate, Rejected};
+use crate::aggregate::Aggregate;
 use crate::ids::{CustomerId, OrderId, ShipmentId};
 use crate::money::{Currency, Money};
 use crate::quantity::Quantity;

@@ -1,5 +1,6 @@
 //! What may be asked of a payment.
 
+use eventsourcing::commands;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -83,38 +84,18 @@ pub enum LateSuccess {
     Captured,
 }
 
-/// A command. Each variant bears the name of its payload.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "type")]
-pub enum Command {
-    /// Asks the provider to hold money.
-    RequestPaymentAuthorization(RequestPaymentAuthorization),
-    /// Asks the provider to take the held money.
-    RequestPaymentCapture(RequestPaymentCapture),
-    /// Gives up: lets the hold go, an unknown one too. Accepted before the authorisation came, which is then refused.
-    RequestPaymentVoid(RequestPaymentVoid),
-    /// Asks the provider to give captured money back.
-    RequestPaymentRefund(RequestPaymentRefund),
-    /// What the provider said of a request: in its response, by webhook, or when asked.
-    RecordProviderResult(RecordProviderResult),
-    /// A request has been open for too long.
-    MarkPaymentOutcomeUnknown(MarkPaymentOutcomeUnknown),
-    /// Nobody finished the authorisation in time.
-    ExpirePayment(ExpirePayment),
-}
-
-impl Command {
-    /// The command's own name.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::RequestPaymentAuthorization(_) => "RequestPaymentAuthorization",
-            Self::RequestPaymentCapture(_) => "RequestPaymentCapture",
-            Self::RequestPaymentVoid(_) => "RequestPaymentVoid",
-            Self::RequestPaymentRefund(_) => "RequestPaymentRefund",
-            Self::RecordProviderResult(_) => "RecordProviderResult",
-            Self::MarkPaymentOutcomeUnknown(_) => "MarkPaymentOutcomeUnknown",
-            Self::ExpirePayment(_) => "ExpirePayment",
-        }
+commands! {
+    /// What may be asked of a payment. Each variant holds the payload struct of the same name.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    #[serde(tag = "type")]
+    pub enum Command {
+        RequestPaymentAuthorization,
+        RequestPaymentCapture,
+        RequestPaymentVoid,
+        RequestPaymentRefund,
+        RecordProviderResult,
+        MarkPaymentOutcomeUnknown,
+        ExpirePayment,
     }
 }
 

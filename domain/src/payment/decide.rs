@@ -3,152 +3,17 @@
 use super::results;
 use super::{
     CaptureRequested, Command, Event, ExpirePayment, MarkPaymentOutcomeUnknown, Payment, PaymentAuthorizationRequested,
-    PaymentExpired, PaymentOutcomeUnknown, PaymentVoided, RefundRequested, RequestKind, RequestPaymentAuthorization,
-    RequestPaymentCapture, RequestPaymentRefund, RequestPaymentVoid, RequestState, Status, VoidRequested,
+    PaymentExpired, PaymentOutcomeUnknown, PaymentVoided, RefundRequested, Rejection, RequestKind,
+    RequestPaymentAuthorization, RequestPaymentCapture, RequestPaymentRefund, RequestPaymentVoid, RequestState, Status,
+    VoidRequested,
 };
-use crate::aggregate::{Rejected, Timestamp};
+use crate::aggregate::Timestamp;
 use crate::ids::RequestId;
-use crate::money::{Currency, Money};
+use crate::money::Money;
 
 /// The most requests one payment makes of the provider: an authorisation, a capture, and what operators retry. More is
 /// a loop.
 pub const MAX_REQUESTS: usize = 100;
-
-/// Why the answer is no.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum Rejection {
-    /// Nothing was asked yet.
-    #[error("there is no such payment; request its authorization first")]
-    NotFound,
-    /// Another authorisation was requested here.
-    #[error("an authorization was already requested here; a second one is another payment")]
-    AuthorizationExists,
-    /// It was given up before it began.
-    #[error("the payment was given up before its authorization was requested; start another payment")]
-    PaymentVoided,
-    /// Not an amount to ask for.
-    #[error("{0} cannot be asked for; an amount is more than 0 and at most {max} minor units", max = Money::MAX_TOTAL)]
-    AmountOutOfRange(Money),
-    /// Another currency than the payment's.
-    #[error("the payment is in {has}, not in {asked}; ask in its own currency")]
-    CurrencyMismatch {
-        /// The payment's.
-        has: Currency,
-        /// What was asked.
-        asked: Currency,
-    },
-    /// Nothing is held that could be taken.
-    #[error("the payment is not authorized; capture after its authorization, or start another payment")]
-    NotAuthorized,
-    /// Money is held.
-    #[error("the payment is authorized and its hold has not lapsed; capture or void it")]
-    PaymentAuthorized,
-    /// More than is held.
-    #[error("{asked} is more than the {authorized} authorized; capture at most that")]
-    CaptureExceedsAuthorized {
-        /// Asked for.
-        asked: Money,
-        /// Authorised.
-        authorized: Money,
-    },
-    /// A capture is on its way.
-    #[error("a capture is open; wait for its outcome")]
-    CaptureOpen,
-    /// A void is on its way.
-    #[error("a void is open; wait for its outcome")]
-    VoidOpen,
-    /// The money was taken.
-    #[error("the payment is captured; refund it to give the money back")]
-    AlreadyCaptured,
-    /// No money was taken.
-    #[error("the payment is not captured, there is nothing to refund; void it instead")]
-    NotCaptured,
-    /// More than can be given back.
-    #[error("{asked} is more than the {refundable} still to refund; refund at most that")]
-    RefundExceedsCaptured {
-        /// Asked for.
-        asked: Money,
-        /// Captured, neither refunded nor being refunded.
-        refundable: Money,
-    },
-    /// All that was captured is refunded or being refunded.
-    #[error("all that was captured is refunded or being refunded; there is nothing left to refund")]
-    NothingToRefund,
-    /// It succeeded after its end.
-    #[error("the payment succeeded after its end; void or refund it")]
-    SucceededLate,
-    /// The id stands for another request.
-    #[error("request {0} was made for something else; make another request")]
-    RequestReused(RequestId),
-    /// Too many requests.
-    #[error("this payment made {max} requests, the most there may be; start another payment", max = MAX_REQUESTS)]
-    TooManyRequests,
-    /// A result of a request that nobody made.
-    #[error("the payment made no request {0}; keep the result for reconciliation")]
-    UnknownRequest(RequestId),
-    /// A result that the request cannot have.
-    #[error("request {0} cannot have this result; keep it for reconciliation")]
-    ResultMismatch(RequestId),
-    /// A result about more than was asked, or in another currency.
-    #[error("the provider says {told}, where at most {asked} was asked for; keep the result for reconciliation")]
-    AmountMismatch {
-        /// What the provider says.
-        told: Money,
-        /// What was asked for.
-        asked: Money,
-    },
-}
-
-/// The codes of all rejections of a payment.
-pub const REJECTION_CODES: &[&str] = &[
-    "not-found",
-    "authorization-exists",
-    "payment-voided",
-    "amount-out-of-range",
-    "currency-mismatch",
-    "payment-not-authorized",
-    "payment-authorized",
-    "capture-exceeds-authorized",
-    "capture-open",
-    "void-open",
-    "payment-captured",
-    "payment-not-captured",
-    "refund-exceeds-captured",
-    "nothing-to-refund",
-    "payment-succeeded-late",
-    "request-reused",
-    "too-many-requests",
-    "unknown-request",
-    "result-mismatch",
-    "amount-mismatch",
-];
-
-impl Rejected for Rejection {
-    fn code(&self) -> &'static str {
-        match self {
-            Self::NotFound => "not-found",
-            Self::AuthorizationExists => "authorization-exists",
-            Self::PaymentVoided => "payment-voided",
-            Self::AmountOutOfRange(_) => "amount-out-of-range",
-            Self::CurrencyMismatch { .. } => "currency-mismatch",
-            Self::NotAuthorized => "payment-not-authorized",
-            Self::PaymentAuthorized => "payment-authorized",
-            Self::CaptureExceedsAuthorized { .. } => "capture-exceeds-authorized",
-            Self::CaptureOpen => "capture-open",
-            Self::VoidOpen => "void-open",
-            Self::AlreadyCaptured => "payment-captured",
-            Self::NotCaptured => "payment-not-captured",
-            Self::RefundExceedsCaptured { .. } => "refund-exceeds-captured",
-            Self::NothingToRefund => "nothing-to-refund",
-            Self::SucceededLate => "payment-succeeded-late",
-            Self::RequestReused(_) => "request-reused",
-            Self::TooManyRequests => "too-many-requests",
-            Self::UnknownRequest(_) => "unknown-request",
-            Self::ResultMismatch(_) => "result-mismatch",
-            Self::AmountMismatch { .. } => "amount-mismatch",
-        }
-    }
-}
 
 pub(super) type Decision = Result<Vec<Event>, Rejection>;
 

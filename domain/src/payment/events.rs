@@ -1,10 +1,9 @@
 //! What has happened to a payment. Stored for ever: a field is only ever added, as optional, or a new version is made.
 
+use eventsourcing::events;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::aggregate::{DecodeError, EncodedEvent, encoded};
-use crate::upcast::decoded;
 use chrono::NaiveDate;
 
 use super::commands::LateSuccess;
@@ -13,117 +12,27 @@ use crate::aggregate::Timestamp;
 use crate::ids::{OrderId, PaymentId, RequestId};
 use crate::money::Money;
 
-/// An event. Each variant bears the name of its payload.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Event {
-    /// The provider is to be asked to hold money.
-    PaymentAuthorizationRequested(PaymentAuthorizationRequested),
-    /// The customer must confirm first (3-D Secure).
-    PaymentActionRequired(PaymentActionRequired),
-    /// The money is held.
-    PaymentAuthorized(PaymentAuthorized),
-    /// The provider said no.
-    PaymentDeclined(PaymentDeclined),
-    /// A request has been open for too long; its outcome is not known.
-    PaymentOutcomeUnknown(PaymentOutcomeUnknown),
-    /// The provider is to be asked to take the money.
-    CaptureRequested(CaptureRequested),
-    /// The money was taken.
-    PaymentCaptured(PaymentCaptured),
-    /// The provider refused to take it.
-    CaptureFailed(CaptureFailed),
-    /// The provider is to be asked to let the hold go.
-    VoidRequested(VoidRequested),
-    /// Nothing is held; a mark where nothing had been asked yet.
-    PaymentVoided(PaymentVoided),
-    /// The provider refused to let it go.
-    VoidFailed(VoidFailed),
-    /// The provider is to be asked to give money back.
-    RefundRequested(RefundRequested),
-    /// The money was given back.
-    PaymentRefunded(PaymentRefunded),
-    /// The provider could not give it back; a person must act.
-    RefundFailed(RefundFailed),
-    /// Nobody finished the authorisation in time, or the hold lapsed.
-    PaymentExpired(PaymentExpired),
-    /// A success after the end, or after somebody asked for the money back: it must go back.
-    PaymentSucceededLate(PaymentSucceededLate),
-    /// The provider was asked again and has done less than was requested; a person must act.
-    PaymentFellShort(PaymentFellShort),
-}
-
-impl Event {
-    /// The names of all events here, with the newest schema version of each.
-    pub const TYPES: &'static [(&'static str, u16)] = &[
-        ("PaymentAuthorizationRequested", 1),
-        ("PaymentActionRequired", 1),
-        ("PaymentAuthorized", 1),
-        ("PaymentDeclined", 1),
-        ("PaymentOutcomeUnknown", 1),
-        ("CaptureRequested", 1),
-        ("PaymentCaptured", 1),
-        ("CaptureFailed", 1),
-        ("VoidRequested", 1),
-        ("PaymentVoided", 1),
-        ("VoidFailed", 1),
-        ("RefundRequested", 1),
-        ("PaymentRefunded", 1),
-        ("RefundFailed", 1),
-        ("PaymentExpired", 1),
-        ("PaymentSucceededLate", 1),
-        ("PaymentFellShort", 1),
-    ];
-
-    /// Writes an event for the log.
-    pub fn encode(&self) -> EncodedEvent {
-        match self {
-            Self::PaymentAuthorizationRequested(e) => encoded("PaymentAuthorizationRequested", 1, e),
-            Self::PaymentActionRequired(e) => encoded("PaymentActionRequired", 1, e),
-            Self::PaymentAuthorized(e) => encoded("PaymentAuthorized", 1, e),
-            Self::PaymentDeclined(e) => encoded("PaymentDeclined", 1, e),
-            Self::PaymentOutcomeUnknown(e) => encoded("PaymentOutcomeUnknown", 1, e),
-            Self::CaptureRequested(e) => encoded("CaptureRequested", 1, e),
-            Self::PaymentCaptured(e) => encoded("PaymentCaptured", 1, e),
-            Self::CaptureFailed(e) => encoded("CaptureFailed", 1, e),
-            Self::VoidRequested(e) => encoded("VoidRequested", 1, e),
-            Self::PaymentVoided(e) => encoded("PaymentVoided", 1, e),
-            Self::VoidFailed(e) => encoded("VoidFailed", 1, e),
-            Self::RefundRequested(e) => encoded("RefundRequested", 1, e),
-            Self::PaymentRefunded(e) => encoded("PaymentRefunded", 1, e),
-            Self::RefundFailed(e) => encoded("RefundFailed", 1, e),
-            Self::PaymentExpired(e) => encoded("PaymentExpired", 1, e),
-            Self::PaymentSucceededLate(e) => encoded("PaymentSucceededLate", 1, e),
-            Self::PaymentFellShort(e) => encoded("PaymentFellShort", 1, e),
-        }
-    }
-
-    /// Reads an event of the log.
-    ///
-    /// # Errors
-    /// [`DecodeError`]: an unknown type, a newer schema version, or data that does not fit.
-    pub fn decode(event_type: &str, schema_version: u16, data: &str) -> Result<Self, DecodeError> {
-        Ok(match event_type {
-            "PaymentAuthorizationRequested" => {
-                Self::PaymentAuthorizationRequested(decoded(event_type, 1, schema_version, data)?)
-            }
-            "PaymentActionRequired" => Self::PaymentActionRequired(decoded(event_type, 1, schema_version, data)?),
-            "PaymentAuthorized" => Self::PaymentAuthorized(decoded(event_type, 1, schema_version, data)?),
-            "PaymentDeclined" => Self::PaymentDeclined(decoded(event_type, 1, schema_version, data)?),
-            "PaymentOutcomeUnknown" => Self::PaymentOutcomeUnknown(decoded(event_type, 1, schema_version, data)?),
-            "CaptureRequested" => Self::CaptureRequested(decoded(event_type, 1, schema_version, data)?),
-            "PaymentCaptured" => Self::PaymentCaptured(decoded(event_type, 1, schema_version, data)?),
-            "CaptureFailed" => Self::CaptureFailed(decoded(event_type, 1, schema_version, data)?),
-            "VoidRequested" => Self::VoidRequested(decoded(event_type, 1, schema_version, data)?),
-            "PaymentVoided" => Self::PaymentVoided(decoded(event_type, 1, schema_version, data)?),
-            "VoidFailed" => Self::VoidFailed(decoded(event_type, 1, schema_version, data)?),
-            "RefundRequested" => Self::RefundRequested(decoded(event_type, 1, schema_version, data)?),
-            "PaymentRefunded" => Self::PaymentRefunded(decoded(event_type, 1, schema_version, data)?),
-            "RefundFailed" => Self::RefundFailed(decoded(event_type, 1, schema_version, data)?),
-            "PaymentExpired" => Self::PaymentExpired(decoded(event_type, 1, schema_version, data)?),
-            "PaymentSucceededLate" => Self::PaymentSucceededLate(decoded(event_type, 1, schema_version, data)?),
-            "PaymentFellShort" => Self::PaymentFellShort(decoded(event_type, 1, schema_version, data)?),
-            other => return Err(DecodeError::UnknownType(other.to_owned())),
-        })
+events! {
+    /// What has happened to a payment. Each variant holds the payload struct of the same name.
+    #[derive(Debug, Clone, PartialEq)]
+    pub enum Event {
+        PaymentAuthorizationRequested,
+        PaymentActionRequired,
+        PaymentAuthorized,
+        PaymentDeclined,
+        PaymentOutcomeUnknown,
+        CaptureRequested,
+        PaymentCaptured,
+        CaptureFailed,
+        VoidRequested,
+        PaymentVoided,
+        VoidFailed,
+        RefundRequested,
+        PaymentRefunded,
+        RefundFailed,
+        PaymentExpired,
+        PaymentSucceededLate,
+        PaymentFellShort,
     }
 }
 

@@ -21,12 +21,14 @@
 pub mod commands;
 pub mod decide;
 pub mod events;
+pub mod rejection;
 mod results;
 pub mod state;
 #[cfg(test)]
 mod tests;
 
 pub use commands::*;
-pub use decide::{MAX_REQUESTS, REJECTION_CODES, Rejection};
+pub use decide::MAX_REQUESTS;
 pub use events::*;
+pub use rejection::Rejection;
 pub use state::{OpenRequest, Payment, Request, RequestKind, RequestState, Status};

@@ -5,7 +5,8 @@
 //! an event, so a larger total that comes later adds, and a smaller one changes nothing. A total below what was asked
 //! for leaves the request open, so that the provider is asked; `PaymentFellShort` records that it was asked in vain.
 
-use super::decide::{Decision, Rejection};
+use super::Rejection;
+use super::decide::Decision;
 use super::{
     CaptureFailed, Event, LateSuccess, Payment, PaymentActionRequired, PaymentAuthorized, PaymentCaptured,
     PaymentDeclined, PaymentExpired, PaymentFellShort, PaymentRefunded, PaymentSucceededLate, PaymentVoided, Portion,

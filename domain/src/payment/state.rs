@@ -10,7 +10,7 @@ use super::{
     Command, Event, LateSuccess, PaymentAuthorizationRequested, PaymentAuthorized, PaymentExpired, PaymentFellShort,
     PaymentRefunded, PaymentSucceededLate, PaymentVoided, Rejection, decide,
 };
-use crate::aggregate::{Aggregate, DecodeError, EncodedEvent, Timestamp};
+use crate::aggregate::{Aggregate, Timestamp};
 use crate::ids::{OrderId, PaymentId, RequestId};
 use crate::money::{Currency, Money};
 
@@ -438,13 +438,5 @@ impl Aggregate for Payment {
 
     fn partition_key(&self) -> Option<String> {
         self.order_id.map(|id| id.to_string())
-    }
-
-    fn encode(event: &Event) -> EncodedEvent {
-        event.encode()
-    }
-
-    fn decode(event_type: &str, schema_version: u16, data: &str) -> Result<Event, DecodeError> {
-        Event::decode(event_type, schema_version, data)
     }
 }

@@ -1,7 +1,7 @@
 use chrono::NaiveDate;
 
 use super::*;
-use crate::aggregate::{Aggregate, Rejected, Timestamp};
+use crate::aggregate::{Aggregate, Timestamp};
 use crate::ids::{OrderId, PaymentId, RequestId};
 use crate::money::{Currency, Money};
 use crate::testing::{Given, at};
@@ -383,32 +383,4 @@ fn its_driver_sees_what_is_open_the_oldest_first() {
         .then([Event::VoidRequested(VoidRequested { request_id: V, at: at(5) })]);
     let kinds: Vec<_> = after.state().open_requests().into_iter().map(|r| (r.request_id, r.kind, r.unknown)).collect();
     assert_eq!(kinds, [(A, RequestKind::Authorization, true), (V, RequestKind::Void, false)]);
-}
-
-#[test]
-fn every_rejection_has_its_code_in_the_list() {
-    let money = eur(1);
-    let all = [
-        Rejection::NotFound,
-        Rejection::AuthorizationExists,
-        Rejection::PaymentVoided,
-        Rejection::AmountOutOfRange(money),
-        Rejection::CurrencyMismatch { has: Currency::EUR, asked: Currency::EUR },
-        Rejection::NotAuthorized,
-        Rejection::PaymentAuthorized,
-        Rejection::CaptureExceedsAuthorized { asked: money, authorized: money },
-        Rejection::CaptureOpen,
-        Rejection::VoidOpen,
-        Rejection::AlreadyCaptured,
-        Rejection::NotCaptured,
-        Rejection::RefundExceedsCaptured { asked: money, refundable: money },
-        Rejection::NothingToRefund,
-        Rejection::SucceededLate,
-        Rejection::RequestReused(A),
-        Rejection::TooManyRequests,
-        Rejection::UnknownRequest(A),
-        Rejection::ResultMismatch(A),
-        Rejection::AmountMismatch { told: money, asked: money },
-    ];
-    assert_eq!(all.each_ref().map(Rejected::code).as_slice(), REJECTION_CODES);
 }

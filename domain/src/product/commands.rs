@@ -1,34 +1,21 @@
 //! What may be asked of a product.
 
+use eventsourcing::commands;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::Sku;
 use crate::money::Money;
 
-/// A command. Each variant bears the name of its payload.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "type")]
-pub enum Command {
-    /// Takes a product into the catalogue.
-    CreateProduct(CreateProduct),
-    /// Changes the net price; orders already placed keep theirs.
-    ChangeProductPrice(ChangeProductPrice),
-    /// Makes the product orderable.
-    ActivateProduct(ActivateProduct),
-    /// Takes the product off sale; orders already placed are not touched.
-    DiscontinueProduct(DiscontinueProduct),
-}
-
-impl Command {
-    /// The command's own name.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::CreateProduct(_) => "CreateProduct",
-            Self::ChangeProductPrice(_) => "ChangeProductPrice",
-            Self::ActivateProduct(_) => "ActivateProduct",
-            Self::DiscontinueProduct(_) => "DiscontinueProduct",
-        }
+commands! {
+    /// What may be asked of a product. Each variant holds the payload struct of the same name.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    #[serde(tag = "type")]
+    pub enum Command {
+        CreateProduct,
+        ChangeProductPrice,
+        ActivateProduct,
+        DiscontinueProduct,
     }
 }
 

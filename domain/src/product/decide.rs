@@ -2,11 +2,9 @@
 
 use super::{
     ActivateProduct, ChangeProductPrice, Command, CreateProduct, DiscontinueProduct, Event, Product, ProductActivated,
-    ProductCreated, ProductDiscontinued, ProductPriceChanged, Status,
+    ProductCreated, ProductDiscontinued, ProductPriceChanged, Rejection, Status,
 };
-use crate::aggregate::Rejected;
-use crate::ids::Sku;
-use crate::money::{Currency, Money};
+use crate::money::Money;
 
 /// The largest price of one piece, in minor units: a line of a million pieces is still checked against the cap of a
 /// total (10¹²) without overflow.
@@ -14,63 +12,6 @@ pub const MAX_PRICE: i64 = 1_000_000_000;
 
 /// The longest name, in characters: what a list still shows on a line or two.
 pub const MAX_NAME_CHARS: usize = 200;
-
-/// Why the answer is no.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum Rejection {
-    /// There is no such product.
-    #[error("there is no such product; create it first")]
-    NotFound,
-    /// The SKU is taken by a product that was created with another name or price.
-    #[error("product `{sku}` already exists with another name or price; choose another SKU, or change its price")]
-    AlreadyExists {
-        /// The SKU.
-        sku: Sku,
-    },
-    /// A SKU that no path of the HTTP API can have as a segment.
-    #[error("a product cannot be called `{sku}`, which no path can have as a part; choose another SKU")]
-    ReservedSku {
-        /// The SKU.
-        sku: Sku,
-    },
-    /// Not a price.
-    #[error("{price} is no price; a price is more than 0 and at most {max} minor units", max = MAX_PRICE)]
-    PriceOutOfRange {
-        /// What was asked.
-        price: Money,
-    },
-    /// Not a name.
-    #[error("a name of {chars} characters does not fit; give 1 to {max}", max = MAX_NAME_CHARS)]
-    NameLength {
-        /// How many characters it had.
-        chars: usize,
-    },
-    /// Another currency than the product's.
-    #[error("the product is priced in {has}, not in {asked}; create another product for another currency")]
-    CurrencyMismatch {
-        /// The product's.
-        has: Currency,
-        /// What was asked.
-        asked: Currency,
-    },
-}
-
-/// The codes of all rejections of a product.
-pub const REJECTION_CODES: &[&str] =
-    &["not-found", "already-exists", "reserved-sku", "price-out-of-range", "name-length", "currency-mismatch"];
-
-impl Rejected for Rejection {
-    fn code(&self) -> &'static str {
-        match self {
-            Self::NotFound => "not-found",
-            Self::AlreadyExists { .. } => "already-exists",
-            Self::ReservedSku { .. } => "reserved-sku",
-            Self::PriceOutOfRange { .. } => "price-out-of-range",
-            Self::NameLength { .. } => "name-length",
-            Self::CurrencyMismatch { .. } => "currency-mismatch",
-        }
-    }
-}
 
 type Decision = Result<Vec<Event>, Rejection>;
 

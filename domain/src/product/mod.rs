@@ -10,11 +10,13 @@
 pub mod commands;
 pub mod decide;
 pub mod events;
+pub mod rejection;
 pub mod state;
 #[cfg(test)]
 mod tests;
 
 pub use commands::*;
-pub use decide::{MAX_NAME_CHARS, MAX_PRICE, REJECTION_CODES, Rejection};
+pub use decide::{MAX_NAME_CHARS, MAX_PRICE};
 pub use events::*;
+pub use rejection::Rejection;
 pub use state::{Created, Product, Status};

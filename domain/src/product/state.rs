@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Command, Event, Rejection, decide};
-use crate::aggregate::{Aggregate, DecodeError, EncodedEvent, Timestamp};
+use crate::aggregate::{Aggregate, Timestamp};
 use crate::ids::Sku;
 use crate::money::Money;
 
@@ -83,13 +83,5 @@ impl Aggregate for Product {
 
     fn partition_key(&self) -> Option<String> {
         None
-    }
-
-    fn encode(event: &Event) -> EncodedEvent {
-        event.encode()
-    }
-
-    fn decode(event_type: &str, schema_version: u16, data: &str) -> Result<Event, DecodeError> {
-        Event::decode(event_type, schema_version, data)
     }
 }

@@ -1,5 +1,4 @@
 use super::*;
-use crate::aggregate::Rejected;
 use crate::money::{Currency, Money};
 use crate::testing::Given;
 
@@ -129,18 +128,4 @@ fn what_does_not_exist_has_no_price_and_no_status() {
     for command in [change_price(eur(1)), activate(), discontinue()] {
         given([]).when(command).then_rejected(Rejection::NotFound);
     }
-}
-
-#[test]
-fn every_rejection_has_its_code_in_the_list() {
-    let sku: crate::ids::Sku = "MUG-1".parse().unwrap();
-    let all = [
-        Rejection::NotFound,
-        Rejection::AlreadyExists { sku: sku.clone() },
-        Rejection::ReservedSku { sku },
-        Rejection::PriceOutOfRange { price: eur(0) },
-        Rejection::NameLength { chars: 0 },
-        Rejection::CurrencyMismatch { has: Currency::EUR, asked: Currency::EUR },
-    ];
-    assert_eq!(all.each_ref().map(Rejected::code).as_slice(), REJECTION_CODES);
 }

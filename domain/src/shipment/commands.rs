@@ -1,5 +1,6 @@
 //! What may be asked of a shipment.
 
+use eventsourcing::commands;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -15,35 +16,17 @@ pub struct ShipmentLine {
     pub quantity: Quantity,
 }
 
-/// A command. Each variant bears the name of its payload.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "type")]
-pub enum Command {
-    /// Asks the warehouse to pack an order.
-    PlanShipment(PlanShipment),
-    /// It is packed.
-    MarkShipmentReady(MarkShipmentReady),
-    /// It leaves the house. Sent only by the saga, after OrderDispatchAllowed.
-    DispatchShipment(DispatchShipment),
-    /// It has arrived.
-    DeliverShipment(DeliverShipment),
-    /// It will not arrive.
-    ReportShipmentLost(ReportShipmentLost),
-    /// Not to be packed, or to be unpacked. Accepted before the plan came: it is then refused when it comes.
-    CancelShipment(CancelShipment),
-}
-
-impl Command {
-    /// The command's own name.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::PlanShipment(_) => "PlanShipment",
-            Self::MarkShipmentReady(_) => "MarkShipmentReady",
-            Self::DispatchShipment(_) => "DispatchShipment",
-            Self::DeliverShipment(_) => "DeliverShipment",
-            Self::ReportShipmentLost(_) => "ReportShipmentLost",
-            Self::CancelShipment(_) => "CancelShipment",
-        }
+commands! {
+    /// What may be asked of a shipment. Each variant holds the payload struct of the same name.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    #[serde(tag = "type")]
+    pub enum Command {
+        PlanShipment,
+        MarkShipmentReady,
+        DispatchShipment,
+        DeliverShipment,
+        ReportShipmentLost,
+        CancelShipment,
     }
 }
 

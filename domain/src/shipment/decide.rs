@@ -1,10 +1,9 @@
 //! The rules of a shipment.
 
 use super::{
-    CancelShipment, Command, Event, PlanShipment, ReportShipmentLost, Shipment, ShipmentCancelled, ShipmentDelivered,
-    ShipmentDispatched, ShipmentLost, ShipmentPlanned, ShipmentReady, Status,
+    CancelShipment, Command, Event, PlanShipment, Rejection, ReportShipmentLost, Shipment, ShipmentCancelled,
+    ShipmentDelivered, ShipmentDispatched, ShipmentLost, ShipmentPlanned, ShipmentReady, Status,
 };
-use crate::aggregate::Rejected;
 use crate::ids::OrderId;
 
 /// The most lines of a shipment, as of an order.
@@ -12,72 +11,6 @@ pub const MAX_LINES: usize = 100;
 
 /// The longest reason, in characters.
 pub const MAX_REASON_CHARS: usize = 200;
-
-/// Why the answer is no.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum Rejection {
-    /// Nothing was planned.
-    #[error("there is no such shipment; it is planned when its order is confirmed")]
-    NotFound,
-    /// The id is taken by another shipment.
-    #[error("this shipment is already planned for another order or with other lines; plan it under another id")]
-    AlreadyExists,
-    /// No lines, or too many.
-    #[error("{0} lines cannot be shipped together; give 1 to {max}", max = MAX_LINES)]
-    LineCount(usize),
-    /// Too long a reason.
-    #[error("a reason of {0} characters does not fit; give at most {max}", max = MAX_REASON_CHARS)]
-    ReasonLength(usize),
-    /// It is not to be shipped.
-    #[error("the shipment is cancelled; plan another one")]
-    Cancelled,
-    /// It is not packed yet.
-    #[error("the shipment is not packed yet; mark it ready first")]
-    NotReady,
-    /// It has not left.
-    #[error("the shipment has not left the house; it is dispatched when its order is paid and released")]
-    NotDispatched,
-    /// It has left.
-    #[error("the shipment has left the house and cannot be cancelled; have it returned")]
-    Dispatched,
-    /// It has arrived.
-    #[error("the shipment was delivered; it cannot be lost")]
-    Delivered,
-    /// It was given up.
-    #[error("the shipment was reported lost; a person settles what follows")]
-    Lost,
-}
-
-/// The codes of all rejections of a shipment.
-pub const REJECTION_CODES: &[&str] = &[
-    "not-found",
-    "already-exists",
-    "line-count",
-    "reason-length",
-    "shipment-cancelled",
-    "shipment-not-ready",
-    "shipment-not-dispatched",
-    "shipment-dispatched",
-    "shipment-delivered",
-    "shipment-lost",
-];
-
-impl Rejected for Rejection {
-    fn code(&self) -> &'static str {
-        match self {
-            Self::NotFound => "not-found",
-            Self::AlreadyExists => "already-exists",
-            Self::LineCount(_) => "line-count",
-            Self::ReasonLength(_) => "reason-length",
-            Self::Cancelled => "shipment-cancelled",
-            Self::NotReady => "shipment-not-ready",
-            Self::NotDispatched => "shipment-not-dispatched",
-            Self::Dispatched => "shipment-dispatched",
-            Self::Delivered => "shipment-delivered",
-            Self::Lost => "shipment-lost",
-        }
-    }
-}
 
 type Decision = Result<Vec<Event>, Rejection>;
 

@@ -13,11 +13,13 @@
 pub mod commands;
 pub mod decide;
 pub mod events;
+pub mod rejection;
 pub mod state;
 #[cfg(test)]
 mod tests;
 
 pub use commands::*;
-pub use decide::{MAX_LINES, MAX_REASON_CHARS, REJECTION_CODES, Rejection};
+pub use decide::{MAX_LINES, MAX_REASON_CHARS};
 pub use events::*;
+pub use rejection::Rejection;
 pub use state::{Shipment, Status};

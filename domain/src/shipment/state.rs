@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Command, Event, Rejection, ShipmentLine, decide};
-use crate::aggregate::{Aggregate, DecodeError, EncodedEvent, Timestamp};
+use crate::aggregate::{Aggregate, Timestamp};
 use crate::ids::OrderId;
 
 /// Where a shipment stands.
@@ -68,13 +68,5 @@ impl Aggregate for Shipment {
 
     fn partition_key(&self) -> Option<String> {
         self.order_id.map(|id| id.to_string())
-    }
-
-    fn encode(event: &Event) -> EncodedEvent {
-        event.encode()
-    }
-
-    fn decode(event_type: &str, schema_version: u16, data: &str) -> Result<Event, DecodeError> {
-        Event::decode(event_type, schema_version, data)
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::aggregate::{Aggregate, Rejected};
+use crate::aggregate::Aggregate;
 use crate::ids::OrderId;
 use crate::quantity::Quantity;
 use crate::testing::Given;
@@ -216,21 +216,4 @@ fn a_reason_has_at_most_two_hundred_characters() {
     given(past(Status::Dispatched)).when(long).then_rejected(Rejection::ReasonLength(201));
     let long = Command::CancelShipment(CancelShipment { order_id: ORDER, reason });
     given([planned()]).when(long).then_rejected(Rejection::ReasonLength(201));
-}
-
-#[test]
-fn every_rejection_has_its_code_in_the_list() {
-    let all = [
-        Rejection::NotFound,
-        Rejection::AlreadyExists,
-        Rejection::LineCount(0),
-        Rejection::ReasonLength(201),
-        Rejection::Cancelled,
-        Rejection::NotReady,
-        Rejection::NotDispatched,
-        Rejection::Dispatched,
-        Rejection::Delivered,
-        Rejection::Lost,
-    ];
-    assert_eq!(all.each_ref().map(Rejected::code).as_slice(), REJECTION_CODES);
 }

@@ -1,49 +1,26 @@
 //! What may be asked of a stock item.
 
+use eventsourcing::commands;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{OrderId, ReservationId, StockId};
 use crate::quantity::Quantity;
 
-/// A command. Each variant bears the name of its payload.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "type")]
-pub enum Command {
-    /// Goods came in.
-    ReceiveStock(ReceiveStock),
-    /// A count found more or fewer pieces than were known.
-    AdjustStock(AdjustStock),
-    /// Holds pieces for an order until `RESERVATION_TTL` has passed.
-    ReserveStock(ReserveStock),
-    /// Holds them for another `RESERVATION_TTL`.
-    RenewReservation(RenewReservation),
-    /// Makes the hold last until it is shipped or released.
-    CommitReservation(CommitReservation),
-    /// Gives the pieces back, committed ones too. Accepted before the hold came: it is then refused when it comes.
-    ReleaseReservation(ReleaseReservation),
-    /// Ends a hold whose time has passed.
-    ExpireReservation(ExpireReservation),
-    /// The committed pieces leave the house.
-    ShipStock(ShipStock),
-    /// Shipped pieces came back and are sellable.
-    RestockItems(RestockItems),
-}
-
-impl Command {
-    /// The command's own name.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::ReceiveStock(_) => "ReceiveStock",
-            Self::AdjustStock(_) => "AdjustStock",
-            Self::ReserveStock(_) => "ReserveStock",
-            Self::RenewReservation(_) => "RenewReservation",
-            Self::CommitReservation(_) => "CommitReservation",
-            Self::ReleaseReservation(_) => "ReleaseReservation",
-            Self::ExpireReservation(_) => "ExpireReservation",
-            Self::ShipStock(_) => "ShipStock",
-            Self::RestockItems(_) => "RestockItems",
-        }
+commands! {
+    /// What may be asked of a stock item. Each variant holds the payload struct of the same name.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    #[serde(tag = "type")]
+    pub enum Command {
+        ReceiveStock,
+        AdjustStock,
+        ReserveStock,
+        RenewReservation,
+        CommitReservation,
+        ReleaseReservation,
+        ExpireReservation,
+        ShipStock,
+        RestockItems,
     }
 }
 

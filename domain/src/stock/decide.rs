@@ -3,13 +3,13 @@
 use chrono::TimeDelta;
 
 use super::{
-    AdjustStock, Command, CommitReservation, EndKind, Event, ExpireReservation, ReceiveStock, ReleaseReservation,
-    RenewReservation, ReservationCommitted, ReservationExpired, ReservationReleased, ReservationRenewed, ReserveStock,
-    Reserved, RestockItems, ShipStock, StockAdjusted, StockItem, StockReceived, StockReserved, StockRestocked,
-    StockShipped,
+    AdjustStock, Command, CommitReservation, EndKind, Event, ExpireReservation, ReceiveStock, Rejection,
+    ReleaseReservation, RenewReservation, ReservationCommitted, ReservationExpired, ReservationReleased,
+    ReservationRenewed, ReserveStock, Reserved, RestockItems, ShipStock, StockAdjusted, StockItem, StockReceived,
+    StockReserved, StockRestocked, StockShipped,
 };
-use crate::aggregate::{Rejected, Timestamp};
-use crate::ids::{ReservationId, Sku};
+use crate::aggregate::Timestamp;
+use crate::ids::ReservationId;
 use crate::quantity::Quantity;
 
 /// For how long a reservation holds its pieces: the time a customer gets to confirm a payment. The fulfilment saga
@@ -28,129 +28,6 @@ pub const MAX_REASON_CHARS: usize = 200;
 /// The most overdue reservations that one ReserveStock ends: their events share its append, whose size is bounded.
 /// If more stand in the way it is refused, and their own sagas end them.
 pub const MAX_EXPIRED_PER_APPEND: usize = 256;
-
-/// Why the answer is no.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum Rejection {
-    /// Nothing was ever received.
-    #[error("nothing of this item was ever received here; receive stock first")]
-    NotFound,
-    /// A SKU that no path of the HTTP API can have as a segment.
-    #[error("nothing can be called `{0}`, which no path can have as a part; choose another SKU")]
-    ReservedSku(Sku),
-    /// Fewer pieces are available than were asked for.
-    #[error("{asked} asked, {available} available; order fewer, or receive stock first")]
-    OutOfStock {
-        /// Asked for.
-        asked: i64,
-        /// Available.
-        available: i64,
-    },
-    /// The reservation is committed or has ended; it cannot be used like that again.
-    #[error("reservation {0} is committed or has ended; reserve under another id")]
-    ReservationEnded(ReservationId),
-    /// No such reservation, or its end is long forgotten.
-    #[error("there is no reservation {0}; reserve first")]
-    ReservationNotFound(ReservationId),
-    /// The reservation's id stands for something else.
-    #[error("reservation {0} holds another quantity or is another order's; reserve under another id")]
-    ReservationDiffers(ReservationId),
-    /// The reservation holds its pieces for longer.
-    #[error("reservation {reservation_id} holds until {expires_at}; wait until then, or release it")]
-    ReservationNotDue {
-        /// The reservation's id.
-        reservation_id: ReservationId,
-        /// When the reservation ends.
-        expires_at: Timestamp,
-    },
-    /// The reservation holds its pieces without a time limit.
-    #[error("reservation {0} is committed and does not expire; ship or release it")]
-    ReservationCommitted(ReservationId),
-    /// The reservation has no lasting hold yet.
-    #[error("reservation {0} is not committed; commit it before shipping")]
-    ReservationNotCommitted(ReservationId),
-    /// The reservation's pieces have left the house.
-    #[error("the pieces of reservation {0} have left the house; restock them when they come back")]
-    ReservationShipped(ReservationId),
-    /// More pieces in the house than can be.
-    #[error("{on_hand} on hand and {added} more are over {max}; correct the quantity", max = MAX_ON_HAND)]
-    TooMuchStock {
-        /// In the house.
-        on_hand: i64,
-        /// To be added.
-        added: i64,
-    },
-    /// The adjustment is nothing, or too large.
-    #[error("{0} is no adjustment; give a number from -{max} to {max} that is not 0", max = MAX_DELTA)]
-    InvalidDelta(i64),
-    /// The adjustment has no reason, or a novel.
-    #[error("a reason of {0} characters does not fit; give 1 to {max}", max = MAX_REASON_CHARS)]
-    ReasonLength(usize),
-    /// The adjustment would take away what is promised, or what is not there.
-    #[error(
-        "{on_hand} on hand, of which {reserved} reserved and {committed} committed: {delta} would take more than is \
-         free; release reservations first"
-    )]
-    AdjustmentTooLow {
-        /// In the house.
-        on_hand: i64,
-        /// Held with a time limit.
-        reserved: i64,
-        /// Held without one.
-        committed: i64,
-        /// Asked for.
-        delta: i64,
-    },
-    /// More pieces came back than left.
-    #[error("{asked} came back, but only {outstanding} of those shipped are still out; receive others as new stock")]
-    RestockExceedsShipped {
-        /// Asked for.
-        asked: i64,
-        /// Shipped and not yet come back.
-        outstanding: i64,
-    },
-}
-
-/// The codes of all rejections of a stock item.
-pub const REJECTION_CODES: &[&str] = &[
-    "not-found",
-    "reserved-sku",
-    "out-of-stock",
-    "reservation-ended",
-    "reservation-not-found",
-    "reservation-differs",
-    "reservation-not-due",
-    "reservation-committed",
-    "reservation-not-committed",
-    "reservation-shipped",
-    "too-much-stock",
-    "invalid-delta",
-    "reason-length",
-    "adjustment-too-low",
-    "restock-exceeds-shipped",
-];
-
-impl Rejected for Rejection {
-    fn code(&self) -> &'static str {
-        match self {
-            Self::NotFound => "not-found",
-            Self::ReservedSku(_) => "reserved-sku",
-            Self::OutOfStock { .. } => "out-of-stock",
-            Self::ReservationEnded(_) => "reservation-ended",
-            Self::ReservationNotFound(_) => "reservation-not-found",
-            Self::ReservationDiffers(_) => "reservation-differs",
-            Self::ReservationNotDue { .. } => "reservation-not-due",
-            Self::ReservationCommitted(_) => "reservation-committed",
-            Self::ReservationNotCommitted(_) => "reservation-not-committed",
-            Self::ReservationShipped(_) => "reservation-shipped",
-            Self::TooMuchStock { .. } => "too-much-stock",
-            Self::InvalidDelta(_) => "invalid-delta",
-            Self::ReasonLength(_) => "reason-length",
-            Self::AdjustmentTooLow { .. } => "adjustment-too-low",
-            Self::RestockExceedsShipped { .. } => "restock-exceeds-shipped",
-        }
-    }
-}
 
 type Decision = Result<Vec<Event>, Rejection>;
 

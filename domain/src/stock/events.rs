@@ -1,83 +1,26 @@
 //! What has happened to a stock item. Stored for ever: a field is only ever added, as optional, or a new version is made.
 
+use eventsourcing::events;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::aggregate::Timestamp;
-use crate::aggregate::{DecodeError, EncodedEvent, encoded};
 use crate::ids::{OrderId, ReservationId, StockId};
 use crate::quantity::Quantity;
-use crate::upcast::decoded;
 
-/// An event. Each variant bears the name of its payload.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Event {
-    /// Goods came in.
-    StockReceived(StockReceived),
-    /// A count corrected what is on hand.
-    StockAdjusted(StockAdjusted),
-    /// Pieces are held for an order.
-    StockReserved(StockReserved),
-    /// They are held for longer.
-    ReservationRenewed(ReservationRenewed),
-    /// They are held until shipped or released.
-    ReservationCommitted(ReservationCommitted),
-    /// The hold ended and its pieces are free again; a mark where it had not come yet.
-    ReservationReleased(ReservationReleased),
-    /// The hold's time passed and its pieces are free again.
-    ReservationExpired(ReservationExpired),
-    /// The hold ended because its pieces left the house.
-    StockShipped(StockShipped),
-    /// Shipped pieces came back.
-    StockRestocked(StockRestocked),
-}
-
-impl Event {
-    /// The names of all events here, with the newest schema version of each.
-    pub const TYPES: &'static [(&'static str, u16)] = &[
-        ("StockReceived", 1),
-        ("StockAdjusted", 1),
-        ("StockReserved", 1),
-        ("ReservationRenewed", 1),
-        ("ReservationCommitted", 1),
-        ("ReservationReleased", 1),
-        ("ReservationExpired", 1),
-        ("StockShipped", 1),
-        ("StockRestocked", 1),
-    ];
-
-    /// Writes an event for the log.
-    pub fn encode(&self) -> EncodedEvent {
-        match self {
-            Self::StockReceived(e) => encoded("StockReceived", 1, e),
-            Self::StockAdjusted(e) => encoded("StockAdjusted", 1, e),
-            Self::StockReserved(e) => encoded("StockReserved", 1, e),
-            Self::ReservationRenewed(e) => encoded("ReservationRenewed", 1, e),
-            Self::ReservationCommitted(e) => encoded("ReservationCommitted", 1, e),
-            Self::ReservationReleased(e) => encoded("ReservationReleased", 1, e),
-            Self::ReservationExpired(e) => encoded("ReservationExpired", 1, e),
-            Self::StockShipped(e) => encoded("StockShipped", 1, e),
-            Self::StockRestocked(e) => encoded("StockRestocked", 1, e),
-        }
-    }
-
-    /// Reads an event of the log.
-    ///
-    /// # Errors
-    /// [`DecodeError`]: an unknown type, a newer schema version, or data that does not fit.
-    pub fn decode(event_type: &str, schema_version: u16, data: &str) -> Result<Self, DecodeError> {
-        Ok(match event_type {
-            "StockReceived" => Self::StockReceived(decoded(event_type, 1, schema_version, data)?),
-            "StockAdjusted" => Self::StockAdjusted(decoded(event_type, 1, schema_version, data)?),
-            "StockReserved" => Self::StockReserved(decoded(event_type, 1, schema_version, data)?),
-            "ReservationRenewed" => Self::ReservationRenewed(decoded(event_type, 1, schema_version, data)?),
-            "ReservationCommitted" => Self::ReservationCommitted(decoded(event_type, 1, schema_version, data)?),
-            "ReservationReleased" => Self::ReservationReleased(decoded(event_type, 1, schema_version, data)?),
-            "ReservationExpired" => Self::ReservationExpired(decoded(event_type, 1, schema_version, data)?),
-            "StockShipped" => Self::StockShipped(decoded(event_type, 1, schema_version, data)?),
-            "StockRestocked" => Self::StockRestocked(decoded(event_type, 1, schema_version, data)?),
-            other => return Err(DecodeError::UnknownType(other.to_owned())),
-        })
+events! {
+    /// What has happened to a stock item. Each variant holds the payload struct of the same name.
+    #[derive(Debug, Clone, PartialEq)]
+    pub enum Event {
+        StockReceived,
+        StockAdjusted,
+        StockReserved,
+        ReservationRenewed,
+        ReservationCommitted,
+        ReservationReleased,
+        ReservationExpired,
+        StockShipped,
+        StockRestocked,
     }
 }
 

@@ -19,13 +19,13 @@
 pub mod commands;
 pub mod decide;
 pub mod events;
+pub mod rejection;
 pub mod state;
 #[cfg(test)]
 mod tests;
 
 pub use commands::*;
-pub use decide::{
-    MAX_DELTA, MAX_EXPIRED_PER_APPEND, MAX_ON_HAND, MAX_REASON_CHARS, REJECTION_CODES, RESERVATION_TTL, Rejection,
-};
+pub use decide::{MAX_DELTA, MAX_EXPIRED_PER_APPEND, MAX_ON_HAND, MAX_REASON_CHARS, RESERVATION_TTL};
 pub use events::*;
+pub use rejection::Rejection;
 pub use state::{Committed, ENDS_REMEMBERED, EndKind, Ended, Reserved, StockItem};

@@ -9,7 +9,7 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 use super::{Command, Event, Rejection, decide};
-use crate::aggregate::{Aggregate, DecodeError, EncodedEvent, Timestamp};
+use crate::aggregate::{Aggregate, Timestamp};
 use crate::ids::{OrderId, ReservationId, StockId};
 
 /// For how long at least the end of a reservation is remembered, by the earlier of the clock and the stream's latest event
@@ -238,13 +238,5 @@ impl Aggregate for StockItem {
 
     fn partition_key(&self) -> Option<String> {
         None
-    }
-
-    fn encode(event: &Event) -> EncodedEvent {
-        event.encode()
-    }
-
-    fn decode(event_type: &str, schema_version: u16, data: &str) -> Result<Event, DecodeError> {
-        Event::decode(event_type, schema_version, data)
     }
 }

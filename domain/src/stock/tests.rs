@@ -1,7 +1,7 @@
 use chrono::TimeDelta;
 
 use super::*;
-use crate::aggregate::{Aggregate, Rejected, Timestamp};
+use crate::aggregate::{Aggregate, Timestamp};
 use crate::ids::{OrderId, ReservationId, StockId};
 use crate::quantity::Quantity;
 use crate::testing::{Given, at};
@@ -330,26 +330,4 @@ fn an_event_of_a_clock_that_was_ahead_forgets_no_end() {
     let mut stock = given(ends).state().clone();
     stock.forget(at(60)); // The clock is right again.
     assert_eq!((stock.end_of(&R1), stock.end_of(&R2)), (Some(EndKind::Released), Some(EndKind::Released)));
-}
-
-#[test]
-fn every_rejection_has_its_code_in_the_list() {
-    let all = [
-        Rejection::NotFound,
-        Rejection::ReservedSku(item().sku),
-        Rejection::OutOfStock { asked: 2, available: 1 },
-        Rejection::ReservationEnded(R1),
-        Rejection::ReservationNotFound(R1),
-        Rejection::ReservationDiffers(R1),
-        Rejection::ReservationNotDue { reservation_id: R1, expires_at: at(0) },
-        Rejection::ReservationCommitted(R1),
-        Rejection::ReservationNotCommitted(R1),
-        Rejection::ReservationShipped(R1),
-        Rejection::TooMuchStock { on_hand: 1, added: 1 },
-        Rejection::InvalidDelta(0),
-        Rejection::ReasonLength(0),
-        Rejection::AdjustmentTooLow { on_hand: 1, reserved: 1, committed: 0, delta: -1 },
-        Rejection::RestockExceedsShipped { asked: 2, outstanding: 1 },
-    ];
-    assert_eq!(all.each_ref().map(Rejected::code).as_slice(), REJECTION_CODES);
 }

@@ -2,14 +2,21 @@
 
 use std::convert::Infallible;
 
-use eventsourcing::aggregate::{Rejected, decoded, encoded};
-use eventsourcing::{Aggregate, DecodeError, EncodedEvent, Timestamp};
+use eventsourcing::{Aggregate, Rejected, Timestamp, events};
 use serde::{Deserialize, Serialize};
 
 /// An aggregate that adds up what it is told.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counter {
     count: u64,
+}
+
+events! {
+    /// What has happened to a counter.
+    #[derive(Debug, Clone, PartialEq)]
+    pub enum Event {
+        Counted,
+    }
 }
 
 /// It counted by so much.
@@ -24,6 +31,8 @@ pub struct Counted {
 pub struct Never(Infallible);
 
 impl Rejected for Never {
+    const CODES: &'static [&'static str] = &[];
+
     fn code(&self) -> &'static str {
         match self.0 {}
     }
@@ -32,26 +41,20 @@ impl Rejected for Never {
 impl Aggregate for Counter {
     const CATEGORY: &'static str = "counter";
     type Command = u64;
-    type Event = Counted;
+    type Event = Event;
     type Rejection = Never;
 
-    fn decide(&self, by: &u64, _now: Timestamp) -> Result<Vec<Counted>, Never> {
-        Ok(if *by == 0 { vec![] } else { vec![Counted { by: *by }] })
+    fn decide(&self, by: &u64, _now: Timestamp) -> Result<Vec<Event>, Never> {
+        Ok(if *by == 0 { vec![] } else { vec![Event::Counted(Counted { by: *by })] })
     }
 
-    fn evolve(&mut self, event: &Counted) {
-        self.count += event.by;
+    fn evolve(&mut self, event: &Event) {
+        match event {
+            Event::Counted(counted) => self.count += counted.by,
+        }
     }
 
     fn partition_key(&self) -> Option<String> {
         None
-    }
-
-    fn encode(event: &Counted) -> EncodedEvent {
-        encoded("Counted", 1, event)
-    }
-
-    fn decode(event_type: &str, schema_version: u16, data: &str) -> Result<Counted, DecodeError> {
-        decoded(&[], event_type, 1, schema_version, data)
     }
 }

@@ -10,9 +10,8 @@ use std::time::Duration;
 use command_engine::{CommandEngine, CommandMeta, Origin, Reply, Request, SendError};
 use engine_runtime::{Clock, Tasks};
 use event_store::{EventStore, SqliteOptions, SqliteStore, StreamName};
-use eventsourcing::aggregate::{decoded, encoded};
 use eventsourcing::testing::{Given, at};
-use eventsourcing::{Aggregate, DecodeError, EncodedEvent, Namespace, Rejected, Timestamp};
+use eventsourcing::{Aggregate, Namespace, Timestamp, commands, events, rejections};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
@@ -34,10 +33,32 @@ enum Seat {
     },
 }
 
+commands! {
+    /// What may be asked of a seat.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    enum Command {
+        HoldSeat,
+        SellSeat,
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-enum Command {
-    Hold { guest: String },
-    Sell { guest: String },
+struct HoldSeat {
+    guest: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct SellSeat {
+    guest: String,
+}
+
+events! {
+    /// What has happened to a seat.
+    #[derive(Debug, Clone, PartialEq)]
+    enum Event {
+        SeatHeld,
+        SeatSold,
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,29 +72,16 @@ struct SeatSold {
     guest: String,
 }
 
-#[derive(Debug, Clone, PartialEq)]
-enum Event {
-    SeatHeld(SeatHeld),
-    SeatSold(SeatSold),
-}
-
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-enum Rejection {
-    #[error("the seat is held for another guest until {until}")]
-    Taken { until: Timestamp },
-    #[error("the seat is sold")]
-    Sold,
-    #[error("the seat is not held for this guest; hold it first")]
-    NotHeld,
-}
-
-impl Rejected for Rejection {
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Taken { .. } => "seat-taken",
-            Self::Sold => "seat-sold",
-            Self::NotHeld => "seat-not-held",
-        }
+rejections! {
+    /// Why a command on a seat is refused.
+    #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+    enum Rejection {
+        #[error("the seat is held for another guest until {until}")]
+        Taken { until: Timestamp } = "seat-taken",
+        #[error("the seat is sold")]
+        Sold = "seat-sold",
+        #[error("the seat is not held for this guest; hold it first")]
+        NotHeld = "seat-not-held",
     }
 }
 
@@ -85,21 +93,19 @@ impl Aggregate for Seat {
 
     fn decide(&self, command: &Command, now: Timestamp) -> Result<Vec<Event>, Rejection> {
         match (self, command) {
-            (Self::Sold { guest }, Command::Sell { guest: again }) if guest == again => Ok(vec![]),
+            (Self::Sold { guest }, Command::SellSeat(c)) if *guest == c.guest => Ok(vec![]),
             (Self::Sold { .. }, _) => Err(Rejection::Sold),
-            (Self::Held { guest, until }, Command::Hold { guest: other }) if *until > now && guest != other => {
+            (Self::Held { guest, until }, Command::HoldSeat(c)) if *until > now && *guest != c.guest => {
                 Err(Rejection::Taken { until: *until })
             }
-            (Self::Held { guest, until }, Command::Hold { guest: again }) if *until > now && guest == again => {
-                Ok(vec![])
+            (Self::Held { until, .. }, Command::HoldSeat(_)) if *until > now => Ok(vec![]),
+            (Self::Held { guest, until }, Command::SellSeat(c)) if *until > now && *guest == c.guest => {
+                Ok(vec![Event::SeatSold(SeatSold { guest: c.guest.clone() })])
             }
-            (Self::Held { guest, until }, Command::Sell { guest: buyer }) if *until > now && guest == buyer => {
-                Ok(vec![Event::SeatSold(SeatSold { guest: buyer.clone() })])
+            (_, Command::HoldSeat(c)) => {
+                Ok(vec![Event::SeatHeld(SeatHeld { guest: c.guest.clone(), until: now + HELD_FOR })])
             }
-            (_, Command::Hold { guest }) => {
-                Ok(vec![Event::SeatHeld(SeatHeld { guest: guest.clone(), until: now + HELD_FOR })])
-            }
-            (_, Command::Sell { .. }) => Err(Rejection::NotHeld),
+            (_, Command::SellSeat(_)) => Err(Rejection::NotHeld),
         }
     }
 
@@ -113,29 +119,14 @@ impl Aggregate for Seat {
     fn partition_key(&self) -> Option<String> {
         None
     }
-
-    fn encode(event: &Event) -> EncodedEvent {
-        match event {
-            Event::SeatHeld(held) => encoded("SeatHeld", 1, held),
-            Event::SeatSold(sold) => encoded("SeatSold", 1, sold),
-        }
-    }
-
-    fn decode(event_type: &str, schema_version: u16, data: &str) -> Result<Event, DecodeError> {
-        match event_type {
-            "SeatHeld" => decoded(&[], event_type, 1, schema_version, data).map(Event::SeatHeld),
-            "SeatSold" => decoded(&[], event_type, 1, schema_version, data).map(Event::SeatSold),
-            unknown => Err(DecodeError::UnknownType(unknown.to_owned())),
-        }
-    }
 }
 
 fn hold(guest: &str) -> Command {
-    Command::Hold { guest: guest.to_owned() }
+    Command::HoldSeat(HoldSeat { guest: guest.to_owned() })
 }
 
 fn sell(guest: &str) -> Command {
-    Command::Sell { guest: guest.to_owned() }
+    Command::SellSeat(SellSeat { guest: guest.to_owned() })
 }
 
 /// The box office: an engine on a log of its own.
@@ -159,12 +150,8 @@ impl BoxOffice {
         let hash = Some(eventsourcing::ids::sha256_hex(&serde_json::to_string(command).unwrap()));
         let machine = CommandMeta::machine(command_id, command_id, command_id, "guest");
         let meta = CommandMeta { origin: Origin::Client, command_hash: hash, ..machine };
-        let name = match command {
-            Command::Hold { .. } => "Hold",
-            Command::Sell { .. } => "Sell",
-        };
         let stream: StreamName = format!("{}-{seat}", Seat::CATEGORY).parse().unwrap();
-        self.engine.send::<Seat>(Request { name, stream, command, meta: &meta, begins: false }).await
+        self.engine.send::<Seat>(Request { name: command.name(), stream, command, meta: &meta, begins: false }).await
     }
 
     async fn seat(&self, seat: &str) -> Seat {

@@ -26,7 +26,7 @@ pub trait Aggregate:
     /// What may be asked.
     type Command: Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static;
     /// What has happened.
-    type Event: Clone + Debug + PartialEq + Send + Sync + 'static;
+    type Event: StoredEvent;
     /// Why the answer is no.
     type Rejection: Rejected;
 
@@ -54,13 +54,17 @@ pub trait Aggregate:
     fn partition_key(&self) -> Option<String>;
 
     /// Writes an event for the log.
-    fn encode(event: &Self::Event) -> EncodedEvent;
+    fn encode(event: &Self::Event) -> EncodedEvent {
+        event.encode()
+    }
 
     /// Reads an event of the log, older schema versions included.
     ///
     /// # Errors
-    /// [`DecodeError`]: an unknown type, a schema version newer than this program, or data that does not fit.
-    fn decode(event_type: &str, schema_version: u16, data: &str) -> Result<Self::Event, DecodeError>;
+    /// As [`StoredEvent::decode`].
+    fn decode(event_type: &str, schema_version: u16, data: &str) -> Result<Self::Event, DecodeError> {
+        Self::Event::decode(event_type, schema_version, data)
+    }
 
     /// The state after these events, from nothing.
     fn fold<'a>(events: impl IntoIterator<Item = &'a Self::Event>) -> Self {
@@ -70,8 +74,27 @@ pub trait Aggregate:
     }
 }
 
-/// A refusal that can leave the process: a stable code and a sentence (its `Display`).
+/// The events of an aggregate, as the log keeps them. [`events!`](crate::events) implements it.
+pub trait StoredEvent: Clone + Debug + PartialEq + Send + Sync + 'static {
+    /// The types of all events, each with its newest schema version.
+    const TYPES: &'static [(&'static str, u16)];
+
+    /// Writes the event for the log.
+    fn encode(&self) -> EncodedEvent;
+
+    /// Reads an event of the log, older schema versions included.
+    ///
+    /// # Errors
+    /// [`DecodeError`]: an unknown type, a schema version newer than this program, or data that does not fit.
+    fn decode(event_type: &str, schema_version: u16, data: &str) -> Result<Self, DecodeError>;
+}
+
+/// A refusal that can leave the process: a stable code and a sentence (its `Display`). [`rejections!`](crate::rejections)
+/// implements it.
 pub trait Rejected: std::error::Error + Clone + PartialEq + Send + Sync + 'static {
+    /// The codes of all refusals.
+    const CODES: &'static [&'static str];
+
     /// The stable kebab-case name of the refusal; it is the last part of the problem type's URI.
     fn code(&self) -> &'static str;
 }

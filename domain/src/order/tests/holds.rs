@@ -100,3 +100,11 @@ fn an_order_is_shipped_from_one_location() {
     let several = Rejection::SeveralLocations { has: "main".parse().unwrap(), asked: "north".parse().unwrap() };
     given([]).when(Command::PlaceOrder(asked)).then_rejected(several);
 }
+
+#[test]
+fn a_hold_is_called_by_the_word_that_is_stored() {
+    for reason in <HoldReason as strum::VariantArray>::VARIANTS {
+        assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
+        assert_eq!(reason.to_string(), reason.as_str());
+    }
+}

@@ -132,39 +132,3 @@ fn a_reason_has_at_most_two_hundred_characters() {
     let cancel = Command::CancelOrder(CancelOrder { reason });
     given([placed(), confirmed()]).when(cancel).then_rejected(Rejection::ReasonLength(201));
 }
-
-#[test]
-fn every_rejection_has_its_code_in_the_list() {
-    let money = eur(1);
-    let all = [
-        Rejection::NotFound,
-        Rejection::AlreadyExists,
-        Rejection::LineCount(0),
-        Rejection::InvalidLine { line: 1, why: "its tax is negative" },
-        Rejection::TooManyPieces { item: "A@x".parse().unwrap(), asked: 1 },
-        Rejection::SeveralLocations { has: "main".parse().unwrap(), asked: "north".parse().unwrap() },
-        Rejection::CurrencyMismatch { has: Currency::EUR, asked: Currency::EUR },
-        Rejection::TotalsMismatch("shipping is negative"),
-        Rejection::TotalOutOfRange(money),
-        Rejection::PriceChanged { expected: money, actual: money },
-        Rejection::PaymentMethodLength(0),
-        Rejection::InvalidTags,
-        Rejection::ReasonLength(201),
-        Rejection::RiskAlreadyAssessed,
-        Rejection::NotUnderReview,
-        Rejection::UnderReview,
-        Rejection::SeveralHolds(vec![HoldReason::Other]),
-        Rejection::NotPending,
-        Rejection::Pending,
-        Rejection::Held(HoldReason::Other),
-        Rejection::CancelPending,
-        Rejection::DispatchAlreadyAllowed,
-        Rejection::DispatchNotAllowed,
-        Rejection::Shipped,
-        Rejection::NotShipped,
-        Rejection::Completed,
-        Rejection::Cancelled,
-        Rejection::Rejected,
-    ];
-    assert_eq!(all.each_ref().map(Rejected::code).as_slice(), REJECTION_CODES);
-}
