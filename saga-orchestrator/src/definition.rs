@@ -58,6 +58,18 @@ pub enum Undo {
     Send(fn(&Ctx) -> Vec<Command>, Option<Awaited>),
 }
 
+impl Undo {
+    /// These commands undo it; the answers to them are all that is waited for.
+    pub const fn by(sends: fn(&Ctx) -> Vec<Command>) -> Option<Self> {
+        Some(Self::Send(sends, None))
+    }
+
+    /// These commands undo it, and a fact from outside says that they have.
+    pub const fn awaiting(sends: fn(&Ctx) -> Vec<Command>, fact: Awaited) -> Option<Self> {
+        Some(Self::Send(sends, Some(fact)))
+    }
+}
+
 /// When a step has taken too long, and what then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
@@ -128,6 +140,33 @@ pub struct Step {
     pub means: fn(&Failure) -> Meaning,
     /// What keeps it alive.
     pub keep: Option<Keep>,
+}
+
+/// Tries without an answer after which a person may be called; the saga goes on trying.
+const TRIES: u32 = 5;
+
+impl Step {
+    /// A step that can be undone. A table sets what differs; a row that says nothing of its `undo` is refused at start.
+    pub const COMPENSATABLE: Self = Self {
+        name: "",
+        kind: Kind::Compensatable,
+        after: &[],
+        sends: sends_nothing,
+        awaits: None,
+        undo: None,
+        within: Time::Command,
+        limit: Limit::Never,
+        tries: TRIES,
+        redo: None,
+        means: |_| Meaning::Attention,
+        keep: None,
+    };
+    /// What began the saga.
+    pub const START: Self = Self { name: "start", kind: Kind::Start, ..Self::COMPENSATABLE };
+    /// The point of no return.
+    pub const PIVOT: Self = Self { kind: Kind::Pivot, ..Self::COMPENSATABLE };
+    /// A step after the pivot, or of a saga that only goes forward.
+    pub const RETRIABLE: Self = Self { kind: Kind::Retriable, ..Self::COMPENSATABLE };
 }
 
 /// What a fact from outside means to a saga.
