@@ -8,7 +8,8 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use domain::saga::{Direction, ErrorKind, Event, Failure, LateBy, LegStatus, Note, SagaState};
 use domain::shipment::Status as ShipmentStatus;
-use saga_orchestrator::engine::{Answered, Input, next_timer, pending, react};
+use saga_orchestrator::engine::{Answered, next_timer, pending, react};
+use saga_orchestrator::shop::Input;
 use saga_orchestrator::{Outcome, sagas};
 use world::World;
 use world::shop::ORDER;
@@ -32,7 +33,7 @@ fn completed() -> World {
 }
 
 /// The saga as it stood after each of its events, with the commands that were pending then.
-fn at_each_event(world: &World) -> Vec<(saga_orchestrator::engine::State, Vec<saga_orchestrator::engine::Pending>)> {
+fn at_each_event(world: &World) -> Vec<(saga_orchestrator::shop::State, Vec<saga_orchestrator::engine::Pending>)> {
     let events = world.sagas[&stream()].len();
     let states = (1..=events).map(|count| world.state_after(&stream(), count));
     states.map(|state| (state.clone(), pending(&state, world.now))).collect()
@@ -187,7 +188,7 @@ fn an_undo_that_is_refused_stands_still_until_a_person_acts() {
     let state = world.state(&stream());
     let cancel = Input::Fact(
         domain::saga::Source { stream: ORDER.stream(), version: 99, event: "OrderCancellationRequested".into() },
-        Box::new(saga_orchestrator::engine::Outside::Order(domain::order::Event::OrderCancellationRequested(
+        Box::new(saga_orchestrator::shop::Outside::Order(domain::order::Event::OrderCancellationRequested(
             domain::order::OrderCancellationRequested { reason: "x".into() },
         ))),
     );

@@ -18,7 +18,7 @@ fn started() -> Event {
     Event::SagaStarted(SagaStarted {
         saga: "order_fulfilment".into(),
         definition_version: 1,
-        order_id,
+        subject: Subject { order_id },
         source: Source { stream: order_id.stream(), version: 0, event: "OrderPlaced".into() },
         facts: Facts::Order(OrderFacts {
             order_id,

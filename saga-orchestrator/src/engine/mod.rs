@@ -15,10 +15,11 @@ mod retry;
 mod sent;
 pub mod state;
 
+pub use crate::outcome::Answered;
 pub use effect::{Effect, effect};
 pub use operator::{Act, Refusal, act, fits};
 pub use pending::{Pending, next_timer, pending};
 pub use plan::{Fails, Plan, Undone, Way, plan};
-pub use react::{Answered, Begin, Input, Outside, begin, react};
+pub use react::{Begin, Input, begin, react};
 pub use sent::Sent;
 pub use state::{Leg, Meta, State};

@@ -25,8 +25,8 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::config::SagaConfig;
-use crate::engine::State as SagaState;
 use crate::runner::ways::Ways;
+use crate::shop::State as SagaState;
 use crate::stream::{fold, name_of, read};
 
 /// The way to the sagas, for the HTTP routes that show them. Cheap to clone.

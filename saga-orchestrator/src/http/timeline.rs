@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use domain::saga::story::Party as _;
 use domain::saga::{Direction, Event, Failure, IssuedCommand, Note};
 use serde::{Deserialize, Serialize};
 use service_kit::api::{LogPosition, SagaState, SagaWay};

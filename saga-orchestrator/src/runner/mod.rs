@@ -28,7 +28,8 @@ use crate::config::SagaConfig;
 use crate::definition::DefinitionError;
 use crate::http::Handle;
 use crate::ports::CommandPort;
-use crate::sagas;
+use crate::process::Process as _;
+use crate::shop::ShopSagas;
 
 pub use checkpoint::CHECKPOINT_STREAM;
 pub(crate) use checkpoint::Key;
@@ -92,7 +93,7 @@ impl Sagas {
         partitions: u32,
         health: Option<Reporter>,
     ) -> Result<Self, DefinitionError> {
-        sagas::validate()?;
+        ShopSagas::validate()?;
         let (ways, report) = (Ways::new(partitions), Report::new(health));
         let shared = Arc::new(Shared { store, commands, clock, config, ways, report });
         Ok(Self { shared, tasks: tasks.clone() })

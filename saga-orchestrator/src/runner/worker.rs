@@ -26,7 +26,8 @@ use super::memory::{Patience, Saga};
 use super::send::send;
 use super::timers::Timers;
 use super::{Failed, Shared};
-use crate::engine::{Answered, Begin, Input, State, begin, next_timer, pending, react};
+use crate::engine::{Answered, begin, next_timer, pending, react};
+use crate::shop::{Begin, Input, State};
 use crate::stream::{Cause, Feed};
 
 /// How often a worker that waits looks whether the clock was set back: real time, since the clock itself is in question.

@@ -18,9 +18,9 @@ mod outside;
 mod people;
 
 use super::order_refund::NOTHING_TO_REFUND;
+use super::shop::{Awaited, Ctx, Definition, Keep, Limit, State, Step, Undo};
 use crate::config::Time;
-use crate::definition::{Awaited, Ctx, Definition, Keep, Limit, Meaning, Step, Undo, always};
-use crate::engine::State;
+use crate::definition::{Meaning, always};
 use crate::engine::operator::OPERATOR;
 use outside::{hand_over, hears, stops};
 use people::PEOPLE;
@@ -110,7 +110,7 @@ fn facts(state: &State) -> Option<&OrderFacts> {
 
 /// One command on the order.
 fn on_order(ctx: &Ctx, command: order::Command) -> Vec<Command> {
-    vec![Command::Order { id: ctx.state.order_id(), command }]
+    vec![Command::Order { id: ctx.state.subject().order_id, command }]
 }
 
 /// One command for each item's hold of a group. One command per item: two lines of one item, reserved apart, could each
@@ -129,7 +129,7 @@ fn on_items(
 }
 
 fn reserve_items(ctx: &Ctx) -> Vec<Command> {
-    let order_id = ctx.state.order_id();
+    let order_id = ctx.state.subject().order_id;
     on_items(ctx.state, ctx.group, |item, reservation_id| {
         stock::Command::ReserveStock(ReserveStock { reservation_id, order_id, quantity: item.quantity })
     })
@@ -155,7 +155,7 @@ fn ship_items(ctx: &Ctx) -> Vec<Command> {
 
 /// Gives back what was held or may be held: only what was refused for certain is left out.
 fn release_items(ctx: &Ctx) -> Vec<Command> {
-    let order_id = ctx.state.order_id();
+    let order_id = ctx.state.subject().order_id;
     let reason = ctx.state.reason.clone().unwrap_or_else(|| "reserved anew".to_owned());
     let mut commands = on_items(ctx.state, ctx.group, |_, reservation_id| {
         let reason = reason.clone();
@@ -203,14 +203,12 @@ fn no_review(ctx: &Ctx) -> bool {
 }
 
 fn payment_id(state: &State, group: u32) -> PaymentId {
-    PaymentId::derive(state.order_id(), group)
+    PaymentId::derive(state.subject().order_id, group)
 }
 
 /// The request that a step makes of the provider: it follows from the command, so the command again is the request again.
 fn request_id(ctx: &Ctx, payment_id: PaymentId) -> RequestId {
-    let stream = payment_id.stream();
-    let command = domain::ids::saga_command_id(&ctx.state.stream, ctx.step, ctx.direction, ctx.group, &stream);
-    RequestId::derive(payment_id, command)
+    RequestId::derive(payment_id, ctx.command_id(&payment_id.stream()))
 }
 
 fn authorise(ctx: &Ctx) -> Vec<Command> {
@@ -255,7 +253,7 @@ fn void(ctx: &Ctx) -> Vec<Command> {
         })
     } else {
         let request_id = request_id(ctx, payment_id);
-        let order_id = ctx.state.order_id();
+        let order_id = ctx.state.subject().order_id;
         payment::Command::RequestPaymentVoid(RequestPaymentVoid { payment_id, order_id, request_id })
     };
     vec![Command::Payment { id: payment_id, command }]
@@ -266,7 +264,7 @@ fn confirm(ctx: &Ctx) -> Vec<Command> {
 }
 
 fn shipment_id(state: &State) -> ShipmentId {
-    ShipmentId::derive(state.order_id(), 0)
+    ShipmentId::derive(state.subject().order_id, 0)
 }
 
 fn on_shipment(ctx: &Ctx, command: shipment::Command) -> Vec<Command> {
@@ -281,7 +279,7 @@ fn plan_shipment(ctx: &Ctx) -> Vec<Command> {
 }
 
 fn cancel_shipment(ctx: &Ctx) -> Vec<Command> {
-    let order_id = ctx.state.order_id();
+    let order_id = ctx.state.subject().order_id;
     let reason = ctx.state.reason.clone().unwrap_or_default();
     if was_refused(ctx, &shipment_id(ctx.state).stream()) {
         return Vec::new();

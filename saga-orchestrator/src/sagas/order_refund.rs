@@ -10,9 +10,9 @@ use domain::saga::{CommandBody, ErrorKind, Facts, Failure, LegStatus, Party, Ref
 use domain::shipment;
 use domain::stock;
 
+use super::shop::{Awaited, Ctx, Definition, Heard, Leg, Outside, People, State, Step};
 use crate::config::Time;
-use crate::definition::{Awaited, Ctx, Definition, Heard, Meaning, People, Step, always};
-use crate::engine::{Leg, Outside, State};
+use crate::definition::{Meaning, always};
 
 const REFUNDED: Awaited = Awaited::heard("PaymentRefunded", Party::Provider, always);
 
@@ -69,8 +69,7 @@ fn facts(state: &State) -> Option<&RefundFacts> {
 fn refund(ctx: &Ctx) -> Vec<Command> {
     let Some(facts) = facts(ctx.state) else { return Vec::new() };
     let id = facts.payment_id;
-    let command_id = domain::ids::saga_command_id(&ctx.state.stream, ctx.step, ctx.direction, ctx.group, &id.stream());
-    let request_id = RequestId::derive(id, command_id);
+    let request_id = RequestId::derive(id, ctx.command_id(&id.stream()));
     // All that remains: the payment knows how much was taken, also where that is not what the order costs.
     let refund =
         RequestPaymentRefund { request_id, amount: facts.amount, remaining: true, reason: facts.reason.clone() };

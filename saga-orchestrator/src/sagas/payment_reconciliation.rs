@@ -10,9 +10,8 @@ use domain::payment::{self, LateSuccess, MarkPaymentOutcomeUnknown, RequestPayme
 use domain::saga::{ErrorKind, Facts, Failure, Late, LegStatus, Party, ReconciliationFacts};
 
 use super::order_refund::{attempt_that_made, fell_short, made_by, means};
+use super::shop::{Awaited, Ctx, Definition, Heard, Leg, Limit, Outside, People, State, Step};
 use crate::config::Time;
-use crate::definition::{Awaited, Ctx, Definition, Heard, Limit, People, Step};
-use crate::engine::{Leg, Outside, State};
 
 /// The refund's reason, for people.
 const SUCCEEDED_LATE: &str = "succeeded_late";
@@ -113,9 +112,7 @@ fn on_payment(ctx: &Ctx, command: impl Fn(&ReconciliationFacts) -> payment::Comm
 
 /// A request of our own: it follows from the command, so the command again is the request again.
 fn request_id(ctx: &Ctx, facts: &ReconciliationFacts) -> RequestId {
-    let target = facts.payment_id.stream();
-    let command = domain::ids::saga_command_id(&ctx.state.stream, ctx.step, ctx.direction, ctx.group, &target);
-    RequestId::derive(facts.payment_id, command)
+    RequestId::derive(facts.payment_id, ctx.command_id(&facts.payment_id.stream()))
 }
 
 /// Records again that the outcome is not known. That is so already, but it wakes the driver, which asks the provider, also
