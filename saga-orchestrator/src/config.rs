@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::process::{self, Retry, Settings};
+use saga_engine::process::{self, Retry, Settings};
 
 /// The section `[saga]`. Times are whole seconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,13 +5,8 @@
 
 pub mod commands_client;
 pub mod config;
-pub mod definition;
-pub mod engine;
 pub mod http;
-pub mod ids;
-pub mod outcome;
 pub mod ports;
-pub mod process;
 mod runner;
 pub mod sagas;
 pub mod service;
@@ -20,6 +15,7 @@ pub mod stream;
 pub use commands_client::CommandsClient;
 pub use config::SagaConfig;
 pub use http::{Handle, router};
-pub use ports::{CommandPort, Dispatch, Outcome};
+pub use ports::{CommandPort, Dispatch};
 pub use runner::{CHECKPOINT_STREAM, Sagas, start};
+pub use saga_engine::Outcome;
 pub use sagas::shop;

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-pub use crate::outcome::Outcome;
+pub use saga_engine::outcome::Outcome;
 
 /// A moment in UTC.
 pub type Timestamp = domain::Timestamp;

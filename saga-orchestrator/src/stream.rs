@@ -11,11 +11,11 @@ use event_store::{
 };
 use uuid::Uuid;
 
-use crate::engine::Meta;
-use crate::ids;
-use crate::process::Process as _;
 use crate::sagas::payment_reconciliation;
 use crate::shop::{Begin, Outside, ShopSagas, State};
+use saga_engine::engine::Meta;
+use saga_engine::ids;
+use saga_engine::process::Process as _;
 
 /// Events read at once: a saga has some 30, so that one read is enough.
 const PAGE: usize = 1_000;

@@ -8,7 +8,7 @@ use domain::payment::Status::{Captured, Refunded, Voided};
 use domain::saga::SagaState::{Compensated, Completed, HandedOver, NeedsAttention, Waiting};
 use domain::saga::{Action, Event, StepSucceeded};
 use domain::shipment::Status as ShipmentStatus;
-use saga_orchestrator::engine::Refusal;
+use saga_engine::engine::Refusal;
 use saga_orchestrator::shop::Input;
 use saga_orchestrator::{Outcome, sagas};
 use world::World;

@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "tests only: a panic is the report")]
 
 use domain::saga::Kind;
+use saga_engine::definition::{DefinitionError, Meaning, sends_nothing};
+use saga_engine::process::Process as _;
 use saga_orchestrator::config::Time;
-use saga_orchestrator::definition::{DefinitionError, Meaning, sends_nothing};
-use saga_orchestrator::process::Process as _;
 use saga_orchestrator::sagas;
 use saga_orchestrator::shop::{Definition, Limit, People, ShopSagas, Step, Undo};
 

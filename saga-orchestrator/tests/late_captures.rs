@@ -16,8 +16,8 @@ use domain::saga::SagaState::{Compensated, Compensating, Completed, NeedsAttenti
 use domain::saga::Source;
 use domain::shipment::Status as ShipmentStatus;
 use proptest::prelude::*;
+use saga_engine::engine::{Act, Refusal};
 use saga_orchestrator::Outcome;
-use saga_orchestrator::engine::{Act, Refusal};
 use saga_orchestrator::shop::Outside;
 use uuid::Uuid;
 use world::people::asks;

@@ -9,7 +9,7 @@ use domain::saga::Action::{Compensate, HandOver, Resume, Retry, Skip};
 use domain::saga::SagaState::{Compensated, Compensating, Completed, HandedOver, NeedsAttention, Waiting};
 use domain::saga::{Action, Direction, ErrorKind, Event, Failure, SagaNeedsAttention};
 use domain::shipment::Status as ShipmentStatus;
-use saga_orchestrator::engine::{Act, Refusal, Way, fits, plan};
+use saga_engine::engine::{Act, Refusal, Way, fits, plan};
 use saga_orchestrator::shop::{Leg, amount};
 use saga_orchestrator::{Outcome, sagas};
 use world::World;

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::facts::{Facts, RefundFacts};
-use super::story::{self, HoldNotes, Story};
 use crate::ids::OrderId;
+use saga_engine::story::{self, HoldNotes, Story};
 
 /// The sagas of the shop.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]

@@ -15,11 +15,11 @@ use service_kit::{Problem, text};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{Handle, Loaded};
-use crate::engine::{self, Act, Effect, Refusal, fits};
 use crate::runner::Key;
 use crate::runner::operator::{Answer, Request};
 use crate::runner::ways::Asked;
 use crate::shop::{self, State as SagaState};
+use saga_engine::engine::{self, Act, Effect, Refusal, fits};
 
 /// The longest reason and the longest name, in characters: a sentence or two, and what a person is called.
 const MAX_REASON_CHARS: usize = 500;

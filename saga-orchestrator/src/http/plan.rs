@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::operate::{Sent, sends};
 use super::{Handle, Loaded};
-use crate::engine::{self, Undone};
+use saga_engine::engine::{self, Undone};
 
 /// What to tell.
 #[derive(Debug, Clone, Copy, Default, Deserialize, IntoParams)]

@@ -1,8 +1,8 @@
 //! Why a saga is where it is: what it waits for, since when, and what a person can do about it.
 
 use chrono::{DateTime, Utc};
-use domain::saga::story::Party as _;
 use domain::saga::{Action, Direction, LegStatus, LegView, Party, SagaState, View};
+use saga_engine::story::Party as _;
 use serde::{Deserialize, Serialize};
 use service_kit::api::{self, SagaDirection};
 use utoipa::ToSchema;
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::show::{Trouble, next_saga, trouble};
 use super::{Handle, Loaded};
-use crate::engine::{Act, act, effect};
+use saga_engine::engine::{Act, act, effect};
 
 /// Why a saga is where it is.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]

@@ -27,8 +27,8 @@ use event_store::{EventStore, Position, ReadError, StreamName, StreamSnapshot};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::process::Process as _;
 use crate::shop::ShopSagas;
+use saga_engine::process::Process as _;
 
 /// Where the checkpoint is on one machine, whose only partition is the whole log.
 pub const CHECKPOINT_STREAM: &str = "saga_checkpoint-0";

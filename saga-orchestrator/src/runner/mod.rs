@@ -25,11 +25,11 @@ use service_kit::{Clock, Tasks};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::SagaConfig;
-use crate::definition::DefinitionError;
 use crate::http::Handle;
 use crate::ports::CommandPort;
-use crate::process::Process as _;
 use crate::shop::ShopSagas;
+use saga_engine::definition::DefinitionError;
+use saga_engine::process::Process as _;
 
 pub use checkpoint::CHECKPOINT_STREAM;
 pub(crate) use checkpoint::Key;

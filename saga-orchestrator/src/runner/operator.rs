@@ -11,9 +11,9 @@ use super::Failed;
 use super::checkpoint::Key;
 use super::memory::{Patience, Saga};
 use super::worker::Worker;
-use crate::engine::{Act, Refusal, act, fits};
 use crate::shop::{Input, State};
 use crate::stream::{Cause, Feed, Person, heard};
+use saga_engine::engine::{Act, Refusal, act, fits};
 
 /// Events read at once: an order, its payments and its shipments have some tens together.
 const PAGE: usize = 200;

@@ -5,10 +5,9 @@ pub mod order_refund;
 pub mod payment_reconciliation;
 pub mod shop;
 
-use domain::ids::OrderId;
 use shop::{Definition, ShopSagas};
 
-use crate::process::Process as _;
+use saga_engine::process::Process as _;
 
 /// All definitions, every version that may still be followed.
 pub const ALL: &[&Definition] = &[
@@ -29,6 +28,6 @@ pub fn newest(name: &str) -> Option<&'static Definition> {
 }
 
 /// The stream of a saga: `saga_<type>-<id>`. The id is the order's where an order has at most one of the type.
-pub fn stream(name: &str, id: OrderId) -> String {
-    ShopSagas::stream(name, id.0)
+pub fn stream(name: &str, id: impl std::fmt::Display) -> String {
+    ShopSagas::stream(name, id)
 }

@@ -20,10 +20,10 @@ mod people;
 use super::order_refund::NOTHING_TO_REFUND;
 use super::shop::{Awaited, Ctx, Definition, Keep, Limit, State, Step, Undo};
 use crate::config::Time;
-use crate::definition::{Meaning, always};
-use crate::engine::operator::OPERATOR;
 use outside::{hand_over, hears, stops};
 use people::PEOPLE;
+use saga_engine::definition::{Meaning, always};
+use saga_engine::engine::operator::OPERATOR;
 
 /// A new attempt after each release of a hold; a bound only because every retry has one.
 const RELEASES: u32 = 1_000;

@@ -12,7 +12,7 @@ use domain::stock;
 
 use super::shop::{Awaited, Ctx, Definition, Heard, Leg, Outside, People, State, Step};
 use crate::config::Time;
-use crate::definition::{Meaning, always};
+use saga_engine::definition::{Meaning, always};
 
 const REFUNDED: Awaited = Awaited::heard("PaymentRefunded", Party::Provider, always);
 

@@ -8,8 +8,8 @@ use eventsourcing::Namespace;
 use uuid::Uuid;
 
 use crate::config::{SagaConfig, Time};
-use crate::process::Process;
-use crate::{definition, engine};
+use saga_engine::process::Process;
+use saga_engine::{definition, engine};
 
 /// The sagas of the shop.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::story::Story;
-use crate::aggregate::Timestamp;
+use eventsourcing::aggregate::Timestamp;
 
 /// The way forward, or the way back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]

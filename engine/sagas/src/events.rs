@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::parts::{Action, Answer, Awaits, Direction, Failure, IssuedCommand, Kind, LateBy, Source, StepRef};
 use super::story::Story;
-use crate::aggregate::{DecodeError, EncodedEvent, Timestamp, decoded, encoded};
 use eventsourcing::Upcaster;
+use eventsourcing::aggregate::{DecodeError, EncodedEvent, Timestamp, decoded, encoded};
 
 /// The steps that lift events of older schema versions to the newest one. (None yet.)
 const UPCASTERS: &[Upcaster] = &[];

@@ -2,11 +2,11 @@
 //!
 //! *Invariant:* nothing here is a second telling of the rules. Every step and every command comes out of [`Draft`].
 
-use domain::Timestamp;
-use domain::saga::events::{Event, SagaHandedOver, UndoSucceeded};
-use domain::saga::parts::{Direction, ErrorKind, Failure, Kind, Source};
-use domain::saga::story::{Story, Subject as _};
-use domain::saga::view::LegStatus;
+use crate::events::{Event, SagaHandedOver, UndoSucceeded};
+use crate::parts::{Direction, ErrorKind, Failure, Kind, Source};
+use crate::story::{Story, Subject as _};
+use crate::view::LegStatus;
+use eventsourcing::Timestamp;
 
 use super::react::{Begin, Draft, begun};
 use super::sent::{Sent, lasting, sent};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::saga::parts::LateBy;
+use crate::parts::LateBy;
 use uuid::Uuid;
 
 /// What became of a command.

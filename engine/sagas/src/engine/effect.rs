@@ -1,9 +1,9 @@
 //! What it comes to that a person acted: told from the events alone, so that a repeated request has the same answer.
 
-use domain::Timestamp;
-use domain::saga::events::Event;
-use domain::saga::parts::{Action, Direction};
-use domain::saga::story::Story as _;
+use crate::events::Event;
+use crate::parts::{Action, Direction};
+use crate::story::Story as _;
+use eventsourcing::Timestamp;
 
 use super::operator::{Act, chosen};
 use super::plan::{play_back, taken_over, undone};

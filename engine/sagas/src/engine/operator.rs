@@ -3,11 +3,11 @@
 //! *Invariant:* what would break a rule of the saga is refused, with the reason, and leaves nothing. What is accepted is one
 //! append: who did what and why, and behind it what follows.
 
-use domain::Timestamp;
-use domain::saga::events::{Event, OperatorActed, StepFailed, UndoSucceeded};
-use domain::saga::parts::{Action, Direction, ErrorKind, Failure, Kind};
-use domain::saga::story::Party as _;
-use domain::saga::view::LegStatus;
+use crate::events::{Event, OperatorActed, StepFailed, UndoSucceeded};
+use crate::parts::{Action, Direction, ErrorKind, Failure, Kind};
+use crate::story::Party as _;
+use crate::view::LegStatus;
+use eventsourcing::Timestamp;
 use uuid::Uuid;
 
 use super::back::undo_direction;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use domain::Timestamp;
-use domain::saga::parts::{IssuedCommand, LateBy};
-use domain::saga::view::LegStatus;
+use crate::parts::{IssuedCommand, LateBy};
+use crate::view::LegStatus;
+use eventsourcing::Timestamp;
 use uuid::Uuid;
 
 use super::state::{Final, State};

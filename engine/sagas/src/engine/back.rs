@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use domain::Timestamp;
-use domain::saga::events::{CompensationStarted, Event, SagaCompensated, UndoStarted, UndoSucceeded};
-use domain::saga::parts::{Awaits, Direction, Failure, StepRef};
-use domain::saga::story::{Note as _, Party as _};
-use domain::saga::view::LegStatus;
+use crate::events::{CompensationStarted, Event, SagaCompensated, UndoStarted, UndoSucceeded};
+use crate::parts::{Awaits, Direction, Failure, StepRef};
+use crate::story::{Note as _, Party as _};
+use crate::view::LegStatus;
+use eventsourcing::Timestamp;
 
 use super::react::Draft;
 use super::state::Leg;
@@ -14,7 +14,7 @@ use crate::definition::{Awaited, Step, Undo};
 use crate::process::{Commands, NoteOf, Process, Settings as _, Time as _, TimeOf};
 
 /// How many different ways back, or new requests after a refusal, are tried before a person must look. Five with
-/// growing waits are some minutes, in which a provider's hiccup has passed.
+/// growing waits are some minutes, in which a hiccup of another system has passed.
 const UNDO_ROUNDS: u32 = 5;
 
 /// The way back of this round, as it stands in the ids of its commands.
@@ -49,7 +49,7 @@ impl<P: Process> Draft<'_, P> {
             }
     }
 
-    /// Undoes what is to be undone, one after the other. What only waits for the provider's word does not hold up the
+    /// Undoes what is to be undone, one after the other. What only waits for the word of a party does not hold up the
     /// rest, but the saga ends only with it.
     pub fn advance_back(&mut self) {
         for StepRef { step, group } in self.state.to_undo.clone() {

@@ -15,7 +15,6 @@ mod retry;
 mod sent;
 pub mod state;
 
-pub use crate::outcome::Answered;
 pub use effect::{Effect, effect};
 pub use operator::{Act, Refusal, act, fits};
 pub use pending::{Pending, next_timer, pending};

@@ -1,12 +1,12 @@
 //! A saga's state, and how its events change it. What is in the log is true: folding judges nothing.
 
-use domain::Timestamp;
-use domain::saga::events::{
+use crate::events::{
     CompensationStarted, Event, OperatorActed, SagaNeedsAttention, SagaStarted, StepRetryScheduled, StepStarted,
 };
-use domain::saga::parts::{Action, Direction, Holds, Kind, Source, StepRef};
-use domain::saga::story::{Note as _, Story};
-use domain::saga::view::LegStatus;
+use crate::parts::{Action, Direction, Holds, Kind, Source, StepRef};
+use crate::story::{Note as _, Story};
+use crate::view::LegStatus;
+use eventsourcing::Timestamp;
 use uuid::Uuid;
 
 pub use super::leg::{Final, Leg};

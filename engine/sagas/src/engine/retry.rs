@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use domain::Timestamp;
-use domain::saga::events::{CommandAnswered, Event, StepRenewed, StepRetryScheduled, UndoSucceeded};
-use domain::saga::parts::{Answer, Direction, ErrorKind, Failure, LateBy, TOO_LATE};
-use domain::saga::story::Note as _;
-use domain::saga::view::LegStatus;
+use crate::events::{CommandAnswered, Event, StepRenewed, StepRetryScheduled, UndoSucceeded};
+use crate::parts::{Answer, Direction, ErrorKind, Failure, LateBy, TOO_LATE};
+use crate::story::Note as _;
+use crate::view::LegStatus;
+use eventsourcing::Timestamp;
 
 use super::react::Draft;
 use super::state::Leg;

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::parts::{Answer, Awaits, Direction, Failure, IssuedCommand, LateBy};
+use crate::story::Party as _;
+use crate::view::LegStatus;
 use chrono::TimeDelta;
-use domain::Timestamp;
-use domain::saga::parts::{Answer, Awaits, Direction, Failure, IssuedCommand, LateBy};
-use domain::saga::story::Party as _;
-use domain::saga::view::LegStatus;
+use eventsourcing::Timestamp;
 use uuid::Uuid;
 
 use super::state::Meta;

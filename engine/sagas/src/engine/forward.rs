@@ -1,10 +1,10 @@
 //! The way forward: which step is next, what its failure means, when it ends.
 
-use domain::Timestamp;
-use domain::saga::events::{CommandAnswered, Event, SagaCompleted, SagaHandedOver, StepFailed, StepStarted};
-use domain::saga::parts::{Answer, Awaits, Direction, Failure, Kind, Source};
-use domain::saga::story::{Note as _, Party as _};
-use domain::saga::view::LegStatus;
+use crate::events::{CommandAnswered, Event, SagaCompleted, SagaHandedOver, StepFailed, StepStarted};
+use crate::parts::{Answer, Awaits, Direction, Failure, Kind, Source};
+use crate::story::{Note as _, Party as _};
+use crate::view::LegStatus;
+use eventsourcing::Timestamp;
 
 use super::react::Draft;
 use super::state::Leg;
@@ -74,7 +74,7 @@ impl<P: Process> Draft<'_, P> {
         })
     }
 
-    /// Another saga drives the order from here on.
+    /// Another saga takes over from here on.
     pub fn hand_over(&mut self, reason: &'static str) {
         if let Some(hands_over) = self.definition.hands_over {
             let (to, facts) = hands_over(&self.state, reason);
@@ -217,7 +217,7 @@ impl<P: Process> Draft<'_, P> {
     }
 
     /// The step that must be done once more because another one failed, and its last attempt group, once the undoing of
-    /// that was answered. The provider's word on it need not be there.
+    /// that was answered. The word of a party that was asked need not be there.
     fn owed(&self) -> Option<(&'static Step<P>, u32)> {
         let failed =
             |leg: &&Leg<P>| leg.direction == Direction::Do && leg.status == LegStatus::Failed && !leg.superseded;

@@ -1,11 +1,11 @@
 //! What the sagas of a program are made of: one type says it, and the engine is compiled for that type.
 
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 use std::time::Duration;
 
-use domain::saga::events::Event;
-use domain::saga::parts::Source;
-use domain::saga::story::Story;
+use crate::events::Event;
+use crate::parts::Source;
+use crate::story::Story;
 use eventsourcing::Namespace;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -63,7 +63,7 @@ pub trait Process: Copy + Debug + Default + Eq + Send + Sync + 'static {
     }
 
     /// The stream of a saga: `<prefix><type>-<id>`.
-    fn stream(name: &str, id: Uuid) -> String {
+    fn stream(name: &str, id: impl Display) -> String {
         format!("{}{name}-{id}", Self::CATEGORY_PREFIX)
     }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::events::Event;
 use super::parts::{Action, Awaits, Direction, Failure, Holds, Kind, StepRef};
 use super::story::{Party as _, Story};
-use crate::aggregate::Timestamp;
+use eventsourcing::aggregate::Timestamp;
 
 /// How a saga stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -106,7 +106,7 @@ pub struct LegView<S: Story> {
     /// Whether the person was called because there was no answer: the first answer takes the call back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) unanswered: bool,
-    /// Ids of `open_commands`, in the same order.
+    /// The ids of `open_commands`, one for each.
     pub(super) open_ids: Vec<uuid::Uuid>,
 }
 

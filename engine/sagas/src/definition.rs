@@ -4,8 +4,8 @@
 
 use std::fmt;
 
-use domain::Timestamp;
-use domain::saga::parts::{Failure, Kind};
+use crate::parts::{Failure, Kind};
+use eventsourcing::Timestamp;
 use uuid::Uuid;
 
 use crate::engine::{Leg, State};

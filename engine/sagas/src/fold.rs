@@ -4,7 +4,7 @@ use super::events::{Event, OperatorActed, SagaNeedsAttention, StepRetryScheduled
 use super::parts::{Action, Answer, Direction, ErrorKind, Failure, IssuedCommand, Kind, StepRef};
 use super::story::{Note as _, Story};
 use super::view::{ActionView, LegStatus, LegView, SagaState, View};
-use crate::aggregate::Timestamp;
+use eventsourcing::aggregate::Timestamp;
 
 impl<S: Story> View<S> {
     /// Folds one event, which occurred at `at`.

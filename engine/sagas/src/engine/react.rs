@@ -1,10 +1,10 @@
 //! From an input and the state to what happens. One input makes one append, however much follows from it.
 
-use domain::Timestamp;
-use domain::saga::events::{Event, SagaInputRecorded, SagaNeedsAttention, SagaStarted, StepSucceeded, UndoSucceeded};
-use domain::saga::parts::{CommandBody, Direction, ErrorKind, Failure, IssuedCommand, Source, StepRef};
-use domain::saga::story::{Note as _, Story};
-use domain::saga::view::LegStatus;
+use crate::events::{Event, SagaInputRecorded, SagaNeedsAttention, SagaStarted, StepSucceeded, UndoSucceeded};
+use crate::parts::{CommandBody, Direction, ErrorKind, Failure, IssuedCommand, Source, StepRef};
+use crate::story::{Note as _, Story};
+use crate::view::LegStatus;
+use eventsourcing::Timestamp;
 use uuid::Uuid;
 
 use super::state::{Leg, Meta, State};

@@ -1,6 +1,6 @@
 //! A command, for people: what it is, and what of it cannot be undone.
 
-use domain::saga::parts::{CommandBody, IssuedCommand};
+use crate::parts::{CommandBody, IssuedCommand};
 
 use crate::process::Process;
 
