@@ -94,7 +94,7 @@ saga_events!(
 #[serde(bound = "")]
 #[schemars(bound = "", rename = "SagaStarted")]
 pub struct SagaStarted<S: Story> {
-    /// Its type, such as `lost_parcel`.
+    /// Its type, which is a part of its stream's name.
     pub saga: String,
     /// Which version of the table of steps it follows to its end.
     pub definition_version: u32,
@@ -246,7 +246,7 @@ pub struct StepFailed {
 /// From here on the saga goes back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CompensationStarted {
-    /// Why, such as `declined` or `operator`.
+    /// Why, in one word; `operator` where a person wanted it.
     pub reason: String,
     /// What is undone, in this order.
     pub steps: Vec<StepRef>,
@@ -304,7 +304,7 @@ pub struct SagaCompensated {
 #[serde(bound = "")]
 #[schemars(bound = "", rename = "SagaHandedOver")]
 pub struct SagaHandedOver<S: Story> {
-    /// That saga's type, such as `lost_parcel`.
+    /// That saga's type, which is a part of its stream's name.
     pub to: String,
     /// The reason for the handover.
     pub reason: String,

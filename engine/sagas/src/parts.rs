@@ -120,7 +120,7 @@ pub struct IssuedCommand {
     pub id: Uuid,
     /// The stream that it is for.
     pub target: String,
-    /// Its name, such as `HoldSeat`.
+    /// The name of the command.
     pub name: String,
     /// The command itself.
     pub body: CommandBody,
@@ -170,7 +170,7 @@ impl ErrorKind {
 pub struct Failure {
     /// What kind of trouble.
     pub kind: ErrorKind,
-    /// Its stable name, such as `seat-taken`.
+    /// Its stable name, such as `too-late`.
     pub code: String,
     /// What happened, for people.
     pub detail: String,

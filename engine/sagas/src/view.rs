@@ -140,7 +140,7 @@ pub struct ActionView {
 #[serde(bound = "")]
 #[schemars(bound = "", rename = "View")]
 pub struct View<S: Story> {
-    /// Its type, such as `lost_parcel`.
+    /// Its type, which is a part of its stream's name.
     pub saga: String,
     /// Which version of the table of steps it follows.
     pub definition_version: u32,
