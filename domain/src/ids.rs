@@ -5,7 +5,6 @@ use std::fmt;
 use std::str::FromStr;
 
 use eventsourcing::Namespace;
-use eventsourcing::ids::sha256_hex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -50,16 +49,6 @@ impl ClientKey<'_> {
 /// The id of the `index`-th event that a command made, as [`Namespace::event_id`] derives it.
 pub fn event_id(command_id: Uuid, index: usize, data: &str) -> Uuid {
     NAMESPACE.event_id(command_id, index, data)
-}
-
-/// The id of a saga's event: two replicas that decided differently at one version conflict.
-pub fn saga_event_id(saga_stream: &str, version: u64, data: &str) -> Uuid {
-    derive(&["saga-event", saga_stream, &version.to_string(), &sha256_hex(data)])
-}
-
-/// The id of a command that a saga issues. `direction` is `do` or `undo`, `group` the step's own attempt group.
-pub fn saga_command_id(saga_stream: &str, step: &str, direction: &str, group: u32, target_stream: &str) -> Uuid {
-    derive(&["saga-command", saga_stream, step, direction, &group.to_string(), target_stream])
 }
 
 /// The id of the reconciliation that began with the event at `version` of a payment's stream: an order may have several.
@@ -336,8 +325,8 @@ mod tests {
             ReservationId::derive(ORDER, &item, 0).0,
             RequestId::derive(PaymentId::derive(ORDER, 0), Uuid::from_u128(2)).0,
             event_id(Uuid::from_u128(3), 0, "{}"),
-            saga_event_id("saga_order_fulfilment-x", 4, "{}"),
-            saga_command_id("saga_order_fulfilment-x", "reserve", "do", 0, "stock-MUG-1@main"),
+            saga_engine::ids::event(&NAMESPACE, "saga_order_fulfilment-x", 4, "{}"),
+            saga_engine::ids::command(&NAMESPACE, "saga_order_fulfilment-x", "reserve", "do", 0, "stock-MUG-1@main"),
         ];
         let golden = include_str!("../golden/derived_ids.txt");
         let shown: String = ids.iter().map(|id| format!("{id}\n")).collect();

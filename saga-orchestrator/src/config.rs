@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use saga_engine::process::{self, Retry, Settings};
+
 /// The section `[saga]`. Times are whole seconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -132,4 +134,22 @@ impl SagaConfig {
             Time::Unanswered => self.unanswered_alert_s,
         })
     }
+}
+
+impl Settings for SagaConfig {
+    type Time = Time;
+
+    fn duration(&self, time: Time) -> Duration {
+        Self::duration(self, time)
+    }
+
+    fn retry(&self) -> Retry {
+        Retry { base: Duration::from_millis(self.retry_base_ms), cap: Duration::from_secs(self.retry_cap_s) }
+    }
+}
+
+impl process::Time for Time {
+    const COMMAND: Self = Self::Command;
+    const CHECK: Self = Self::ProviderCheck;
+    const UNANSWERED: Self = Self::Unanswered;
 }

@@ -5,8 +5,6 @@
 
 pub mod commands_client;
 pub mod config;
-pub mod definition;
-pub mod engine;
 pub mod http;
 pub mod ports;
 mod runner;
@@ -17,5 +15,7 @@ pub mod stream;
 pub use commands_client::CommandsClient;
 pub use config::SagaConfig;
 pub use http::{Handle, router};
-pub use ports::{CommandPort, Dispatch, Outcome};
+pub use ports::{CommandPort, Dispatch};
 pub use runner::{CHECKPOINT_STREAM, Sagas, start};
+pub use saga_engine::Outcome;
+pub use sagas::shop;

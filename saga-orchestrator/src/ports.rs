@@ -1,11 +1,10 @@
 //! What sagas need of others: somebody who carries commands out. On one machine a function call, in a cluster gRPC.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
-use domain::saga::LateBy;
 use serde_json::value::RawValue;
 use uuid::Uuid;
+
+pub use saga_engine::outcome::Outcome;
 
 /// A moment in UTC.
 pub type Timestamp = domain::Timestamp;
@@ -30,30 +29,6 @@ pub struct Dispatch {
     /// A participant refuses it when its stream's latest event is later than this and than `not_after`. Only set when it
     /// was refused as too late before, and the saga has proven since that it is still to be carried out.
     pub stream_not_after: Option<Timestamp>,
-}
-
-/// What became of a command.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
-    /// Done, or already so; durable.
-    Done,
-    /// The answer is no.
-    Rejected {
-        /// The refusal's stable name, `domain::Rejected::code`.
-        code: String,
-        /// What happened, for people.
-        detail: String,
-    },
-    /// It came after its deadline, by these times: nothing was decided. It may be sent with a later deadline when the saga
-    /// has proven that it is still to be carried out.
-    TooLate(LateBy),
-    /// There is no answer: try again.
-    Unavailable {
-        /// The reason, as people read it.
-        detail: String,
-        /// How long to wait at least.
-        retry_after: Option<Duration>,
-    },
 }
 
 /// Carries commands to where they are decided.

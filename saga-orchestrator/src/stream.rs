@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::ids::{OrderId, PaymentId, ShipmentId, saga_event_id};
+use domain::ids::{NAMESPACE, OrderId, PaymentId, ShipmentId};
 use domain::saga::{Event, Facts, Item, OrderFacts, Source};
 use domain::{DecodeError, Timestamp, order, payment, saga, shipment};
 use event_store::{
@@ -11,8 +11,11 @@ use event_store::{
 };
 use uuid::Uuid;
 
-use crate::engine::{Begin, Meta, Outside, State};
 use crate::sagas::payment_reconciliation;
+use crate::shop::{Begin, Outside, ShopSagas, State};
+use saga_engine::engine::Meta;
+use saga_engine::ids;
+use saga_engine::process::Process as _;
 
 /// Events read at once: a saga has some 30, so that one read is enough.
 const PAGE: usize = 1_000;
@@ -127,7 +130,7 @@ pub async fn append(
     for (event, version) in events.iter().zip(first..) {
         let encoded = event.encode();
         new.push(NewEvent {
-            id: saga_event_id(stream.as_str(), version, encoded.data.get()),
+            id: ids::event(&NAMESPACE, stream.as_str(), version, encoded.data.get()),
             event_type: encoded.event_type.into(),
             schema_version: encoded.schema_version,
             data: encoded.data,
@@ -149,8 +152,8 @@ pub async fn append(
 /// The order that a saga is about: it has begun, or begins with these events.
 fn order_of(state: &State, events: &[Event]) -> OrderId {
     match (&state.facts, events.first()) {
-        (None, Some(Event::SagaStarted(e))) => e.order_id,
-        (Some(_), _) | (None, _) => state.order_id(),
+        (None, Some(Event::SagaStarted(e))) => e.subject.order_id,
+        (Some(_), _) | (None, _) => state.subject().order_id,
     }
 }
 
@@ -246,7 +249,7 @@ pub fn means(source: Source, order_id: OrderId, outside: Outside) -> Vec<Feed> {
         Outside::Order(_) | Outside::Shipment(..) => None,
     };
     let begins = facts.and_then(|facts| {
-        let definition = crate::sagas::started_by(&source.event)?;
+        let definition = ShopSagas::started_by(&source.event)?;
         Some(Feed::Begin(definition.name, Begin { source: source.clone(), facts }))
     });
     // No saga waits for an order to be placed; what an order's payments do, others hear as well.

@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "tests only: a panic is the report")]
 
 use domain::saga::Kind;
+use saga_engine::definition::{DefinitionError, Meaning, sends_nothing};
+use saga_engine::process::Process as _;
 use saga_orchestrator::config::Time;
-use saga_orchestrator::definition::{Definition, DefinitionError, Limit, Meaning, People, Step, Undo, sends_nothing};
 use saga_orchestrator::sagas;
+use saga_orchestrator::shop::{Definition, Limit, People, ShopSagas, Step, Undo};
 
 #[test]
 fn no_table_changes_without_a_new_version() {
@@ -25,7 +27,7 @@ fn no_table_changes_without_a_new_version() {
 
 #[test]
 fn all_tables_can_be_followed() {
-    assert_eq!(sagas::validate(), Ok(()));
+    assert_eq!(ShopSagas::validate(), Ok(()));
 }
 
 const ROW: Step = Step {

@@ -16,8 +16,9 @@ use domain::saga::SagaState::{Compensated, Compensating, Completed, NeedsAttenti
 use domain::saga::Source;
 use domain::shipment::Status as ShipmentStatus;
 use proptest::prelude::*;
+use saga_engine::engine::{Act, Refusal};
 use saga_orchestrator::Outcome;
-use saga_orchestrator::engine::{Act, Outside, Refusal};
+use saga_orchestrator::shop::Outside;
 use uuid::Uuid;
 use world::people::asks;
 use world::shop::{Ends, ORDER};

@@ -9,7 +9,8 @@ use domain::saga::Action::{Compensate, HandOver, Resume, Retry, Skip};
 use domain::saga::SagaState::{Compensated, Compensating, Completed, HandedOver, NeedsAttention, Waiting};
 use domain::saga::{Action, Direction, ErrorKind, Event, Failure, SagaNeedsAttention};
 use domain::shipment::Status as ShipmentStatus;
-use saga_orchestrator::engine::{Act, Leg, Refusal, Way, fits, plan};
+use saga_engine::engine::{Act, Refusal, Way, fits, plan};
+use saga_orchestrator::shop::{Leg, amount};
 use saga_orchestrator::{Outcome, sagas};
 use world::World;
 use world::people::asks;
@@ -344,7 +345,9 @@ fn a_plan_says_what_really_happens_on_a_failure() {
     assert_eq!((fails.step, fails.way, fails.irreversible.len()), ("plan_shipment", Way::Compensate, 0));
     let planned: Vec<_> =
         fails.steps.iter().flat_map(|s| &s.sends).map(|sent| format!("{} {}", sent.command, sent.target)).collect();
-    assert_eq!(fails.steps[1].sends[0].amount.map(|money| money.amount), Some(400));
+    let voided = fails.steps[1].sends[0].body.parse().unwrap();
+    let facts = world.state(&stream).facts;
+    assert_eq!(amount(&voided, facts.as_ref()).map(|money| money.amount), Some(400));
     let before = world.commands_sent.len();
     world.does(FULFILMENT, Compensate);
     world.settle();

@@ -273,7 +273,7 @@ fn happened(world: &mut World, what: Happens, request: u128) {
 fn retried(world: &mut World, request: u128) {
     for saga in world.sagas.keys().cloned().collect::<Vec<_>>() {
         if world.view(&saga).state() == NeedsAttention {
-            let asked = saga_orchestrator::engine::Act { request_id: Uuid::from_u128(request), ..asks(Retry) };
+            let asked = saga_engine::engine::Act { request_id: Uuid::from_u128(request), ..asks(Retry) };
             _ = world.acts_on(&saga, &asked);
         }
     }

@@ -12,7 +12,7 @@ use domain::saga::SagaState::{Completed, HandedOver, NeedsAttention, Waiting};
 use domain::shipment::Status as ShipmentStatus;
 use proptest::prelude::*;
 use saga_orchestrator::Outcome;
-use saga_orchestrator::engine::Outside;
+use saga_orchestrator::shop::Outside;
 use world::people::asks;
 use world::shop::{Ends, ORDER};
 use world::story::{MINUTES, always_ends, ends};

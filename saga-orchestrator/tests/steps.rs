@@ -8,7 +8,8 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use domain::saga::{Direction, ErrorKind, Event, Failure, LateBy, LegStatus, Note, SagaState};
 use domain::shipment::Status as ShipmentStatus;
-use saga_orchestrator::engine::{Answered, Input, next_timer, pending, react};
+use saga_engine::{Answered, next_timer, pending, react};
+use saga_orchestrator::shop::Input;
 use saga_orchestrator::{Outcome, sagas};
 use world::World;
 use world::shop::ORDER;
@@ -32,7 +33,7 @@ fn completed() -> World {
 }
 
 /// The saga as it stood after each of its events, with the commands that were pending then.
-fn at_each_event(world: &World) -> Vec<(saga_orchestrator::engine::State, Vec<saga_orchestrator::engine::Pending>)> {
+fn at_each_event(world: &World) -> Vec<(saga_orchestrator::shop::State, Vec<saga_engine::engine::Pending>)> {
     let events = world.sagas[&stream()].len();
     let states = (1..=events).map(|count| world.state_after(&stream(), count));
     states.map(|state| (state.clone(), pending(&state, world.now))).collect()
@@ -53,7 +54,7 @@ fn every_answer_that_comes_again_changes_nothing() {
             for event in react(&state, &input, world.now, &world.config) {
                 world::evolve(&mut after, &event, world.now);
             }
-            let awaits = after.legs.iter().any(|leg| leg.status == LegStatus::Open && leg.awaits_provider());
+            let awaits = after.legs.iter().any(|leg| leg.status == LegStatus::Open && leg.awaits_asked());
             assert!(react(&after, &input, world.now, &world.config).is_empty() || awaits);
         }
     }
@@ -187,7 +188,7 @@ fn an_undo_that_is_refused_stands_still_until_a_person_acts() {
     let state = world.state(&stream());
     let cancel = Input::Fact(
         domain::saga::Source { stream: ORDER.stream(), version: 99, event: "OrderCancellationRequested".into() },
-        Box::new(saga_orchestrator::engine::Outside::Order(domain::order::Event::OrderCancellationRequested(
+        Box::new(saga_orchestrator::shop::Outside::Order(domain::order::Event::OrderCancellationRequested(
             domain::order::OrderCancellationRequested { reason: "x".into() },
         ))),
     );

@@ -182,7 +182,7 @@ fn an_order_that_was_placed_by_a_clock_ahead_goes_on_as_soon_as_the_clock_is_rig
         world.settle();
         world.now -= chrono::TimeDelta::hours(hours);
         world.forget();
-        world.input(&sagas::stream("order_fulfilment", ORDER), &saga_orchestrator::engine::Input::Time);
+        world.input(&sagas::stream("order_fulfilment", ORDER), &saga_orchestrator::shop::Input::Time);
         world.pass(MINUTES(2));
         assert_eq!(world.ends().order, OrderStatus::Shipped, "{hours} h: {:#?}", names(&world));
         assert_eq!(world.deliver(), Outcome::Done);

@@ -170,7 +170,8 @@ fn sagas(
         return Ok(saga_orchestrator::Handle::new(Arc::clone(log), clock.clone(), config.saga.clone()));
     }
     let commands = Arc::new(InProcess::new(bus.clone()));
-    saga_orchestrator::start(Arc::clone(log), commands, clock.clone(), tasks, config.saga.clone()).map_err(|error| {
+    let started = saga_orchestrator::start(Arc::clone(log), commands, clock.clone(), tasks, config.saga.clone());
+    started.map(|sagas| sagas.handle()).map_err(|error| {
         StartError::new(
             format_args!("a saga's definition cannot be followed: {error}"),
             "this is a fault of this release: run another one",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::aggregate::Timestamp;
 use crate::command::Command;
-use crate::ids::{OrderId, ShipmentId, saga_command_id};
+use crate::ids::{NAMESPACE, OrderId, ShipmentId};
 use crate::money::Money;
 use crate::shipment::{self, PlanShipment};
 
@@ -18,7 +18,7 @@ fn started() -> Event {
     Event::SagaStarted(SagaStarted {
         saga: "order_fulfilment".into(),
         definition_version: 1,
-        order_id,
+        subject: Subject { order_id },
         source: Source { stream: order_id.stream(), version: 0, event: "OrderPlaced".into() },
         facts: Facts::Order(OrderFacts {
             order_id,
@@ -36,7 +36,7 @@ fn command() -> IssuedCommand {
     let command = shipment::Command::PlanShipment(PlanShipment { order_id: OrderId::default(), lines: vec![] });
     let command = Command::Shipment { id, command };
     IssuedCommand {
-        id: saga_command_id("saga_order_fulfilment-x", "plan_shipment", "do", 0, &id.stream()),
+        id: saga_engine::ids::command(&NAMESPACE, "saga_order_fulfilment-x", "plan_shipment", "do", 0, &id.stream()),
         target: id.stream(),
         name: command.name().into(),
         body: CommandBody::of(&command),

@@ -154,7 +154,7 @@ impl Projection for SagaView {
         }
         write(&changed, sql).await?;
         let settled = changed.iter().filter(|(_, row)| row.value.view.settled());
-        self.settled = settled.map(|(_, row)| row.value.view.order_id.0).collect();
+        self.settled = settled.map(|(_, row)| row.value.view.subject.order_id.0).collect();
         let ended = changed.iter().filter(|(_, row)| row.value.view.state().is_end());
         let ended: Vec<StreamName> = ended.map(|(stream, _)| (*stream).clone()).collect();
         self.sagas.written();
@@ -193,7 +193,7 @@ async fn write(changed: &[(&StreamName, &Row<Standing>)], sql: &mut PgConnection
         .bind(column(changed, |(stream, _)| saga_id(stream)))
         .bind(column(changed, |(_, row)| text(&row.value.view.saga)))
         .bind(column(changed, |(_, row)| number(row.value.view.definition_version)))
-        .bind(column(changed, |(_, row)| row.value.view.order_id.0))
+        .bind(column(changed, |(_, row)| row.value.view.subject.order_id.0))
         .bind(column(changed, |(_, row)| state(&row.value.view)))
         .bind(column(changed, |(_, row)| row.value.view.step().map(text)))
         .bind(column(changed, |(_, row)| number(row.value.view.attempts())))

@@ -320,7 +320,7 @@ pub fn saga_waits(number: u64) -> Vec<EncodedEvent> {
     let started = saga::Event::SagaStarted(saga::SagaStarted {
         saga: "order_fulfilment".to_owned(),
         definition_version: 1,
-        order_id: placed.order_id,
+        subject: saga::Subject { order_id: placed.order_id },
         source: Source { stream: order_id(number).stream(), version: 0, event: "OrderPlaced".to_owned() },
         facts: Facts::Order(facts),
     });
@@ -350,7 +350,7 @@ pub fn saga_stuck(number: u64, definition_version: u32) -> Vec<EncodedEvent> {
     let started = saga::Event::SagaStarted(saga::SagaStarted {
         saga: "order_refund".to_owned(),
         definition_version,
-        order_id: placed.order_id,
+        subject: saga::Subject { order_id: placed.order_id },
         source: Source { stream: order_id(number).stream(), version: 0, event: "SagaHandedOver".to_owned() },
         facts: Facts::Refund(facts),
     });

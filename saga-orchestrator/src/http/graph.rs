@@ -7,7 +7,7 @@ use domain::saga::{Direction, Kind, LegStatus, View};
 
 use super::Format;
 use super::show::status;
-use crate::definition::{Definition, Undo};
+use crate::shop::{self, Definition, Undo};
 
 /// A step as it is drawn.
 struct Node {
@@ -55,7 +55,7 @@ pub(super) fn of_saga(view: &View, format: Format) -> String {
 }
 
 fn nodes(definition: &Definition) -> Vec<Node> {
-    let node = |step: &crate::definition::Step| Node {
+    let node = |step: &shop::Step| Node {
         name: step.name.to_owned(),
         kind: step.kind,
         after: step.after.iter().map(|name| (*name).to_owned()).collect(),

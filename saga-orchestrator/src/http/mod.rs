@@ -25,8 +25,9 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::config::SagaConfig;
-use crate::engine::State as SagaState;
 use crate::runner::ways::Ways;
+use crate::runner::{Sagas, Shared};
+use crate::shop::State as SagaState;
 use crate::stream::{fold, name_of, read};
 
 /// The way to the sagas, for the HTTP routes that show them. Cheap to clone.
@@ -44,10 +45,13 @@ impl Handle {
     pub fn new(store: Arc<dyn EventStore>, clock: Clock, config: SagaConfig) -> Self {
         Self { store, clock, config, ways: None }
     }
+}
 
-    /// Lets people act on the sagas, too.
-    pub(crate) fn acting(self, ways: Ways) -> Self {
-        Self { ways: Some(ways), ..self }
+impl Sagas {
+    /// The way to these sagas, for the HTTP routes that show them and let people act on them.
+    pub fn handle(&self) -> Handle {
+        let Shared { store, clock, config, ways, .. } = &*self.shared;
+        Handle { ways: Some(ways.clone()), ..Handle::new(store.clone(), clock.clone(), config.clone()) }
     }
 }
 

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::ids::ClientKey;
 use domain::money::Money;
-use domain::saga::{Action, Event, View};
+use domain::saga::{Action, Event, Facts, View};
 use event_store::Position;
 use serde::{Deserialize, Serialize};
 use service_kit::api::{self, LongReasonText, OneOf, PersonText, SagaActed, SagaAction, SagaDirection, SagaPath};
@@ -15,10 +15,11 @@ use service_kit::{Problem, text};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{Handle, Loaded};
-use crate::engine::{self, Act, Effect, Refusal, State as SagaState, fits};
 use crate::runner::Key;
 use crate::runner::operator::{Answer, Request};
 use crate::runner::ways::Asked;
+use crate::shop::{self, State as SagaState};
+use saga_engine::engine::{self, Act, Effect, Refusal, fits};
 
 /// The longest reason and the longest name, in characters: a sentence or two, and what a person is called.
 const MAX_REASON_CHARS: usize = 500;
@@ -105,10 +106,13 @@ fn amount(money: Money) -> api::Money {
     api::Money { amount: money.amount, currency: money.currency.code().to_owned() }
 }
 
-impl From<engine::Sent> for Sent {
-    fn from(sent: engine::Sent) -> Self {
-        Self { command: sent.command, target: sent.target, amount: sent.amount.map(amount) }
-    }
+/// What is sent of a saga with these facts.
+pub(super) fn sends(sends: Vec<engine::Sent>, facts: Option<&Facts>) -> Vec<Sent> {
+    let one = |engine::Sent { command, target, body, .. }: engine::Sent| {
+        let moved = body.parse().ok().and_then(|command| shop::amount(&command, facts));
+        Sent { command, target, amount: moved.map(amount) }
+    };
+    sends.into_iter().map(one).collect()
 }
 
 /// A person acts on a saga: `retry` sends a step again now, `skip` takes one as done that somebody did outside, `compensate`
@@ -155,7 +159,7 @@ pub(super) async fn act(
     if loaded.state.requests.contains(&asked.request_id) {
         return done(&handle, &loaded, &asked, &body.hash, true);
     }
-    let order_id = loaded.state.order_id();
+    let order_id = loaded.state.subject().order_id;
     let key = Key { saga: loaded.state.follows.0.as_str().into(), id: loaded.saga_id, order_id };
     let ways = handle.ways.as_ref().ok_or_else(|| Problem::unavailable("sagas do not run here", 30))?;
     let request = |reply| Request { key, act: asked.clone(), if_match: expected, hash: body.hash.clone(), reply };
@@ -275,7 +279,7 @@ fn acted(loaded: &Loaded, asked: &Act, effect: Option<Effect>, after: (u64, &Vie
         summary: effect.summary,
         step: effect.step,
         direction: effect.direction.map(|direction| direction.as_str().to_owned()),
-        sends: effect.sends.into_iter().map(Sent::from).collect(),
+        sends: sends(effect.sends, loaded.state.facts.as_ref()),
         irreversible: effect.irreversible,
         state: view.state().as_str().to_owned(),
     }

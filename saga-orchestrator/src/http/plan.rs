@@ -3,15 +3,15 @@
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::response::IntoResponse;
-use domain::saga::Kind;
+use domain::saga::{Facts, Kind};
 use serde::{Deserialize, Serialize};
 use service_kit::Problem;
 use service_kit::api::{IfFailsWay, SagaDirection, SagaPath, SagaStepKind};
 use utoipa::{IntoParams, ToSchema};
 
-use super::operate::Sent;
+use super::operate::{Sent, sends};
 use super::{Handle, Loaded};
-use crate::engine::{self, Undone};
+use saga_engine::engine::{self, Undone};
 
 /// What to tell.
 #[derive(Debug, Clone, Copy, Default, Deserialize, IntoParams)]
@@ -115,7 +115,8 @@ pub(super) async fn plan(
     })?;
     let loaded = Loaded::of(&handle, id).await?;
     let plan = engine::plan(&loaded.state, handle.clock.now(), &handle.config);
-    let mut fails = plan.fails.into_iter().filter(|_| query.if_fails).map(if_fails);
+    let mut fails =
+        plan.fails.into_iter().filter(|_| query.if_fails).map(|fails| if_fails(fails, loaded.state.facts.as_ref()));
     let kind = |kind| match kind {
         Kind::Start => "start",
         Kind::Compensatable => "compensatable",
@@ -132,19 +133,19 @@ pub(super) async fn plan(
     }))
 }
 
-fn if_fails(fails: engine::Fails) -> IfFails {
+fn if_fails(fails: engine::Fails, facts: Option<&Facts>) -> IfFails {
     let lasting = |(step, why): (&str, &str)| Lasting { step: step.to_owned(), why: why.to_owned() };
     IfFails {
         step: fails.step.to_owned(),
         direction: fails.direction.as_str().to_owned(),
         way: fails.way.as_str().to_owned(),
         first: fails.first.map(str::to_owned),
-        steps: fails.steps.into_iter().map(then).collect(),
+        steps: fails.steps.into_iter().map(|undone| then(undone, facts)).collect(),
         irreversible: fails.irreversible.into_iter().map(lasting).collect(),
     }
 }
 
-fn then(undone: Undone) -> Then {
-    let Undone { step, group, sends, note } = undone;
-    Then { step, group, sends: sends.into_iter().map(Sent::from).collect(), note: note.map(str::to_owned) }
+fn then(undone: Undone, facts: Option<&Facts>) -> Then {
+    let Undone { step, group, sends: sent, note } = undone;
+    Then { step, group, sends: sends(sent, facts), note: note.map(str::to_owned) }
 }

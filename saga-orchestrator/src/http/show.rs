@@ -123,7 +123,7 @@ pub(super) fn saga(loaded: &Loaded) -> Saga {
         id: loaded.id.clone(),
         saga_type: view.saga.clone(),
         definition_version: view.definition_version,
-        order_id: view.order_id.0,
+        order_id: view.subject.order_id.0,
         state: view.state().as_str().to_owned(),
         settled: view.settled(),
         step: view.step().map(str::to_owned),
@@ -146,7 +146,7 @@ pub(super) fn saga(loaded: &Loaded) -> Saga {
 
 /// The id of the saga that drives the order now.
 pub(super) fn next_saga(view: &View) -> Option<String> {
-    view.handed_over_to.as_ref().map(|to| format!("{to}-{}", view.order_id))
+    view.handed_over_to.as_ref().map(|to| format!("{to}-{}", view.subject))
 }
 
 pub(super) fn trouble(failure: &Failure) -> Trouble {

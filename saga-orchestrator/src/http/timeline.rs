@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use domain::saga::{Direction, Event, Failure, IssuedCommand, Note};
+use saga_engine::story::Party as _;
 use serde::{Deserialize, Serialize};
 use service_kit::api::{LogPosition, SagaState, SagaWay};
 use utoipa::ToSchema;
@@ -86,7 +87,7 @@ pub(super) fn timeline(loaded: &Loaded) -> Timeline {
         }
         back |= matches!(event, Some(Event::CompensationStarted(_)));
         let undo = about.as_ref().is_some_and(|(_, _, direction)| *direction == Direction::Undo);
-        let source = event.as_ref().and_then(crate::engine::state::source_of);
+        let source = event.as_ref().and_then(saga_engine::engine::state::source_of);
         items.push(Entry {
             version: recorded.version,
             position: recorded.position.0,

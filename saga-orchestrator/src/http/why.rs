@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use domain::saga::{Action, Direction, LegStatus, LegView, Party, SagaState, View};
+use saga_engine::story::Party as _;
 use serde::{Deserialize, Serialize};
 use service_kit::api::{self, SagaDirection};
 use utoipa::ToSchema;
@@ -9,7 +10,7 @@ use uuid::Uuid;
 
 use super::show::{Trouble, next_saga, trouble};
 use super::{Handle, Loaded};
-use crate::engine::{Act, act, effect};
+use saga_engine::engine::{Act, act, effect};
 
 /// Why a saga is where it is.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -81,7 +82,7 @@ fn wait(leg: &LegView, now: DateTime<Utc>) -> Wait {
     let answered = leg.open_commands.is_empty();
     let (waits_for, from) = match &leg.awaits {
         Some(_) | None if stuck => ("a decision".to_owned(), Party::Person.as_str()),
-        Some(awaits) if answered || awaits.from == Party::Provider => (awaits.fact.clone(), awaits.from.as_str()),
+        Some(awaits) if answered || awaits.from.is_asked() => (awaits.fact.clone(), awaits.from.as_str()),
         Some(_) | None => (format!("the answer to {}", leg.open_commands.join(", ")), "the command service"),
     };
     let next = [leg.next_at, leg.check_at].into_iter().flatten().filter(|at| *at > now).min();
@@ -126,7 +127,7 @@ fn summary(view: &View, waits: &[Wait]) -> String {
 
 /// What a person can do, as the shop stands today.
 fn can_do(view: &View) -> Vec<String> {
-    let order = view.order_id;
+    let order = view.subject.order_id;
     if let Some(next) = next_saga(view) {
         return vec![format!("look at the saga that drives the order now: backstitch saga why {next}")];
     }

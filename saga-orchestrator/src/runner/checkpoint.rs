@@ -27,6 +27,9 @@ use event_store::{EventStore, Position, ReadError, StreamName, StreamSnapshot};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::shop::ShopSagas;
+use saga_engine::process::Process as _;
+
 /// Where the checkpoint is on one machine, whose only partition is the whole log.
 pub const CHECKPOINT_STREAM: &str = "saga_checkpoint-0";
 
@@ -49,7 +52,7 @@ pub(crate) struct Key {
 
 impl Key {
     pub fn stream(&self) -> String {
-        crate::sagas::stream(&self.saga, self.id)
+        ShopSagas::stream(&self.saga, self.id)
     }
 }
 

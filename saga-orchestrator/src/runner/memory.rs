@@ -16,7 +16,7 @@ use super::Failed;
 use super::checkpoint::Key;
 use super::operator::Answer;
 use super::worker::{Done, Worker};
-use crate::engine::State;
+use crate::shop::State;
 use crate::stream::{Cause, append, load};
 
 /// How often an input is judged because somebody else wrote the saga meanwhile. That is another orchestrator, one that

@@ -25,10 +25,10 @@ use service_kit::{Clock, Tasks};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::SagaConfig;
-use crate::definition::DefinitionError;
-use crate::http::Handle;
 use crate::ports::CommandPort;
-use crate::sagas;
+use crate::shop::ShopSagas;
+use saga_engine::definition::DefinitionError;
+use saga_engine::process::Process as _;
 
 pub use checkpoint::CHECKPOINT_STREAM;
 pub(crate) use checkpoint::Key;
@@ -74,7 +74,7 @@ pub(crate) enum Failed {
 /// The sagas of a process: those of the partitions that it runs. Cheap to clone.
 #[derive(Clone)]
 pub struct Sagas {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     tasks: Tasks,
 }
 
@@ -92,16 +92,10 @@ impl Sagas {
         partitions: u32,
         health: Option<Reporter>,
     ) -> Result<Self, DefinitionError> {
-        sagas::validate()?;
+        ShopSagas::validate()?;
         let (ways, report) = (Ways::new(partitions), Report::new(health));
         let shared = Arc::new(Shared { store, commands, clock, config, ways, report });
         Ok(Self { shared, tasks: tasks.clone() })
-    }
-
-    /// The way to the sagas, for the HTTP routes that show them and let people act on them.
-    pub fn handle(&self) -> Handle {
-        let Shared { store, clock, config, ways, .. } = &*self.shared;
-        Handle::new(store.clone(), clock.clone(), config.clone()).acting(ways.clone())
     }
 
     /// Runs the sagas of a partition until it is taken away or the service stops. When this returns, within some
@@ -134,11 +128,11 @@ pub fn start(
     clock: Clock,
     tasks: &Tasks,
     config: SagaConfig,
-) -> Result<Handle, DefinitionError> {
+) -> Result<Sagas, DefinitionError> {
     let source = Arc::new(WholeLog(store.clone()));
     let sagas = Sagas::new(store, commands, clock, tasks, config, 1, None)?;
-    let handle = sagas.handle();
     let owned = sagas.shared.ways.own(source.partition()); // At once: who asks too early is not sent elsewhere.
-    tasks.spawn("sagas", async move { sagas.run_owned(source, owned, CancellationToken::new()).await });
-    Ok(handle)
+    let running = sagas.clone();
+    tasks.spawn("sagas", async move { running.run_owned(source, owned, CancellationToken::new()).await });
+    Ok(sagas)
 }

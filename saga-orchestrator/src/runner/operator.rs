@@ -11,8 +11,9 @@ use super::Failed;
 use super::checkpoint::Key;
 use super::memory::{Patience, Saga};
 use super::worker::Worker;
-use crate::engine::{Act, Input, Refusal, State, act, fits};
+use crate::shop::{Input, State};
 use crate::stream::{Cause, Feed, Person, heard};
+use saga_engine::engine::{Act, Refusal, act, fits};
 
 /// Events read at once: an order, its payments and its shipments have some tens together.
 const PAGE: usize = 200;
@@ -100,7 +101,7 @@ async fn missed(store: &dyn EventStore, state: &State) -> Result<Vec<(Cause, Inp
         return Ok(Vec::new());
     }
     let issued = state.legs.iter().flat_map(|leg| &leg.commands).map(|(command, _)| command.target.clone());
-    let mut streams: Vec<String> = std::iter::once(state.order_id().stream()).chain(issued).collect();
+    let mut streams: Vec<String> = std::iter::once(state.subject().order_id.stream()).chain(issued).collect();
     streams.sort_unstable();
     streams.dedup();
     let mut missed = Vec::new();
@@ -111,7 +112,7 @@ async fn missed(store: &dyn EventStore, state: &State) -> Result<Vec<(Cause, Inp
         loop {
             let events = store.read_stream(&stream, from, Direction::Forward, PAGE).await?;
             for event in &events {
-                let facts = heard(event, state.order_id()).into_iter().flatten().filter_map(Feed::fact);
+                let facts = heard(event, state.subject().order_id).into_iter().flatten().filter_map(Feed::fact);
                 for (source, outside) in facts {
                     let (id, correlation_id) = (event.id, event.metadata.correlation_id);
                     let cause = Cause { id, correlation_id, traceparent: None, person: None };

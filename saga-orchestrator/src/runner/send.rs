@@ -9,8 +9,9 @@ use futures_util::future::join_all;
 
 use super::Shared;
 use crate::config::Time;
-use crate::engine::{Answered, Pending, State};
 use crate::ports::{Dispatch, Outcome};
+use crate::shop::State;
+use saga_engine::{Answered, Pending};
 
 /// After that a participant refuses a command: far less than the 24 h for which participants remember what has ended.
 /// Counted from the moment at which the saga was seen to be at the state that the command follows from: a process that

@@ -26,8 +26,9 @@ use super::memory::{Patience, Saga};
 use super::send::send;
 use super::timers::Timers;
 use super::{Failed, Shared};
-use crate::engine::{Answered, Begin, Input, State, begin, next_timer, pending, react};
+use crate::shop::{Begin, Input, State};
 use crate::stream::{Cause, Feed};
+use saga_engine::{Answered, begin, next_timer, pending, react};
 
 /// How often a worker that waits looks whether the clock was set back: real time, since the clock itself is in question.
 const LOOKS_AT_CLOCK: Duration = Duration::from_secs(5);

@@ -10,25 +10,21 @@ use domain::order::{self, RejectReason, RiskAssessment};
 use domain::payment::{
     self, RequestPaymentAuthorization, RequestPaymentCapture, RequestPaymentRefund, RequestPaymentVoid,
 };
-use domain::saga::{Direction, ErrorKind, Facts, Failure, Kind, LegStatus, Note, OrderFacts, Party};
+use domain::saga::{Direction, ErrorKind, Facts, Failure, LegStatus, Note, OrderFacts, Party};
 use domain::shipment::{self, PlanShipment, ShipmentLine};
 use domain::stock::{self, ReserveStock};
-
-use Kind::{Compensatable, Pivot, Retriable, Start};
 
 mod outside;
 mod people;
 
 use super::order_refund::NOTHING_TO_REFUND;
+use super::shop::{Awaited, Ctx, Definition, Keep, Limit, State, Step, Undo};
 use crate::config::Time;
-use crate::definition::{Awaited, Ctx, Definition, Keep, Limit, Meaning, Step, Undo, always, sends_nothing};
-use crate::engine::State;
-use crate::engine::operator::OPERATOR;
 use outside::{hand_over, hears, stops};
 use people::PEOPLE;
+use saga_engine::definition::{Meaning, always};
+use saga_engine::engine::operator::OPERATOR;
 
-/// Tries without an answer after which a person may be called; it goes on trying.
-const TRIES: u32 = 5;
 /// A new attempt after each release of a hold; a bound only because every retry has one.
 const RELEASES: u32 = 1_000;
 
@@ -42,31 +38,60 @@ const RELEASED: Awaited =
 const DELIVERED: Awaited = Awaited::heard("ShipmentDelivered", Party::Warehouse, always);
 const RENEWAL: Keep = Keep { every: Time::Renewal, sends: renew_items, until: "commit" };
 
-/// The table of steps.
-#[rustfmt::skip] // One step a row: what is sent, what ends it, what undoes it.
+/// The saga: its table of steps, and what stands beside it.
 pub const ORDER_FULFILMENT: Definition = Definition {
-    name: "order_fulfilment", version: 2, starts_on: &["OrderPlaced"], hears, stops, hands_over: Some(hand_over), people: PEOPLE,
-    steps: &[
-        // A step ends on the answers to its commands, one a target; `awaits` names a fact from outside that must follow.
-        //  name              kind           after                sends           awaits              undo                                         within               limit                                          tries
-        step("start",          Start,         &[],                 sends_nothing,  None,               Some(Undo::Send(end_order, None)),           Time::Command,       Limit::Never,                                  TRIES, None,                        |_| Meaning::Attention),
-        Step { keep: Some(RENEWAL), ..
-        step("reserve",        Compensatable, &["start"],          reserve_items,  None,               Some(Undo::Send(release_items, None)),       Time::Command,       Limit::Never,                                  TRIES, None,                        reserve_means) },
-        step("assess_risk",    Compensatable, &["reserve"],        assess_risk,    None,               Some(Undo::Nothing),                         Time::Command,       Limit::Never,                                  TRIES, None,                        order_means),
-        step("risk_review",    Compensatable, &["assess_risk"],    sends_nothing,  Some(RISK_CLEARED), Some(Undo::Nothing),                         Time::Command,       Limit::Fail(Time::RiskReview, "fraud"),        TRIES, None,                        |_| Meaning::Fail("fraud")),
-        step("authorise",      Compensatable, &["risk_review"],    authorise,      Some(AUTHORISED),   Some(Undo::Send(void, Some(VOIDED))),        Time::ProviderCheck, Limit::Fail(Time::ThreeDs, "payment_timeout"), TRIES, None,                        authorise_means),
-        step("commit",         Compensatable, &["authorise"],      commit_items,   None,               Some(Undo::Nothing),                         Time::Command,       Limit::Never,                                  TRIES, Some(("reserve", 1)),        commit_means),
-        step("confirm",        Compensatable, &["commit"],         confirm,        None,               Some(Undo::Nothing),                         Time::Command,       Limit::Never,                                  TRIES, None,                        order_means),
-        step("plan_shipment",  Compensatable, &["confirm"],        plan_shipment,  Some(READY),        Some(Undo::Send(cancel_shipment, None)),     Time::Command,       Limit::Alert(Time::Warehouse),                 TRIES, None,                        |_| Meaning::Fail(SHIPMENT_CANCELLED)),
-        step("capture",        Pivot,         &["plan_shipment"],  capture,        Some(CAPTURED),     None,                                        Time::ProviderCheck, Limit::AlertBeforeLapse(Time::CaptureMargin),  TRIES, Some(("authorise", 1)),      capture_means),
-        step("hold_released",  Retriable,     &["capture"],        sends_nothing,  Some(RELEASED),     None,                                        Time::Command,       Limit::Never,                                  TRIES, None,                        |_| Meaning::Attention),
-        step("allow_dispatch", Retriable,     &["hold_released"],  allow_dispatch, None,               None,                                        Time::Command,       Limit::Never,                                  TRIES, Some(("hold_released", RELEASES)), allow_means),
-        step("dispatch",       Retriable,     &["allow_dispatch"], dispatch,       None,               None,                                        Time::Command,       Limit::Alert(Time::Warehouse),                 TRIES, None,                        dispatch_means),
-        step("ship_items",     Retriable,     &["dispatch"],       ship_items,     None,               None,                                        Time::Command,       Limit::Never,                                  TRIES, None,                        |_| Meaning::Attention),
-        step("record_shipped", Retriable,     &["ship_items"],     record_shipped, Some(DELIVERED),    None,                                        Time::Command,       Limit::Never,                                  TRIES, None,                        |_| Meaning::Attention),
-        step("complete",       Retriable,     &["record_shipped"], complete,       None,               None,                                        Time::Command,       Limit::Never,                                  TRIES, None,                        |_| Meaning::Attention),
-    ],
+    name: "order_fulfilment",
+    version: 2,
+    starts_on: &["OrderPlaced"],
+    steps: STEPS,
+    hears,
+    stops,
+    hands_over: Some(hand_over),
+    people: PEOPLE,
 };
+
+/// A step ends on the answers to its commands, one a target; `awaits` names a fact from outside that must follow.
+#[rustfmt::skip] // A step has one line, or a second one for how long it may take and what its failures mean.
+const STEPS: &[Step] = &[
+    Step { undo: Undo::by(end_order), ..START },
+    Step { name: "reserve", after: &["start"], sends: reserve_items, undo: Undo::by(release_items),
+        means: reserve_means, keep: Some(RENEWAL), ..COMPENSATABLE },
+    Step { name: "assess_risk", after: &["reserve"], sends: assess_risk, undo: NOTHING,
+        means: order_means, ..COMPENSATABLE },
+    Step { name: "risk_review", after: &["assess_risk"], awaits: Some(RISK_CLEARED), undo: NOTHING,
+        limit: Limit::Fail(Time::RiskReview, "fraud"), means: |_| Meaning::Fail("fraud"), ..COMPENSATABLE },
+    Step { name: "authorise", after: &["risk_review"], sends: authorise, awaits: Some(AUTHORISED), undo: VOID,
+        within: Time::ProviderCheck, limit: Limit::Fail(Time::ThreeDs, "payment_timeout"),
+        means: authorise_means, ..COMPENSATABLE },
+    Step { name: "commit", after: &["authorise"], sends: commit_items, undo: NOTHING,
+        redo: Some(("reserve", 1)), means: commit_means, ..COMPENSATABLE },
+    Step { name: "confirm", after: &["commit"], sends: confirm, undo: NOTHING, means: order_means, ..COMPENSATABLE },
+    Step { name: "plan_shipment", after: &["confirm"], sends: plan_shipment, awaits: Some(READY),
+        undo: CANCELLATION, limit: Limit::Alert(Time::Warehouse),
+        means: |_| Meaning::Fail(SHIPMENT_CANCELLED), ..COMPENSATABLE },
+    Step { name: "capture", after: &["plan_shipment"], sends: capture, awaits: Some(CAPTURED),
+        within: Time::ProviderCheck, limit: Limit::AlertBeforeLapse(Time::CaptureMargin),
+        redo: Some(("authorise", 1)), means: capture_means, ..PIVOT },
+    Step { name: "hold_released", after: &["capture"], awaits: Some(RELEASED), ..RETRIABLE },
+    Step { name: "allow_dispatch", after: &["hold_released"], sends: allow_dispatch,
+        redo: Some(("hold_released", RELEASES)), means: allow_means, ..RETRIABLE },
+    Step { name: "dispatch", after: &["allow_dispatch"], sends: dispatch,
+        limit: Limit::Alert(Time::Warehouse), means: dispatch_means, ..RETRIABLE },
+    Step { name: "ship_items", after: &["dispatch"], sends: ship_items, ..RETRIABLE },
+    Step { name: "record_shipped", after: &["ship_items"], sends: record_shipped, awaits: Some(DELIVERED),
+        ..RETRIABLE },
+    Step { name: "complete", after: &["record_shipped"], sends: complete, ..RETRIABLE },
+];
+
+const START: Step = Step::START;
+const COMPENSATABLE: Step = Step::COMPENSATABLE;
+const PIVOT: Step = Step::PIVOT;
+const RETRIABLE: Step = Step::RETRIABLE;
+
+/// The step leaves nothing, on purpose.
+const NOTHING: Option<Undo> = Some(Undo::Nothing);
+const VOID: Option<Undo> = Undo::awaiting(void, VOIDED);
+const CANCELLATION: Option<Undo> = Undo::by(cancel_shipment);
 
 /// Up to 0.2.0. The same table, but any release counted as that of the review: it did not note which hold was the review's.
 pub const ORDER_FULFILMENT_V1: Definition = Definition { version: 1, hears: outside::hears_v1, ..ORDER_FULFILMENT };
@@ -75,23 +100,6 @@ pub const ORDER_FULFILMENT_V1: Definition = Definition { version: 1, hears: outs
 const CUSTOMER_REQUEST: &str = "customer_request";
 /// Why the warehouse's word ends it.
 const SHIPMENT_CANCELLED: &str = "shipment_cancelled";
-
-#[allow(clippy::too_many_arguments, reason = "the columns of the table, in the order of the table")]
-const fn step(
-    name: &'static str,
-    kind: Kind,
-    after: &'static [&'static str],
-    sends: fn(&Ctx) -> Vec<Command>,
-    awaits: Option<Awaited>,
-    undo: Option<Undo>,
-    within: Time,
-    limit: Limit,
-    tries: u32,
-    redo: Option<(&'static str, u32)>,
-    means: fn(&Failure) -> Meaning,
-) -> Step {
-    Step { name, kind, after, sends, awaits, undo, within, limit, tries, redo, means, keep: None }
-}
 
 fn facts(state: &State) -> Option<&OrderFacts> {
     match state.facts.as_ref()? {
@@ -102,7 +110,7 @@ fn facts(state: &State) -> Option<&OrderFacts> {
 
 /// One command on the order.
 fn on_order(ctx: &Ctx, command: order::Command) -> Vec<Command> {
-    vec![Command::Order { id: ctx.state.order_id(), command }]
+    vec![Command::Order { id: ctx.state.subject().order_id, command }]
 }
 
 /// One command for each item's hold of a group. One command per item: two lines of one item, reserved apart, could each
@@ -121,7 +129,7 @@ fn on_items(
 }
 
 fn reserve_items(ctx: &Ctx) -> Vec<Command> {
-    let order_id = ctx.state.order_id();
+    let order_id = ctx.state.subject().order_id;
     on_items(ctx.state, ctx.group, |item, reservation_id| {
         stock::Command::ReserveStock(ReserveStock { reservation_id, order_id, quantity: item.quantity })
     })
@@ -147,7 +155,7 @@ fn ship_items(ctx: &Ctx) -> Vec<Command> {
 
 /// Gives back what was held or may be held: only what was refused for certain is left out.
 fn release_items(ctx: &Ctx) -> Vec<Command> {
-    let order_id = ctx.state.order_id();
+    let order_id = ctx.state.subject().order_id;
     let reason = ctx.state.reason.clone().unwrap_or_else(|| "reserved anew".to_owned());
     let mut commands = on_items(ctx.state, ctx.group, |_, reservation_id| {
         let reason = reason.clone();
@@ -195,14 +203,12 @@ fn no_review(ctx: &Ctx) -> bool {
 }
 
 fn payment_id(state: &State, group: u32) -> PaymentId {
-    PaymentId::derive(state.order_id(), group)
+    PaymentId::derive(state.subject().order_id, group)
 }
 
 /// The request that a step makes of the provider: it follows from the command, so the command again is the request again.
 fn request_id(ctx: &Ctx, payment_id: PaymentId) -> RequestId {
-    let stream = payment_id.stream();
-    let command = domain::ids::saga_command_id(&ctx.state.stream, ctx.step, ctx.direction, ctx.group, &stream);
-    RequestId::derive(payment_id, command)
+    RequestId::derive(payment_id, ctx.command_id(&payment_id.stream()))
 }
 
 fn authorise(ctx: &Ctx) -> Vec<Command> {
@@ -247,7 +253,7 @@ fn void(ctx: &Ctx) -> Vec<Command> {
         })
     } else {
         let request_id = request_id(ctx, payment_id);
-        let order_id = ctx.state.order_id();
+        let order_id = ctx.state.subject().order_id;
         payment::Command::RequestPaymentVoid(RequestPaymentVoid { payment_id, order_id, request_id })
     };
     vec![Command::Payment { id: payment_id, command }]
@@ -258,7 +264,7 @@ fn confirm(ctx: &Ctx) -> Vec<Command> {
 }
 
 fn shipment_id(state: &State) -> ShipmentId {
-    ShipmentId::derive(state.order_id(), 0)
+    ShipmentId::derive(state.subject().order_id, 0)
 }
 
 fn on_shipment(ctx: &Ctx, command: shipment::Command) -> Vec<Command> {
@@ -273,7 +279,7 @@ fn plan_shipment(ctx: &Ctx) -> Vec<Command> {
 }
 
 fn cancel_shipment(ctx: &Ctx) -> Vec<Command> {
-    let order_id = ctx.state.order_id();
+    let order_id = ctx.state.subject().order_id;
     let reason = ctx.state.reason.clone().unwrap_or_default();
     if was_refused(ctx, &shipment_id(ctx.state).stream()) {
         return Vec::new();

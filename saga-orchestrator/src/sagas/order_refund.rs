@@ -6,33 +6,37 @@ use domain::Command;
 use domain::ids::RequestId;
 use domain::order;
 use domain::payment::{self, RequestPaymentRefund};
-use domain::saga::{CommandBody, ErrorKind, Facts, Failure, Kind, LegStatus, Party, RefundFacts};
+use domain::saga::{CommandBody, ErrorKind, Facts, Failure, LegStatus, Party, RefundFacts};
 use domain::shipment;
 use domain::stock;
 
-use Kind::Retriable;
-
+use super::shop::{Awaited, Ctx, Definition, Heard, Leg, Outside, People, State, Step};
 use crate::config::Time;
-use crate::definition::{Awaited, Ctx, Definition, Heard, Limit, Meaning, People, Step, always};
-use crate::engine::{Leg, Outside, State};
-
-/// Tries without an answer after which a person is called; it goes on trying.
-const TRIES: u32 = 5;
+use saga_engine::definition::{Meaning, always};
 
 const REFUNDED: Awaited = Awaited::heard("PaymentRefunded", Party::Provider, always);
 
-/// The table.
-#[rustfmt::skip] // One step a row.
+/// The saga: its table of steps, and what stands beside it.
 pub const ORDER_REFUND: Definition = Definition {
-    name: "order_refund", version: 1, starts_on: &["SagaHandedOver"], hears, stops: |_| None, hands_over: None, people: PEOPLE,
-    steps: &[
-        //   name              after                sends            awaits          within
-        step("refund",          &[],                 refund,          Some(REFUNDED), Time::ProviderCheck),
-        step("cancel_shipment", &["refund"],         cancel_shipment, None,           Time::Command),
-        step("release",         &["cancel_shipment"], release,        None,           Time::Command),
-        step("cancel_order",    &["release"],        cancel_order,    None,           Time::Command),
-    ],
+    name: "order_refund",
+    version: 1,
+    starts_on: &["SagaHandedOver"],
+    steps: STEPS,
+    hears,
+    stops: |_| None,
+    hands_over: None,
+    people: PEOPLE,
 };
+
+#[rustfmt::skip] // One step a line.
+const STEPS: &[Step] = &[
+    Step { name: "refund", sends: refund, awaits: Some(REFUNDED), within: Time::ProviderCheck, ..FORWARD },
+    Step { name: "cancel_shipment", after: &["refund"], sends: cancel_shipment, ..FORWARD },
+    Step { name: "release", after: &["cancel_shipment"], sends: release, ..FORWARD },
+    Step { name: "cancel_order", after: &["release"], sends: cancel_order, ..FORWARD },
+];
+
+const FORWARD: Step = Step { means, ..Step::RETRIABLE };
 
 const PEOPLE: People = People { skips, keeps: |_| None };
 
@@ -44,17 +48,6 @@ fn skips(_: &State, leg: &Leg) -> Result<&'static str, &'static str> {
         "release" => Err("the pieces would stay held for ever"),
         _ => Err("the order would never end"),
     }
-}
-
-const fn step(
-    name: &'static str,
-    after: &'static [&'static str],
-    sends: fn(&Ctx) -> Vec<Command>,
-    awaits: Option<Awaited>,
-    within: Time,
-) -> Step {
-    let (kind, undo, limit, tries, redo, keep) = (Retriable, None, Limit::Never, TRIES, None, None);
-    Step { name, kind, after, sends, awaits, undo, within, limit, tries, redo, means, keep }
 }
 
 /// The code of the refusal of a refund of all that remains, where nothing does: all of it was given back, or is being
@@ -76,8 +69,7 @@ fn facts(state: &State) -> Option<&RefundFacts> {
 fn refund(ctx: &Ctx) -> Vec<Command> {
     let Some(facts) = facts(ctx.state) else { return Vec::new() };
     let id = facts.payment_id;
-    let command_id = domain::ids::saga_command_id(&ctx.state.stream, ctx.step, ctx.direction, ctx.group, &id.stream());
-    let request_id = RequestId::derive(id, command_id);
+    let request_id = RequestId::derive(id, ctx.command_id(&id.stream()));
     // All that remains: the payment knows how much was taken, also where that is not what the order costs.
     let refund =
         RequestPaymentRefund { request_id, amount: facts.amount, remaining: true, reason: facts.reason.clone() };

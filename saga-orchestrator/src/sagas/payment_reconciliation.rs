@@ -7,15 +7,11 @@
 use domain::Command;
 use domain::ids::RequestId;
 use domain::payment::{self, LateSuccess, MarkPaymentOutcomeUnknown, RequestPaymentRefund, RequestPaymentVoid};
-use domain::saga::{ErrorKind, Facts, Failure, Kind, Late, LegStatus, Party, ReconciliationFacts};
+use domain::saga::{ErrorKind, Facts, Failure, Late, LegStatus, Party, ReconciliationFacts};
 
 use super::order_refund::{attempt_that_made, fell_short, made_by, means};
+use super::shop::{Awaited, Ctx, Definition, Heard, Leg, Limit, Outside, People, State, Step};
 use crate::config::Time;
-use crate::definition::{Awaited, Ctx, Definition, Heard, Limit, People, Step};
-use crate::engine::{Leg, Outside, State};
-
-/// Tries without an answer after which a person is called; it goes on trying.
-const TRIES: u32 = 5;
 
 /// The refund's reason, for people.
 const SUCCEEDED_LATE: &str = "succeeded_late";
@@ -24,18 +20,29 @@ const KNOWN: Awaited = Awaited::heard("the request's outcome", Party::Provider, 
 const VOIDED: Awaited = Awaited::heard("PaymentVoided", Party::Provider, |ctx| !is_held(ctx));
 const REFUNDED: Awaited = Awaited::heard("PaymentRefunded", Party::Provider, |ctx| taken(ctx).is_none());
 
-/// The table. Of its rows only those have something to do that fit what it started on.
-#[rustfmt::skip] // One step a row.
+/// The saga: its table of steps, and what stands beside it.
 pub const PAYMENT_RECONCILIATION: Definition = Definition {
-    name: "payment_reconciliation", version: 1, starts_on: &["PaymentOutcomeUnknown", "PaymentSucceededLate"],
-    hears, stops: |_| None, hands_over: None, people: PEOPLE,
-    steps: &[
-        //   name     after        sends   awaits
-        step("pursue", &[],         pursue, KNOWN),
-        step("void",   &["pursue"], void,   VOIDED),
-        step("refund", &["void"],   refund, REFUNDED),
-    ],
+    name: "payment_reconciliation",
+    version: 1,
+    starts_on: &["PaymentOutcomeUnknown", "PaymentSucceededLate"],
+    steps: STEPS,
+    hears,
+    stops: |_| None,
+    hands_over: None,
+    people: PEOPLE,
 };
+
+/// Of these steps only those have something to do that fit what the saga started on.
+#[rustfmt::skip] // One step a line.
+const STEPS: &[Step] = &[
+    Step { name: "pursue", sends: pursue, awaits: Some(KNOWN), ..ASKED },
+    Step { name: "void", after: &["pursue"], sends: void, awaits: Some(VOIDED), ..ASKED },
+    Step { name: "refund", after: &["void"], sends: refund, awaits: Some(REFUNDED), ..ASKED },
+];
+
+/// The provider is asked, and asked again.
+const ASKED: Step =
+    Step { within: Time::ProviderCheck, limit: Limit::Alert(Time::Reconciliation), means, ..Step::RETRIABLE };
 
 const PEOPLE: People = People { skips, keeps: |_| None };
 
@@ -45,17 +52,6 @@ fn skips(_: &State, leg: &Leg) -> Result<&'static str, &'static str> {
         "pursue" => Ok("nobody asks about the request any more; the payment's own books still call it unknown"),
         _ => Ok("the money counts as given back by hand; the payment's own books do not show it"),
     }
-}
-
-const fn step(
-    name: &'static str,
-    after: &'static [&'static str],
-    sends: fn(&Ctx) -> Vec<Command>,
-    awaits: Awaited,
-) -> Step {
-    let (kind, undo, within, limit) = (Kind::Retriable, None, Time::ProviderCheck, Limit::Alert(Time::Reconciliation));
-    let (awaits, tries, redo, keep) = (Some(awaits), TRIES, None, None);
-    Step { name, kind, after, sends, awaits, undo, within, limit, tries, redo, means, keep }
 }
 
 /// What begins with an event of a payment, if a reconciliation does.
@@ -116,9 +112,7 @@ fn on_payment(ctx: &Ctx, command: impl Fn(&ReconciliationFacts) -> payment::Comm
 
 /// A request of our own: it follows from the command, so the command again is the request again.
 fn request_id(ctx: &Ctx, facts: &ReconciliationFacts) -> RequestId {
-    let target = facts.payment_id.stream();
-    let command = domain::ids::saga_command_id(&ctx.state.stream, ctx.step, ctx.direction, ctx.group, &target);
-    RequestId::derive(facts.payment_id, command)
+    RequestId::derive(facts.payment_id, ctx.command_id(&facts.payment_id.stream()))
 }
 
 /// Records again that the outcome is not known. That is so already, but it wakes the driver, which asks the provider, also

@@ -23,9 +23,8 @@ use domain::saga::{Event, LateBy, Source};
 use domain::shipment::Shipment;
 use domain::stock::StockItem;
 use domain::{Aggregate, Command, Rejected, Timestamp};
-use saga_orchestrator::engine::{
-    Answered, Begin, Input, Meta, Outside, Pending, State, begin, next_timer, pending, react,
-};
+use saga_engine::{Answered, Meta, Pending, begin, next_timer, pending, react};
+use saga_orchestrator::shop::{Begin, Input, Outside, State};
 use saga_orchestrator::{Outcome, SagaConfig, sagas, stream};
 use uuid::Uuid;
 

@@ -2,7 +2,7 @@
 
 use domain::saga::{Action, SagaState, View};
 use domain::shipment;
-use saga_orchestrator::engine::{Act, Refusal, act};
+use saga_engine::engine::{Act, Refusal, act};
 use saga_orchestrator::{Outcome, sagas};
 use uuid::Uuid;
 

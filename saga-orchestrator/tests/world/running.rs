@@ -55,7 +55,8 @@ impl Shop {
         let bus = MiniBus::new(port.clone(), clock.clone());
         let tasks = Tasks::new();
         let config = SagaConfig::default();
-        let handle = saga_orchestrator::start(port, bus.clone(), clock.clone(), &tasks, config).unwrap();
+        let sagas = saga_orchestrator::start(port, bus.clone(), clock.clone(), &tasks, config).unwrap();
+        let handle = sagas.handle();
         Self { front: Front { store, bus }, handle, tasks, faults }
     }
 

@@ -10,7 +10,7 @@ use domain::quantity::Quantity;
 use domain::saga::{Event, SagaState, View};
 use domain::shipment;
 use domain::stock::{self, ReceiveStock};
-use saga_orchestrator::engine::Outside;
+use saga_orchestrator::shop::Outside;
 use saga_orchestrator::{Outcome, sagas};
 use uuid::Uuid;
 
@@ -217,7 +217,7 @@ impl World {
     }
 
     pub fn sagas_of(&self, order: OrderId) -> Vec<String> {
-        let fits = |(_, events): &(&String, &Vec<(Event, Timestamp)>)| matches!(&events[0].0, Event::SagaStarted(e) if e.order_id == order);
+        let fits = |(_, events): &(&String, &Vec<(Event, Timestamp)>)| matches!(&events[0].0, Event::SagaStarted(e) if e.subject.order_id == order);
         self.sagas.iter().filter(fits).map(|(stream, _)| stream.clone()).collect()
     }
 

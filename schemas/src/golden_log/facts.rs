@@ -104,7 +104,7 @@ fn saga(events: &[&RecordedEvent]) -> Result<Value> {
         );
     }
     Ok(json!({
-        "saga": view.saga, "definition_version": view.definition_version, "order_id": view.order_id,
+        "saga": view.saga, "definition_version": view.definition_version, "order_id": view.subject.order_id,
         "state": view.state(), "step": view.step(), "reason": view.reason, "handed_over_to": view.handed_over_to,
         "started_at": view.started_at, "ended_at": view.ended_at,
     }))

@@ -265,7 +265,7 @@ impl Books {
     /// How the sagas of an order stand, by stream.
     pub fn sagas_of(&self, order: OrderId) -> BTreeMap<String, saga::View> {
         let view = |events: &[(saga::Event, domain::Timestamp)]| saga::View::of(events.iter().map(|(e, at)| (e, *at)));
-        let of_order = |events: &[(saga::Event, domain::Timestamp)]| matches!(events.first(), Some((saga::Event::SagaStarted(e), _)) if e.order_id == order);
+        let of_order = |events: &[(saga::Event, domain::Timestamp)]| matches!(events.first(), Some((saga::Event::SagaStarted(e), _)) if e.subject.order_id == order);
         let sagas = self.sagas.iter().filter(|(_, events)| of_order(events));
         sagas.map(|(stream, events)| (stream.clone(), view(events))).collect()
     }

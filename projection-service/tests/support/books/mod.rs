@@ -240,7 +240,7 @@ impl Books {
         let stuck = view.unsupported.is_some() || view.open_legs().any(|leg| leg.status == LegStatus::Stuck);
         let row = json!({
             "saga_id": saga_id, "type": view.saga, "definition_version": view.definition_version,
-            "order_id": view.order_id, "state": view.state().as_str(), "step": view.step(),
+            "order_id": view.subject.order_id, "state": view.state().as_str(), "step": view.step(),
             "attempts": view.attempts(), "last_error": trouble.as_ref().map(ToString::to_string),
             "error_kind": trouble.as_ref().map(|failure| failure.kind.as_str()),
             "error_code": trouble.as_ref().map(|failure| failure.code.clone()), "stuck": stuck,

@@ -8,9 +8,8 @@ use domain::saga::{Direction, ErrorKind, Failure, Held, LegStatus, Note, REVIEW_
 use domain::shipment;
 
 use super::{CUSTOMER_REQUEST, FELL_SHORT, SHIPMENT_CANCELLED, assessment, facts, payment_id, shipment_id};
-use crate::definition::Heard;
-use crate::engine::{Leg, Outside, State};
 use crate::sagas::order_refund::attempt_that_made;
+use crate::sagas::shop::{Heard, Leg, Outside, State};
 
 fn failed(code: &str, detail: impl Into<String>) -> Failure {
     Failure { kind: ErrorKind::Failed, code: code.to_owned(), detail: detail.into() }
@@ -271,7 +270,7 @@ pub(super) fn hand_over(state: &State, reason: &'static str) -> (&'static str, R
     });
     let (held, amount) = held.unwrap_or_default();
     let facts = RefundFacts {
-        order_id: state.order_id(),
+        order_id: state.subject().order_id,
         payment_id: payment_id(state, state.group_of("authorise")),
         amount,
         shipment_id: shipment_id(state),

@@ -5,8 +5,7 @@
 
 use domain::saga::{Direction, LegStatus};
 
-use crate::definition::People;
-use crate::engine::{Leg, State};
+use super::super::shop::{Leg, People, State};
 
 pub(super) const PEOPLE: People = People { skips, keeps };
 

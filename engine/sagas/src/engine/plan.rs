@@ -2,16 +2,17 @@
 //!
 //! *Invariant:* nothing here is a second telling of the rules. Every step and every command comes out of [`Draft`].
 
-use domain::Timestamp;
-use domain::saga::{
-    Direction, ErrorKind, Event, Facts, Failure, Kind, LegStatus, SagaHandedOver, Source, UndoSucceeded,
-};
+use crate::events::{Event, SagaHandedOver, UndoSucceeded};
+use crate::parts::{Direction, ErrorKind, Failure, Kind, Source};
+use crate::story::{Story, Subject as _};
+use crate::view::LegStatus;
+use eventsourcing::Timestamp;
 
 use super::react::{Begin, Draft, begun};
 use super::sent::{Sent, lasting, sent};
 use super::state::{Leg, State};
-use crate::config::SagaConfig;
 use crate::definition::{Definition, Meaning};
+use crate::process::{EventOf, Process, SettingsOf, StoryOf};
 
 /// Steps that are played through at most: more than any table has rows, both ways. A bound only.
 const MOVES: usize = 200;
@@ -80,9 +81,9 @@ pub struct Plan {
 }
 
 /// What may follow.
-pub fn plan(state: &State, now: Timestamp, config: &SagaConfig) -> Plan {
+pub fn plan<P: Process>(state: &State<P>, now: Timestamp, config: &SettingsOf<P>) -> Plan {
     let Some(definition) = state.definition.filter(|_| !state.ended) else { return Plan::default() };
-    let mut open: Vec<&Leg> = state.legs.iter().filter(|leg| is_open(leg)).collect();
+    let mut open: Vec<&Leg<P>> = state.legs.iter().filter(|leg| is_open(leg)).collect();
     let at = open.iter().map(|leg| leg.step.name).collect();
     open.reverse();
     open.sort_by_key(|leg| !(leg.alerted || leg.status == LegStatus::Stuck));
@@ -92,18 +93,24 @@ pub fn plan(state: &State, now: Timestamp, config: &SagaConfig) -> Plan {
     Plan { at, fails, next: draft.events.iter().filter_map(started).collect() }
 }
 
-fn is_open(leg: &Leg) -> bool {
+fn is_open<P: Process>(leg: &Leg<P>) -> bool {
     leg.direction != Direction::Renew && matches!(leg.status, LegStatus::Open | LegStatus::Stuck)
 }
 
-fn started(event: &Event) -> Option<(String, Kind)> {
+fn started<S: Story>(event: &Event<S>) -> Option<(String, Kind)> {
     if let Event::StepStarted(e) = event { Some((e.step.clone(), e.kind)) } else { None }
 }
 
-fn failing(state: &State, definition: &'static Definition, leg: &Leg, now: Timestamp, config: &SagaConfig) -> Fails {
-    let done = |leg: &&Leg| leg.direction == Direction::Do && leg.status == LegStatus::Succeeded;
-    let lasting = |leg: &Leg| {
-        let sent = leg.commands.iter().find_map(|(command, _)| lasting(&command.body.parse().ok()?));
+fn failing<P: Process>(
+    state: &State<P>,
+    definition: &'static Definition<P>,
+    leg: &Leg<P>,
+    now: Timestamp,
+    config: &SettingsOf<P>,
+) -> Fails {
+    let done = |leg: &&Leg<P>| leg.direction == Direction::Do && leg.status == LegStatus::Succeeded;
+    let lasting = |leg: &Leg<P>| {
+        let sent = leg.commands.iter().find_map(|(command, _)| lasting::<P>(command));
         sent.filter(|_| leg.step.undo.is_none()).map(|why| (leg.step.name, why))
     };
     let irreversible = state.legs.iter().filter(done).filter_map(lasting).collect();
@@ -114,7 +121,7 @@ fn failing(state: &State, definition: &'static Definition, leg: &Leg, now: Times
     }
     let mut draft = Draft::new(state.clone(), definition, now, config);
     draft.for_good = true;
-    let kind = if leg.awaits_provider() { ErrorKind::Failed } else { ErrorKind::Rejected };
+    let kind = if leg.awaits_asked() { ErrorKind::Failed } else { ErrorKind::Rejected };
     let failure = Failure { kind, code: "supposed".to_owned(), detail: String::new() };
     let first = leg.step.redo.filter(|(target, max)| {
         let again = matches!((leg.step.means)(&failure), Meaning::Redo(_));
@@ -125,34 +132,39 @@ fn failing(state: &State, definition: &'static Definition, leg: &Leg, now: Times
     play_back(&mut draft);
     let over = draft.events.iter().find_map(|event| if let Event::SagaHandedOver(e) = event { Some(e) } else { None });
     let (way, steps) = match over {
-        Some(over) => (Way::HandOver, taken_over(over, now, config)),
-        None if draft.state.reason.is_some() => (Way::Compensate, undone(state, &draft.events, Some(step))),
+        Some(over) => (Way::HandOver, taken_over::<P>(over, now, config)),
+        None if draft.state.reason.is_some() => (Way::Compensate, undone::<P>(&draft.events, Some(step))),
         None => (Way::Attention, Vec::new()),
     };
     Fails { way, steps, first: first.map(|(target, _)| target), ..fails }
 }
 
 /// What the saga that takes over would do.
-pub(super) fn taken_over(over: &SagaHandedOver, now: Timestamp, config: &SagaConfig) -> Vec<Undone> {
-    let Some(definition) = crate::sagas::newest(&over.to) else { return Vec::new() };
+pub(super) fn taken_over<P: Process>(
+    over: &SagaHandedOver<StoryOf<P>>,
+    now: Timestamp,
+    config: &SettingsOf<P>,
+) -> Vec<Undone> {
+    let Some(definition) = P::newest(&over.to) else { return Vec::new() };
     let source = Source { stream: String::new(), version: 0, event: "SagaHandedOver".to_owned() };
-    let start = Begin { source, facts: Facts::Refund(over.facts.clone()) };
-    let mut draft = begun(definition, &crate::sagas::stream(&over.to, over.facts.order_id), &start, now, config);
+    let start: Begin<P> = Begin { source, facts: over.facts.clone().into() };
+    let subject = StoryOf::<P>::subject(&start.facts);
+    let mut draft = begun(definition, &P::stream(&over.to, subject.id()), &start, now, config);
     play(&mut draft, MOVES);
-    let step = |event: &Event| {
+    let step = |event: &EventOf<P>| {
         let Event::StepStarted(e) = event else { return None };
-        Some(Undone { step: e.step.clone(), group: e.group, sends: sent(&draft.state, &e.commands), note: None })
+        Some(Undone { step: e.step.clone(), group: e.group, sends: sent::<P>(&e.commands), note: None })
     };
     draft.events.iter().filter_map(step).collect()
 }
 
 /// What of a way back is sent, and what needs nothing.
-pub(super) fn undone(state: &State, events: &[Event], failed: Option<&str>) -> Vec<Undone> {
+pub(super) fn undone<P: Process>(events: &[EventOf<P>], failed: Option<&str>) -> Vec<Undone> {
     let mut steps: Vec<Undone> = Vec::new();
     for event in events {
         if let Event::UndoStarted(e) = event {
             let note = (failed == Some(e.step.as_str())).then_some("only if it is not certain that it left nothing");
-            let sends = sent(state, &e.commands);
+            let sends = sent::<P>(&e.commands);
             steps.push(Undone { step: e.step.clone(), group: e.group, sends, note });
         } else if let Event::UndoSucceeded(e) = event
             && !steps.iter().any(|undone| undone.step == e.step && undone.group == e.group)
@@ -165,9 +177,9 @@ pub(super) fn undone(state: &State, events: &[Event], failed: Option<&str>) -> V
 }
 
 /// Lets everything that is on its way end well, so many times.
-fn play(draft: &mut Draft, moves: usize) {
+fn play<P: Process>(draft: &mut Draft<P>, moves: usize) {
     for _ in 0..moves {
-        let open: Vec<Leg> = draft.state.legs.iter().filter(|leg| is_open(leg)).cloned().collect();
+        let open: Vec<Leg<P>> = draft.state.legs.iter().filter(|leg| is_open(leg)).cloned().collect();
         if draft.state.ended || open.is_empty() {
             return;
         }
@@ -177,7 +189,7 @@ fn play(draft: &mut Draft, moves: usize) {
 }
 
 /// Lets only what is undone end well.
-pub(super) fn play_back(draft: &mut Draft) {
+pub(super) fn play_back<P: Process>(draft: &mut Draft<P>) {
     for _ in 0..MOVES {
         let open = draft.undoing().cloned();
         let Some(leg) = open.filter(|_| !draft.state.ended) else { return };
@@ -186,7 +198,7 @@ pub(super) fn play_back(draft: &mut Draft) {
     }
 }
 
-fn ends_well(draft: &mut Draft, leg: &Leg) {
+fn ends_well<P: Process>(draft: &mut Draft<P>, leg: &Leg<P>) {
     if leg.direction == Direction::Undo {
         let (step, group) = (leg.step.name.to_owned(), leg.group);
         draft.emit(Event::UndoSucceeded(UndoSucceeded { step, group, source: None }));

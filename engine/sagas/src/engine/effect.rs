@@ -1,14 +1,16 @@
 //! What it comes to that a person acted: told from the events alone, so that a repeated request has the same answer.
 
-use domain::Timestamp;
-use domain::saga::{Action, Direction, Event};
+use crate::events::Event;
+use crate::parts::{Action, Direction};
+use crate::story::Story as _;
+use eventsourcing::Timestamp;
 
 use super::operator::{Act, chosen};
 use super::plan::{play_back, taken_over, undone};
 use super::react::Draft;
 use super::sent::{Sent, one_sent, sent};
 use super::state::State;
-use crate::config::SagaConfig;
+use crate::process::{EventOf, Process, SettingsOf, StoryOf};
 
 /// What it comes to that a person acted.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,19 +28,24 @@ pub struct Effect {
 }
 
 /// What the events that follow from a person's act come to; `before` is the saga as it stood.
-pub fn effect(before: &State, events: &[Event], now: Timestamp, config: &SagaConfig) -> Option<Effect> {
+pub fn effect<P: Process>(
+    before: &State<P>,
+    events: &[EventOf<P>],
+    now: Timestamp,
+    config: &SettingsOf<P>,
+) -> Option<Effect> {
     let (Some(Event::OperatorActed(acted)), Some(definition)) = (events.first(), before.definition) else {
         return None;
     };
     let mut draft = Draft::new(before.clone(), definition, now, config);
     events.iter().cloned().for_each(|event| draft.emit(event));
-    let mut sends: Vec<Sent> = events.iter().flat_map(|event| issued(&draft.state, event)).collect();
+    let mut sends: Vec<Sent> = events.iter().flat_map(issued::<P>).collect();
     let mut notes = Vec::new();
     let summary = match acted.action {
         Action::Retry if sends.is_empty() => {
             let leg = before.leg(acted.step.as_deref()?, acted.group?, acted.direction?)?;
-            let open = leg.commands.iter().filter(|(_, answer)| answer.is_none() || leg.awaits_provider());
-            sends = open.map(|(command, _)| one_sent(before, command)).collect();
+            let open = leg.commands.iter().filter(|(_, answer)| answer.is_none() || leg.awaits_asked());
+            sends = open.map(|(command, _)| one_sent::<P>(command)).collect();
             format!("sends {} again, as the same request", said(&sends))
         }
         Action::Retry => format!("sends {} again, as a new request", said(&sends)),
@@ -58,7 +65,7 @@ pub fn effect(before: &State, events: &[Event], now: Timestamp, config: &SagaCon
         }
         Action::Compensate => {
             play_back(&mut draft);
-            let steps = undone(&draft.state, &draft.events, None);
+            let steps = undone::<P>(&draft.events, None);
             let names: Vec<_> = steps.iter().map(|step| format!("`{}`", step.step)).collect();
             sends = steps.into_iter().flat_map(|step| step.sends).collect();
             format!("goes back: undoes {}", names.join(", "))
@@ -70,8 +77,8 @@ pub fn effect(before: &State, events: &[Event], now: Timestamp, config: &SagaCon
         Action::HandOver => {
             let over =
                 events.iter().find_map(|event| if let Event::SagaHandedOver(e) = event { Some(e) } else { None })?;
-            sends = taken_over(over, now, config).into_iter().flat_map(|step| step.sends).collect();
-            format!("hands the order over to `{}`, which sends {}", over.to, said(&sends))
+            sends = taken_over::<P>(over, now, config).into_iter().flat_map(|step| step.sends).collect();
+            format!("hands the {} over to `{}`, which sends {}", StoryOf::<P>::NOUN, over.to, said(&sends))
         }
     };
     for why in sends.iter().filter_map(|sent| sent.lasting) {
@@ -82,10 +89,10 @@ pub fn effect(before: &State, events: &[Event], now: Timestamp, config: &SagaCon
     Some(Effect { summary, step: acted.step.clone(), direction: acted.direction, sends, irreversible: notes })
 }
 
-fn issued(state: &State, event: &Event) -> Vec<Sent> {
+fn issued<P: Process>(event: &EventOf<P>) -> Vec<Sent> {
     match event {
-        Event::StepStarted(e) => sent(state, &e.commands),
-        Event::UndoStarted(e) => sent(state, &e.commands),
+        Event::StepStarted(e) => sent::<P>(&e.commands),
+        Event::UndoStarted(e) => sent::<P>(&e.commands),
         Event::SagaStarted(_)
         | Event::SagaInputRecorded(_)
         | Event::CommandAnswered(_)

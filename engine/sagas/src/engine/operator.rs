@@ -3,17 +3,18 @@
 //! *Invariant:* what would break a rule of the saga is refused, with the reason, and leaves nothing. What is accepted is one
 //! append: who did what and why, and behind it what follows.
 
-use domain::Timestamp;
-use domain::saga::{
-    Action, Direction, ErrorKind, Event, Failure, Kind, LegStatus, OperatorActed, Party, StepFailed, UndoSucceeded,
-};
+use crate::events::{Event, OperatorActed, StepFailed, UndoSucceeded};
+use crate::parts::{Action, Direction, ErrorKind, Failure, Kind};
+use crate::story::Party as _;
+use crate::view::LegStatus;
+use eventsourcing::Timestamp;
 use uuid::Uuid;
 
 use super::back::undo_direction;
 use super::react::Draft;
 use super::state::{Leg, State};
-use crate::config::SagaConfig;
 use crate::definition::Undo;
+use crate::process::{EventOf, Process, Settings as _, SettingsOf};
 
 /// Why a saga goes back, or hands over, when a person decided it.
 pub const OPERATOR: &str = "operator";
@@ -128,7 +129,12 @@ pub enum Refusal {
 ///
 /// # Errors
 /// [`Refusal`]: it would break a rule, or change nothing.
-pub fn act(state: &State, asked: &Act, now: Timestamp, config: &SagaConfig) -> Result<Vec<Event>, Refusal> {
+pub fn act<P: Process>(
+    state: &State<P>,
+    asked: &Act,
+    now: Timestamp,
+    config: &SettingsOf<P>,
+) -> Result<Vec<EventOf<P>>, Refusal> {
     if state.ended {
         return Err(Refusal::Ended);
     }
@@ -156,14 +162,14 @@ pub fn act(state: &State, asked: &Act, now: Timestamp, config: &SagaConfig) -> R
 }
 
 /// What a person could do now, without naming a step.
-pub fn fits(state: &State, now: Timestamp, config: &SagaConfig) -> Vec<Action> {
+pub fn fits<P: Process>(state: &State<P>, now: Timestamp, config: &SettingsOf<P>) -> Vec<Action> {
     let asked =
         |action| Act { action, actor: String::new(), reason: String::new(), step: None, request_id: Uuid::nil() };
     Action::ALL.into_iter().filter(|action| act(state, &asked(*action), now, config).is_ok()).collect()
 }
 
-impl Draft<'_> {
-    fn acted(&mut self, asked: &Act, leg: Option<&Leg>, deadline: Option<Timestamp>) {
+impl<P: Process> Draft<'_, P> {
+    fn acted(&mut self, asked: &Act, leg: Option<&Leg<P>>, deadline: Option<Timestamp>) {
         self.emit(Event::OperatorActed(OperatorActed {
             action: asked.action,
             actor: asked.actor.clone(),
@@ -181,7 +187,7 @@ impl Draft<'_> {
     fn try_anew(&mut self, asked: &Act) -> Result<(), Refusal> {
         let leg = chosen(&self.state, asked)?;
         if leg.status == LegStatus::Open {
-            let open = leg.commands.iter().any(|(_, answer)| answer.is_none()) || leg.awaits_provider();
+            let open = leg.commands.iter().any(|(_, answer)| answer.is_none()) || leg.awaits_asked();
             if !open || leg.commands.is_empty() {
                 return Err(Refusal::NothingToSend { step: leg.step.name, awaits: awaits(&leg) });
             }
@@ -196,7 +202,7 @@ impl Draft<'_> {
         }
     }
 
-    fn undo_anew(&mut self, asked: &Act, leg: &Leg) -> Result<(), Refusal> {
+    fn undo_anew(&mut self, asked: &Act, leg: &Leg<P>) -> Result<(), Refusal> {
         let nothing = || Refusal::NothingToSend { step: leg.step.name, awaits: awaits(leg) };
         let Some(Undo::Send(sends, undone)) = leg.step.undo else { return Err(nothing()) };
         let round = leg.round + 1;
@@ -215,13 +221,13 @@ impl Draft<'_> {
         Ok(())
     }
 
-    fn do_anew(&mut self, asked: &Act, leg: &Leg) -> Result<(), Refusal> {
+    fn do_anew(&mut self, asked: &Act, leg: &Leg<P>) -> Result<(), Refusal> {
         let failure = leg.failure.clone().unwrap_or_else(|| Failure {
             kind: ErrorKind::Failed,
             code: "stood-still".to_owned(),
             detail: String::new(),
         });
-        if leg.all_done() && !leg.commands.is_empty() && leg.awaits.is_some() && !leg.awaits_provider() {
+        if leg.all_done() && !leg.commands.is_empty() && leg.awaits.is_some() && !leg.awaits_asked() {
             let failure = failure.to_string();
             return Err(Refusal::CannotCome { step: leg.step.name, awaits: awaits(leg), failure });
         }
@@ -268,7 +274,7 @@ impl Draft<'_> {
     }
 
     /// When a person is called again for what one was called for: not at once, also where what was gained has lapsed.
-    fn called_again_at(&self, leg: &Leg) -> Option<Timestamp> {
+    fn called_again_at(&self, leg: &Leg<P>) -> Option<Timestamp> {
         let soonest = self.now + self.config.duration(leg.step.within);
         match leg.direction {
             Direction::Do if leg.alerted => self.deadline_of(leg.step).map(|at| at.max(soonest)),
@@ -328,11 +334,11 @@ impl Draft<'_> {
 
 /// The leg that a person means: what stands still before what a person was called for, before what is on its way; of
 /// several attempts of one step the oldest.
-pub(super) fn chosen(state: &State, asked: &Act) -> Result<Leg, Refusal> {
+pub(super) fn chosen<P: Process>(state: &State<P>, asked: &Act) -> Result<Leg<P>, Refusal> {
     let open =
-        |leg: &&Leg| leg.direction != Direction::Renew && matches!(leg.status, LegStatus::Open | LegStatus::Stuck);
-    let all: Vec<&Leg> = state.legs.iter().filter(open).collect();
-    let names = |legs: &[&Leg]| {
+        |leg: &&Leg<P>| leg.direction != Direction::Renew && matches!(leg.status, LegStatus::Open | LegStatus::Stuck);
+    let all: Vec<&Leg<P>> = state.legs.iter().filter(open).collect();
+    let names = |legs: &[&Leg<P>]| {
         let mut names: Vec<String> = legs.iter().map(|leg| format!("`{}`", leg.step.name)).collect();
         names.dedup();
         names.join(", ")
@@ -344,7 +350,7 @@ pub(super) fn chosen(state: &State, asked: &Act) -> Result<Leg, Refusal> {
             return Err(Refusal::NotThere { step: step.clone(), there: names(&all) });
         }
     }
-    let rank = |leg: &Leg| match (leg.status, leg.alerted) {
+    let rank = |leg: &Leg<P>| match (leg.status, leg.alerted) {
         (LegStatus::Stuck, _) => 0,
         (LegStatus::Open | LegStatus::Succeeded | LegStatus::Failed, alerted) => 2 - u8::from(alerted),
     };
@@ -356,7 +362,7 @@ pub(super) fn chosen(state: &State, asked: &Act) -> Result<Leg, Refusal> {
     Ok(legs[0].clone())
 }
 
-fn what(leg: &Leg) -> String {
+fn what<P: Process>(leg: &Leg<P>) -> String {
     match leg.direction {
         Direction::Do => format!("`{}`", leg.step.name),
         Direction::Undo => format!("undoing `{}`", leg.step.name),
@@ -364,9 +370,9 @@ fn what(leg: &Leg) -> String {
     }
 }
 
-fn awaits(leg: &Leg) -> String {
+fn awaits<P: Process>(leg: &Leg<P>) -> String {
     match &leg.awaits {
-        Some(awaits) => format!("{} from {}", awaits.fact, Party::as_str(awaits.from)),
+        Some(awaits) => format!("{} from {}", awaits.fact, awaits.from.as_str()),
         None => "nothing".to_owned(),
     }
 }

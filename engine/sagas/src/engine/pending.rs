@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use domain::Timestamp;
-use domain::saga::{IssuedCommand, LateBy, LegStatus};
+use crate::parts::{IssuedCommand, LateBy};
+use crate::view::LegStatus;
+use eventsourcing::Timestamp;
 use uuid::Uuid;
 
 use super::state::{Final, State};
+use crate::process::Process;
 
 /// The commands of one step that must be on their way. Sent together, answered together.
 #[derive(Debug, Clone)]
@@ -22,9 +24,9 @@ pub struct Pending {
     pub too_late: Option<LateBy>,
 }
 
-/// The commands without a final answer whose time has come. What awaits the provider's word stays pending until it
-/// comes, since sending it again wakes the driver, which asks the provider.
-pub fn pending(state: &State, now: Timestamp) -> Vec<Pending> {
+/// The commands without a final answer whose time has come. What awaits the word of a party that is asked stays
+/// pending until it comes, since sending the command again asks that party again.
+pub fn pending<P: Process>(state: &State<P>, now: Timestamp) -> Vec<Pending> {
     if state.ended || state.definition.is_none() {
         return Vec::new();
     }
@@ -32,7 +34,7 @@ pub fn pending(state: &State, now: Timestamp) -> Vec<Pending> {
     for leg in state.legs.iter().filter(|leg| leg.status == LegStatus::Open) {
         let open = |answer: &Option<Final>| match answer {
             None => true,
-            Some(Ok(())) => leg.awaits_provider(),
+            Some(Ok(())) => leg.awaits_asked(),
             Some(Err(_)) => false,
         };
         let commands: Vec<_> =
@@ -46,7 +48,7 @@ pub fn pending(state: &State, now: Timestamp) -> Vec<Pending> {
 }
 
 /// When the saga next acts by itself, if nothing comes before. What was put off by a clock that was ahead is due now.
-pub fn next_timer(state: &State, now: Timestamp) -> Option<Timestamp> {
+pub fn next_timer<P: Process>(state: &State<P>, now: Timestamp) -> Option<Timestamp> {
     if state.ended || state.definition.is_none() {
         return None;
     }

@@ -2,19 +2,19 @@
 
 use std::borrow::Cow;
 
-use domain::Command;
-use domain::saga::{
-    Awaits, CompensationStarted, Direction, Event, Failure, LegStatus, Note, Party, SagaCompensated, StepRef,
-    UndoStarted, UndoSucceeded,
-};
+use crate::events::{CompensationStarted, Event, SagaCompensated, UndoStarted, UndoSucceeded};
+use crate::parts::{Awaits, Direction, Failure, StepRef};
+use crate::story::{Note as _, Party as _};
+use crate::view::LegStatus;
+use eventsourcing::Timestamp;
 
 use super::react::Draft;
 use super::state::Leg;
-use crate::config::Time;
 use crate::definition::{Awaited, Step, Undo};
+use crate::process::{Commands, NoteOf, Process, Settings as _, Time as _, TimeOf};
 
 /// How many different ways back, or new requests after a refusal, are tried before a person must look. Five with
-/// growing waits are some minutes, in which a provider's hiccup has passed.
+/// growing waits are some minutes, in which a hiccup of another system has passed.
 const UNDO_ROUNDS: u32 = 5;
 
 /// The way back of this round, as it stands in the ids of its commands.
@@ -23,7 +23,7 @@ pub fn undo_direction(round: u32) -> Cow<'static, str> {
     if round == 0 { undo.into() } else { format!("{undo}.{round}").into() }
 }
 
-impl Draft<'_> {
+impl<P: Process> Draft<'_, P> {
     /// From here on the saga goes back.
     pub fn compensate(&mut self, reason: &str) {
         let mut steps = Vec::new();
@@ -37,11 +37,11 @@ impl Draft<'_> {
     }
 
     /// Whether an attempt group of a step has, or may have, left something.
-    pub fn to_be_undone(&self, step: &'static Step, group: u32) -> bool {
+    pub fn to_be_undone(&self, step: &'static Step<P>, group: u32) -> bool {
         let Some(leg) = self.state.leg(step.name, group, Direction::Do) else { return false };
         let undone =
             self.state.leg(step.name, group, Direction::Undo).is_some_and(|l| l.status == LegStatus::Succeeded);
-        let gone = leg.left_nothing || self.state.noted_of(Note::NothingLeft, step.name, group) || undone;
+        let gone = leg.left_nothing || self.state.noted_of(NoteOf::<P>::NOTHING_LEFT, step.name, group) || undone;
         !gone
             && match step.undo {
                 None | Some(Undo::Nothing) => false,
@@ -49,7 +49,7 @@ impl Draft<'_> {
             }
     }
 
-    /// Undoes what is to be undone, one after the other. What only waits for the provider's word does not hold up the
+    /// Undoes what is to be undone, one after the other. What only waits for the word of a party does not hold up the
     /// rest, but the saga ends only with it.
     pub fn advance_back(&mut self) {
         for StepRef { step, group } in self.state.to_undo.clone() {
@@ -58,7 +58,7 @@ impl Draft<'_> {
                 Some(leg) if leg.status == LegStatus::Succeeded => {}
                 Some(leg) if leg.status == LegStatus::Open && leg.awaits.is_some() && leg.all_done() => {}
                 Some(_) => return,
-                None if self.state.noted_of(Note::NothingLeft, &step, group) => {
+                None if self.state.noted_of(NoteOf::<P>::NOTHING_LEFT, &step, group) => {
                     self.emit(Event::UndoSucceeded(UndoSucceeded { step, group, source: None }));
                 }
                 None => {
@@ -79,7 +79,7 @@ impl Draft<'_> {
     }
 
     /// Begins to undo an attempt group.
-    pub fn undo(&mut self, step: &'static Step, group: u32) {
+    pub fn undo(&mut self, step: &'static Step<P>, group: u32) {
         if let Some(Undo::Send(sends, awaits)) = step.undo {
             let direction = undo_direction(0);
             let commands = sends(&self.ctx(step, group, &direction, None));
@@ -90,15 +90,15 @@ impl Draft<'_> {
     /// Sends one round of an undo.
     pub fn begin_undo(
         &mut self,
-        (step, group, round): (&'static Step, u32, u32),
+        (step, group, round): (&'static Step<P>, u32, u32),
         direction: &str,
-        commands: Vec<Command>,
-        awaits: Option<Awaited>,
-        next_at: Option<domain::Timestamp>,
+        commands: Commands<P>,
+        awaits: Option<Awaited<P>>,
+        next_at: Option<Timestamp>,
     ) {
         let awaits = awaits.filter(|awaits| !(awaits.unless)(&self.ctx(step, group, direction, None)));
-        let from_provider = awaits.is_some_and(|awaits| awaits.from == Party::Provider);
-        let check = self.config.duration(Time::ProviderCheck);
+        let is_asked = awaits.is_some_and(|awaits| awaits.from.is_asked());
+        let check = self.config.duration(TimeOf::<P>::CHECK);
         self.emit(Event::UndoStarted(UndoStarted {
             step: step.name.to_owned(),
             group,
@@ -106,13 +106,13 @@ impl Draft<'_> {
             commands: self.issue(step, group, direction, commands),
             awaits: awaits.map(|awaits| Awaits { fact: awaits.fact.to_owned(), from: awaits.from }),
             next_at,
-            check_at: from_provider.then(|| next_at.unwrap_or(self.now) + check),
+            check_at: is_asked.then(|| next_at.unwrap_or(self.now) + check),
         }));
     }
 
     /// An undo was refused (`refused`), or its outcome says no: another way back if there is one, or the same once
     /// more with a new request; then a person.
-    pub fn undo_again(&mut self, leg: &Leg, failure: Failure, refused: Option<&str>) {
+    pub fn undo_again(&mut self, leg: &Leg<P>, failure: Failure, refused: Option<&str>) {
         let Some(Undo::Send(sends, awaits)) = leg.step.undo else { return };
         let round = leg.round + 1;
         let direction = undo_direction(round);
@@ -121,7 +121,8 @@ impl Draft<'_> {
             let (step, group) = (leg.step.name.to_owned(), leg.group);
             return self.emit(Event::UndoSucceeded(UndoSucceeded { step, group, source: None }));
         }
-        let bodies = |commands: &[Command]| commands.iter().map(|c| (c.stream(), c.name())).collect::<Vec<_>>();
+        let bodies =
+            |commands: &Commands<P>| commands.iter().map(|c| (P::target(c), P::command_name(c))).collect::<Vec<_>>();
         let before: Vec<_> = leg.commands.iter().map(|(c, _)| (c.target.clone(), c.name.as_str())).collect();
         // The same command, refused, would be refused again; the same after a bad outcome is a new request.
         let other =

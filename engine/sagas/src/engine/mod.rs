@@ -19,6 +19,6 @@ pub use effect::{Effect, effect};
 pub use operator::{Act, Refusal, act, fits};
 pub use pending::{Pending, next_timer, pending};
 pub use plan::{Fails, Plan, Undone, Way, plan};
-pub use react::{Answered, Begin, Input, Outside, begin, react};
+pub use react::{Begin, Input, begin, react};
 pub use sent::Sent;
 pub use state::{Leg, Meta, State};

@@ -1,17 +1,18 @@
 //! A saga's state, and how its events change it. What is in the log is true: folding judges nothing.
 
-use domain::Timestamp;
-use domain::ids::OrderId;
-use domain::saga::{
-    Action, CompensationStarted, Direction, Event, Facts, Holds, Kind, LegStatus, Note, OperatorActed, REVIEW_HOLD,
-    SagaNeedsAttention, SagaStarted, Source, StepRef, StepRetryScheduled, StepStarted,
+use crate::events::{
+    CompensationStarted, Event, OperatorActed, SagaNeedsAttention, SagaStarted, StepRetryScheduled, StepStarted,
 };
+use crate::parts::{Action, Direction, Holds, Kind, Source, StepRef};
+use crate::story::{Note as _, Story};
+use crate::view::LegStatus;
+use eventsourcing::Timestamp;
 use uuid::Uuid;
 
 pub use super::leg::{Final, Leg};
 use super::leg::{answer, close, new_leg};
 use crate::definition::{Definition, Step};
-use crate::sagas;
+use crate::process::{EventOf, FactsOf, NoteOf, Process, StoryOf, SubjectOf};
 
 /// What stands around an event.
 #[derive(Debug, Clone)]
@@ -28,15 +29,15 @@ pub struct Meta {
 
 /// A saga's state.
 #[derive(Debug, Clone)]
-pub struct State {
+pub struct State<P: Process> {
     /// Its stream.
     pub stream: String,
     /// The table it follows; none: this program does not have it (any more).
-    pub definition: Option<&'static Definition>,
+    pub definition: Option<&'static Definition<P>>,
     /// Which table it follows.
     pub follows: (String, u32),
     /// What it knows; none: it has not begun.
-    pub facts: Option<Facts>,
+    pub facts: Option<FactsOf<P>>,
     /// The version of its last event.
     pub version: Option<u64>,
     /// The request that began it all.
@@ -48,11 +49,11 @@ pub struct State {
     /// The last version seen of each source stream: what is at or below it is a duplicate.
     pub marks: Vec<(String, u64)>,
     /// What was noted.
-    pub notes: Vec<(Note, Option<StepRef>)>,
-    /// The order's holds, by reason.
+    pub notes: Vec<(NoteOf<P>, Option<StepRef>)>,
+    /// What holds the saga up, by reason.
     pub holds: Holds,
     /// Its steps, in the order they began.
-    pub legs: Vec<Leg>,
+    pub legs: Vec<Leg<P>>,
     /// Why it goes back.
     pub reason: Option<String>,
     /// What is to be undone, in this order.
@@ -65,7 +66,7 @@ pub struct State {
     pub requests: Vec<Uuid>,
 }
 
-impl State {
+impl<P: Process> State<P> {
     /// A saga that has not begun.
     pub fn new(stream: impl Into<String>) -> Self {
         Self {
@@ -89,9 +90,9 @@ impl State {
         }
     }
 
-    /// The order.
-    pub fn order_id(&self) -> OrderId {
-        self.facts.as_ref().map(Facts::order_id).unwrap_or_default()
+    /// What the saga is about; nothing before it began.
+    pub fn subject(&self) -> SubjectOf<P> {
+        self.facts.as_ref().map(StoryOf::<P>::subject).unwrap_or_default()
     }
 
     /// Whether an event of another stream has been seen.
@@ -100,7 +101,7 @@ impl State {
     }
 
     /// The newest attempt of a step, forward.
-    pub fn latest(&self, step: &str) -> Option<&Leg> {
+    pub fn latest(&self, step: &str) -> Option<&Leg<P>> {
         self.legs.iter().rev().find(|leg| leg.direction == Direction::Do && leg.step.name == step)
     }
 
@@ -115,13 +116,13 @@ impl State {
     }
 
     /// One attempt group of a step, one way.
-    pub fn leg(&self, step: &str, group: u32, direction: Direction) -> Option<&Leg> {
+    pub fn leg(&self, step: &str, group: u32, direction: Direction) -> Option<&Leg<P>> {
         self.legs.iter().rev().find(|leg| leg.is(step, group, direction))
     }
 
     /// Whether what a step did is to be renewed by a renewal that nobody has answered at all: it is still on its way, and
     /// another one would only be one more. Where a part of it was answered, that part needs the next one.
-    pub fn is_being_renewed(&self, leg: &Leg) -> bool {
+    pub fn is_being_renewed(&self, leg: &Leg<P>) -> bool {
         leg.renew_at.is_some()
             && self.leg(leg.step.name, leg.group, Direction::Renew).is_some_and(|renewal| {
                 let unanswered = renewal.commands.iter().all(|(_, answer)| answer.is_none());
@@ -130,18 +131,18 @@ impl State {
     }
 
     /// Whether something was noted about the saga as a whole.
-    pub fn noted(&self, note: Note) -> bool {
+    pub fn noted(&self, note: NoteOf<P>) -> bool {
         self.notes.iter().any(|(noted, _)| *noted == note)
     }
 
     /// Whether something was noted about an attempt group of a step.
-    pub fn noted_of(&self, note: Note, step: &str, group: u32) -> bool {
+    pub fn noted_of(&self, note: NoteOf<P>, step: &str, group: u32) -> bool {
         let about = |of: &StepRef| of.step == step && of.group == group;
         self.notes.iter().any(|(noted, of)| *noted == note && of.as_ref().is_some_and(about))
     }
 
     /// Folds an event.
-    pub fn evolve(&mut self, event: &Event, meta: &Meta) {
+    pub fn evolve(&mut self, event: &EventOf<P>, meta: &Meta) {
         self.version = Some(self.version.map_or(0, |version| version + 1));
         self.last_event = meta.id;
         self.legs.iter_mut().for_each(|leg| leg.set_right(meta.at));
@@ -205,9 +206,9 @@ impl State {
         }
     }
 
-    fn begun(&mut self, e: &SagaStarted, meta: &Meta) {
+    fn begun(&mut self, e: &SagaStarted<StoryOf<P>>, meta: &Meta) {
         self.follows = (e.saga.clone(), e.definition_version);
-        self.definition = sagas::definition(&e.saga, e.definition_version);
+        self.definition = P::definition(&e.saga, e.definition_version);
         self.facts = Some(e.facts.clone());
         (self.correlation_id, self.traceparent) = (meta.correlation_id, meta.traceparent.clone());
         if let Some(step) = self.definition.and_then(|d| d.steps.first()).filter(|step| step.kind == Kind::Start) {
@@ -217,7 +218,7 @@ impl State {
         }
     }
 
-    fn step_started(&mut self, e: &StepStarted, meta: &Meta) {
+    fn step_started(&mut self, e: &StepStarted<StoryOf<P>>, meta: &Meta) {
         let Some(step) = self.row(&e.step) else { return };
         let mut leg = new_leg(step, (e.group, Direction::Do, 0), &e.commands, meta);
         (leg.check_at, leg.deadline) = (e.check_at, e.deadline);
@@ -236,7 +237,7 @@ impl State {
     fn turned_back(&mut self, e: &CompensationStarted) {
         self.reason = Some(e.reason.clone());
         self.to_undo.clone_from(&e.steps);
-        let forward = |leg: &&mut Leg| leg.direction != Direction::Undo && leg.status != LegStatus::Succeeded;
+        let forward = |leg: &&mut Leg<P>| leg.direction != Direction::Undo && leg.status != LegStatus::Succeeded;
         self.legs.iter_mut().filter(forward).for_each(|leg| close(leg, LegStatus::Failed));
         self.legs.iter_mut().for_each(|leg| leg.renew_at = None);
     }
@@ -276,7 +277,7 @@ impl State {
         }
     }
 
-    fn row(&self, step: &str) -> Option<&'static Step> {
+    fn row(&self, step: &str) -> Option<&'static Step<P>> {
         self.definition.and_then(|definition| definition.step(step))
     }
 
@@ -287,31 +288,37 @@ impl State {
         }
     }
 
-    fn note(&mut self, note: Note, about: Option<StepRef>, detail: Option<&str>) {
-        if note == Note::HoldReleased {
+    /// Whether something holds the saga up, as far as has been noted.
+    pub fn is_held(&self) -> bool {
+        NoteOf::<P>::HOLD.is_some_and(|hold| self.noted(hold.held))
+    }
+
+    fn note(&mut self, note: NoteOf<P>, about: Option<StepRef>, detail: Option<&str>) {
+        if let Some(hold) = NoteOf::<P>::HOLD.filter(|hold| hold.released == note) {
             self.holds.release(detail);
-            let is_reviews = detail.is_none_or(|reason| reason == REVIEW_HOLD);
-            let ends = |about: &Option<StepRef>| if about.is_some() { is_reviews } else { self.holds.is_empty() };
-            self.notes.retain(|(noted, about)| *noted != Note::Held || !ends(about));
-        } else if !self.notes.contains(&(note, about.clone())) {
-            self.notes.push((note, about.clone()));
+            let is_steps = detail.is_none_or(|reason| reason == hold.of_step);
+            let ends = |about: &Option<StepRef>| if about.is_some() { is_steps } else { self.holds.is_empty() };
+            return self.notes.retain(|(noted, about)| *noted != hold.held || !ends(about));
         }
-        if note == Note::Held {
-            self.holds.add(if about.is_some() { Some(REVIEW_HOLD) } else { detail });
+        if let Some(hold) = NoteOf::<P>::HOLD.filter(|hold| hold.held == note) {
+            self.holds.add(if about.is_some() { Some(hold.of_step) } else { detail });
             // A step that waits for the release knows now that it is still to come.
-            let waits = |leg: &&mut Leg| leg.status == LegStatus::Open && leg.commands.is_empty();
+            let waits = |leg: &&mut Leg<P>| leg.status == LegStatus::Open && leg.commands.is_empty();
             self.legs.iter_mut().filter(waits).for_each(|leg| leg.check_at = None);
+        }
+        if !self.notes.contains(&(note, about.clone())) {
+            self.notes.push((note, about));
         }
     }
 
-    fn with_leg(&mut self, step: &str, group: u32, direction: Direction, change: impl FnOnce(&mut Leg)) {
+    fn with_leg(&mut self, step: &str, group: u32, direction: Direction, change: impl FnOnce(&mut Leg<P>)) {
         if let Some(leg) = self.legs.iter_mut().rev().find(|leg| leg.is(step, group, direction)) {
             change(leg);
         }
     }
 }
 
-fn sent_again(leg: &mut Leg, e: &StepRetryScheduled, at: Timestamp) {
+fn sent_again<P: Process>(leg: &mut Leg<P>, e: &StepRetryScheduled, at: Timestamp) {
     answer(leg, &e.answers);
     leg.attempt = e.attempt + 1;
     (leg.next_at, leg.check_at, leg.set_at) = (Some(e.next_at), e.check_at, at);
@@ -324,7 +331,7 @@ fn sent_again(leg: &mut Leg, e: &StepRetryScheduled, at: Timestamp) {
 }
 
 /// The fact from outside that an event records.
-pub fn source_of(event: &Event) -> Option<&Source> {
+pub fn source_of<S: Story>(event: &Event<S>) -> Option<&Source> {
     match event {
         Event::SagaStarted(e) => Some(&e.source),
         Event::SagaInputRecorded(e) => Some(&e.source),

@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
-use domain::saga::{
-    Answer, CommandAnswered, Direction, ErrorKind, Event, Failure, LateBy, LegStatus, Note, StepRenewed,
-    StepRetryScheduled, TOO_LATE, UndoSucceeded,
-};
+use crate::events::{CommandAnswered, Event, StepRenewed, StepRetryScheduled, UndoSucceeded};
+use crate::parts::{Answer, Direction, ErrorKind, Failure, LateBy, TOO_LATE};
+use crate::story::Note as _;
+use crate::view::LegStatus;
+use eventsourcing::Timestamp;
 
-use super::react::{Answered, Draft};
+use super::react::Draft;
 use super::state::Leg;
-use crate::config::Time;
 use crate::definition::Limit;
-use crate::ports::Outcome;
+use crate::outcome::{Answered, Outcome};
+use crate::process::{NoteOf, Process, Settings as _, Time as _, TimeOf};
 
-/// How often the provider is asked again about something that must be undone before a person is called: with waits
+/// How often a party is asked again about something that must be undone before a person is called: with waits
 /// that double from 30 s that is a quarter of an hour.
 const UNDO_CHECKS: u32 = 6;
 
@@ -45,11 +46,11 @@ const TRIES_OF_ITS_TIME: u32 = 144;
 /// The longest wait between two tries, whatever has lasted for however long.
 const PURSUED_EVERY: Duration = Duration::from_secs(6 * 3600);
 
-impl Draft<'_> {
+impl<P: Process> Draft<'_, P> {
     /// The commands of one step were answered. Answers of what has ended meanwhile mean nothing any more.
     pub fn answered(&mut self, answers: &[Answered]) {
         let Some(first) = answers.first() else { return };
-        let issued = |leg: &&Leg| leg.commands.iter().any(|(command, _)| command.id == first.command_id);
+        let issued = |leg: &&Leg<P>| leg.commands.iter().any(|(command, _)| command.id == first.command_id);
         let Some(leg) = self.state.legs.iter().rev().find(issued).cloned() else { return };
         if leg.status != LegStatus::Open {
             return;
@@ -62,21 +63,21 @@ impl Draft<'_> {
         }
     }
 
-    fn forward_answered(&mut self, leg: &Leg, verdict: Verdict) {
+    fn forward_answered(&mut self, leg: &Leg<P>, verdict: Verdict) {
         if let Some(failure) = verdict.refused {
             return self.fail(leg, failure, verdict.finals, None);
         }
         if let Some(unanswered) = verdict.unanswered {
             return self.retry(leg, unanswered, verdict.finals);
         }
-        if !self.all_done_with(leg, &verdict.finals) || leg.awaits_provider() {
-            // The provider's word will follow; until then the command stays pending.
+        if !self.all_done_with(leg, &verdict.finals) || leg.awaits_asked() {
+            // The word of the party that was asked will follow; until then the command stays pending.
             if leg.unanswered_since.is_some() {
                 self.record(leg, verdict.finals);
             }
             return;
         }
-        if self.state.noted_of(Note::NothingLeft, leg.step.name, leg.group) {
+        if self.state.noted_of(NoteOf::<P>::NOTHING_LEFT, leg.step.name, leg.group) {
             let detail = "what would have ended this step well can no longer come".to_owned();
             let failure = Failure { kind: ErrorKind::Failed, code: "came-to-nothing".to_owned(), detail };
             self.fail(leg, failure, verdict.finals, None);
@@ -87,7 +88,7 @@ impl Draft<'_> {
         }
     }
 
-    fn undo_answered(&mut self, leg: &Leg, verdict: Verdict) {
+    fn undo_answered(&mut self, leg: &Leg<P>, verdict: Verdict) {
         if let Some(failure) = verdict.refused {
             let code = failure.code.clone();
             return self.undo_again(leg, failure, Some(&code));
@@ -99,7 +100,7 @@ impl Draft<'_> {
             return;
         }
         let (step, group) = (leg.step.name, leg.group);
-        if leg.awaits.is_none() || self.state.noted_of(Note::NothingLeft, step, group) {
+        if leg.awaits.is_none() || self.state.noted_of(NoteOf::<P>::NOTHING_LEFT, step, group) {
             let step = step.to_owned();
             self.emit(Event::UndoSucceeded(UndoSucceeded { step, group, source: None }));
         } else if !leg.all_done() || leg.unanswered_since.is_some() {
@@ -107,7 +108,7 @@ impl Draft<'_> {
         }
     }
 
-    fn renewal_answered(&mut self, leg: &Leg, verdict: Verdict) {
+    fn renewal_answered(&mut self, leg: &Leg<P>, verdict: Verdict) {
         match verdict.unanswered {
             // Until the next renewal takes its place.
             Some(unanswered) => self.retry(leg, unanswered, verdict.finals),
@@ -116,12 +117,12 @@ impl Draft<'_> {
         }
     }
 
-    fn all_done_with(&self, leg: &Leg, finals: &[Answer]) -> bool {
+    fn all_done_with(&self, leg: &Leg<P>, finals: &[Answer]) -> bool {
         let now = |id| finals.iter().any(|answer| answer.command_id == id && answer.rejected.is_none());
         leg.commands.iter().all(|(command, before)| matches!(before, Some(Ok(()))) || now(command.id))
     }
 
-    fn record(&mut self, leg: &Leg, answers: Vec<Answer>) {
+    fn record(&mut self, leg: &Leg<P>, answers: Vec<Answer>) {
         let (step, group, direction) = (leg.step.name.to_owned(), leg.group, leg.direction);
         // Nobody had a chance to act while the command service could not be reached: the deadline is so much later.
         let runs_on = leg.unanswered_since.is_some() && matches!(leg.step.limit, Limit::Fail(..));
@@ -131,7 +132,7 @@ impl Draft<'_> {
 
     /// Tries again after a while, without end: that nobody could be reached is no answer, and no step fails by it. When
     /// that has lasted, a person is called besides; the first answer takes the call back.
-    fn retry(&mut self, leg: &Leg, unanswered: Unanswered, answers: Vec<Answer>) {
+    fn retry(&mut self, leg: &Leg<P>, unanswered: Unanswered, answers: Vec<Answer>) {
         let Unanswered { why, at_least, too_late } = unanswered;
         // The first refusal as too late says by which times the next deadline counts: there is nothing to wait for.
         let at_once = why.code == TOO_LATE && leg.too_late.is_none();
@@ -143,7 +144,7 @@ impl Draft<'_> {
             direction: leg.direction,
             attempt: leg.attempt,
             next_at,
-            check_at: leg.awaits_provider().then(|| next_at + self.config.duration(leg.step.within)),
+            check_at: leg.awaits_asked().then(|| next_at + self.config.duration(leg.step.within)),
             answers,
             failure: why.clone(),
             too_late,
@@ -155,16 +156,16 @@ impl Draft<'_> {
     }
 
     /// For how long there has been no answer.
-    fn silence(&self, leg: &Leg) -> Duration {
+    fn silence(&self, leg: &Leg<P>) -> Duration {
         leg.unanswered_since.and_then(|since| (self.now - since).to_std().ok()).unwrap_or_default()
     }
 
-    fn lasts(&self, leg: &Leg) -> bool {
-        self.silence(leg) >= self.config.duration(Time::Unanswered)
+    fn lasts(&self, leg: &Leg<P>) -> bool {
+        self.silence(leg) >= self.config.duration(TimeOf::<P>::UNANSWERED)
     }
 
-    fn backoff_of(&self, leg: &Leg) -> Duration {
-        let cap = Duration::from_secs(self.config.retry_cap_s);
+    fn backoff_of(&self, leg: &Leg<P>) -> Duration {
+        let cap = self.config.retry().cap;
         let silence = self.silence(leg);
         let longest = (silence / LONGEST_WAITS).min(cap * LONGEST_WAITS).max(cap).max(long_lasting(silence));
         self.backoff_up_to(leg, leg.attempt, longest)
@@ -172,22 +173,22 @@ impl Draft<'_> {
 
     /// The wait before the try after the `attempt`-th: doubles, has a cap, and up to a quarter is taken off by a hash
     /// of what it is for, so that what failed together does not come back together.
-    pub fn backoff(&self, leg: &Leg, attempt: u32) -> Duration {
-        self.backoff_up_to(leg, attempt, Duration::from_secs(self.config.retry_cap_s))
+    pub fn backoff(&self, leg: &Leg<P>, attempt: u32) -> Duration {
+        self.backoff_up_to(leg, attempt, self.config.retry().cap)
     }
 
-    fn backoff_up_to(&self, leg: &Leg, attempt: u32, longest: Duration) -> Duration {
-        let base = Duration::from_millis(self.config.retry_base_ms);
+    fn backoff_up_to(&self, leg: &Leg<P>, attempt: u32, longest: Duration) -> Duration {
+        let base = self.config.retry().base;
         let wait = base.saturating_mul(2u32.saturating_pow(attempt.saturating_sub(1))).min(longest);
         let about = [&*self.state.stream, leg.step.name, leg.direction.as_str(), &attempt.to_string()];
-        let draw = u32::from(domain::ids::derive(&about).as_bytes()[0]);
+        let draw = u32::from(P::IDS.derive(&about).as_bytes()[0]);
         wait - wait * draw / 1024
     }
 
     /// Does what is due, until nothing is: each takes its own moment away or ends what it belongs to.
     pub fn time(&mut self) {
         for _ in 0..MOVES_MAX {
-            let due = |leg: &&Leg| is_due(leg, self.now) && !self.state.is_being_renewed(leg);
+            let due = |leg: &&Leg<P>| is_due(leg, self.now) && !self.state.is_being_renewed(leg);
             let Some(leg) = self.state.legs.iter().find(due).cloned() else { return };
             let before = self.events.len();
             self.due(&leg);
@@ -198,9 +199,9 @@ impl Draft<'_> {
         }
     }
 
-    fn due(&mut self, leg: &Leg) {
+    fn due(&mut self, leg: &Leg<P>) {
         let now = self.now;
-        let due = |at: Option<domain::Timestamp>| at.is_some_and(|at| at <= now);
+        let due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
         if leg.status != LegStatus::Open {
             return self.renew(leg);
         }
@@ -223,8 +224,8 @@ impl Draft<'_> {
         self.ask_again(leg);
     }
 
-    /// Nothing was heard: the same commands once more, which makes their owner ask the provider.
-    fn ask_again(&mut self, leg: &Leg) {
+    /// Nothing was heard: the same commands once more, which makes their owner ask again.
+    fn ask_again(&mut self, leg: &Leg<P>) {
         let failure = self.send_again(leg);
         if leg.direction == Direction::Undo && leg.attempt >= leg.acted_at + UNDO_CHECKS && !leg.alerted {
             self.attention(leg, failure, false, None);
@@ -232,7 +233,7 @@ impl Draft<'_> {
     }
 
     /// The commands without a final answer once more, at once. Why: nothing was heard.
-    pub fn send_again(&mut self, leg: &Leg) -> Failure {
+    pub fn send_again(&mut self, leg: &Leg<P>) -> Failure {
         let wait = self.wait_for_word(leg);
         let fact = leg.awaits.as_ref().map_or("answer", |awaits| awaits.fact.as_str());
         let detail = format!("no {fact} so far");
@@ -243,7 +244,7 @@ impl Draft<'_> {
             direction: leg.direction,
             attempt: leg.attempt,
             next_at: self.now,
-            check_at: leg.awaits_provider().then(|| self.now + wait),
+            check_at: leg.awaits_asked().then(|| self.now + wait),
             answers: Vec::new(),
             failure: failure.clone(),
             too_late: None,
@@ -251,10 +252,10 @@ impl Draft<'_> {
         failure
     }
 
-    /// How long to wait for the provider's word before it is asked for again: doubles up to ten times the first wait, and
+    /// How long to wait for the word of a party before it is asked again: doubles up to ten times the first wait, and
     /// grows further where that lasts for days. When a person was called it is a tenth of the time so far, up to some hours.
-    fn wait_for_word(&self, leg: &Leg) -> Duration {
-        let within = if leg.direction == Direction::Undo { Time::ProviderCheck } else { leg.step.within };
+    fn wait_for_word(&self, leg: &Leg<P>) -> Duration {
+        let within = if leg.direction == Direction::Undo { TimeOf::<P>::CHECK } else { leg.step.within };
         let (first, twice) = (self.config.duration(within), |times: u32| 2u32.saturating_pow(times));
         let so_far = (self.now - leg.began_at).to_std().unwrap_or_default();
         // Where a deadline ends it there is no long time: what was away for a day must be asked in what is left.
@@ -266,7 +267,7 @@ impl Draft<'_> {
         first.saturating_mul(twice(leg.attempt)).min(longest)
     }
 
-    fn renew(&mut self, leg: &Leg) {
+    fn renew(&mut self, leg: &Leg<P>) {
         let Some(keep) = leg.step.keep else { return };
         let round = self.state.leg(leg.step.name, leg.group, Direction::Renew).map_or(0, |leg| leg.round) + 1;
         let direction = format!("renew.{round}");
@@ -286,10 +287,10 @@ fn long_lasting(time: Duration) -> Duration {
     (time / TRIES_OF_ITS_TIME).min(PURSUED_EVERY)
 }
 
-fn is_due(leg: &Leg, now: domain::Timestamp) -> bool {
-    let passed = |at: Option<domain::Timestamp>| at.is_some_and(|at| at <= now);
+fn is_due<P: Process>(leg: &Leg<P>, now: Timestamp) -> bool {
+    let passed = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
     // What was put off by a clock that was ahead is due now.
-    let due = |at: Option<domain::Timestamp>| passed(at) || (at.is_some() && leg.is_ahead(now));
+    let due = |at: Option<Timestamp>| passed(at) || (at.is_some() && leg.is_ahead(now));
     match leg.status {
         LegStatus::Open => passed(leg.due_by()) || due(leg.check_at),
         LegStatus::Succeeded => due(leg.renew_at),

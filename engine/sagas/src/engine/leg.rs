@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use crate::parts::{Answer, Awaits, Direction, Failure, IssuedCommand, LateBy};
+use crate::story::Party as _;
+use crate::view::LegStatus;
 use chrono::TimeDelta;
-use domain::Timestamp;
-use domain::saga::{Answer, Awaits, Direction, Failure, IssuedCommand, LateBy, LegStatus, Party};
+use eventsourcing::Timestamp;
 use uuid::Uuid;
 
 use super::state::Meta;
 use crate::definition::{Limit, Step};
+use crate::process::{Process, StoryOf};
 
 /// How far the clock must be behind the moment at which a wait was set before it counts as having been set back: more
 /// than the clocks of machines that are kept in step differ by.
@@ -19,9 +22,9 @@ pub type Final = Result<(), Failure>;
 
 /// One attempt group of a step, one way.
 #[derive(Debug, Clone)]
-pub struct Leg {
+pub struct Leg<P: Process> {
     /// The row.
-    pub step: &'static Step,
+    pub step: &'static Step<P>,
     /// The attempt group.
     pub group: u32,
     /// The way.
@@ -51,7 +54,7 @@ pub struct Leg {
     /// Too long then.
     pub deadline: Option<Timestamp>,
     /// What must follow.
-    pub awaits: Option<Awaits>,
+    pub awaits: Option<Awaits<StoryOf<P>>>,
     /// What was gained lapses then.
     pub lapses_at: Option<Timestamp>,
     /// To be renewed then.
@@ -74,15 +77,15 @@ pub struct Leg {
     pub issued_by: Uuid,
 }
 
-impl Leg {
+impl<P: Process> Leg<P> {
     /// Whether all commands are done.
     pub fn all_done(&self) -> bool {
         self.commands.iter().all(|(_, answer)| matches!(answer, Some(Ok(()))))
     }
 
-    /// Whether it waits for the provider.
-    pub fn awaits_provider(&self) -> bool {
-        self.awaits.as_ref().is_some_and(|awaits| awaits.from == Party::Provider)
+    /// Whether it waits for a party that was asked, and is asked again when the commands are sent again.
+    pub fn awaits_asked(&self) -> bool {
+        self.awaits.as_ref().is_some_and(|awaits| awaits.from.is_asked())
     }
 
     /// When it has taken too long. While nobody can be reached that does not fail a step: nobody has had the chance.
@@ -128,12 +131,12 @@ impl Leg {
     }
 }
 
-pub(super) fn new_leg(
-    step: &'static Step,
+pub(super) fn new_leg<P: Process>(
+    step: &'static Step<P>,
     (group, direction, round): (u32, Direction, u32),
     commands: &[IssuedCommand],
     meta: &Meta,
-) -> Leg {
+) -> Leg<P> {
     Leg {
         step,
         group,
@@ -164,7 +167,7 @@ pub(super) fn new_leg(
     }
 }
 
-pub(super) fn answer(leg: &mut Leg, answers: &[Answer]) {
+pub(super) fn answer<P: Process>(leg: &mut Leg<P>, answers: &[Answer]) {
     for given in answers {
         for (_, slot) in leg.commands.iter_mut().filter(|(command, _)| command.id == given.command_id) {
             *slot = Some(given.rejected.clone().map_or(Ok(()), Err));
@@ -172,7 +175,7 @@ pub(super) fn answer(leg: &mut Leg, answers: &[Answer]) {
     }
 }
 
-pub(super) fn close(leg: &mut Leg, status: LegStatus) {
+pub(super) fn close<P: Process>(leg: &mut Leg<P>, status: LegStatus) {
     leg.status = status;
     (leg.next_at, leg.check_at, leg.deadline) = (None, None, None);
 }

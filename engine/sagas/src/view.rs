@@ -4,9 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::events::Event;
-use super::parts::{Action, Awaits, Direction, Failure, Holds, Kind, Note, Party, StepRef};
-use crate::aggregate::Timestamp;
-use crate::ids::OrderId;
+use super::parts::{Action, Awaits, Direction, Failure, Holds, Kind, StepRef};
+use super::story::{Party as _, Story};
+use eventsourcing::aggregate::Timestamp;
 
 /// How a saga stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -25,7 +25,7 @@ pub enum SagaState {
     Completed,
     /// It is back where it began.
     Compensated,
-    /// Another saga drives the order.
+    /// Another saga has taken over.
     HandedOver,
 }
 
@@ -68,7 +68,9 @@ pub enum LegStatus {
 
 /// One attempt group of a step, one way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct LegView {
+#[serde(bound = "")]
+#[schemars(bound = "", rename = "LegView")]
+pub struct LegView<S: Story> {
     /// The step.
     pub step: String,
     /// The attempt group, from 0.
@@ -90,7 +92,7 @@ pub struct LegView {
     /// The streams its commands are for.
     pub targets: Vec<String>,
     /// The fact that must follow.
-    pub awaits: Option<Awaits>,
+    pub awaits: Option<Awaits<S>>,
     /// When its commands are sent again after a failure.
     pub next_at: Option<Timestamp>,
     /// When its commands are sent again if nothing was heard.
@@ -104,17 +106,14 @@ pub struct LegView {
     /// Whether the person was called because there was no answer: the first answer takes the call back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) unanswered: bool,
-    /// Ids of `open_commands`, in the same order.
+    /// The ids of `open_commands`, one for each.
     pub(super) open_ids: Vec<uuid::Uuid>,
 }
 
-impl LegView {
-    /// Whether it waits only for somebody of the shop or the warehouse: no command, retry or provider request is open.
+impl<S: Story> LegView<S> {
+    /// Whether it waits only for somebody who acts when they want to: no command, retry or request to a party is open.
     pub fn waits_for_people(&self) -> bool {
-        let by_people = self.awaits.as_ref().is_some_and(|awaits| match awaits.from {
-            Party::Warehouse | Party::Person => true,
-            Party::Provider => false,
-        });
+        let by_people = self.awaits.as_ref().is_some_and(|awaits| !awaits.from.is_asked());
         by_people && self.open_commands.is_empty()
     }
 }
@@ -138,13 +137,16 @@ pub struct ActionView {
 
 /// How a saga stands. Fold its events, oldest first, with [`View::fold`].
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct View {
-    /// Its type, such as `order_fulfilment`.
+#[serde(bound = "")]
+#[schemars(bound = "", rename = "View")]
+pub struct View<S: Story> {
+    /// Its type, which is a part of its stream's name.
     pub saga: String,
     /// Which version of the table of steps it follows.
     pub definition_version: u32,
-    /// The order.
-    pub order_id: OrderId,
+    /// What the saga is about.
+    #[serde(flatten)]
+    pub subject: S::Subject,
     /// When it began.
     pub started_at: Option<Timestamp>,
     /// When something last happened to it.
@@ -153,28 +155,28 @@ pub struct View {
     pub ended_at: Option<Timestamp>,
     /// Why it goes back or was handed over.
     pub reason: Option<String>,
-    /// The saga that drives the order now.
+    /// The saga that has taken over.
     pub handed_over_to: Option<String>,
     /// What was noted of the outside, oldest first, each kind once per step.
-    pub notes: Vec<(Note, Option<StepRef>)>,
+    pub notes: Vec<(<S as Story>::Note, Option<StepRef>)>,
     /// What is to be undone, in this order.
     pub to_undo: Vec<StepRef>,
     /// Its steps, in the order they began; each attempt group and each way of its own.
-    pub legs: Vec<LegView>,
+    pub legs: Vec<LegView<S>>,
     /// What people did about it, oldest first.
     pub actions: Vec<ActionView>,
     /// Why no program that has seen it can follow it.
     pub unsupported: Option<Failure>,
-    /// The order's holds, by reason.
+    /// What holds the saga up, by reason.
     #[serde(default)]
     pub holds: Holds,
     pub(super) ended: Option<SagaState>,
     pub(super) last: Option<Failure>,
 }
 
-impl View {
+impl<S: Story> View<S> {
     /// The saga after these events, each with the moment it occurred.
-    pub fn of<'a>(events: impl IntoIterator<Item = (&'a Event, Timestamp)>) -> Self {
+    pub fn of<'a>(events: impl IntoIterator<Item = (&'a Event<S>, Timestamp)>) -> Self {
         let mut view = Self::default();
         events.into_iter().for_each(|(event, at)| view.fold(event, at));
         view
@@ -202,7 +204,7 @@ impl View {
     }
 
     /// What is on its way or stands still, oldest first. Renewals count only while nothing else is open.
-    pub fn open_legs(&self) -> impl Iterator<Item = &LegView> {
+    pub fn open_legs(&self) -> impl Iterator<Item = &LegView<S>> {
         self.legs.iter().filter(|leg| match leg.status {
             LegStatus::Open | LegStatus::Stuck => true,
             LegStatus::Succeeded | LegStatus::Failed => false,
@@ -210,7 +212,7 @@ impl View {
     }
 
     /// The one to look at: what needs a person, else the newest that is open, else the newest.
-    pub fn current(&self) -> Option<&LegView> {
+    pub fn current(&self) -> Option<&LegView<S>> {
         self.open_legs().find(|leg| leg.attention).or_else(|| self.open_legs().last()).or_else(|| self.legs.last())
     }
 
@@ -261,7 +263,7 @@ impl View {
     }
 
     /// Whether nothing will move until somebody outside acts: it has ended, or needs attention, or waits only for a
-    /// person or the warehouse with no command, retry or provider request open. A person who was called only because
+    /// party that acts when it wants to, with no command, retry or request open. A person who was called only because
     /// nobody answers is not waited for: it goes on by itself as soon as somebody does.
     pub fn settled(&self) -> bool {
         match self.state() {
@@ -275,7 +277,7 @@ impl View {
     }
 }
 
-fn waits_for(leg: &LegView) -> String {
+fn waits_for<S: Story>(leg: &LegView<S>) -> String {
     let what = match leg.direction {
         Direction::Do => leg.step.clone(),
         Direction::Undo => format!("undoing {}", leg.step),
@@ -285,7 +287,7 @@ fn waits_for(leg: &LegView) -> String {
         return format!("{what}: a person");
     }
     match &leg.awaits {
-        Some(awaits) if leg.open_commands.is_empty() || awaits.from == Party::Provider => {
+        Some(awaits) if leg.open_commands.is_empty() || awaits.from.is_asked() => {
             format!("{what}: {} from {}", awaits.fact, awaits.from.as_str())
         }
         Some(_) | None => format!("{what}: the answer to {}", leg.open_commands.join(", ")),

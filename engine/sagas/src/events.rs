@@ -5,22 +5,24 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::facts::{Facts, RefundFacts};
-use super::parts::{Action, Answer, Awaits, Direction, Failure, IssuedCommand, Kind, LateBy, Note, Source, StepRef};
-use crate::aggregate::{DecodeError, EncodedEvent, Timestamp, encoded};
-use crate::ids::OrderId;
-use crate::upcast::decoded;
+use super::parts::{Action, Answer, Awaits, Direction, Failure, IssuedCommand, Kind, LateBy, Source, StepRef};
+use super::story::Story;
+use eventsourcing::Upcaster;
+use eventsourcing::aggregate::{DecodeError, EncodedEvent, Timestamp, decoded, encoded};
+
+/// The steps that lift events of older schema versions to the newest one. (None yet.)
+const UPCASTERS: &[Upcaster] = &[];
 
 /// Declares the enum of events together with how each is named, written and read.
 macro_rules! saga_events {
-    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+    ($($(#[$doc:meta])* $name:ident $(<$story:ident>)?),+ $(,)?) => {
         /// An event. Each variant bears the name of its payload.
         #[derive(Debug, Clone, PartialEq)]
-        pub enum Event {
-            $($(#[$doc])* $name($name),)+
+        pub enum Event<S: Story> {
+            $($(#[$doc])* $name($name $(<$story>)?),)+
         }
 
-        impl Event {
+        impl<S: Story> Event<S> {
             /// The names of all events here, with the newest schema version of each.
             pub const TYPES: &'static [(&'static str, u16)] = &[$((stringify!($name), 1)),+];
 
@@ -44,7 +46,7 @@ macro_rules! saga_events {
             /// [`DecodeError`]: an unknown type, a newer schema version, or data that does not fit.
             pub fn decode(event_type: &str, schema_version: u16, data: &str) -> Result<Self, DecodeError> {
                 match event_type {
-                    $(stringify!($name) => decoded(event_type, 1, schema_version, data).map(Self::$name),)+
+                    $(stringify!($name) => decoded(UPCASTERS, event_type, 1, schema_version, data).map(Self::$name),)+
                     other => Err(DecodeError::UnknownType(other.to_owned())),
                 }
             }
@@ -54,11 +56,11 @@ macro_rules! saga_events {
 
 saga_events!(
     /// It began.
-    SagaStarted,
+    SagaStarted<S>,
     /// A fact from outside came that ends no step by itself.
-    SagaInputRecorded,
+    SagaInputRecorded<S>,
     /// A step began; its commands are on their way.
-    StepStarted,
+    StepStarted<S>,
     /// Commands were answered, and the step goes on.
     CommandAnswered,
     /// A step is tried again, or asked about again.
@@ -72,15 +74,15 @@ saga_events!(
     /// From here on the saga goes back.
     CompensationStarted,
     /// A step is being undone.
-    UndoStarted,
+    UndoStarted<S>,
     /// A step is undone.
     UndoSucceeded,
     /// It reached its end.
     SagaCompleted,
     /// It is back where it began.
     SagaCompensated,
-    /// Another saga drives the order from here on.
-    SagaHandedOver,
+    /// Another saga takes over from here on.
+    SagaHandedOver<S>,
     /// It cannot go on by itself, or takes too long: a person must look.
     SagaNeedsAttention,
     /// A person did something about it; what follows from that stands behind it in the same append.
@@ -89,26 +91,31 @@ saga_events!(
 
 /// It began.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct SagaStarted {
-    /// Its type, such as `order_fulfilment`.
+#[serde(bound = "")]
+#[schemars(bound = "", rename = "SagaStarted")]
+pub struct SagaStarted<S: Story> {
+    /// Its type, which is a part of its stream's name.
     pub saga: String,
     /// Which version of the table of steps it follows to its end.
     pub definition_version: u32,
-    /// The order.
-    pub order_id: OrderId,
+    /// What the saga is about.
+    #[serde(flatten)]
+    pub subject: S::Subject,
     /// What it started on.
     pub source: Source,
     /// What it knows.
-    pub facts: Facts,
+    pub facts: S::Facts,
 }
 
 /// A fact from outside came that ends no step by itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct SagaInputRecorded {
+#[serde(bound = "")]
+#[schemars(bound = "", rename = "SagaInputRecorded")]
+pub struct SagaInputRecorded<S: Story> {
     /// Which event it was.
     pub source: Source,
     /// What it means.
-    pub note: Note,
+    pub note: S::Note,
     /// The step that it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub about: Option<StepRef>,
@@ -119,7 +126,9 @@ pub struct SagaInputRecorded {
 
 /// A step began; its commands are on their way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct StepStarted {
+#[serde(bound = "")]
+#[schemars(bound = "", rename = "StepStarted")]
+pub struct StepStarted<S: Story> {
     /// The step.
     pub step: String,
     /// What it is to the saga.
@@ -130,7 +139,7 @@ pub struct StepStarted {
     pub commands: Vec<IssuedCommand>,
     /// The fact that must follow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub awaits: Option<Awaits>,
+    pub awaits: Option<Awaits<S>>,
     /// When the commands are sent again if nothing was heard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check_at: Option<Timestamp>,
@@ -207,10 +216,10 @@ pub struct StepSucceeded {
     /// The fact that ended it; none: its commands' answers did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
-    /// When what was gained lapses by itself, such as the hold on a card.
+    /// When what was gained lapses by itself, such as an authorization.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lapses_at: Option<Timestamp>,
-    /// When what was gained is to be renewed, such as the hold on stock.
+    /// When what was gained is to be renewed, such as a reservation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renew_at: Option<Timestamp>,
 }
@@ -237,7 +246,7 @@ pub struct StepFailed {
 /// From here on the saga goes back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CompensationStarted {
-    /// Why, such as `payment_declined` or `customer_request`.
+    /// Why, in one word; `operator` where a person wanted it.
     pub reason: String,
     /// What is undone, in this order.
     pub steps: Vec<StepRef>,
@@ -245,7 +254,9 @@ pub struct CompensationStarted {
 
 /// A step is being undone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct UndoStarted {
+#[serde(bound = "")]
+#[schemars(bound = "", rename = "UndoStarted")]
+pub struct UndoStarted<S: Story> {
     /// The step.
     pub step: String,
     /// The attempt group that is undone.
@@ -256,7 +267,7 @@ pub struct UndoStarted {
     pub commands: Vec<IssuedCommand>,
     /// The fact that must follow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub awaits: Option<Awaits>,
+    pub awaits: Option<Awaits<S>>,
     /// When the commands are sent (not before); none: at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_at: Option<Timestamp>,
@@ -288,15 +299,17 @@ pub struct SagaCompensated {
     pub reason: String,
 }
 
-/// Another saga drives the order from here on.
+/// Another saga takes over from here on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct SagaHandedOver {
-    /// That saga's type, such as `order_refund`.
+#[serde(bound = "")]
+#[schemars(bound = "", rename = "SagaHandedOver")]
+pub struct SagaHandedOver<S: Story> {
+    /// That saga's type, which is a part of its stream's name.
     pub to: String,
     /// The reason for the handover.
     pub reason: String,
     /// What it needs to know.
-    pub facts: RefundFacts,
+    pub facts: S::Handover,
     /// The fact that caused it, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::aggregate::Timestamp;
-use crate::command::Command;
+use super::story::Story;
+use eventsourcing::aggregate::Timestamp;
 
 /// The way forward, or the way back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -48,36 +49,15 @@ pub enum Kind {
     Retriable,
 }
 
-/// Who must do something before a step can end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Party {
-    /// The payment provider (or the customer at the provider's page): a request of ours is open there.
-    Provider,
-    /// The warehouse or the carrier.
-    Warehouse,
-    /// Somebody of the shop.
-    Person,
-}
-
-impl Party {
-    /// As it is shown to people.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Provider => "the payment provider",
-            Self::Warehouse => "the warehouse",
-            Self::Person => "a person",
-        }
-    }
-}
-
 /// A fact from outside that must follow before a step ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Awaits {
-    /// The fact, such as `ShipmentReady`.
+#[serde(bound = "")]
+#[schemars(bound = "", rename = "Awaits")]
+pub struct Awaits<S: Story> {
+    /// The name of the fact.
     pub fact: String,
     /// Who brings it.
-    pub from: Party,
+    pub from: S::Party,
 }
 
 /// Which event of another stream an input was; a later one of the same stream has a higher version.
@@ -91,14 +71,14 @@ pub struct Source {
     pub event: String,
 }
 
-/// The JSON of a `domain::Command`, to the byte: new code can never send another body under an old id.
+/// The JSON of a command, to the byte: new code can never send another body under an old id.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CommandBody(Box<RawValue>);
 
 impl CommandBody {
     /// A command as it will be sent, now and ever after.
-    pub fn of(command: &Command) -> Self {
+    pub fn of<C: Serialize>(command: &C) -> Self {
         let json = serde_json::value::to_raw_value(command)
             .expect("commands are structs of strings, numbers and lists with string keys, which serialise");
         Self(json)
@@ -113,7 +93,7 @@ impl CommandBody {
     ///
     /// # Errors
     /// What serde says, when this program does not know the command any more.
-    pub fn parse(&self) -> Result<Command, serde_json::Error> {
+    pub fn parse<C: DeserializeOwned>(&self) -> Result<C, serde_json::Error> {
         serde_json::from_str(self.0.get())
     }
 }
@@ -140,7 +120,7 @@ pub struct IssuedCommand {
     pub id: Uuid,
     /// The stream that it is for.
     pub target: String,
-    /// Its name, such as `ReserveStock`.
+    /// The name of the command.
     pub name: String,
     /// The command itself.
     pub body: CommandBody,
@@ -190,7 +170,7 @@ impl ErrorKind {
 pub struct Failure {
     /// What kind of trouble.
     pub kind: ErrorKind,
-    /// Its stable name, such as `out-of-stock`.
+    /// Its stable name, such as `too-late`.
     pub code: String,
     /// What happened, for people.
     pub detail: String,
@@ -230,32 +210,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What a fact from outside means to a saga that it does not carry a step further by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Note {
-    /// The customer does not want the order any more.
-    CancellationRequested,
-    /// The order is held; the detail is the reason.
-    Held,
-    /// A hold was released; the detail is its reason, none: all of them.
-    HoldReleased,
-    /// The customer must confirm the payment first.
-    CustomerMustAct,
-    /// A request to the provider has been open for too long.
-    OutcomeUnknown,
-    /// The step's effect is gone, or never was: there is nothing left to undo.
-    NothingLeft,
-    /// The fact that a step will wait for is there before the step began.
-    CameEarly,
-    /// The way back failed once; it is tried again.
-    UndoFailed,
-}
-
-/// The reason of the hold that a risk review puts on an order.
-pub const REVIEW_HOLD: &str = crate::order::HoldReason::HighRiskOfFraud.as_str();
-
-/// The holds of an order, as a saga has noted them: a set by reason.
+/// What holds a saga up, as it has noted it: a set by reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Holds(BTreeSet<String>);
@@ -274,12 +229,12 @@ impl Holds {
         }
     }
 
-    /// Whether the order is held for this reason; without one, whether it is held at all.
+    /// Whether the saga is held up for this reason; without one, whether it is held up at all.
     pub fn has(&self, reason: Option<&str>) -> bool {
         reason.map_or(!self.0.is_empty(), |reason| self.0.contains(reason))
     }
 
-    /// Whether the order is not held.
+    /// Whether nothing holds the saga up.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -297,7 +252,7 @@ pub enum Action {
     Compensate,
     /// The call for a person is taken away, and the saga goes on waiting.
     Resume,
-    /// Another saga takes the order back.
+    /// Another saga takes over, to take back what was done.
     HandOver,
 }
 

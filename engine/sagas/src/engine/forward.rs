@@ -1,16 +1,17 @@
 //! The way forward: which step is next, what its failure means, when it ends.
 
-use domain::saga::{
-    Answer, Awaits, CommandAnswered, Direction, Event, Failure, Kind, LegStatus, Note, SagaCompleted, SagaHandedOver,
-    Source, StepFailed, StepStarted,
-};
+use crate::events::{CommandAnswered, Event, SagaCompleted, SagaHandedOver, StepFailed, StepStarted};
+use crate::parts::{Answer, Awaits, Direction, Failure, Kind, Source};
+use crate::story::{Note as _, Party as _};
+use crate::view::LegStatus;
+use eventsourcing::Timestamp;
 
 use super::react::Draft;
 use super::state::Leg;
-use crate::config::Time;
 use crate::definition::{Limit, Meaning, Step};
+use crate::process::{NoteOf, Process, Settings as _, Time as _, TimeOf};
 
-impl Draft<'_> {
+impl<P: Process> Draft<'_, P> {
     /// Does all that follows from how the saga stands now.
     pub fn advance(&mut self) {
         if self.state.ended {
@@ -53,26 +54,27 @@ impl Draft<'_> {
     pub fn pivot_did_nothing(&self) -> bool {
         let pivot = self.definition.pivot().and_then(|pivot| self.state.latest(pivot.name));
         let did_nothing =
-            |leg: &Leg| leg.failure.as_ref().is_some_and(|failure| (leg.step.means)(failure) == Meaning::DidNothing);
+            |leg: &Leg<P>| leg.failure.as_ref().is_some_and(|failure| (leg.step.means)(failure) == Meaning::DidNothing);
         pivot.filter(|leg| leg.status == LegStatus::Stuck).is_some_and(did_nothing)
     }
 
     /// What is being undone, or cannot be.
-    pub fn undoing(&self) -> Option<&Leg> {
-        let open = |leg: &Leg| matches!(leg.status, LegStatus::Open | LegStatus::Stuck);
+    pub fn undoing(&self) -> Option<&Leg<P>> {
+        let open = |leg: &Leg<P>| matches!(leg.status, LegStatus::Open | LegStatus::Stuck);
         self.state.legs.iter().find(|leg| leg.direction == Direction::Undo && open(leg))
     }
 
     /// Whether a step has failed in a way that another saga must take up.
     fn must_hand_over(&self) -> Option<&'static str> {
-        let failed = |leg: &&Leg| leg.direction == Direction::Do && leg.status == LegStatus::Failed && !leg.superseded;
+        let failed =
+            |leg: &&Leg<P>| leg.direction == Direction::Do && leg.status == LegStatus::Failed && !leg.superseded;
         self.state.legs.iter().filter(failed).find_map(|leg| match (leg.step.means)(leg.failure.as_ref()?) {
             Meaning::HandOver(reason) => Some(reason),
             Meaning::Fail(_) | Meaning::Redo(_) | Meaning::Attention | Meaning::DidNothing | Meaning::AlreadySo => None,
         })
     }
 
-    /// Another saga drives the order from here on.
+    /// Another saga takes over from here on.
     pub fn hand_over(&mut self, reason: &'static str) {
         if let Some(hands_over) = self.definition.hands_over {
             let (to, facts) = hands_over(&self.state, reason);
@@ -81,7 +83,7 @@ impl Draft<'_> {
         }
     }
 
-    fn startable(&self, step: &'static Step) -> bool {
+    fn startable(&self, step: &'static Step<P>) -> bool {
         let latest = self.state.latest(step.name);
         let free = latest.is_none_or(|leg| leg.status == LegStatus::Failed && leg.superseded);
         // What is tried again stands on the new attempt of what was redone, too.
@@ -94,20 +96,20 @@ impl Draft<'_> {
     }
 
     /// Done, or silently so: nothing was to be sent and nothing awaited.
-    fn satisfied(&self, step: &'static Step) -> bool {
+    fn satisfied(&self, step: &'static Step<P>) -> bool {
         match self.state.latest(step.name) {
             Some(leg) => leg.status == LegStatus::Succeeded,
             None => step.after.iter().all(|name| self.is_satisfied(name)) && self.silent(step, 0),
         }
     }
 
-    fn silent(&self, step: &'static Step, group: u32) -> bool {
+    fn silent(&self, step: &'static Step<P>, group: u32) -> bool {
         let ctx = self.ctx(step, group, Direction::Do.as_str(), None);
         step.awaits.is_none_or(|awaits| (awaits.unless)(&ctx)) && (step.sends)(&ctx).is_empty()
     }
 
     /// Begins a step's next attempt group.
-    fn start(&mut self, step: &'static Step) {
+    fn start(&mut self, step: &'static Step<P>) {
         let group = self.state.latest(step.name).map_or(0, |leg| leg.group + 1);
         if group > 0 || !self.silent(step, group) {
             self.begin_step(step, group, group > 0);
@@ -115,19 +117,19 @@ impl Draft<'_> {
     }
 
     /// What is done again is awaited in any case: that it came to nothing was why.
-    pub fn begin_step(&mut self, step: &'static Step, group: u32, again: bool) {
+    pub fn begin_step(&mut self, step: &'static Step<P>, group: u32, again: bool) {
         let ctx = self.ctx(step, group, Direction::Do.as_str(), None);
         let commands = (step.sends)(&ctx);
-        let came = self.state.noted_of(Note::CameEarly, step.name, group);
+        let came = self.state.noted_of(NoteOf::<P>::CAME_EARLY, step.name, group);
         let awaits = step.awaits.filter(|awaits| !came && (again || !(awaits.unless)(&ctx)));
         let commands = self.issue(step, group, Direction::Do.as_str(), commands);
+        let is_asked = awaits.is_some_and(|awaits| awaits.from.is_asked());
         let awaits = awaits.map(|awaits| Awaits { fact: awaits.fact.to_owned(), from: awaits.from });
-        let provider = awaits.as_ref().is_some_and(|awaits| awaits.from == domain::saga::Party::Provider);
         // What it waits for may have come already, unless it is known to be still to come: look again soon.
-        let look_again = step.awaits.is_some_and(|awaits| awaits.silence_ends) && !self.state.noted(Note::Held);
-        let check_at = match (provider, look_again) {
+        let look_again = step.awaits.is_some_and(|awaits| awaits.silence_ends) && !self.state.is_held();
+        let check_at = match (is_asked, look_again) {
             (true, _) => Some(self.now + self.config.duration(step.within)),
-            (false, true) => Some(self.now + self.config.duration(Time::Command)),
+            (false, true) => Some(self.now + self.config.duration(TimeOf::<P>::COMMAND)),
             (false, false) => None,
         };
         let deadline = self.deadline_of(step);
@@ -140,21 +142,21 @@ impl Draft<'_> {
     }
 
     /// When a step that begins now, or is waited for anew, has taken too long.
-    pub fn deadline_of(&self, step: &Step) -> Option<domain::Timestamp> {
+    pub fn deadline_of(&self, step: &Step<P>) -> Option<Timestamp> {
         match step.limit {
             Limit::Never => None,
             Limit::Fail(time, _) | Limit::Alert(time) => Some(self.now + self.config.duration(time)),
             Limit::AlertBeforeLapse(margin) => {
                 let lapses = self.state.legs.iter().rev().find_map(|leg| leg.lapses_at);
                 // Where the hold lapses sooner than the margin, half of what is left.
-                let half = |lapses: domain::Timestamp| self.now + (lapses - self.now) / 2;
+                let half = |lapses: Timestamp| self.now + (lapses - self.now) / 2;
                 lapses.map(|lapses| (lapses - self.config.duration(margin)).max(half(lapses)).max(self.now))
             }
         }
     }
 
     /// A step has failed: by an answer, by a fact, or by time. A fact leaves nothing to undo.
-    pub fn fail(&mut self, leg: &Leg, failure: Failure, answers: Vec<Answer>, source: Option<&Source>) {
+    pub fn fail(&mut self, leg: &Leg<P>, failure: Failure, answers: Vec<Answer>, source: Option<&Source>) {
         let meaning = (leg.step.means)(&failure);
         if meaning == Meaning::AlreadySo {
             let (step, group, direction) = (leg.step.name.to_owned(), leg.group, leg.direction);
@@ -191,8 +193,8 @@ impl Draft<'_> {
     }
 
     /// Why a step was done anew: that is also why the saga fails when the new attempt does.
-    fn redone_because(&self, leg: &Leg) -> Option<&'static str> {
-        let again = |by: &&Leg| by.superseded && by.step.redo.is_some_and(|(target, _)| target == leg.step.name);
+    fn redone_because(&self, leg: &Leg<P>) -> Option<&'static str> {
+        let again = |by: &&Leg<P>| by.superseded && by.step.redo.is_some_and(|(target, _)| target == leg.step.name);
         let cause = self.state.legs.iter().rev().filter(|_| leg.group > 0).find(again)?;
         match (cause.step.means)(cause.failure.as_ref()?) {
             Meaning::Redo(reason) => Some(reason),
@@ -215,9 +217,10 @@ impl Draft<'_> {
     }
 
     /// The step that must be done once more because another one failed, and its last attempt group, once the undoing of
-    /// that was answered. The provider's word on it need not be there.
-    fn owed(&self) -> Option<(&'static Step, u32)> {
-        let failed = |leg: &&Leg| leg.direction == Direction::Do && leg.status == LegStatus::Failed && !leg.superseded;
+    /// that was answered. The word of a party that was asked need not be there.
+    fn owed(&self) -> Option<(&'static Step<P>, u32)> {
+        let failed =
+            |leg: &&Leg<P>| leg.direction == Direction::Do && leg.status == LegStatus::Failed && !leg.superseded;
         let target = self.state.legs.iter().filter(failed).find_map(|leg| {
             let again = matches!((leg.step.means)(leg.failure.as_ref()?), Meaning::Redo(_));
             leg.step.redo.filter(|_| again).and_then(|(target, _)| self.definition.step(target))

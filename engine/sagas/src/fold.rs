@@ -1,19 +1,20 @@
 //! How events change the view of a saga.
 
 use super::events::{Event, OperatorActed, SagaNeedsAttention, StepRetryScheduled, UndoStarted};
-use super::parts::{Action, Answer, Direction, ErrorKind, Failure, IssuedCommand, Kind, Note, REVIEW_HOLD, StepRef};
+use super::parts::{Action, Answer, Direction, ErrorKind, Failure, IssuedCommand, Kind, StepRef};
+use super::story::{Note as _, Story};
 use super::view::{ActionView, LegStatus, LegView, SagaState, View};
-use crate::aggregate::Timestamp;
+use eventsourcing::aggregate::Timestamp;
 
-impl View {
+impl<S: Story> View<S> {
     /// Folds one event, which occurred at `at`.
-    pub fn fold(&mut self, event: &Event, at: Timestamp) {
+    pub fn fold(&mut self, event: &Event<S>, at: Timestamp) {
         self.changed_at = Some(at);
         match event {
             Event::SagaStarted(e) => {
                 self.saga.clone_from(&e.saga);
                 self.definition_version = e.definition_version;
-                self.order_id = e.order_id;
+                self.subject = e.subject;
                 self.started_at = Some(at);
             }
             Event::SagaInputRecorded(e) => self.note(e.note, e.about.clone(), e.detail.as_deref()),
@@ -66,11 +67,11 @@ impl View {
         }
     }
 
-    fn undo_started(&mut self, e: &UndoStarted, at: Timestamp) {
+    fn undo_started(&mut self, e: &UndoStarted<S>, at: Timestamp) {
         let mut leg = new_leg((&e.step, e.group, Direction::Undo), self.kind_of(&e.step), &e.commands, at);
         leg.awaits.clone_from(&e.awaits);
         (leg.next_at, leg.check_at, leg.attempts) = (e.next_at, e.check_at, e.round + 1);
-        let before = |old: &LegView| old.direction == Direction::Undo && old.step == e.step && old.group == e.group;
+        let before = |old: &LegView<S>| old.direction == Direction::Undo && old.step == e.step && old.group == e.group;
         match self.legs.iter_mut().find(|old| before(old)) {
             Some(old) => *old = LegView { started_at: old.started_at, last_error: old.last_error.take(), ..leg },
             None => self.legs.push(leg),
@@ -107,30 +108,18 @@ impl View {
         }
     }
 
-    fn note(&mut self, note: Note, about: Option<StepRef>, detail: Option<&str>) {
-        match note {
-            Note::HoldReleased => {
-                self.holds.release(detail);
-                let is_reviews = detail.is_none_or(|reason| reason == REVIEW_HOLD);
-                let ends = |about: &Option<StepRef>| if about.is_some() { is_reviews } else { self.holds.is_empty() };
-                self.notes.retain(|(old, about)| *old != Note::Held || !ends(about));
-            }
-            Note::Held => {
-                self.holds.add(if about.is_some() { Some(REVIEW_HOLD) } else { detail });
-                if !self.notes.contains(&(note, about.clone())) {
-                    self.notes.push((note, about));
-                }
-            }
-            Note::CancellationRequested
-            | Note::CustomerMustAct
-            | Note::OutcomeUnknown
-            | Note::NothingLeft
-            | Note::CameEarly
-            | Note::UndoFailed => {
-                if !self.notes.contains(&(note, about.clone())) {
-                    self.notes.push((note, about));
-                }
-            }
+    fn note(&mut self, note: S::Note, about: Option<StepRef>, detail: Option<&str>) {
+        if let Some(hold) = S::Note::HOLD.filter(|hold| hold.released == note) {
+            self.holds.release(detail);
+            let is_steps = detail.is_none_or(|reason| reason == hold.of_step);
+            let ends = |about: &Option<StepRef>| if about.is_some() { is_steps } else { self.holds.is_empty() };
+            return self.notes.retain(|(old, about)| *old != hold.held || !ends(about));
+        }
+        if let Some(hold) = S::Note::HOLD.filter(|hold| hold.held == note) {
+            self.holds.add(if about.is_some() { Some(hold.of_step) } else { detail });
+        }
+        if !self.notes.contains(&(note, about.clone())) {
+            self.notes.push((note, about));
         }
     }
 
@@ -151,8 +140,8 @@ impl View {
             .map_or(Kind::Start, |leg| leg.kind)
     }
 
-    fn on_leg(&mut self, step: &str, group: u32, direction: Direction, change: impl FnOnce(&mut LegView)) {
-        let found = |leg: &&mut LegView| leg.step == step && leg.group == group && leg.direction == direction;
+    fn on_leg(&mut self, step: &str, group: u32, direction: Direction, change: impl FnOnce(&mut LegView<S>)) {
+        let found = |leg: &&mut LegView<S>| leg.step == step && leg.group == group && leg.direction == direction;
         if let Some(leg) = self.legs.iter_mut().rev().find(found) {
             change(leg);
         }
@@ -164,7 +153,7 @@ impl View {
 
     /// What was on its way forward when the saga turned back is not waited for any more.
     fn abandon(&mut self, at: Timestamp) {
-        let forward = |leg: &&mut LegView| {
+        let forward = |leg: &&mut LegView<S>| {
             leg.direction != Direction::Undo && matches!(leg.status, LegStatus::Open | LegStatus::Stuck)
         };
         self.legs.iter_mut().filter(forward).for_each(|leg| close(leg, LegStatus::Failed, at));
@@ -176,12 +165,12 @@ impl View {
     }
 }
 
-fn new_leg(
+fn new_leg<S: Story>(
     (step, group, direction): (&str, u32, Direction),
     kind: Kind,
     commands: &[IssuedCommand],
     at: Timestamp,
-) -> LegView {
+) -> LegView<S> {
     LegView {
         step: step.to_owned(),
         group,
@@ -204,7 +193,7 @@ fn new_leg(
     }
 }
 
-fn answered(leg: &mut LegView, answers: &[Answer]) {
+fn answered<S: Story>(leg: &mut LegView<S>, answers: &[Answer]) {
     for answer in answers {
         if let Some(at) = leg.open_ids.iter().position(|id| *id == answer.command_id) {
             leg.open_ids.remove(at);
@@ -219,7 +208,7 @@ fn answered(leg: &mut LegView, answers: &[Answer]) {
     }
 }
 
-fn close(leg: &mut LegView, status: LegStatus, at: Timestamp) {
+fn close<S: Story>(leg: &mut LegView<S>, status: LegStatus, at: Timestamp) {
     (leg.status, leg.ended_at) = (status, Some(at));
     (leg.attention, leg.unanswered) = (false, false);
     (leg.next_at, leg.check_at, leg.deadline) = (None, None, None);

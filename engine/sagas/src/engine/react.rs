@@ -1,44 +1,23 @@
 //! From an input and the state to what happens. One input makes one append, however much follows from it.
 
-use domain::Timestamp;
-use domain::ids::{PaymentId, ShipmentId, reconciliation_id, saga_command_id};
-use domain::saga::{
-    Direction, ErrorKind, Event, Facts, Failure, IssuedCommand, LegStatus, Note, SagaInputRecorded, SagaNeedsAttention,
-    SagaStarted, Source, StepRef, StepSucceeded, UndoSucceeded,
-};
-use domain::{Command, order, payment, shipment};
+use crate::events::{Event, SagaInputRecorded, SagaNeedsAttention, SagaStarted, StepSucceeded, UndoSucceeded};
+use crate::parts::{CommandBody, Direction, ErrorKind, Failure, IssuedCommand, Source, StepRef};
+use crate::story::{Note as _, Story};
+use crate::view::LegStatus;
+use eventsourcing::Timestamp;
 use uuid::Uuid;
 
 use super::state::{Leg, Meta, State};
-use crate::config::SagaConfig;
 use crate::definition::{Ctx, Definition, Heard, Step};
-use crate::ports::Outcome;
-
-/// A fact from outside.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Outside {
-    /// Of the order.
-    Order(order::Event),
-    /// Of one of its payments.
-    Payment(PaymentId, payment::Event),
-    /// Of its shipment.
-    Shipment(ShipmentId, shipment::Event),
-}
-
-/// What became of one command.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Answered {
-    /// The command.
-    pub command_id: Uuid,
-    /// What became of it.
-    pub outcome: Outcome,
-}
+use crate::ids;
+use crate::outcome::Answered;
+use crate::process::{Commands, EventOf, FactsOf, NoteOf, Process, Settings as _, SettingsOf, StoryOf};
 
 /// All that can happen to a saga.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Input {
+pub enum Input<P: Process> {
     /// A fact came.
-    Fact(Source, Box<Outside>),
+    Fact(Source, Box<P::Outside>),
     /// The commands of one step were answered.
     Answers(Vec<Answered>),
     /// Time has passed.
@@ -47,47 +26,43 @@ pub enum Input {
 
 /// What a saga starts with.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Begin {
+pub struct Begin<P: Process> {
     /// The event it starts on.
     pub source: Source,
     /// What it knows.
-    pub facts: Facts,
+    pub facts: FactsOf<P>,
 }
 
-impl Begin {
-    /// The id of the saga that begins so: the order's, except where an order may have several of the type.
+impl<P: Process> Begin<P> {
+    /// The id of the saga that begins so.
     pub fn id(&self) -> Uuid {
-        match &self.facts {
-            Facts::Order(facts) => facts.order_id.0,
-            Facts::Refund(facts) => facts.order_id.0,
-            Facts::Reconciliation(_) => reconciliation_id(&self.source.stream, self.source.version),
-        }
+        P::saga_id(&self.source, &self.facts)
     }
 }
 
 /// The first events of a saga.
-pub fn begin(
-    definition: &'static Definition,
+pub fn begin<P: Process>(
+    definition: &'static Definition<P>,
     stream: &str,
-    start: &Begin,
+    start: &Begin<P>,
     now: Timestamp,
-    config: &SagaConfig,
-) -> Vec<Event> {
+    config: &SettingsOf<P>,
+) -> Vec<EventOf<P>> {
     begun(definition, stream, start, now, config).events
 }
 
-pub(super) fn begun<'a>(
-    definition: &'static Definition,
+pub(super) fn begun<'a, P: Process>(
+    definition: &'static Definition<P>,
     stream: &str,
-    start: &Begin,
+    start: &Begin<P>,
     now: Timestamp,
-    config: &'a SagaConfig,
-) -> Draft<'a> {
+    config: &'a SettingsOf<P>,
+) -> Draft<'a, P> {
     let mut draft = Draft::new(State::new(stream), definition, now, config);
     draft.emit(Event::SagaStarted(SagaStarted {
         saga: definition.name.to_owned(),
         definition_version: definition.version,
-        order_id: start.facts.order_id(),
+        subject: StoryOf::<P>::subject(&start.facts),
         source: start.source.clone(),
         facts: start.facts.clone(),
     }));
@@ -96,7 +71,12 @@ pub(super) fn begun<'a>(
 }
 
 /// What follows from an input; nothing, if it is a duplicate or means nothing to the saga.
-pub fn react(state: &State, input: &Input, now: Timestamp, config: &SagaConfig) -> Vec<Event> {
+pub fn react<P: Process>(
+    state: &State<P>,
+    input: &Input<P>,
+    now: Timestamp,
+    config: &SettingsOf<P>,
+) -> Vec<EventOf<P>> {
     if state.ended || state.facts.is_none() {
         return Vec::new();
     }
@@ -117,7 +97,7 @@ pub fn react(state: &State, input: &Input, now: Timestamp, config: &SagaConfig) 
 }
 
 /// A saga of a table that this program does not have: a person must bring the program that has it.
-fn unsupported(state: &State) -> Vec<Event> {
+fn unsupported<P: Process>(state: &State<P>) -> Vec<EventOf<P>> {
     if state.unsupported.is_some() {
         return Vec::new();
     }
@@ -131,53 +111,59 @@ fn unsupported(state: &State) -> Vec<Event> {
 }
 
 /// The events in the making, and the state as they will leave it.
-pub(super) struct Draft<'a> {
-    pub state: State,
-    pub events: Vec<Event>,
+pub(super) struct Draft<'a, P: Process> {
+    pub state: State<P>,
+    pub events: Vec<EventOf<P>>,
     pub now: Timestamp,
-    pub config: &'a SagaConfig,
-    pub definition: &'static Definition,
+    pub config: &'a SettingsOf<P>,
+    pub definition: &'static Definition<P>,
     /// Whether what fails is not tried once more: for those who ask what a failure for good would mean.
     pub for_good: bool,
 }
 
-impl<'a> Draft<'a> {
-    pub fn new(state: State, definition: &'static Definition, now: Timestamp, config: &'a SagaConfig) -> Self {
+impl<'a, P: Process> Draft<'a, P> {
+    pub fn new(state: State<P>, definition: &'static Definition<P>, now: Timestamp, config: &'a SettingsOf<P>) -> Self {
         Self { state, events: Vec::new(), now, config, definition, for_good: false }
     }
 
-    pub fn emit(&mut self, event: Event) {
+    pub fn emit(&mut self, event: EventOf<P>) {
         // The id and the trace of an event matter to who dispatches, not to who decides.
         let meta = Meta { id: Uuid::nil(), at: self.now, correlation_id: Uuid::nil(), traceparent: None };
         self.state.evolve(&event, &meta);
         self.events.push(event);
     }
 
-    pub fn ctx<'c>(&'c self, step: &'static Step, group: u32, direction: &'c str, refused: Option<&'c str>) -> Ctx<'c> {
+    pub fn ctx<'c>(
+        &'c self,
+        step: &'static Step<P>,
+        group: u32,
+        direction: &'c str,
+        refused: Option<&'c str>,
+    ) -> Ctx<'c, P> {
         Ctx { state: &self.state, config: self.config, step: step.name, group, direction, refused }
     }
 
     /// Commands as they will be sent, now and ever after.
     pub fn issue(
         &self,
-        step: &'static Step,
+        step: &'static Step<P>,
         group: u32,
         direction: &str,
-        commands: Vec<Command>,
+        commands: Commands<P>,
     ) -> Vec<IssuedCommand> {
-        let issue = |command: Command| {
-            let target = command.stream();
+        let issue = |command: P::Command| {
+            let target = P::target(&command);
             IssuedCommand {
-                id: saga_command_id(&self.state.stream, step.name, direction, group, &target),
-                name: command.name().to_owned(),
-                body: domain::saga::CommandBody::of(&command),
+                id: ids::command(&P::IDS, &self.state.stream, step.name, direction, group, &target),
+                name: P::command_name(&command).to_owned(),
+                body: CommandBody::of(&command),
                 target,
             }
         };
         commands.into_iter().map(issue).collect()
     }
 
-    fn hear(&mut self, heard: Heard, source: &Source) {
+    fn hear(&mut self, heard: Heard<NoteOf<P>>, source: &Source) {
         if self.state.ended {
             return;
         }
@@ -186,7 +172,7 @@ impl<'a> Draft<'a> {
                 if let Some(leg) = self.open(step, group, Direction::Do) {
                     self.succeed(&leg, Some(source.clone()), lapses_at);
                 } else if self.state.leg(step, group, Direction::Do).is_none() {
-                    self.note(Note::CameEarly, Some((step, group)), None, source);
+                    self.note(NoteOf::<P>::CAME_EARLY, Some((step, group)), None, source);
                 }
             }
             Heard::Failed(step, group, failure) => match self.open(step, group, Direction::Do) {
@@ -196,7 +182,7 @@ impl<'a> Draft<'a> {
             Heard::UndoFailed(step, group, failure) => {
                 if let Some(leg) = self.open(step, group, Direction::Undo).filter(|leg| leg.status == LegStatus::Open) {
                     let about = Some((step, group));
-                    self.note(Note::UndoFailed, about, Some(failure.to_string()), source);
+                    self.note(NoteOf::<P>::UNDO_FAILED, about, Some(failure.to_string()), source);
                     self.undo_again(&leg, failure, None);
                 }
             }
@@ -206,28 +192,25 @@ impl<'a> Draft<'a> {
                 }
             }
             Heard::Noted(note, about, detail) => {
-                let holds = &self.state.holds;
-                let known = match note {
-                    // A hold without a reason, noted up to 0.2.0, may be the one that is released.
-                    Note::HoldReleased => !holds.has(detail.as_deref()) && !holds.has(Some("")),
-                    // Also if it is the review's: then that was noted before.
-                    Note::Held if about.is_none() => holds.has(detail.as_deref()),
-                    Note::CancellationRequested
-                    | Note::Held
-                    | Note::CustomerMustAct
-                    | Note::OutcomeUnknown
-                    | Note::NothingLeft
-                    | Note::CameEarly
-                    | Note::UndoFailed => self
-                        .state
-                        .notes
-                        .contains(&(note, about.map(|(step, group)| StepRef { step: step.into(), group }))),
-                };
-                if !known {
+                if !self.knows(note, about, detail.as_deref()) {
                     self.note(note, about, detail, source);
                 }
             }
         }
+    }
+
+    /// Whether a note would say nothing new.
+    fn knows(&self, note: NoteOf<P>, about: Option<(&'static str, u32)>, detail: Option<&str>) -> bool {
+        let (hold, holds) = (NoteOf::<P>::HOLD, &self.state.holds);
+        if hold.is_some_and(|hold| hold.released == note) {
+            // A hold without a reason, as older releases noted it, may be the one that is released.
+            return !holds.has(detail) && !holds.has(Some(""));
+        }
+        if about.is_none() && hold.is_some_and(|hold| hold.held == note) {
+            return holds.has(detail); // Also if it is that of a step: then that was noted before.
+        }
+        let about = about.map(|(step, group)| StepRef { step: step.into(), group });
+        self.state.notes.contains(&(note, about))
     }
 
     /// Nothing is left of what a step did.
@@ -238,32 +221,32 @@ impl<'a> Draft<'a> {
         }
         let nothing_left = self.state.leg(step, group, Direction::Do).is_some_and(|leg| leg.left_nothing);
         let undone = self.state.leg(step, group, Direction::Undo).is_some();
-        if !(nothing_left || undone || self.state.noted_of(Note::NothingLeft, step, group)) {
-            self.note(Note::NothingLeft, Some((step, group)), None, source);
+        if !(nothing_left || undone || self.state.noted_of(NoteOf::<P>::NOTHING_LEFT, step, group)) {
+            self.note(NoteOf::<P>::NOTHING_LEFT, Some((step, group)), None, source);
         }
     }
 
-    fn note(&mut self, note: Note, about: Option<(&'static str, u32)>, detail: Option<String>, source: &Source) {
+    fn note(&mut self, note: NoteOf<P>, about: Option<(&'static str, u32)>, detail: Option<String>, source: &Source) {
         let about = about.map(|(step, group)| StepRef { step: step.to_owned(), group });
         let source = source.clone();
         self.emit(Event::SagaInputRecorded(SagaInputRecorded { source, note, about, detail }));
     }
 
     /// A leg that is open or stands still.
-    pub fn open(&self, step: &str, group: u32, direction: Direction) -> Option<Leg> {
+    pub fn open(&self, step: &str, group: u32, direction: Direction) -> Option<Leg<P>> {
         self.state
             .leg(step, group, direction)
             .filter(|leg| matches!(leg.status, LegStatus::Open | LegStatus::Stuck))
             .cloned()
     }
 
-    pub fn succeed(&mut self, leg: &Leg, source: Option<Source>, lapses_at: Option<Timestamp>) {
+    pub fn succeed(&mut self, leg: &Leg<P>, source: Option<Source>, lapses_at: Option<Timestamp>) {
         let renew_at = leg.step.keep.map(|keep| self.now + self.config.duration(keep.every));
         let (step, group) = (leg.step.name.to_owned(), leg.group);
         self.emit(Event::StepSucceeded(StepSucceeded { step, group, source, lapses_at, renew_at }));
     }
 
-    pub fn attention(&mut self, leg: &Leg, failure: Failure, stuck: bool, source: Option<&Source>) {
+    pub fn attention(&mut self, leg: &Leg<P>, failure: Failure, stuck: bool, source: Option<&Source>) {
         self.emit(Event::SagaNeedsAttention(SagaNeedsAttention {
             step: leg.step.name.to_owned(),
             group: leg.group,
