@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use domain::order;
 use event_store::{Direction, EventStore, Filter, Position, RecordedEvent};
-use projection_service::dead_letters::Parked;
-use projection_service::{generations, projection, projections};
+use projection_engine::dead_letters::Parked;
+use projection_engine::projecting::projection;
+use projection_service::{generations, projections};
 use serde_json::{Value, json};
 use service_kit::pg;
 use service_kit::postgres::testing::fresh_database;
@@ -144,7 +145,7 @@ async fn what_cannot_be_asked_is_refused_by_name() {
 async fn folded_to(shop: &Shop, until: Position) -> BTreeMap<&'static str, Vec<Value>> {
     let url = fresh_database().await.unwrap();
     let pool = PgPool::connect(&url).await.unwrap();
-    generations::prepare(&pool, 1).await.unwrap();
+    generations::prepare(&pool, &projections::read_models(), 1).await.unwrap();
     let events = shop.log.store.read_all(Position::START, Direction::Forward, 10_000, &Filter::default()).await;
     let events = events.unwrap().into_iter().filter(|event| event.position <= until).map(Arc::new);
     let (events, store): (Vec<Arc<RecordedEvent>>, _) = (events.collect(), shop.log.store.clone());

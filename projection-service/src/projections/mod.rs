@@ -10,41 +10,11 @@ pub mod sales_by_day;
 pub mod shipments;
 pub mod stock;
 
+use std::sync::Arc;
+
 use event_store::StreamName;
+use projection_engine::{Projection, ReadModel, ReadModels};
 use uuid::Uuid;
-
-use crate::applied;
-use crate::projection::Projection;
-
-/// A read model: its tables, and what folds events into them.
-#[derive(Debug)]
-pub struct ReadModel {
-    /// Its name, for ever: checkpoints and generations are kept under it.
-    pub name: &'static str,
-    /// What makes its tables, in the order in which it can be run.
-    ddl: &'static [&'static str],
-    /// Its tables; `applied`, which read models share, is not among them.
-    pub tables: &'static [&'static str],
-    /// Whether it keeps marks in `applied`.
-    pub marks: bool,
-    /// Raised when its fold changes what it writes without a change of DDL: rows of older programs are folded again.
-    folds: u32,
-    /// With nothing kept in memory yet.
-    pub make: fn() -> Box<dyn Projection>,
-}
-
-impl ReadModel {
-    /// What makes its tables, and `applied` where it needs that.
-    pub fn ddl(&self) -> impl Iterator<Item = &'static str> + '_ {
-        self.marks.then_some(applied::DDL).into_iter().chain(self.ddl.iter().copied())
-    }
-
-    /// A fingerprint of its tables and of its fold.
-    pub fn shape(&self) -> String {
-        let text: String = self.ddl().collect();
-        domain::ids::derive(&["read-model-shape", &self.folds.to_string(), &text]).simple().to_string()
-    }
-}
 
 /// The views over tables of several read models; they are made where readers look tables up.
 pub const VIEWS: &str = include_str!("views.sql");
@@ -56,6 +26,7 @@ pub const ALL: &[ReadModel] = &[
         ddl: &[orders::DDL],
         tables: &["orders", "order_lines"],
         marks: false,
+        begins_row: true,
         folds: 1,
         make: || Box::new(orders::Orders::default()),
     },
@@ -64,6 +35,7 @@ pub const ALL: &[ReadModel] = &[
         ddl: &[payments::DDL, payments_ledger::DDL],
         tables: &["payments", "payments_ledger"],
         marks: false,
+        begins_row: true,
         folds: 1,
         make: || Box::new(payments::Payments::default()),
     },
@@ -72,6 +44,7 @@ pub const ALL: &[ReadModel] = &[
         ddl: &[shipments::DDL],
         tables: &["shipments"],
         marks: false,
+        begins_row: true,
         folds: 1,
         make: || Box::new(shipments::Shipments::default()),
     },
@@ -80,6 +53,7 @@ pub const ALL: &[ReadModel] = &[
         ddl: &[stock::DDL],
         tables: &["stock_levels", "reservations"],
         marks: false,
+        begins_row: false,
         folds: 1,
         make: || Box::new(stock::Stock::default()),
     },
@@ -88,6 +62,7 @@ pub const ALL: &[ReadModel] = &[
         ddl: &[products::DDL],
         tables: &["products"],
         marks: false,
+        begins_row: true,
         folds: 1,
         make: || Box::new(products::Products::default()),
     },
@@ -96,6 +71,7 @@ pub const ALL: &[ReadModel] = &[
         ddl: &[saga_view::DDL],
         tables: &["saga_view"],
         marks: false,
+        begins_row: true,
         folds: 2,
         make: || Box::new(saga_view::SagaView::default()),
     },
@@ -104,6 +80,7 @@ pub const ALL: &[ReadModel] = &[
         ddl: &[order_timeline::DDL],
         tables: &["order_timeline"],
         marks: true,
+        begins_row: false,
         folds: 1,
         make: || Box::new(order_timeline::OrderTimeline::default()),
     },
@@ -112,10 +89,19 @@ pub const ALL: &[ReadModel] = &[
         ddl: &[sales_by_day::DDL],
         tables: &["sales_by_day"],
         marks: true,
+        begins_row: false,
         folds: 1,
         make: || Box::new(sales_by_day::SalesByDay::default()),
     },
 ];
+
+/// Which orders are settled, for those who wait for one.
+const SETTLED: &str = "select order_id from order_settled where order_id = any($1) and settled";
+
+/// All read models, as the engine is given them.
+pub fn read_models() -> Arc<ReadModels> {
+    Arc::new(ReadModels::new(domain::ids::NAMESPACE, ALL.iter().copied()).with_views(VIEWS).with_at_rest(SETTLED))
+}
 
 /// Every read model, with nothing kept in memory yet.
 pub fn all() -> Vec<Box<dyn Projection>> {
@@ -123,8 +109,8 @@ pub fn all() -> Vec<Box<dyn Projection>> {
 }
 
 /// The read model of this name.
-pub fn named(name: &str) -> Option<&'static ReadModel> {
-    ALL.iter().find(|model| model.name == name)
+pub fn named(name: &str) -> Option<ReadModel> {
+    ALL.iter().find(|model| model.name == name).copied()
 }
 
 /// The UUID after the category in a stream's name; streams without one are not ours to show.

@@ -12,9 +12,9 @@ use serde::Deserialize;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::applied::Marks;
-use crate::changes::{Head, column, text};
-use crate::projection::Projection;
+use projection_engine::Projection;
+use projection_engine::projecting::applied::Marks;
+use projection_engine::projecting::changes::{Head, column, text};
 
 /// The projection's name.
 pub const NAME: &str = "order_timeline";

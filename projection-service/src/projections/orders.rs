@@ -13,8 +13,8 @@ use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
 use super::{stream_named, uuid_of, uuids_of};
-use crate::changes::{Changes, Head, Row, column, text};
-use crate::projection::Projection;
+use projection_engine::Projection;
+use projection_engine::projecting::changes::{Changes, Head, Row, column, text};
 
 /// The projection's name.
 pub const NAME: &str = "orders";

@@ -4,7 +4,7 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::changes::{Head, column};
+use projection_engine::projecting::changes::{Head, column};
 
 /// The table.
 pub const DDL: &str = "

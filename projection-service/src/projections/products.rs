@@ -10,8 +10,8 @@ use event_store::{RecordedEvent, StreamName};
 use sqlx::{PgConnection, Row as _};
 
 use super::stream_named;
-use crate::changes::{Changes, Head, column, text};
-use crate::projection::Projection;
+use projection_engine::Projection;
+use projection_engine::projecting::changes::{Changes, Head, column, text};
 
 /// The projection's name.
 pub const NAME: &str = "products";

@@ -15,8 +15,8 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use crate::changes::{Changes, Row, column, text};
-use crate::projection::Projection;
+use projection_engine::Projection;
+use projection_engine::projecting::changes::{Changes, Row, column, text};
 
 /// The projection's name.
 pub const NAME: &str = "saga_view";
@@ -162,7 +162,7 @@ impl Projection for SagaView {
         Ok(())
     }
 
-    fn settled_orders(&mut self) -> Vec<Uuid> {
+    fn at_rest(&mut self) -> Vec<Uuid> {
         std::mem::take(&mut self.settled)
     }
 }

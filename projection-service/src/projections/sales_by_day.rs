@@ -20,9 +20,9 @@ use domain::{order, payment};
 use event_store::{Position, RecordedEvent, StreamName};
 use sqlx::PgConnection;
 
-use crate::applied::Marks;
-use crate::changes::{column, signed};
-use crate::projection::Projection;
+use projection_engine::Projection;
+use projection_engine::projecting::applied::Marks;
+use projection_engine::projecting::changes::{column, signed};
 
 /// The projection's name.
 pub const NAME: &str = "sales_by_day";

@@ -16,8 +16,8 @@ use event_store::{Position, RecordedEvent, StreamName};
 use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
-use crate::changes::{column, signed, text, unsigned};
-use crate::checkpoint::Slice;
+use crate::feeding::checkpoint::Slice;
+use crate::projecting::changes::{column, signed, text, unsigned};
 
 /// The tables, in a schema that outlives generations. What was discarded `holds` as long as its generation's tables.
 pub const DDL: &str = "
@@ -106,7 +106,7 @@ pub struct Letter {
     pub event_id: Uuid,
     /// Its type.
     pub event_type: String,
-    /// The order, for streams that belong to one.
+    /// The key by which its stream is assigned to a partition.
     pub partition_key: String,
     /// Why it is not applied.
     pub cause: Cause,

@@ -12,18 +12,16 @@ use sqlx::PgConnection;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use crate::apart::{apply_apart, roll_back, savepoint};
-use crate::checkpoint::Slice;
-use crate::dead_letters::{self, Discarding, Letter, Parked};
-use crate::projection::{Applied, Projection};
-use crate::projections::{orders, payments, products, saga_view, shipments};
+use super::letters::{self, Discarding, Letter, Parked};
+use crate::feeding::checkpoint::Slice;
+use crate::projecting::apart::{apply_apart, roll_back, savepoint};
+use crate::projecting::projection::{Applied, Projection};
+use crate::read_model::ReadModel;
 
 /// Events of a parked stream that are read and applied at once: a page of about 1 MB.
 const PAGE: usize = 1_000;
 /// Requests that wait for the runner: people and scripts ask one at a time.
 const MOST_REQUESTS: usize = 16;
-/// Read models with a row a stream, which begins with the stream's first event.
-const BEGIN_WITH_FIRST: &[&str] = &[orders::NAME, payments::NAME, shipments::NAME, products::NAME, saga_view::NAME];
 
 /// What is to be done.
 #[derive(Debug, Clone)]
@@ -47,8 +45,8 @@ pub struct Repaired {
     pub replayed: bool,
     /// Where the stream stands now; `None`: it is not parked any more.
     pub parked: Option<Letter>,
-    /// Orders whose sagas settled with it.
-    pub(crate) settled: Vec<Uuid>,
+    /// Keys that came to rest with it.
+    pub(crate) at_rest: Vec<Uuid>,
 }
 
 /// Why it must not be done.
@@ -92,9 +90,9 @@ pub(crate) struct Desk {
 
 /// What became of a request.
 #[derive(Debug)]
-pub(crate) enum Asked {
+pub enum Answered {
     /// The runner's answer.
-    Answer(Reply),
+    Reply(Reply),
     /// The runner has no time now, or stands still.
     Busy,
     /// The partition's runner is not in this process.
@@ -120,13 +118,13 @@ impl Desk {
     }
 
     /// Asks a partition's runner. Dropped while waiting, it may still be done.
-    pub async fn ask(&self, partition: u32, slice: Slice, stream: StreamName, verb: Verb) -> Asked {
-        let Some(runner) = self.lock().get(&partition).cloned() else { return Asked::Elsewhere };
+    pub async fn ask(&self, partition: u32, slice: Slice, stream: StreamName, verb: Verb) -> Answered {
+        let Some(runner) = self.lock().get(&partition).cloned() else { return Answered::Elsewhere };
         let (reply, answer) = oneshot::channel();
         if runner.try_send(Request { slice, stream, verb, reply }).is_err() {
-            return Asked::Busy;
+            return Answered::Busy;
         }
-        answer.await.map_or(Asked::Busy, Asked::Answer)
+        answer.await.map_or(Answered::Busy, Answered::Reply)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u32, mpsc::Sender<Request>>> {
@@ -140,18 +138,19 @@ impl Desk {
 /// # Errors
 /// What Postgres says; the transaction must not commit then.
 pub async fn repair(
-    fresh: fn() -> Box<dyn Projection>,
+    model: &ReadModel,
     sql: &mut PgConnection,
     store: &dyn EventStore,
     slice: Slice,
     (stream, verb): (&StreamName, &Verb),
     parked: &mut Parked,
 ) -> Result<Reply, sqlx::Error> {
+    let fresh = model.make;
     match verb {
         Verb::Try => Ok(Ok(attempt(fresh, sql, store, stream, parked).await?)),
         Verb::Retry => Ok(Ok(resume(fresh, sql, store, stream, parked).await?)),
         Verb::Discard(by) => {
-            if let Some(version) = dead_letters::discarded_by(sql, slice, stream, by.request_id).await? {
+            if let Some(version) = letters::discarded_by(sql, slice, stream, by.request_id).await? {
                 let now = parked.letter(stream).cloned();
                 let replayed =
                     Repaired { discarded: Some(version), replayed: true, parked: now, ..Repaired::default() };
@@ -162,10 +161,10 @@ pub async fn repair(
             if now.parked.is_none_or(|now| now.version > letter.version) {
                 return Ok(Err(Refusal::WouldWork(letter.version)));
             }
-            if letter.version == 0 && BEGIN_WITH_FIRST.contains(&slice.projection) {
+            if letter.version == 0 && model.begins_row {
                 return Ok(Err(Refusal::BeginsRow));
             }
-            dead_letters::record_discard(sql, slice, (stream, &letter), by).await?;
+            letters::record_discard(sql, slice, (stream, &letter), by).await?;
             parked.discard(stream, letter.version);
             let resumed = resume(fresh, sql, store, stream, parked).await?;
             Ok(Ok(Repaired { discarded: Some(letter.version), ..resumed }))
@@ -196,7 +195,7 @@ async fn resume(
     parked: &mut Parked,
 ) -> Result<Repaired, sqlx::Error> {
     let Some(before) = parked.open(stream) else { return Ok(Repaired::default()) };
-    let (mut next, mut applied, mut settled) = (before.version, Applied::default(), Vec::new());
+    let (mut next, mut applied, mut at_rest) = (before.version, Applied::default(), Vec::new());
     while !parked.holds(stream) {
         let page = store.read_stream(stream, next, Direction::Forward, PAGE).await;
         let page = page.map_err(|error| sqlx::Error::Io(std::io::Error::other(error)))?;
@@ -206,12 +205,12 @@ async fn resume(
         // Where everything is refused, that is this one stream: it stays parked, and the read model goes on.
         let apart = apply_apart(fresh, sql, store, page, parked).await?;
         applied.add(apart.applied);
-        settled.extend(apart.settled);
+        at_rest.extend(apart.at_rest);
     }
     if next == before.version {
         parked.keep(stream, before.clone()); // The log does not show the event any more: nothing is known to be good.
     }
     parked.tried(stream, &before);
     let stands = parked.letter(stream).cloned();
-    Ok(Repaired { applied: applied.folded + applied.skipped, parked: stands, settled, ..Repaired::default() })
+    Ok(Repaired { applied: applied.folded + applied.skipped, parked: stands, at_rest, ..Repaired::default() })
 }

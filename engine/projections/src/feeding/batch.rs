@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::repair::Request;
+use crate::dead_letters::repair::Request;
 
 /// Events of one batch: enough to make statements cheap per row, few enough to keep a batch below a second and some MB.
 const BATCH: usize = 4_096;

@@ -7,11 +7,11 @@
 //! `backstitch.feed` says how many partitions there are. *Invariant:* each generation has a checkpoint for each of them;
 //! so the lowest is what all of its rows reflect. When the number changes, all partitions go on from the lowest.
 
+use engine_runtime::pg;
 use event_store::Position;
-use service_kit::pg;
 use sqlx::{PgConnection, PgPool};
 
-use crate::changes::{signed, unsigned};
+use crate::projecting::changes::{signed, unsigned};
 
 /// The tables. `owner`: who moves it, for people. `stopped`: why it goes no further. `feeders`: which revision of the
 /// generations (`regroup.rs`) each partition's runner feeds.

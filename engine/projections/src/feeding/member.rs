@@ -5,23 +5,23 @@
 
 use std::sync::Arc;
 
+use engine_runtime::pg;
 use event_store::{EventStore, Position, RecordedEvent, StreamName};
-use service_kit::pg;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::apart::apply_apart;
-use crate::batch::Batch;
-use crate::checkpoint::{self, Checkpoint, Slice};
+use crate::dead_letters::repair::{Refusal, Repaired, Verb, repair};
 use crate::dead_letters::{Letter, MOST_PARKED, Parked};
-use crate::projection::{Applied, Projection, apply};
-use crate::projections::ReadModel;
-use crate::repair::{Refusal, Repaired, Verb, repair};
+use crate::feeding::batch::Batch;
+use crate::feeding::checkpoint::{self, Checkpoint, Slice};
+use crate::projecting::apart::apply_apart;
+use crate::projecting::projection::{Applied, Projection, apply};
+use crate::read_model::ReadModel;
 
 /// What is known of a member outside of a transaction.
 #[derive(Debug, Clone)]
 pub(crate) struct Seat {
-    pub model: &'static ReadModel,
+    pub model: ReadModel,
     pub slice: Slice,
     /// Where its tables lie.
     pub schema: Arc<str>,
@@ -56,8 +56,8 @@ impl Member {
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub applied: Applied,
-    /// Orders whose sagas settled with it.
-    pub settled: Vec<Uuid>,
+    /// Keys that came to rest with it.
+    pub at_rest: Vec<Uuid>,
     /// Streams that were parked.
     pub parked: Vec<(StreamName, Letter)>,
     /// Why it goes no further.
@@ -118,7 +118,7 @@ async fn write_all(
                 schema = Arc::clone(&seat.schema);
             }
             outcome.applied = apply(&mut **projection, sql, store, &events, &mut seat.parked).await?;
-            outcome.settled = projection.settled_orders();
+            outcome.at_rest = projection.at_rest();
         }
         moves.extend(close(sql, seat, batch, !events.is_empty(), &mut outcome).await?);
         outcomes.push(outcome);
@@ -187,7 +187,7 @@ pub(crate) async fn write_apart(
                 let outcome = Outcome { stop: apart.stop, ..Outcome::default() };
                 return Ok((Seat { stopped: true, ..seat }, outcome));
             }
-            let mut outcome = Outcome { applied: apart.applied, settled: apart.settled, ..Outcome::default() };
+            let mut outcome = Outcome { applied: apart.applied, at_rest: apart.at_rest, ..Outcome::default() };
             let moves = close(sql, &mut now, &batch, wrote, &mut outcome).await?;
             fenced(sql, moves.as_slice()).await?;
             Ok((now, outcome))
@@ -211,7 +211,7 @@ pub(crate) async fn write_repair(
         Box::pin(async move {
             let mut now = seat.clone();
             let wish = (&stream, &verb);
-            let repaired = repair(seat.model.make, sql, &*store, seat.slice, wish, &mut now.parked).await?;
+            let repaired = repair(&seat.model, sql, &*store, seat.slice, wish, &mut now.parked).await?;
             now.parked.write(sql, seat.slice).await?;
             fenced(sql, &[(now.slice, now.checkpoint)]).await?;
             now.checkpoint = now.checkpoint.written();

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::batch::Batch;
-use crate::board::Board;
-use crate::member::{Member, Outcome, Seat, too_many};
+use crate::feeding::batch::Batch;
+use crate::feeding::member::{Member, Outcome, Seat, too_many};
+use crate::progress::board::Board;
 use crate::progress::{Progress, State, Status};
 
 /// Where a runner tells how it stands.
@@ -43,8 +43,8 @@ impl Reporter {
             metrics::counter!("backstitch_projection_events_total", "projection" => member.seat.model.name)
                 .increment(outcome.applied.folded);
             if self.board.is_none() {
-                self.progress.wake(&outcome.settled);
-                // Who waits for a parked order to settle waits for nothing.
+                self.progress.wake(&outcome.at_rest);
+                // What a parked stream belongs to does not come to rest: who waits for it waits for nothing.
                 let stale = outcome.parked.iter().filter_map(|(_, letter)| letter.partition_key.parse().ok());
                 self.progress.wake(&stale.collect::<Vec<_>>());
             }

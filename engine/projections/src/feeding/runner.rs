@@ -16,25 +16,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use engine_runtime::pg;
 use event_store::{Direction, EventStore, Filter, Position, Source, Subscription};
-use service_kit::pg;
 use sqlx::PgPool;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::apart::is_refusal;
-use crate::batch::{Batch, Gathered, LastBatch, gather};
-use crate::checkpoint::{self, Checkpoint, Share, Slice};
 use crate::database::{Database, blocked_by, is_contention};
 use crate::dead_letters::Parked;
+use crate::dead_letters::repair::{Refusal, Request, Verb};
+use crate::feeding::batch::{Batch, Gathered, LastBatch, gather};
+use crate::feeding::checkpoint::{self, Checkpoint, Share, Slice};
+use crate::feeding::member::{Member, Outcome, Seat, Unwritten, write, write_apart, write_repair};
+use crate::feeding::replica::Replica;
+use crate::feeding::report::Reporter;
+use crate::feeding::session::{Ended, KEEP, KEEP_ALONE, Session, end_of};
+use crate::generations::Regroup;
 use crate::generations::{self, Stage};
-use crate::member::{Member, Outcome, Seat, Unwritten, write, write_apart, write_repair};
-use crate::regroup::Regroup;
-use crate::repair::{Refusal, Request, Verb};
-use crate::replica::Replica;
-use crate::report::Reporter;
-use crate::session::{Ended, KEEP, KEEP_ALONE, Session, end_of};
+use crate::projecting::apart::is_refusal;
+use crate::read_model::ReadModels;
 
 /// The first and the longest pause after an outage: Postgres is back within seconds, or not for minutes.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -53,6 +54,7 @@ const RETRIED_AT_START: usize = 1_000;
 
 /// Follows one partition of the log until it is told to stop.
 pub(crate) struct Runner {
+    pub models: Arc<ReadModels>,
     pub store: Arc<dyn EventStore>,
     pub source: Arc<dyn Source>,
     pub replica: Replica,
@@ -146,7 +148,7 @@ impl Runner {
     async fn begin(&self, retried: &mut bool) -> Result<Option<(Session, Subscription)>, Ended> {
         let Some(pool) = self.database.writer().await? else { return Ok(None) };
         let taking = async {
-            generations::prepare(&pool, self.replica.partitions).await?;
+            generations::prepare(&pool, &self.models, self.replica.partitions).await?;
             let revision = self.regroup.begin(&pool).await?;
             Ok::<_, Ended>((revision, self.take_over(&pool).await?))
         };
@@ -186,7 +188,7 @@ impl Runner {
 
     /// What is to be fed, those with the same schema beside each other.
     async fn take_over(&self, pool: &PgPool) -> Result<Vec<Member>, Ended> {
-        let mut fed = generations::all(pool).await?;
+        let mut fed = generations::all(pool, &self.models).await?;
         fed.retain(|generation| generation.stage.is_fed() && self.names.contains(&generation.model.name));
         let (slices, share) =
             (fed.iter().map(generations::Generation::slice).collect(), Share::Partition(self.source.partition()));
@@ -370,7 +372,7 @@ impl Runner {
             self.report.running(std::slice::from_ref(member));
         }
         if let Ok(repaired) = &repaired {
-            self.report.progress.wake(&repaired.settled);
+            self.report.progress.wake(&repaired.at_rest);
         }
         _ = reply.send(repaired); // Who asked may have gone: it is done all the same.
         Ok(())

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use engine_runtime::pg;
 use event_store::{Direction, EventStore, Filter, Position};
-use service_kit::pg;
 use sqlx::PgPool;
 use tokio::time::Instant;
 
-use crate::checkpoint::{self, Checkpoint, Slice};
-use crate::member::{Member, Unwritten};
+use crate::feeding::checkpoint::{self, Checkpoint, Slice};
+use crate::feeding::member::{Member, Unwritten};
 
 /// In a cluster a position without new rows is written so often: watermarks come every 100 ms, and who waits elsewhere
 /// reads it there.
@@ -110,7 +110,7 @@ impl Session {
 ///
 /// # Errors
 /// [`event_store::ReadError`].
-pub(crate) async fn end_of(store: &dyn EventStore) -> Result<Position, event_store::ReadError> {
+pub async fn end_of(store: &dyn EventStore) -> Result<Position, event_store::ReadError> {
     let last = store.read_all(Position(u64::MAX), Direction::Backward, 1, &Filter::default()).await?;
     Ok(last.first().map_or(Position::START, |event| event.position))
 }

@@ -4,15 +4,17 @@
 //! that feeds a partition writes both in one transaction a batch, so that a difference never depends on the moment of the
 //! comparison.
 
+use std::sync::Arc;
+
+use engine_runtime::pg;
 use event_store::Position;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use service_kit::pg;
 use sqlx::types::Json;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
-use utoipa::ToSchema;
 
-use crate::generations::{self, Generation};
+use super::comparison::{Comparison, Counts, Difference};
+use super::generation::{Generation, known};
+use crate::read_model::ReadModels;
 
 /// How many differing rows are kept to be shown: a screen full. All are counted.
 const SHOWN: i64 = 20;
@@ -23,73 +25,22 @@ join pg_attribute a on a.attrelid = i.indrelid and a.attnum = any(i.indkey)
 where i.indrelid = to_regclass($1) and i.indisprimary
 order by array_position(i.indkey::int2[], a.attnum)";
 
-/// What a comparison found.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[schema(as = GenerationComparison)]
-pub struct Comparison {
-    /// The position that both reflected.
-    #[schema(value_type = service_kit::api::LogPosition)]
-    pub position: u64,
-    /// Rows that are not the same, in all tables.
-    pub differences: i64,
-    /// The counts of each table.
-    pub tables: Vec<Counts>,
-    /// The first that differ, cell by cell.
-    pub first: Vec<Difference>,
-}
-
-/// How many rows of a table are the same.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(as = ComparedTable)]
-pub struct Counts {
-    /// The table.
-    pub table: String,
-    /// Rows of the live one.
-    pub live: i64,
-    /// Rows of the rebuilt one.
-    pub rebuilt: i64,
-    /// In both, and not the same.
-    pub differing: i64,
-    /// Only in the live one.
-    pub missing: i64,
-    /// Only in the rebuilt one.
-    pub extra: i64,
-}
-
-/// A cell that differs; a row that only one has is one difference without a column.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[schema(as = ComparedCell)]
-pub struct Difference {
-    /// The table.
-    pub table: String,
-    /// The row's primary key.
-    #[schema(value_type = Object)]
-    pub key: Value,
-    /// The column.
-    pub column: Option<String>,
-    /// What the live one says.
-    #[schema(value_type = Option<Object>)]
-    pub live: Option<Value>,
-    /// What the rebuilt one says.
-    #[schema(value_type = Option<Object>)]
-    pub rebuilt: Option<Value>,
-}
-
 /// Compares; `None`: they are not at one position, or one of them is gone.
 ///
 /// # Errors
 /// What Postgres says.
 pub(crate) async fn run(
     pool: &PgPool,
+    models: &Arc<ReadModels>,
     live: &Generation,
     rebuilt: &Generation,
 ) -> Result<Option<Comparison>, sqlx::Error> {
-    let (live, rebuilt) = (live.clone(), rebuilt.clone());
+    let (models, live, rebuilt) = (Arc::clone(models), live.clone(), rebuilt.clone());
     pg::snapshot(pool, pg::WHOLE_TABLES, move |sql| {
         Box::pin(async move {
             // Writers look rows up by their keys only; here all of them are read.
             sqlx::query("set local enable_seqscan = on").execute(&mut *sql).await?;
-            let known = generations::known(sql).await?;
+            let known = known(sql, &models).await?;
             let found = |of: &Generation| known.iter().find(|found| found.slice() == of.slice());
             match (found(&live), found(&rebuilt)) {
                 (Some(one), Some(other)) if one.positions == other.positions => {
@@ -172,11 +123,11 @@ impl Both {
 
     async fn first(&self, sql: &mut PgConnection, most: i64) -> Result<Vec<Difference>, sqlx::Error> {
         let (k, from) = (self.first_of_key(), &self.from);
-        let order: Vec<String> = self.key.iter().map(|c| format!("coalesce(l.{c}, r.{c})")).collect();
+        let keys: Vec<String> = self.key.iter().map(|c| format!("coalesce(l.{c}, r.{c})")).collect();
         let text = format!(
             "select case when l.{k} is not null then to_jsonb(l) end, case when r.{k} is not null then to_jsonb(r) end
              {from} where row(l.*) is distinct from row(r.*) order by {} limit {most}",
-            order.join(", ")
+            keys.join(", ")
         );
         let rows: Vec<(Row, Row)> = sqlx::query_as(AssertSqlSafe(text)).persistent(false).fetch_all(sql).await?;
         Ok(rows.into_iter().flat_map(|(live, rebuilt)| self.cells(live, rebuilt)).collect())

@@ -9,26 +9,28 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use engine_runtime::{Tasks, pg};
 use event_store::{EventStore, Filter, Position};
-use service_kit::{Tasks, pg};
 use sqlx::types::Json;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::apart::is_refusal;
-use crate::batch::{Batch, Gathered, gather};
-use crate::checkpoint::{self, Checkpoint, Share, Slice};
-use crate::compare;
+use super::compare;
+use super::generation::{self, Generation, Stage};
+use super::regroup::Regroup;
+use super::tables::{self, LOCK};
+use super::views::{self, Switched, is_lock_timeout};
 use crate::database::Database;
 use crate::dead_letters::Parked;
-use crate::generations::{self, Generation, LOCK, Stage};
-use crate::member::{Member, Seat, Unwritten, write, write_apart};
+use crate::feeding::Replica;
+use crate::feeding::batch::{Batch, Gathered, gather};
+use crate::feeding::checkpoint::{self, Checkpoint, Share, Slice};
+use crate::feeding::member::{Member, Seat, Unwritten, write, write_apart};
+use crate::feeding::session::end_of;
 use crate::progress::Progress;
-use crate::regroup::Regroup;
-use crate::replica::Replica;
-use crate::session::end_of;
-use crate::views::{self, Switched, is_lock_timeout};
+use crate::projecting::apart::is_refusal;
+use crate::read_model::ReadModels;
 
 /// So close to the log's end a generation joins the runner: one batch, which delays the others by less than a second.
 const NEAR: u64 = 4_096;
@@ -82,6 +84,7 @@ enum Failed {
 /// The tasks' common ground. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Rebuilds {
+    pub models: Arc<ReadModels>,
     pub store: Arc<dyn EventStore>,
     pub replica: Replica,
     pub database: Database,
@@ -152,7 +155,7 @@ impl Rebuilds {
             Stage::Building | Stage::Replaying => true,
             Stage::Ready | Stage::Differs | Stage::Live | Stage::Previous | Stage::Retiring | Stage::Replayed => false,
         };
-        let Some(next) = generations::all(pool).await?.into_iter().find(folds) else { return Ok(false) };
+        let Some(next) = generation::all(pool, &self.models).await?.into_iter().find(folds) else { return Ok(false) };
         let done = self.fold(pool, &next).await;
         if let Err(error) = &done {
             tell(pool, &next, error).await?;
@@ -276,7 +279,7 @@ impl Rebuilds {
 
     /// One look at everything. Whether there is more to come.
     async fn move_on(&self, pool: &PgPool) -> Result<bool, Failed> {
-        let all = generations::all(pool).await?;
+        let all = generation::all(pool, &self.models).await?;
         let mut more = false;
         for generation in &all {
             let done = match generation.stage {
@@ -309,7 +312,7 @@ impl Rebuilds {
 
     /// Compares a generation with the live one, and lets it take over. `false`: not yet.
     async fn settle(&self, pool: &PgPool, live: &Generation, rebuilt: &Generation) -> Result<bool, Failed> {
-        let Some(found) = compare::run(pool, live, rebuilt).await? else { return Ok(false) };
+        let Some(found) = compare::run(pool, &self.models, live, rebuilt).await? else { return Ok(false) };
         let (slice, differences) = (rebuilt.slice(), found.differences);
         let differs = differences > 0 && !rebuilt.accept_differences;
         pg::tx(pool, "backstitch", move |sql| {
@@ -329,7 +332,7 @@ impl Rebuilds {
             tracing::warn!(slice.projection, slice.generation, differences, "a rebuilt generation differs");
             return Ok(true);
         }
-        match views::switch(pool, rebuilt, None).await? {
+        match views::switch(pool, &self.models, rebuilt, None).await? {
             Switched::Done => {}
             Switched::Behind | Switched::Busy => return Ok(false),
         }
@@ -348,7 +351,7 @@ impl Rebuilds {
             Box::pin(async move {
                 sqlx::query("select pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *sql).await?;
                 sqlx::query(views::LOCK_TIMEOUT).execute(&mut *sql).await?;
-                generations::drop_tables(sql, (slice.projection, slice.generation), &schema, model.tables).await
+                tables::drop_tables(sql, (slice.projection, slice.generation), &schema, model.tables).await
             })
         })
         .await;

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use service_kit::pg;
+use engine_runtime::pg;
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::watch;
 use tokio::time::Instant;

@@ -3,14 +3,16 @@
 //! *Invariant:* what was asked for is in `backstitch.generations` before it is answered, with the key of the request: the
 //! same key again changes nothing. `rebuild.rs` does the work.
 
+use std::sync::Arc;
+
+use engine_runtime::pg;
 use event_store::Position;
-use service_kit::clock::Timestamp;
-use service_kit::pg;
 use sqlx::{PgConnection, PgPool};
 
-use crate::generations::{self, Generation, LOCK, New, Stage};
-use crate::projections::ReadModel;
-use crate::views::{self, Switched};
+use super::generation::{Asked, Generation, Stage, all, known};
+use super::tables::{self, LOCK, New};
+use super::views::{self, Switched};
+use crate::read_model::{ReadModel, ReadModels};
 
 /// The most replays of a read model at once: each is a whole set of tables, and only people drop them.
 const REPLAYS_MOST: usize = 4;
@@ -23,19 +25,6 @@ where projection = $1 and generation = $2 and state = 'differs'";
 
 const RETIRE: &str = "
 update backstitch.generations set state = 'retiring', actor = $3, reason = $4 where projection = $1 and generation = $2";
-
-/// Who asks, and why.
-#[derive(Debug, Clone)]
-pub struct Asked {
-    /// The request's key.
-    pub key: String,
-    /// The operator who asks for it.
-    pub actor: String,
-    /// The reason that the operator gives.
-    pub reason: Option<String>,
-    /// When it was asked for.
-    pub at: Timestamp,
-}
 
 /// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
@@ -81,11 +70,12 @@ pub enum Done {
 /// A [`Refused`].
 pub async fn rebuild(
     pool: &PgPool,
-    model: &'static ReadModel,
+    models: &Arc<ReadModels>,
+    model: ReadModel,
     accept_differences: bool,
     asked: Asked,
 ) -> Result<Done, Refused> {
-    make(pool, model, asked, move |own| {
+    make(pool, models, model, asked, move |own| {
         let waits = own.iter().find(|generation| match generation.stage {
             Stage::Building | Stage::Ready | Stage::Differs => true,
             Stage::Live | Stage::Previous | Stage::Retiring | Stage::Replaying | Stage::Replayed => false,
@@ -103,8 +93,14 @@ pub async fn rebuild(
 ///
 /// # Errors
 /// A [`Refused`].
-pub async fn replay(pool: &PgPool, model: &'static ReadModel, until: Position, asked: Asked) -> Result<Done, Refused> {
-    make(pool, model, asked, move |own| {
+pub async fn replay(
+    pool: &PgPool,
+    models: &Arc<ReadModels>,
+    model: ReadModel,
+    until: Position,
+    asked: Asked,
+) -> Result<Done, Refused> {
+    make(pool, models, model, asked, move |own| {
         let replays = own.iter().filter(|found| found.until.is_some() && found.stage != Stage::Retiring).count();
         match replays < REPLAYS_MOST {
             true => Ok(Made::New(Stage::Replaying, false, Some(until))),
@@ -122,13 +118,15 @@ enum Made {
 
 async fn make(
     pool: &PgPool,
-    model: &'static ReadModel,
+    models: &Arc<ReadModels>,
+    model: ReadModel,
     asked: Asked,
     decide: impl FnOnce(&[Generation]) -> Result<Made, Refused> + Send + 'static,
 ) -> Result<Done, Refused> {
+    let models = Arc::clone(models);
     pg::tx(pool, "backstitch", move |sql| {
         Box::pin(async move {
-            let own = own(sql, model).await?;
+            let own = own(sql, &models, &model).await?;
             if let Some(before) = own.iter().find(|generation| generation.request_key.as_ref() == Some(&asked.key)) {
                 return Ok(Ok(Done::Before(before.number)));
             }
@@ -142,7 +140,7 @@ async fn make(
                 Ok(Made::New(stage, accept_differences, until)) => {
                     let number = own.iter().map(|generation| generation.number).max().unwrap_or(0) + 1;
                     let asked = Some(asked);
-                    generations::make(sql, &New { model, number, stage, accept_differences, until, asked }).await?;
+                    tables::make(sql, &models, &New { model, number, stage, accept_differences, until, asked }).await?;
                     number
                 }
             };
@@ -153,9 +151,9 @@ async fn make(
 }
 
 /// The generations of a read model, while nobody else makes or drops any.
-async fn own(sql: &mut PgConnection, model: &ReadModel) -> Result<Vec<Generation>, sqlx::Error> {
+async fn own(sql: &mut PgConnection, models: &ReadModels, model: &ReadModel) -> Result<Vec<Generation>, sqlx::Error> {
     sqlx::query("select pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *sql).await?;
-    let mut own = generations::known(sql).await?;
+    let mut own = known(sql, models).await?;
     own.retain(|generation| generation.model.name == model.name);
     Ok(own)
 }
@@ -164,16 +162,21 @@ async fn own(sql: &mut PgConnection, model: &ReadModel) -> Result<Vec<Generation
 ///
 /// # Errors
 /// A [`Refused`].
-pub async fn roll_back(pool: &PgPool, model: &'static ReadModel, asked: &Asked) -> Result<Done, Refused> {
+pub async fn roll_back(
+    pool: &PgPool,
+    models: &Arc<ReadModels>,
+    model: ReadModel,
+    asked: &Asked,
+) -> Result<Done, Refused> {
     for _ in 0..TRIES {
         let own: Vec<Generation> =
-            generations::all(pool).await?.into_iter().filter(|found| found.model.name == model.name).collect();
+            all(pool, models).await?.into_iter().filter(|found| found.model.name == model.name).collect();
         if let Some(before) = own.iter().find(|generation| generation.request_key.as_ref() == Some(&asked.key)) {
             return Ok(Done::Before(before.number));
         }
         let previous = own.iter().find(|generation| generation.stage == Stage::Previous);
         let Some(previous) = previous else { return Err(Refused::NoPrevious) };
-        match views::switch(pool, previous, Some(asked.clone())).await? {
+        match views::switch(pool, models, previous, Some(asked.clone())).await? {
             Switched::Done => return Ok(Done::Now(previous.number)),
             Switched::Behind => return Err(Refused::Behind(previous.number)),
             Switched::Busy => tokio::time::sleep(views::BETWEEN_TRIES).await,
@@ -188,13 +191,15 @@ pub async fn roll_back(pool: &PgPool, model: &'static ReadModel, asked: &Asked) 
 /// A [`Refused`].
 pub async fn retire(
     pool: &PgPool,
-    model: &'static ReadModel,
+    models: &Arc<ReadModels>,
+    model: ReadModel,
     number: Option<i32>,
     asked: Asked,
 ) -> Result<Done, Refused> {
+    let models = Arc::clone(models);
     pg::tx(pool, "backstitch", move |sql| {
         Box::pin(async move {
-            let own = own(sql, model).await?;
+            let own = own(sql, &models, &model).await?;
             let found = own.iter().find(|generation| match number {
                 Some(number) => generation.number == number,
                 None => generation.stage == Stage::Previous,

@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use service_kit::pg;
+use engine_runtime::pg;
 use sqlx::{Connection as _, PgConnection};
 
 use crate::database::{ANSWER_BOUND, Database};
-use crate::rebuild::Rebuilds;
+use crate::generations::rebuild::Rebuilds;
 
 /// The advisory lock of the process that works on generations.
 const TURN: i64 = 0x6261_636b_7374_6765;

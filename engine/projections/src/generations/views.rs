@@ -4,14 +4,14 @@
 //! The views over tables are plain selections: Postgres puts the table in their place when it plans, so that plans are
 //! those of the tables.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use service_kit::pg;
+use engine_runtime::pg;
 use sqlx::{PgConnection, PgPool};
 
-use crate::generations::{self, Generation, Stage};
-use crate::projections::{ALL, ReadModel, VIEWS};
-use crate::requests::Asked;
+use super::generation::{Asked, Generation, Stage, known};
+use crate::read_model::{ReadModel, ReadModels};
 
 /// The schema in which readers look tables up.
 pub const LIVE: &str = "live";
@@ -36,34 +36,33 @@ where projection = $1 and generation = $2";
 const SHAPE: &str = "select obj_description(to_regnamespace('live'), 'pg_namespace')";
 
 /// Makes the views anew where they are not those of this program.
-pub(crate) async fn prepare(sql: &mut PgConnection, generations: &[Generation]) -> Result<(), sqlx::Error> {
+pub(crate) async fn prepare(
+    sql: &mut PgConnection,
+    models: &ReadModels,
+    generations: &[Generation],
+) -> Result<(), sqlx::Error> {
     let live: Vec<&Generation> = generations.iter().filter(|generation| generation.stage == Stage::Live).collect();
-    let shape = shape();
+    let shape = models.shape_of_views();
     let found: Option<String> = sqlx::query_scalar(SHAPE).fetch_one(&mut *sql).await?;
-    if found.as_ref() == Some(&shape) && all_there(sql).await? {
+    if found.as_ref() == Some(&shape) && all_there(sql, models).await? {
         return Ok(());
     }
     let mut made = format!("drop schema if exists {LIVE} cascade; create schema {LIVE}; ");
-    live.iter().for_each(|generation| made.push_str(&over(generation.model, &generation.schema)));
-    made.push_str(&marks(live.iter().map(|generation| (generation.model, &*generation.schema))));
-    made.push_str(&format!("set local search_path to {LIVE}; {VIEWS}; comment on schema {LIVE} is '{shape}'"));
+    live.iter().for_each(|generation| made.push_str(&over(&generation.model, &generation.schema)));
+    made.push_str(&marks(live.iter().map(|generation| (&generation.model, &*generation.schema))));
+    let views = models.views();
+    made.push_str(&format!("set local search_path to {LIVE}; {views}; comment on schema {LIVE} is '{shape}'"));
     sqlx::raw_sql(sqlx::AssertSqlSafe(made)).execute(sql).await.map(|_| ())
 }
 
 /// Dropping a table drops the views over it: whether all are there.
-async fn all_there(sql: &mut PgConnection) -> Result<bool, sqlx::Error> {
+async fn all_there(sql: &mut PgConnection, models: &ReadModels) -> Result<bool, sqlx::Error> {
     let wanted: Vec<String> =
-        ALL.iter().flat_map(|model| model.tables).map(|table| format!("{LIVE}.{table}")).collect();
+        models.all().iter().flat_map(|model| model.tables).map(|table| format!("{LIVE}.{table}")).collect();
     sqlx::query_scalar("select bool_and(to_regclass(name) is not null) from unnest($1::text[]) as wanted(name)")
         .bind(wanted)
         .fetch_one(sql)
         .await
-}
-
-/// A fingerprint of all views: that of the tables, which they show column by column, and of the joins.
-fn shape() -> String {
-    let shapes: String = ALL.iter().map(ReadModel::shape).collect();
-    domain::ids::derive(&["live-views", &shapes, VIEWS]).simple().to_string()
 }
 
 /// Lets the views over a read model's tables show those of `schema`.
@@ -72,13 +71,16 @@ pub(crate) fn over(model: &ReadModel, schema: &str) -> String {
     model.tables.iter().map(view).collect()
 }
 
-/// Lets the view over the marks show those of the live generations.
+/// Lets the view over the marks show those of the live generations; nothing where no read model keeps marks.
 pub(crate) fn marks<'g>(live: impl Iterator<Item = (&'g ReadModel, &'g str)>) -> String {
     let own = |(model, schema): (&ReadModel, &str)| {
         format!("select * from {schema}.applied where projection = '{}'", model.name)
     };
     let parts: Vec<String> = live.filter(|(model, _)| model.marks).map(own).collect();
-    format!("create or replace view {LIVE}.applied as {}; ", parts.join(" union all "))
+    match parts.is_empty() {
+        true => String::new(),
+        false => format!("create or replace view {LIVE}.applied as {}; ", parts.join(" union all ")),
+    }
 }
 
 /// What became of a switch.
@@ -94,13 +96,18 @@ pub(crate) enum Switched {
 
 /// Lets answers come from generation `to`, in one transaction: queries see the one or the other. The live one stays as the
 /// previous one; where `to` was rebuilt, the previous one before it is retired.
-pub(crate) async fn switch(pool: &PgPool, to: &Generation, asked: Option<Asked>) -> Result<Switched, sqlx::Error> {
-    let (model, slice) = (to.model, to.slice());
+pub(crate) async fn switch(
+    pool: &PgPool,
+    models: &Arc<ReadModels>,
+    to: &Generation,
+    asked: Option<Asked>,
+) -> Result<Switched, sqlx::Error> {
+    let (models, model, slice) = (Arc::clone(models), to.model, to.slice());
     let done = pg::tx(pool, "backstitch", move |sql| {
         Box::pin(async move {
             sqlx::query(LOCK_TIMEOUT).execute(&mut *sql).await?;
             sqlx::query(STAND_STILL).execute(&mut *sql).await?;
-            let known = generations::known(sql).await?;
+            let known = known(sql, &models).await?;
             let live = known.iter().find(|found| found.model.name == model.name && found.stage == Stage::Live);
             let to = known.iter().find(|found| found.slice() == slice && found.stage.is_fed());
             let (Some(live), Some(to)) = (live, to) else { return Ok(Switched::Behind) };
@@ -114,8 +121,8 @@ pub(crate) async fn switch(pool: &PgPool, to: &Generation, asked: Option<Asked>)
             let go = go.bind(asked.as_ref().map(|asked| asked.actor.clone()));
             go.bind(asked.and_then(|asked| asked.reason)).execute(&mut *sql).await?;
             let lives = known.iter().filter(|found| found.stage == Stage::Live && found.model.name != model.name);
-            let mut views = over(model, &to.schema);
-            views.push_str(&marks(lives.chain([to]).map(|found| (found.model, &*found.schema))));
+            let mut views = over(&model, &to.schema);
+            views.push_str(&marks(lives.chain([to]).map(|found| (&found.model, &*found.schema))));
             sqlx::raw_sql(sqlx::AssertSqlSafe(views)).execute(sql).await?;
             Ok(Switched::Done)
         })

@@ -2,7 +2,7 @@
 //! was last read here; in one process nobody reads, and the runner itself says it.
 //!
 //! It is read when a query is about to be answered and the last look is older than [`LOOK`]; as often while somebody waits
-//! for a position or an order, by one task for all of them; and now and then in between, for `/health` and to hear that
+//! for a position or a key, by one task for all of them; and now and then in between, for `/health` and to hear that
 //! other generations are to be fed.
 //!
 //! *Invariant:* positions are read first, parked streams after them, rows last: an answer is at least as new as the
@@ -12,27 +12,27 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use engine_runtime::{Tasks, pg};
 use event_store::Position;
-use service_kit::{Tasks, pg};
 use sqlx::{PgConnection, PgPool};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::changes::unsigned;
-use crate::checkpoint::Slice;
 use crate::database::{ANSWER_BOUND, Database};
 use crate::dead_letters::{Letters, Parked};
+use crate::feeding::checkpoint::Slice;
 use crate::generations;
+use crate::generations::Regroup;
 use crate::progress::{Partition, Progress, State, Status};
-use crate::projections;
-use crate::regroup::Regroup;
+use crate::projecting::changes::unsigned;
+use crate::read_model::ReadModels;
 
 /// The age at which what was read is read again: well below what people notice, well above what it costs (a millisecond).
 const LOOK: Duration = Duration::from_millis(25);
 /// As often while nobody asks or waits.
 const IDLE: Duration = Duration::from_millis(500);
-/// So many orders are looked for at once; the rest is at the next look.
-const ORDERS: usize = 1_000;
+/// So many keys are looked for at once; the rest is at the next look.
+const KEYS: usize = 1_000;
 
 const STANDS: &str = "
 select g.projection, g.generation, c.partition, c.position, c.owner, c.stopped
@@ -44,14 +44,13 @@ const FEED: &str = "select partitions, revision from backstitch.feed";
 /// Changes with every row that comes, goes or changes: a new row version has a newer transaction.
 const PARKED: &str = "select count(*), coalesce(max(xmin::text::bigint), 0) from backstitch.dead_letters";
 
-const SETTLED: &str = "select order_id from order_settled where order_id = any($1) and settled";
-
 /// A row of [`STANDS`].
 type Stand = (String, i32, i32, i64, Option<String>, Option<String>);
 
 /// Reads how far everything is. One a process.
 #[derive(Debug)]
 pub(crate) struct Board {
+    models: Arc<ReadModels>,
     database: Database,
     progress: Arc<Progress>,
     regroup: Arc<Regroup>,
@@ -74,9 +73,14 @@ struct Look {
 
 impl Board {
     /// Nothing read yet. `partitions`: how many there are.
-    pub fn new(database: Database, progress: Arc<Progress>, regroup: Arc<Regroup>, partitions: u32) -> Arc<Self> {
+    pub fn new(
+        models: Arc<ReadModels>,
+        database: Database,
+        (progress, regroup): (Arc<Progress>, Arc<Regroup>),
+        partitions: u32,
+    ) -> Arc<Self> {
         let (last, troubles) = (tokio::sync::Mutex::default(), Mutex::default());
-        Arc::new(Self { database, progress, regroup, partitions, last, troubles })
+        Arc::new(Self { models, database, progress, regroup, partitions, last, troubles })
     }
 
     /// Makes sure that what [`Progress`] says is not older than [`LOOK`].
@@ -122,11 +126,11 @@ impl Board {
             let looked = async {
                 if !prepared {
                     let Some(pool) = self.database.writer().await? else { return std::future::pending().await };
-                    generations::prepare(&pool, self.partitions).await?;
+                    generations::prepare(&pool, &self.models, self.partitions).await?;
                     prepared = true;
                 }
                 self.fresh().await?;
-                self.wake_settled(round).await
+                self.wake_at_rest(round).await
             };
             let waited = match looked.await {
                 Ok(()) => self.progress.somebody_waits(),
@@ -208,7 +212,7 @@ impl Board {
     ) -> Result<(), sqlx::Error> {
         let mut slices: Vec<Slice> = Vec::new();
         for (name, generation, ..) in stands {
-            let Some(model) = projections::named(name) else { continue };
+            let Some(model) = self.models.named(name) else { continue };
             let slice = Slice { projection: model.name, generation: *generation };
             if slices.last() != Some(&slice) {
                 slices.push(slice);
@@ -232,17 +236,18 @@ impl Board {
         Ok(())
     }
 
-    /// Wakes who waits for an order that has settled, or that a parked stream keeps from it.
-    async fn wake_settled(&self, round: usize) -> Result<(), sqlx::Error> {
-        let waited = self.progress.waited_orders(ORDERS, round);
+    /// Wakes who waits for a key that is at rest, or that a parked stream keeps from it.
+    async fn wake_at_rest(&self, round: usize) -> Result<(), sqlx::Error> {
+        let Some(query) = self.models.at_rest() else { return Ok(()) };
+        let waited = self.progress.waited(KEYS, round);
         let Some(pool) = self.database.looker()?.filter(|_| !waited.is_empty()) else { return Ok(()) };
         let statuses = self.progress.statuses();
         let parked = statuses.iter().flat_map(|status| status.parked.values());
         let parked = parked.filter_map(|letter| letter.partition_key.parse().ok());
-        let parked: Vec<Uuid> = parked.filter(|order| waited.contains(order)).collect();
-        let asks = async |sql: &mut PgConnection| sqlx::query_scalar(SETTLED).bind(waited).fetch_all(sql).await;
-        let settled: Vec<Uuid> = pg::ask(&pool, ANSWER_BOUND, asks).await?;
-        self.progress.wake(&settled);
+        let parked: Vec<Uuid> = parked.filter(|key| waited.contains(key)).collect();
+        let asks = async |sql: &mut PgConnection| sqlx::query_scalar(query).bind(waited).fetch_all(sql).await;
+        let at_rest: Vec<Uuid> = pg::ask(&pool, ANSWER_BOUND, asks).await?;
+        self.progress.wake(&at_rest);
         self.progress.wake(&parked);
         Ok(())
     }

@@ -1,6 +1,9 @@
 //! How far the read models are, for those who ask and those who wait. In memory: what it says is committed. In one
 //! process the runner tells it; in a cluster `board.rs` reads it, of all replicas, while somebody waits.
 
+pub(crate) mod board;
+pub mod standing;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,10 +11,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use event_store::Position;
 use serde::Serialize;
-use service_kit::api::LogPosition;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
-use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::dead_letters::Letters;
@@ -57,13 +58,11 @@ pub struct Status {
 }
 
 /// How far a read model is with one partition of the events.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = ProjectionPartition)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Partition {
     /// The partition's number, from 0.
     pub partition: u32,
     /// The position up to which the partition's events are in the rows.
-    #[schema(value_type = LogPosition)]
     pub position: u64,
     /// Which replica feeds it, or did last; null: none has yet.
     pub owner: Option<String>,
@@ -91,7 +90,7 @@ pub struct Progress {
     statuses: watch::Sender<Vec<Status>>,
     /// Set when a checkpoint is beyond the end of the log.
     beyond: watch::Sender<Option<Position>>,
-    /// Who waits for an order to settle. A std mutex: held for a map operation only.
+    /// Who waits for a key to come to rest. A std mutex: held for a map operation only.
     waiting: Mutex<HashMap<Uuid, Waiting>>,
     /// How many wait for anything.
     waits: watch::Sender<usize>,
@@ -207,7 +206,7 @@ impl Progress {
         self.statuses.send_modify(change);
     }
 
-    /// Whether anybody waits for a position or an order.
+    /// Whether anybody waits for a position or a key.
     pub(crate) fn somebody_waits(&self) -> bool {
         *self.waits.borrow() > 0
     }
@@ -219,30 +218,31 @@ impl Progress {
         _ = waits.wait_for(|waits| *waits > 0).await;
     }
 
-    /// Up to so many of the orders that are waited for; others each round, until it was the turn of all.
-    pub(crate) fn waited_orders(&self, most: usize, round: usize) -> Vec<Uuid> {
+    /// Up to so many of the keys that are waited for; others each round, until it was the turn of all.
+    pub(crate) fn waited(&self, most: usize, round: usize) -> Vec<Uuid> {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let (all, before) = (waiting.len(), round.wrapping_mul(most));
         let turn = waiting.keys().cycle().skip(before.checked_rem(all).unwrap_or(0)).take(most.min(all));
         turn.copied().collect()
     }
 
-    /// Registers a wait for an order to settle; `None`: too many wait.
-    pub(crate) fn watch_order(self: &Arc<Self>, order: Uuid) -> Option<OrderWatch> {
+    /// Registers a wait for a key to come to rest, as a read model says it ([`crate::Projection::at_rest`]) or the query of
+    /// [`crate::ReadModels::with_at_rest`]; `None`: too many wait.
+    pub fn watch(self: &Arc<Self>, key: Uuid) -> Option<Watch> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() >= MOST_WAITERS {
             return None;
         }
-        let entry = waiting.entry(order).or_default();
+        let entry = waiting.entry(key).or_default();
         entry.count += 1;
         self.waits.send_modify(|waits| *waits += 1);
-        Some(OrderWatch { progress: Arc::clone(self), order, wake: Arc::clone(&entry.wake) })
+        Some(Watch { progress: Arc::clone(self), key, wake: Arc::clone(&entry.wake) })
     }
 
-    /// Wakes who waits for these orders.
-    pub(crate) fn wake(&self, orders: &[Uuid]) {
+    /// Wakes who waits for these keys.
+    pub(crate) fn wake(&self, keys: &[Uuid]) {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        orders.iter().filter_map(|order| waiting.get(order)).for_each(|entry| entry.wake.notify_waiters());
+        keys.iter().filter_map(|key| waiting.get(key)).for_each(|entry| entry.wake.notify_waiters());
     }
 }
 
@@ -251,23 +251,23 @@ fn lowest(statuses: &[Status], of: &[&str], partition: Option<u32>) -> Position 
     positions.min().unwrap_or_default()
 }
 
-/// A registered wait for an order; ends when dropped.
+/// A registered wait for a key; it ends when it is dropped.
 #[derive(Debug)]
-pub(crate) struct OrderWatch {
+pub struct Watch {
     progress: Arc<Progress>,
-    order: Uuid,
-    /// Fires when one of the order's sagas has settled.
+    key: Uuid,
+    /// Fires when the key may have come to rest: look again.
     pub wake: Arc<Notify>,
 }
 
-impl Drop for OrderWatch {
+impl Drop for Watch {
     fn drop(&mut self) {
         self.progress.waits.send_modify(|waits| *waits -= 1);
         let mut waiting = self.progress.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = waiting.get_mut(&self.order) {
+        if let Some(entry) = waiting.get_mut(&self.key) {
             entry.count -= 1;
             if entry.count == 0 {
-                waiting.remove(&self.order);
+                waiting.remove(&self.key);
             }
         }
     }
@@ -279,20 +279,20 @@ mod tests {
 
     #[test]
     fn an_answer_is_as_old_as_its_oldest_read_model() {
-        let progress = Progress::new(["orders", "payments"]);
+        let progress = Progress::new(["seats", "guests"]);
         progress.update(|statuses| statuses[0].position = Position(7));
-        assert_eq!(progress.position(&["orders", "payments"]), Position(0));
-        assert_eq!(progress.position(&["orders"]), Position(7));
+        assert_eq!(progress.position(&["seats", "guests"]), Position(0));
+        assert_eq!(progress.position(&["seats"]), Position(7));
     }
 
     #[test]
     fn what_lies_in_one_partition_waits_for_no_other() {
-        let progress = Progress::new(["orders"]);
+        let progress = Progress::new(["seats"]);
         let at = |partition, position| Partition { partition, position, owner: None };
         progress.update(|statuses| {
             (statuses[0].position, statuses[0].partitions) = (Position(3), vec![at(0, 3), at(1, 9)]);
         });
-        let of = |partition| progress.position_and_parked(&["orders"], partition).0;
+        let of = |partition| progress.position_and_parked(&["seats"], partition).0;
         assert_eq!((of(None), of(Some(0)), of(Some(1))), (Position(3), Position(3), Position(9)));
         assert_eq!(of(Some(2)), Position::START, "nobody has begun with it");
     }
@@ -300,7 +300,7 @@ mod tests {
     #[tokio::test]
     async fn a_wait_that_ends_leaves_nothing_behind() {
         let progress = Progress::new([]);
-        let (first, second) = (progress.watch_order(Uuid::nil()).unwrap(), progress.watch_order(Uuid::nil()).unwrap());
+        let (first, second) = (progress.watch(Uuid::nil()).unwrap(), progress.watch(Uuid::nil()).unwrap());
         drop(first);
         assert_eq!(progress.waiting.lock().unwrap().len(), 1);
         drop(second);

@@ -12,7 +12,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::dead_letters::{Cause, Parked};
-use crate::projection::{Applied, Projection, apply, missing_before};
+use crate::projecting::projection::{Applied, Projection, apply, missing_before};
 
 /// So many streams refused and none applied: it is not the events. Less than a batch, since each costs two attempts.
 const EVERYTHING: usize = 64;
@@ -22,8 +22,8 @@ const EVERYTHING: usize = 64;
 pub struct Apart {
     /// Over all parts.
     pub applied: Applied,
-    /// The orders whose sagas settled.
-    pub settled: Vec<Uuid>,
+    /// Keys that came to rest.
+    pub at_rest: Vec<Uuid>,
     /// Nothing can be applied at all, and why. Nothing was written then, and what was parked must be forgotten.
     pub stop: Option<String>,
 }
@@ -51,7 +51,7 @@ pub async fn apply_apart(
             Ok(applied) => {
                 release(sql).await?;
                 apart.applied.add(applied);
-                apart.settled.extend(projection.settled_orders());
+                apart.at_rest.extend(projection.at_rest());
                 continue;
             }
             Err(error) if is_refusal(&error) => error,
@@ -60,7 +60,7 @@ pub async fn apply_apart(
         roll_back(sql).await?;
         *parked = before;
         let [one] = part.as_slice() else {
-            // The first half goes first: a stream's events stay in their order.
+            // The first half goes first: a stream's events stay in the order of their versions.
             let (first, second) = part.split_at(part.len() / 2);
             parts.extend([second.to_vec(), first.to_vec()]);
             continue;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use event_store::{RecordedEvent, StreamName};
 use sqlx::{PgConnection, Row as _};
 
-use crate::changes::{Changes, Head, column};
+use crate::projecting::changes::{Changes, Head, column};
 
 /// The table, one for the read models of a schema. Its key begins with the stream, so that looking some up never reads through all of a projection's. `memo` is what the projection must remember of the stream for its later events.
 pub const DDL: &str = "

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use event_store::{Position, RecordedEvent, StreamName};
 
 /// Rows kept beyond their batch, per projection and twice over: 8 192 rows of some 500 bytes are 8 MB, and hold every
-/// order that is on its way through a saga at the same moment (thousands, for seconds).
+/// row that changes again and again for some seconds (thousands at the same moment).
 const KEPT: usize = 8_192;
 
 /// Up to where a row has followed its stream.

@@ -8,8 +8,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use domain::DecodeError;
 use event_store::{Direction, EventStore, ReadError, RecordedEvent, StreamName};
+use eventsourcing::DecodeError;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -42,8 +42,9 @@ pub trait Projection: Send {
     /// Writes the changed rows, in a few statements.
     async fn write(&mut self, sql: &mut PgConnection) -> Result<(), sqlx::Error>;
 
-    /// The orders whose sagas settled with what was last written. They are asked for after the commit.
-    fn settled_orders(&mut self) -> Vec<Uuid> {
+    /// Keys that came to rest with what was last written: those who wait for one look again after the commit
+    /// ([`crate::Progress::watch`]).
+    fn at_rest(&mut self) -> Vec<Uuid> {
         Vec::new()
     }
 }
