@@ -24,4 +24,4 @@ pub use engine::{ProjectionEngine, Setup};
 pub use feeding::{Feeder, Replica};
 pub use progress::{Partition, Progress, State, Status};
 pub use projecting::projection::Projection;
-pub use read_model::{ReadModel, ReadModels};
+pub use read_model::{EarlierShapes, Index, ReadModel, ReadModels};

@@ -4,9 +4,9 @@
 //! All read models are fed from one subscription and their rows commit together, so that an answer over several tables
 //! reflects one position, and a batch costs one commit. Each has its own checkpoint all the same: one that stops
 //! (its table is gone, say) stays where it is while the others go on, and starts again from its own position. An event that
-//! it cannot apply does not stop it: its stream is parked (`dead_letters.rs`).
+//! it cannot apply does not stop it: its stream is parked (`dead_letters/`).
 //!
-//! A read model can have several generations here (`generations.rs`): the one that answers come from, the one before it,
+//! A read model can have several generations here (`generations/`): the one that answers come from, the one before it,
 //! one that is about to follow it. They are fed in one transaction as well, so that they can be compared at one position
 //! and either can take the other's place.
 //!

@@ -189,7 +189,7 @@ impl Stored {
 
     /// Whether its tables are those of this program.
     pub(super) fn fits(&self, models: &ReadModels) -> bool {
-        models.named(&self.projection).is_some_and(|model| models.shape(&model) == self.shape)
+        models.named(&self.projection).is_some_and(|model| models.has_shape(&model, &self.shape))
     }
 }
 

@@ -20,6 +20,7 @@
 mod compare;
 pub mod comparison;
 mod generation;
+mod indexes;
 pub(crate) mod rebuild;
 mod regroup;
 pub mod requests;

@@ -1,7 +1,7 @@
 //! The tables of generations: made, found to be of another shape, dropped.
 //!
-//! The shape of each generation (its DDL and its fold's version) is kept as a fingerprint: where the program's differs,
-//! that read model's generations are dropped and it is folded again from the log. All are bound to one log, known by the
+//! The shape of each generation (the DDL of its tables and its fold's version) is kept as a fingerprint: where the program's
+//! differs, that read model's generations are dropped and it is folded again from the log. Indexes are no part of it (`indexes`). All are bound to one log, known by the
 //! id of its first event.
 
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::generation::{Asked, Generation, Stage, known, stored};
-use super::views;
+use super::{indexes, views};
 use crate::dead_letters::letters;
 use crate::feeding::checkpoint;
 use crate::projecting::changes::signed;
@@ -64,7 +64,7 @@ values ($1, $2, $3, $4, $5, $6, (select log from backstitch.generations where lo
 /// What Postgres says.
 pub async fn prepare(pool: &PgPool, models: &Arc<ReadModels>, partitions: u32) -> Result<(), sqlx::Error> {
     let models = Arc::clone(models);
-    pg::tx(pool, "backstitch", move |sql| {
+    let known = pg::tx(pool, "backstitch", move |sql| {
         Box::pin(async move {
             sqlx::query("select pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *sql).await?;
             sqlx::raw_sql(BASE).execute(&mut *sql).await?;
@@ -90,10 +90,12 @@ pub async fn prepare(pool: &PgPool, models: &Arc<ReadModels>, partitions: u32) -
             }
             checkpoint::divide(sql, partitions).await?;
             let known = known(sql, &models).await?;
-            views::prepare(sql, &models, &known).await
+            views::prepare(sql, &models, &known).await?;
+            Ok(known)
         })
     })
-    .await
+    .await?;
+    indexes::complete(pool, &known).await
 }
 
 /// A generation to be made.
@@ -129,6 +131,9 @@ pub(crate) async fn make(sql: &mut PgConnection, models: &ReadModels, new: &New)
     sqlx::raw_sql(sqlx::AssertSqlSafe(fresh)).execute(&mut *sql).await?;
     for ddl in new.model.ddl() {
         sqlx::raw_sql(ddl).execute(&mut *sql).await?;
+    }
+    for index in new.model.indexes() {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(index.ddl())).execute(&mut *sql).await?;
     }
     sqlx::query(MAKE)
         .bind(new.model.name)

@@ -2,7 +2,7 @@
 //!
 //! *Invariant:* an event is applied only if it is the next of its stream. Duplicates fall away; on a gap the missing
 //! versions are read from the log. So any duplication, redelivery and permutation across streams ends in the same rows.
-//! *Invariant:* an event that cannot be applied parks its stream (`dead_letters.rs`) and nothing else.
+//! *Invariant:* an event that cannot be applied parks its stream (`dead_letters/`) and nothing else.
 //! *Invariant:* a fold sees one event and its own rows. It cannot wait, send or ask the time: a replay has no side effects.
 
 use std::sync::Arc;

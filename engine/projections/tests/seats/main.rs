@@ -6,5 +6,6 @@
 mod box_office;
 mod following;
 mod operating;
+mod releases;
 
 mod table;

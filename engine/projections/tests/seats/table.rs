@@ -39,10 +39,12 @@ const VIEWS: &str = "create view seats_by_state as select state, count(*) as sea
 pub const SEATS: ReadModel = ReadModel {
     name: "seats",
     ddl: &[TABLE],
+    indexes: &[],
     tables: &["seats"],
     marks: false,
     begins_row: true,
     folds: 1,
+    earlier: None,
     make: || Box::new(Seats::default()),
 };
 
