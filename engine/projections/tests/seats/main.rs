@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test a failed step is a failed test")]
 
 mod box_office;
+mod conformance;
 mod following;
 mod operating;
 mod releases;
