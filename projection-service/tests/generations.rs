@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use domain::order;
 use event_store::{Direction, EventStore, Filter, Position, RecordedEvent};
-use projection_service::dead_letters::Parked;
-use projection_service::{generations, projection, projections};
+use projection_engine::dead_letters::Parked;
+use projection_engine::projecting::projection;
+use projection_service::{generations, projections};
 use serde_json::{Value, json};
 use service_kit::pg;
 use service_kit::postgres::testing::fresh_database;
@@ -144,7 +145,7 @@ async fn what_cannot_be_asked_is_refused_by_name() {
 async fn folded_to(shop: &Shop, until: Position) -> BTreeMap<&'static str, Vec<Value>> {
     let url = fresh_database().await.unwrap();
     let pool = PgPool::connect(&url).await.unwrap();
-    generations::prepare(&pool, 1).await.unwrap();
+    generations::prepare(&pool, &projections::read_models(), 1).await.unwrap();
     let events = shop.log.store.read_all(Position::START, Direction::Forward, 10_000, &Filter::default()).await;
     let events = events.unwrap().into_iter().filter(|event| event.position <= until).map(Arc::new);
     let (events, store): (Vec<Arc<RecordedEvent>>, _) = (events.collect(), shop.log.store.clone());
@@ -265,4 +266,30 @@ async fn readers_look_rows_up_through_the_views_as_in_the_tables() {
     let lines: Vec<String> = sqlx::query_scalar("select line from plan").fetch_all(&mut connection).await.unwrap();
     assert!(lines.iter().any(|line| line.contains("Index Scan using orders_pkey on orders")), "{lines:#?}");
     assert!(!lines.iter().any(|line| line.contains("Seq Scan")), "{lines:#?}");
+}
+
+#[tokio::test]
+async fn tables_of_release_0_2_0_with_the_same_rows_are_kept_and_get_its_new_indexes() {
+    let shop = shop(31).await;
+    assert!(shop.tasks.shut_down(support::BOUND).await);
+    // As 0.2.0 wrote them (`backstitch/tests/upgrade`): the indexes counted too, and there were fewer.
+    for (name, shape) in [
+        ("shipments", "6ece564d51a35c059a8139670293d1fd"),
+        ("stock", "b3b124bfbaf757a8984c4dc722e91bb7"),
+        ("order_timeline", "de2ff4730c7f5aa180c1c3a78b60f3c2"),
+    ] {
+        let written = format!("update backstitch.generations set shape = '{shape}' where projection = '{name}'");
+        assert_eq!(shop.sql(&written).await, 1);
+    }
+    shop.sql("drop index read_1.shipments_by_status").await;
+    shop.sql("drop index read_1.reservations_by_state").await;
+    let kept = "select sum(oid::bigint)::bigint from pg_class where oid in ('read_1.shipments'::regclass,
+        'read_1.stock_levels'::regclass, 'read_1.reservations'::regclass, 'read_1.order_timeline'::regclass)";
+    let before = shop.number(kept).await;
+    let shop = Shop::over(shop.log, shop.url);
+    shop.caught_up().await;
+    assert_eq!(shop.number(kept).await, before, "no table was made anew");
+    let made = "select count(*) from pg_indexes where schemaname = 'read_1'
+        and indexname in ('shipments_by_status', 'reservations_by_state')";
+    assert_eq!(shop.number(made).await, 2);
 }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use domain::{EncodedEvent, order};
 use event_store::{EventStore, RecordedEvent};
-use projection_service::checkpoint::Slice;
-use projection_service::dead_letters::Parked;
-use projection_service::projection::{Projection, apply};
-use projection_service::repair::{Repaired, Verb, repair};
+use projection_engine::dead_letters::Parked;
+use projection_engine::dead_letters::repair::{Repaired, Verb, repair};
+use projection_engine::feeding::checkpoint::Slice;
+use projection_engine::projecting::projection::{Projection, apply};
 use projection_service::{generations, projections};
 use serde_json::{Value, json};
 use service_kit::pg;
@@ -42,7 +42,7 @@ async fn place(log: &Log, number: u64) {
 async fn plain_fold(log: &Log, takes: fn(&str, &RecordedEvent) -> bool) -> BTreeMap<&'static str, Vec<Value>> {
     let (url, events) = (fresh_database().await.unwrap(), all_events(log).await);
     let pool = PgPool::connect(&url).await.unwrap();
-    generations::prepare(&pool, 1).await.unwrap();
+    generations::prepare(&pool, &projections::read_models(), 1).await.unwrap();
     let store = log.store.clone();
     pg::tx(&pool, "read_1", move |sql| {
         Box::pin(async move {
@@ -192,7 +192,7 @@ async fn what_a_newer_program_can_read_ends_in_the_rows_of_one_that_always_could
     }
     let url = fresh_database().await.unwrap();
     let pool = PgPool::connect(&url).await.unwrap();
-    generations::prepare(&pool, 1).await.unwrap();
+    generations::prepare(&pool, &projections::read_models(), 1).await.unwrap();
     let slice = Slice { projection: "orders", generation: 1 };
     let events: Vec<_> =
         all_events(&log).await.into_iter().filter(|event| event.stream.category() == "order").collect();
@@ -224,7 +224,7 @@ async fn what_a_newer_program_can_read_ends_in_the_rows_of_one_that_always_could
                 let model = projections::named("orders").unwrap();
                 let wish = (&stream, &Verb::Retry);
                 let Repaired { parked: stands, applied, .. } =
-                    repair(model.make, sql, &*store, slice, wish, &mut parked).await?.unwrap();
+                    repair(&model, sql, &*store, slice, wish, &mut parked).await?.unwrap();
                 assert!(stands.is_none() && applied > 0);
             }
             parked.write(sql, slice).await?;

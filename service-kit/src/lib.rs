@@ -12,7 +12,6 @@ pub mod limits;
 pub mod metrics;
 mod observe;
 pub mod permits;
-pub mod pg;
 pub mod postgres;
 pub mod print;
 pub mod problem;
@@ -35,7 +34,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 pub use backoff::backoff;
 pub use class::Class;
-pub use engine_runtime::{Clock, Tasks, clock, tasks};
+pub use engine_runtime::{Clock, Tasks, clock, pg, tasks};
 pub use health::Health;
 pub use limits::Limits;
 pub use problem::Problem;

@@ -8,7 +8,7 @@ use crate::{none, root, rust_files, text};
 const SHOP_WORDS: &[&str] = &["order", "payment", "stock", "shipment", "sku", "product", "customer"];
 /// Phrases in which such a word means something else.
 const SHOP_WORDS_IN_PASSING: &[&str] =
-    &["in order", "in the order", "in this order", "order of", "position order", "commit order"];
+    &["in order", "in the order", "in this order", "order of", "order by", "position order", "commit order"];
 
 #[test]
 fn the_engines_name_no_word_of_the_shop() {
@@ -40,16 +40,28 @@ fn the_engines_name_no_word_of_the_shop() {
     );
 }
 
-#[test]
-fn who_embeds_the_log_builds_neither_grpc_nor_tls() {
+/// The crates that an engine builds for a program that embeds it.
+fn built_with(engine: &str) -> Vec<String> {
     let output = Command::new(env!("CARGO"))
-        .args(["tree", "--offline", "--locked", "--package", "command-engine", "--edges", "normal", "--prefix", "none"])
+        .args(["tree", "--offline", "--locked", "--package", engine, "--edges", "normal", "--prefix", "none"])
         .current_dir(root())
         .output()
         .expect("cargo runs this test, so it can be run");
     let tree = String::from_utf8_lossy(&output.stdout);
     assert!(tree.contains("rusqlite") && tree.contains("event-store"), "{}", String::from_utf8_lossy(&output.stderr));
+    tree.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn who_embeds_the_log_builds_neither_grpc_nor_tls() {
     let heavy = ["tonic", "prost", "rustls", "axum", "hyper", "sqlx", "rdkafka"];
-    let named = tree.lines().filter_map(|line| line.split(' ').next());
-    none("heavy crates under the command engine", named.filter(|name| heavy.contains(name)).map(str::to_owned));
+    let built = built_with("command-engine").into_iter();
+    none("heavy crates under the command engine", built.filter(|name| heavy.contains(&name.as_str())));
+}
+
+#[test]
+fn who_embeds_the_projections_builds_neither_grpc_nor_http_nor_kafka() {
+    let heavy = ["tonic", "prost", "axum", "hyper", "utoipa", "rdkafka", "service-kit", "domain"];
+    let built = built_with("projection-engine").into_iter();
+    none("heavy crates under the projection engine", built.filter(|name| heavy.contains(&name.as_str())));
 }

@@ -10,7 +10,7 @@ use event_bus::testing::Kafka;
 use event_bus::{BusConfig, Relay, status};
 use event_store::serve::{ServeOptions, Server};
 use event_store::{Append, EventStore, Expected, Metadata, NewEvent, Position, SqliteOptions, SqliteStore};
-use projection_service::generations;
+use projection_service::{generations, projections};
 use service_kit::postgres::testing::fresh_database;
 use service_kit::{Clock, Tasks};
 use sqlx::PgPool;
@@ -64,7 +64,7 @@ async fn what_is_ahead_of_a_restored_log_is_dropped_when_the_restore_is_accepted
     tokio::time::timeout(PATIENCE, filled).await.expect("the topic is filled");
     let url = fresh_database().await.unwrap();
     let pool = PgPool::connect(&url).await.unwrap();
-    generations::prepare(&pool, 1).await.unwrap();
+    generations::prepare(&pool, &projections::read_models(), 1).await.unwrap();
     sqlx::query("update backstitch.projection_checkpoints set position = 3").execute(&pool).await.unwrap();
     // What is served is a log of one.
     let restored = log(&dir.path().join("restored"), 1).await;

@@ -7,6 +7,7 @@ use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use event_store::{Position, StreamName};
+use projection_engine::dead_letters::{Letter, Letters};
 use serde::de::DeserializeOwned;
 use service_kit::api::{LogPosition, POSITION_MAX};
 use service_kit::{Class, Problem};
@@ -20,8 +21,7 @@ use utoipa::IntoParams;
 use super::answer::no_answer;
 use super::stale::{MOST_NAMED, Stale};
 use crate::Handle;
-use crate::database::{Database, Lane};
-use crate::dead_letters::{Letter, Letters};
+use crate::readers::{Lane, Readers};
 
 /// How long is waited for a position where the client does not say: a batch takes milliseconds.
 const USUAL_WAIT: Duration = Duration::from_secs(2);
@@ -147,7 +147,7 @@ impl Consistency {
 /// What answers queries.
 #[derive(Debug, Clone)]
 pub struct Reader {
-    database: Database,
+    readers: Readers,
     /// The read models whose tables are asked.
     of: Vec<&'static str>,
     /// The class whose connections it uses; none: that of each query.
@@ -187,7 +187,7 @@ impl Reader {
             ));
         }
         let (position, parked) = handle.progress.position_and_parked(of, partition);
-        Ok(Self { database: handle.database.clone(), of: of.to_vec(), class: None, position, parked })
+        Ok(Self { readers: handle.readers.clone(), of: of.to_vec(), class: None, position, parked })
     }
 
     /// The same for a request that waits for something to happen.
@@ -212,7 +212,7 @@ impl Reader {
     }
 
     fn lane(&self, class: Class) -> Result<Lane, Problem> {
-        let lane = self.database.reader(self.class.unwrap_or(class)).map_err(|error| no_answer(&error))?;
+        let lane = self.readers.of(self.class.unwrap_or(class)).map_err(|error| no_answer(&error))?;
         lane.ok_or_else(|| Problem::unavailable("the read models are starting; commands are taken", 1))
     }
 

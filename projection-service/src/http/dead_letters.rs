@@ -9,6 +9,9 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use domain::ids::ClientKey;
 use event_store::{Direction, RecordedEvent, StreamName};
+use projection_engine::dead_letters::repair::Answered;
+use projection_engine::dead_letters::{Discarding, Letter, Refusal, Repaired, Verb};
+use projection_engine::feeding::checkpoint::Slice;
 use serde::{Deserialize, Serialize};
 use service_kit::Problem;
 use service_kit::api::{
@@ -25,10 +28,7 @@ use super::page::{MOST, Page, USUAL, look_up};
 use super::params::{Names, Params};
 use super::streams::{EventDocument, unreadable};
 use crate::Handle;
-use crate::checkpoint::Slice;
-use crate::dead_letters::{Discarding, Letter};
 use crate::projections;
-use crate::repair::{Asked, Refusal, Repaired, Verb};
 
 /// How long the runner may take: a stream of 100 000 events is read and applied again in less.
 const ANSWER_WITHIN: Duration = Duration::from_secs(25);
@@ -314,16 +314,16 @@ async fn act(
     params.only(&["generation"])?;
     let (slice, stream) = key(handle, names, params)?;
     let partition = partition_of(handle, &stream).await?;
-    let asked = handle.desk.ask(partition, slice, stream.clone(), verb);
+    let asked = handle.engine.repair(partition, slice, stream.clone(), verb);
     let reply = match tokio::time::timeout(ANSWER_WITHIN, asked).await {
-        Ok(Asked::Answer(reply)) => reply,
-        Ok(Asked::Elsewhere) => {
+        Ok(Answered::Reply(reply)) => reply,
+        Ok(Answered::Elsewhere) => {
             let what = format_args!(
                 "another replica feeds partition {partition}, to which `{stream}` belongs; `GET /v1/projections` says which"
             );
             return Err(Problem::misdirected(what));
         }
-        Ok(Asked::Busy) | Err(_) => {
+        Ok(Answered::Busy) | Err(_) => {
             let what = "the read models stand still at the moment; ask again, it is done once";
             return Err(Problem::unavailable(what, 1));
         }
@@ -354,12 +354,12 @@ async fn act(
 
 /// The partition whose runner can act on a stream: that of all of its events.
 async fn partition_of(handle: &Handle, stream: &StreamName) -> Result<u32, Problem> {
-    if handle.replica.partitions == 1 {
+    if handle.engine.replica().partitions == 1 {
         return Ok(0);
     }
     let first = handle.store.read_stream(stream, 0, Direction::Forward, 1).await.map_err(|error| unreadable(&error))?;
     let first = first.first().ok_or_else(|| Problem::not_found(format_args!("there is no stream `{stream}`")))?;
-    Ok(handle.replica.partition_of(&first.metadata.partition_key))
+    Ok(handle.engine.replica().partition_of(&first.metadata.partition_key))
 }
 
 /// The key that a path names, in the generation that is asked for or answers come from.

@@ -8,22 +8,22 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use event_store::{Direction, Filter, Position};
+use projection_engine::generations::requests::{Done, Refused};
+use projection_engine::generations::{Asked, Generation as Kept, Stage};
+use projection_engine::{ProjectionEngine, ReadModel};
 use serde::{Deserialize, Serialize};
 use service_kit::Problem;
 use service_kit::api::{GenerationState, LogPosition};
 use service_kit::request::{Body, KeyHeaders, key_without_version};
-use sqlx::PgPool;
 use utoipa::ToSchema;
 
 use super::answer::{Answer, RefusalsOfOne, no_answer};
+use super::comparison::Comparison;
 use super::params::{Names, Params};
 use super::projections::{Lags, Projection, look, stand};
 use super::streams::unreadable;
 use crate::Handle;
-use crate::compare::Comparison;
-use crate::generations::{self, Generation as Kept, Stage};
-use crate::projections::{ALL, ReadModel, named};
-use crate::requests::{self, Asked, Done, Refused};
+use crate::projections::{ALL, named};
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// The longest actor and reason, in characters.
@@ -157,7 +157,7 @@ pub async fn rebuild(
 ) -> Result<Response, Problem> {
     let (model, body) = (model(&names)?, body.value);
     let asked = asked(&handle, &headers, body.actor, body.reason)?;
-    let done = requests::rebuild(&pool(&handle).await?, model, body.accept_differences, asked).await;
+    let done = ready(&handle)?.rebuild(model, body.accept_differences, asked).await;
     accepted(&handle, model, done.map_err(refused)?).await
 }
 
@@ -175,9 +175,7 @@ pub async fn roll_back(
 ) -> Result<Response, Problem> {
     let (model, body) = (model(&names)?, body.value);
     let asked = asked(&handle, &headers, body.actor, body.reason)?;
-    let done = requests::roll_back(&pool(&handle).await?, model, &asked).await.map_err(refused)?;
-    // If the client is gone here: answers come from it already, and the runner learns of it at its next session.
-    handle.regroup.ask().await;
+    let done = ready(&handle)?.roll_back(model, &asked).await.map_err(refused)?;
     Ok(replayed(one(&handle, model).await?.into_response(), done))
 }
 
@@ -195,7 +193,7 @@ pub async fn retire(
 ) -> Result<Response, Problem> {
     let (model, body) = (model(&names)?, body.value);
     let asked = asked(&handle, &headers, body.actor, body.reason)?;
-    let done = requests::retire(&pool(&handle).await?, model, body.generation, asked).await;
+    let done = ready(&handle)?.retire(model, body.generation, asked).await;
     accepted(&handle, model, done.map_err(refused)?).await
 }
 
@@ -227,7 +225,7 @@ pub async fn replay(
             );
         }
     };
-    let done = requests::replay(&pool(&handle).await?, model, until, asked).await;
+    let done = ready(&handle)?.replay(model, until, asked).await;
     accepted(&handle, model, done.map_err(refused)?).await
 }
 
@@ -246,7 +244,7 @@ async fn position_at(handle: &Handle, head: Position, at: DateTime<Utc>) -> Resu
     Ok(Position(low))
 }
 
-fn model(names: &Names) -> Result<&'static ReadModel, Problem> {
+fn model(names: &Names) -> Result<ReadModel, Problem> {
     let name = names.raw("name");
     let all: Vec<&str> = ALL.iter().map(|model| model.name).collect();
     named(name).ok_or_else(|| {
@@ -273,12 +271,12 @@ fn asked(
     Ok(Asked { key: key_without_version(headers)?, actor, reason, at: handle.clock.now() })
 }
 
-async fn pool(handle: &Handle) -> Result<PgPool, Problem> {
-    let pool = match handle.progress.is_ready() {
-        true => handle.database.writer().await.map_err(|error| no_answer(&error))?,
-        false => None,
-    };
-    pool.ok_or_else(|| Problem::unavailable("the read models are starting", 1))
+/// The engine, once there are tables that it can be asked about.
+fn ready(handle: &Handle) -> Result<&ProjectionEngine, Problem> {
+    match handle.progress.is_ready() {
+        true => Ok(&handle.engine),
+        false => Err(Problem::unavailable("the read models are starting", 1)),
+    }
 }
 
 fn refused(why: Refused) -> Problem {
@@ -304,13 +302,13 @@ fn refused(why: Refused) -> Problem {
 }
 
 /// How the read model stands now, with its generations.
-async fn one(handle: &Handle, model: &'static ReadModel) -> Result<Answer<OneProjection>, Problem> {
+async fn one(handle: &Handle, model: ReadModel) -> Result<Answer<OneProjection>, Problem> {
     look(handle).await;
     let head = handle.head().await.map_err(|error| unreadable(&error))?;
     let status = handle.progress.statuses();
     let status = status.into_iter().find(|status| status.name == model.name);
     let status = status.ok_or_else(|| Problem::not_found("this server does not follow this projection"))?;
-    let found = generations::all(&pool(handle).await?).await.map_err(|error| no_answer(&error))?;
+    let found = ready(handle)?.generations().await.map_err(|error| no_answer(&error))?;
     let mut own: Vec<Kept> = found.into_iter().filter(|found| found.model.name == model.name).collect();
     own.sort_by_key(|generation| generation.number);
     let position = status.position;
@@ -322,7 +320,7 @@ async fn one(handle: &Handle, model: &'static ReadModel) -> Result<Answer<OnePro
         schema: found.schema,
         target: found.until.unwrap_or(head).0,
         accept_differences: found.accept_differences,
-        comparison: found.comparison,
+        comparison: found.comparison.map(Comparison::from),
         row_counts: found.row_counts,
         last_error: found.last_error,
     };
@@ -331,8 +329,7 @@ async fn one(handle: &Handle, model: &'static ReadModel) -> Result<Answer<OnePro
 }
 
 /// 202, and where to look how far it is.
-async fn accepted(handle: &Handle, model: &'static ReadModel, done: Done) -> Result<Response, Problem> {
-    handle.wake.all();
+async fn accepted(handle: &Handle, model: ReadModel, done: Done) -> Result<Response, Problem> {
     let mut response = (StatusCode::ACCEPTED, one(handle, model).await?).into_response();
     if let Ok(location) = HeaderValue::try_from(format!("/v1/projections/{}", model.name)) {
         response.headers_mut().insert(header::LOCATION, location);

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use event_store::Position;
+use projection_engine::feeding::end_of;
 use service_kit::Problem;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 
 use super::consistency::Consistency;
 use super::streams::unreadable;
 use crate::Handle;
-use crate::session::end_of;
 
 /// Between two looks at the end of a log that other processes append to.
 const LOOK: Duration = Duration::from_millis(100);

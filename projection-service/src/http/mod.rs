@@ -5,6 +5,7 @@
 //! *Invariant:* Postgres away means 503 with `Retry-After`, never a wrong or an empty answer.
 
 mod answer;
+mod comparison;
 mod consistency;
 mod cursor;
 mod dead_letters;

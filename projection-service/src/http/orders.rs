@@ -444,13 +444,13 @@ pub async fn show(
     let until_settled = params.one_of("until", &["settled"])?.is_some();
     let wanted = Wanted::parse(&names)?;
     // All of its parts have the order as their partition key.
-    let partition = wanted.known().map(|id| handle.replica.partition_of(&id.to_string()));
+    let partition = wanted.known().map(|id| handle.engine.replica().partition_of(&id.to_string()));
     let mut reader = consistency.reader_of(&handle, PARTS, partition).await?;
     let deadline = consistency.deadline();
     let id = wanted.id(&reader).await?;
     // Registered before the first look: what settles after it wakes us.
     let watch = match (until_settled, id) {
-        (true, Some(id)) => handle.progress.watch_order(id),
+        (true, Some(id)) => handle.progress.watch(id),
         (true, None) | (false, _) => None,
     };
     loop {

@@ -12,7 +12,27 @@ use utoipa::ToSchema;
 
 use super::answer::{Answer, Refusals};
 use super::params::Params;
-use crate::{Handle, Partition, State as Doing, Status};
+use crate::{Handle, State as Doing, Status};
+
+/// How far a read model is with one partition of the events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ProjectionPartition)]
+pub struct Partition {
+    /// The partition's number, from 0.
+    pub partition: u32,
+    /// The position up to which the partition's events are in the rows.
+    #[schema(value_type = LogPosition)]
+    pub position: u64,
+    /// Which replica feeds it, or did last; null: none has yet.
+    pub owner: Option<String>,
+}
+
+impl From<crate::Partition> for Partition {
+    fn from(found: crate::Partition) -> Self {
+        let crate::Partition { partition, position, owner } = found;
+        Self { partition, position, owner }
+    }
+}
 
 /// How a read model stands.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -132,6 +152,6 @@ pub(super) fn stand(head: Position, status: Status, lag: Duration) -> Projection
         folded: status.folded,
         skipped: status.skipped,
         parked_streams: status.parked.len() as u64,
-        partitions: status.partitions,
+        partitions: status.partitions.into_iter().map(Partition::from).collect(),
     }
 }

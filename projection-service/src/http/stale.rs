@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::dead_letters::Letter;
+use projection_engine::dead_letters::Letter;
 
 /// So many are named in an answer; `GET /v1/dead-letters` lists all.
 pub const MOST_NAMED: usize = 50;

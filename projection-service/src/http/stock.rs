@@ -17,8 +17,8 @@ use super::page::{MOST, Page, USUAL, look_up};
 use super::params::{Names, Params};
 use super::stale::{self, Stale};
 use crate::Handle;
-use crate::dead_letters::Letter;
 use crate::projections::stock;
+use projection_engine::dead_letters::Letter;
 
 /// At or below so many available pieces an item is low, until items have a threshold of their own.
 const LOW_STOCK: i64 = 5;

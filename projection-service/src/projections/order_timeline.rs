@@ -8,13 +8,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use domain::DecodeError;
 use event_store::{RecordedEvent, StreamName};
+use projection_engine::projecting::applied::Marks;
+use projection_engine::projecting::changes::{Head, column, text};
+use projection_engine::{Index, Projection};
 use serde::Deserialize;
 use sqlx::PgConnection;
 use uuid::Uuid;
-
-use crate::applied::Marks;
-use crate::changes::{Head, column, text};
-use crate::projection::Projection;
 
 /// The projection's name.
 pub const NAME: &str = "order_timeline";
@@ -30,11 +29,15 @@ create table order_timeline (
     command_id uuid not null,
     primary key (order_id, position)
 );
-create index order_timeline_by_event on order_timeline (event_id);
-create index order_timeline_by_command on order_timeline (command_id);
-create index order_timeline_by_cause on order_timeline (causation_id);
-create index order_timeline_by_story on order_timeline (correlation_id);
 ";
+
+/// The indexes of the table.
+pub const INDEXES: &[Index] = &[
+    Index::new("order_timeline_by_event", "order_timeline", "(event_id)"),
+    Index::new("order_timeline_by_command", "order_timeline", "(command_id)"),
+    Index::new("order_timeline_by_cause", "order_timeline", "(causation_id)"),
+    Index::new("order_timeline_by_story", "order_timeline", "(correlation_id)"),
+];
 
 const INSERT: &str = "
 insert into order_timeline

@@ -8,13 +8,13 @@ use chrono::{DateTime, Utc};
 use domain::DecodeError;
 use domain::order::{Event, OrderPlaced, RejectReason};
 use event_store::{RecordedEvent, StreamName};
+use projection_engine::projecting::changes::{Changes, Head, Row, column, text};
+use projection_engine::{Index, Projection};
 use sqlx::types::Json;
 use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
 use super::{stream_named, uuid_of, uuids_of};
-use crate::changes::{Changes, Head, Row, column, text};
-use crate::projection::Projection;
 
 /// The projection's name.
 pub const NAME: &str = "orders";
@@ -32,13 +32,6 @@ create table orders (
     completed_at timestamptz, cancelled_at timestamptz, reason text, customer_reason text, shipment_id uuid,
     stream_version bigint not null, global_position bigint not null, updated_at timestamptz not null
 ) with (fillfactor = 80);
-create index orders_by_number on orders (number);
-create index orders_by_time on orders (placed_at, id);
-create index orders_by_customer on orders (customer_id, placed_at, id);
-create index orders_by_customer_and_status on orders (customer_id, status, placed_at, id) include (total, currency);
-create index orders_by_status on orders (status, placed_at, id);
-create index orders_by_total on orders (total, placed_at, id);
-create index orders_held on orders (placed_at, id) where held_reason is not null;
 create table order_lines (
     order_id uuid not null, line integer not null, sku text not null, location text not null, name text not null,
     quantity bigint not null, unit_price bigint not null, net bigint not null, discount_share bigint not null,
@@ -46,8 +39,23 @@ create table order_lines (
     stream_version bigint not null, global_position bigint not null, updated_at timestamptz not null,
     primary key (order_id, line)
 );
-create index order_lines_by_sku on order_lines (sku, placed_at, order_id);
 ";
+
+/// The indexes of both tables.
+pub const INDEXES: &[Index] = &[
+    Index::new("orders_by_number", "orders", "(number)"),
+    Index::new("orders_by_time", "orders", "(placed_at, id)"),
+    Index::new("orders_by_customer", "orders", "(customer_id, placed_at, id)"),
+    Index::new(
+        "orders_by_customer_and_status",
+        "orders",
+        "(customer_id, status, placed_at, id) include (total, currency)",
+    ),
+    Index::new("orders_by_status", "orders", "(status, placed_at, id)"),
+    Index::new("orders_by_total", "orders", "(total, placed_at, id)"),
+    Index::new("orders_held", "orders", "(placed_at, id) where held_reason is not null"),
+    Index::new("order_lines_by_sku", "order_lines", "(sku, placed_at, order_id)"),
+];
 
 const LOAD: &str = "
 select id, status, held_reasons, placed_at, confirmed_at, shipped_at, completed_at, cancelled_at, reason, shipment_id,

@@ -8,13 +8,13 @@ use domain::DecodeError;
 use domain::money::Money;
 use domain::payment::{Event, LateSuccess, PaymentRefunded, PaymentSucceededLate, RequestKind};
 use event_store::{RecordedEvent, StreamName};
+use projection_engine::projecting::changes::{Changes, Head, Row, column, text};
+use projection_engine::{Index, Projection};
 use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
 use super::payments_ledger::{self, Entry, Said};
 use super::{stream_named, uuid_of, uuids_of};
-use crate::changes::{Changes, Head, Row, column, text};
-use crate::projection::Projection;
 
 /// The projection's name.
 pub const NAME: &str = "payments";
@@ -29,9 +29,13 @@ create table payments (
     capture_before timestamptz,
     stream_version bigint not null, global_position bigint not null, updated_at timestamptz not null
 ) with (fillfactor = 80);
-create index payments_by_order on payments (order_id);
-create index payments_by_time on payments (began_at, id);
 ";
+
+/// The indexes of the table.
+pub const INDEXES: &[Index] = &[
+    Index::new("payments_by_order", "payments", "(order_id)"),
+    Index::new("payments_by_time", "payments", "(began_at, id)"),
+];
 
 const LOAD: &str = "
 select id, order_id, attempt_group, state, outcome_unknown, open_kind, currency, amount, authorized, captured, refunded,

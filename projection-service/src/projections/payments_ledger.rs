@@ -1,10 +1,10 @@
 //! `payments_ledger`: what was asked of the provider and what it said, one line an event. Written by `payments`, whose
 //! row is the head of the stream.
 
+use projection_engine::Index;
+use projection_engine::projecting::changes::{Head, column};
 use sqlx::PgConnection;
 use uuid::Uuid;
-
-use crate::changes::{Head, column};
 
 /// The table.
 pub const DDL: &str = "
@@ -14,8 +14,11 @@ create table payments_ledger (
     occurred_at timestamptz not null,
     stream_version bigint not null, global_position bigint not null, updated_at timestamptz not null
 );
-create index payments_ledger_by_payment on payments_ledger (payment_id, stream_version);
 ";
+
+/// The indexes of the table.
+pub const INDEXES: &[Index] =
+    &[Index::new("payments_ledger_by_payment", "payments_ledger", "(payment_id, stream_version)")];
 
 const INSERT_ENTRIES: &str = "
 insert into payments_ledger

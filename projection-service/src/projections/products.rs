@@ -7,11 +7,11 @@ use chrono::{DateTime, Utc};
 use domain::DecodeError;
 use domain::product::Event;
 use event_store::{RecordedEvent, StreamName};
+use projection_engine::Projection;
+use projection_engine::projecting::changes::{Changes, Head, column, text};
 use sqlx::{PgConnection, Row as _};
 
 use super::stream_named;
-use crate::changes::{Changes, Head, column, text};
-use crate::projection::Projection;
 
 /// The projection's name.
 pub const NAME: &str = "products";

@@ -11,22 +11,17 @@ use chrono::{DateTime, Utc};
 use domain::DecodeError;
 use domain::saga::{Event, Failure, LegStatus, SagaState, View};
 use event_store::{RecordedEvent, StreamName};
+use projection_engine::projecting::changes::{Changes, Row, column, text};
+use projection_engine::{Index, Projection};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
-
-use crate::changes::{Changes, Row, column, text};
-use crate::projection::Projection;
 
 /// The projection's name.
 pub const NAME: &str = "saga_view";
 
 /// The table. `awaits` are the facts from outside that open steps wait for. `direction`, `error_kind` and `error_code` are
 /// of the step it is at; `stuck` says that the step stands still until a person acts.
-///
-/// The indexes of what needs a person and of what has not ended have only columns that stay as they are: others would make
-/// every update of a row write to all of its indexes. So the sagas at a step are found among those that have not ended,
-/// in the list's order: at most those are read for a page, however many have ended.
 pub const DDL: &str = "
 create table saga_view (
     saga_id text collate \"C\" primary key, type text not null, definition_version integer not null,
@@ -37,19 +32,37 @@ create table saga_view (
     direction text, error_code text, stuck boolean not null, attention_since timestamptz,
     stream_version bigint not null, global_position bigint not null, updated_at timestamptz not null
 ) with (fillfactor = 70);
-create index saga_view_by_order on saga_view (order_id);
-create index saga_view_by_start on saga_view (started_at, saga_id);
-create index saga_view_by_type on saga_view (type, started_at, saga_id);
-create index saga_view_by_definition on saga_view (definition_version, started_at, saga_id);
-create index saga_view_by_state on saga_view (state, started_at, saga_id);
-create index saga_view_open on saga_view (started_at, saga_id)
-    where state in ('running', 'waiting', 'compensating', 'needs_attention');
-create index saga_view_by_error on saga_view (error_kind, started_at, saga_id) where error_kind is not null;
-create index saga_view_by_error_code on saga_view (error_code, started_at, saga_id) where error_code is not null;
-create index saga_view_turned_back on saga_view (direction, started_at, saga_id) where direction <> 'do';
-create index saga_view_attention on saga_view (type, definition_version, started_at, saga_id)
-    where state = 'needs_attention';
 ";
+
+/// The indexes of the table.
+///
+/// Those of what needs a person and of what has not ended have only columns that stay as they are: others would make
+/// every update of a row write to all of its indexes. So the sagas at a step are found among those that have not ended,
+/// in the list's order: at most those are read for a page, however many have ended.
+pub const INDEXES: &[Index] = &[
+    Index::new("saga_view_by_order", "saga_view", "(order_id)"),
+    Index::new("saga_view_by_start", "saga_view", "(started_at, saga_id)"),
+    Index::new("saga_view_by_type", "saga_view", "(type, started_at, saga_id)"),
+    Index::new("saga_view_by_definition", "saga_view", "(definition_version, started_at, saga_id)"),
+    Index::new("saga_view_by_state", "saga_view", "(state, started_at, saga_id)"),
+    Index::new(
+        "saga_view_open",
+        "saga_view",
+        "(started_at, saga_id) where state in ('running', 'waiting', 'compensating', 'needs_attention')",
+    ),
+    Index::new("saga_view_by_error", "saga_view", "(error_kind, started_at, saga_id) where error_kind is not null"),
+    Index::new(
+        "saga_view_by_error_code",
+        "saga_view",
+        "(error_code, started_at, saga_id) where error_code is not null",
+    ),
+    Index::new("saga_view_turned_back", "saga_view", "(direction, started_at, saga_id) where direction <> 'do'"),
+    Index::new(
+        "saga_view_attention",
+        "saga_view",
+        "(type, definition_version, started_at, saga_id) where state = 'needs_attention'",
+    ),
+];
 
 const UPSERT: &str = "
 insert into saga_view as s
@@ -162,7 +175,7 @@ impl Projection for SagaView {
         Ok(())
     }
 
-    fn settled_orders(&mut self) -> Vec<Uuid> {
+    fn at_rest(&mut self) -> Vec<Uuid> {
         std::mem::take(&mut self.settled)
     }
 }

@@ -18,11 +18,10 @@ use domain::money::Money;
 use domain::payment::LateSuccess;
 use domain::{order, payment};
 use event_store::{Position, RecordedEvent, StreamName};
+use projection_engine::Projection;
+use projection_engine::projecting::applied::Marks;
+use projection_engine::projecting::changes::{column, signed};
 use sqlx::PgConnection;
-
-use crate::applied::Marks;
-use crate::changes::{column, signed};
-use crate::projection::Projection;
 
 /// The projection's name.
 pub const NAME: &str = "sales_by_day";

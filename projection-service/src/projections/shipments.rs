@@ -7,13 +7,13 @@ use chrono::{DateTime, Utc};
 use domain::DecodeError;
 use domain::shipment::Event;
 use event_store::{RecordedEvent, StreamName};
+use projection_engine::projecting::changes::{Changes, Head, Row, column, text};
+use projection_engine::{Index, Projection};
 use sqlx::types::Json;
 use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
 use super::{stream_named, uuid_of, uuids_of};
-use crate::changes::{Changes, Head, Row, column, text};
-use crate::projection::Projection;
 
 /// The projection's name.
 pub const NAME: &str = "shipments";
@@ -25,10 +25,14 @@ create table shipments (
     began_at timestamptz not null, planned_at timestamptz, ready_at timestamptz, dispatched_at timestamptz, ended_at timestamptz,
     stream_version bigint not null, global_position bigint not null, updated_at timestamptz not null
 ) with (fillfactor = 80);
-create index shipments_by_order on shipments (order_id);
-create index shipments_by_time on shipments (began_at, id);
-create index shipments_by_status on shipments (status, began_at, id);
 ";
+
+/// The indexes of the table.
+pub const INDEXES: &[Index] = &[
+    Index::new("shipments_by_order", "shipments", "(order_id)"),
+    Index::new("shipments_by_time", "shipments", "(began_at, id)"),
+    Index::new("shipments_by_status", "shipments", "(status, began_at, id)"),
+];
 
 const LOAD: &str = "
 select id, order_id, status, lines, reason, planned_at, ready_at, dispatched_at, ended_at, stream_version,

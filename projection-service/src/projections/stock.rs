@@ -8,12 +8,12 @@ use chrono::{DateTime, Utc};
 use domain::DecodeError;
 use domain::stock::{Event, ReservationCommitted, ReservationRenewed};
 use event_store::{RecordedEvent, StreamName};
+use projection_engine::projecting::changes::{Changes, Head, Row, column, text};
+use projection_engine::{Index, Projection};
 use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
 use super::stream_named;
-use crate::changes::{Changes, Head, Row, column, text};
-use crate::projection::Projection;
 
 /// The projection's name.
 pub const NAME: &str = "stock";
@@ -31,19 +31,23 @@ create table stock_levels (
     stream_version bigint not null, global_position bigint not null, updated_at timestamptz not null,
     primary key (sku, location)
 ) with (fillfactor = 50);
-create index stock_levels_by_location on stock_levels (location, sku);
 create table reservations (
     reservation_id uuid primary key, order_id uuid not null, sku text collate \"C\" not null,
     location text collate \"C\" not null, quantity bigint not null, state text not null, expires_at timestamptz,
     ended_at timestamptz, reason text,
     stream_version bigint not null, global_position bigint not null, updated_at timestamptz not null
 ) with (fillfactor = 80);
-create index reservations_by_order on reservations (order_id);
-create index reservations_by_sku on reservations (sku, reservation_id);
-create index reservations_by_location on reservations (location, reservation_id);
-create index reservations_by_state on reservations (state, reservation_id);
-create index reservations_by_expiry on reservations (expires_at) where state = 'reserved';
 ";
+
+/// The indexes of both tables.
+pub const INDEXES: &[Index] = &[
+    Index::new("stock_levels_by_location", "stock_levels", "(location, sku)"),
+    Index::new("reservations_by_order", "reservations", "(order_id)"),
+    Index::new("reservations_by_sku", "reservations", "(sku, reservation_id)"),
+    Index::new("reservations_by_location", "reservations", "(location, reservation_id)"),
+    Index::new("reservations_by_state", "reservations", "(state, reservation_id)"),
+    Index::new("reservations_by_expiry", "reservations", "(expires_at) where state = 'reserved'"),
+];
 
 const LOAD: &str = "
 select sku || '@' || location, on_hand, reserved, committed, received, adjusted, shipped, restocked, stream_version,

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use event_store::{Direction, EventStore, Filter, Position, RecordedEvent, StreamName};
-use projection_service::dead_letters::Parked;
-use projection_service::{generations, projection, projections};
+use projection_engine::dead_letters::Parked;
+use projection_engine::projecting::projection;
+use projection_service::{generations, projections};
 use service_kit::pg;
 use service_kit::postgres::testing::fresh_database;
 use sqlx::PgPool;
@@ -77,7 +78,7 @@ pub async fn all_rows(url: &str) -> BTreeMap<&'static str, Vec<serde_json::Value
 pub async fn apply_in_pieces(log: &Log, dice: &mut Dice, deliveries: &[Arc<RecordedEvent>]) -> String {
     let url = fresh_database().await.unwrap();
     let pool = PgPool::connect(&url).await.unwrap();
-    generations::prepare(&pool, 1).await.unwrap();
+    generations::prepare(&pool, &projections::read_models(), 1).await.unwrap();
     let mut members = projections::all();
     let mut rest = deliveries;
     while !rest.is_empty() {

@@ -13,7 +13,7 @@
 
 mod files;
 mod keeper;
-pub(crate) mod priority;
+mod priority;
 pub mod testing;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +24,7 @@ use sqlx::{ConnectOptions, Connection, PgConnection};
 
 pub use files::group_to_let_through;
 pub use keeper::Settings;
+pub use priority::giving_way;
 
 use files::Home;
 use keeper::Keeper;

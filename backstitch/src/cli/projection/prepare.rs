@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use event_bus::BusConfig;
-use projection_service::generations;
 use projection_service::service::{PostgresConfig, place};
+use projection_service::{generations, projections};
 use serde::Deserialize;
 use service_kit::config;
 use sqlx::Connection as _;
@@ -48,8 +48,9 @@ pub(super) async fn prepare(file: Option<&Path>, json: bool) -> anyhow::Result<E
     there.map_err(|error| failed("cannot be reached", error))?.close().await.ok();
     let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(CONNECT_BOUND).connect(url.reveal()).await;
     let pool = pool.map_err(|error| failed("cannot be reached", error))?;
-    generations::prepare(&pool, settings.bus.partitions).await.map_err(|error| failed("the tables", error))?;
-    let all = generations::all(&pool).await.map_err(|error| failed("the generations", error))?;
+    let models = projections::read_models();
+    generations::prepare(&pool, &models, settings.bus.partitions).await.map_err(|error| failed("the tables", error))?;
+    let all = generations::all(&pool, &models).await.map_err(|error| failed("the generations", error))?;
     pool.close().await;
     if json {
         let one = |it: &generations::Generation| serde_json::json!({ "projection": it.model.name, "generation": it.number, "stage": it.stage.as_str(), "schema": it.schema });

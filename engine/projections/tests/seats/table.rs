@@ -1,0 +1,163 @@
+//! The read model: one row a seat, which follows the seat's stream.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use event_store::{RecordedEvent, StreamName};
+use eventsourcing::aggregate::decoded;
+use eventsourcing::{DecodeError, Namespace, Timestamp};
+use projection_engine::projecting::changes::{Changes, Head, column, text};
+use projection_engine::{Projection, ReadModel, ReadModels};
+use serde::{Deserialize, Serialize};
+use sqlx::{PgConnection, Row as _};
+
+/// The ids of this application. Drawn once, and never changed.
+pub const IDS: Namespace = Namespace::new(0x7365_6174_735f_4000_8000_0000_0000_0002);
+
+const TABLE: &str = "
+create table seats (
+    seat text collate \"C\" primary key, state text not null, guest varchar(40), held_until timestamptz,
+    stream_version bigint not null, global_position bigint not null, updated_at timestamptz not null
+);
+";
+
+const LOAD: &str = "
+select seat, state, guest, held_until, stream_version, global_position, updated_at from seats where seat = any($1)";
+
+const UPSERT: &str = "
+insert into seats as s
+select * from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::bigint[], $6::bigint[], $7::timestamptz[])
+on conflict (seat) do update set (state, guest, held_until, stream_version, global_position, updated_at)
+  = (excluded.state, excluded.guest, excluded.held_until, excluded.stream_version, excluded.global_position,
+    excluded.updated_at)
+where s.stream_version < excluded.stream_version";
+
+/// How many seats are in each state: a view over the tables of read models.
+const VIEWS: &str = "create view seats_by_state as select state, count(*) as seats from seats group by state;";
+
+/// The read model of this release.
+pub const SEATS: ReadModel = ReadModel {
+    name: "seats",
+    ddl: &[TABLE],
+    indexes: &[],
+    tables: &["seats"],
+    marks: false,
+    begins_row: true,
+    folds: 1,
+    earlier: None,
+    make: || Box::new(Seats::default()),
+};
+
+/// The read models of a release.
+pub fn release(model: ReadModel) -> Arc<ReadModels> {
+    Arc::new(ReadModels::new(IDS, [model]).with_views(VIEWS))
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SeatHeld {
+    pub guest: String,
+    pub until: Timestamp,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SeatSold {
+    pub guest: String,
+}
+
+#[derive(Debug, Default)]
+struct Seat {
+    state: String,
+    guest: Option<String>,
+    held_until: Option<Timestamp>,
+}
+
+/// The projection. `knows` is the newest schema version of `SeatHeld` that this program reads.
+#[derive(Debug)]
+pub struct Seats {
+    seats: Changes<Seat>,
+    knows: u16,
+}
+
+impl Default for Seats {
+    fn default() -> Self {
+        Self { seats: Changes::default(), knows: 1 }
+    }
+}
+
+impl Seats {
+    /// That of the next release, which reads `SeatHeld` of schema version 2 as well.
+    pub fn of_next_release() -> Self {
+        Self { knows: 2, ..Self::default() }
+    }
+}
+
+#[async_trait]
+impl Projection for Seats {
+    fn name(&self) -> &'static str {
+        SEATS.name
+    }
+
+    fn takes(&self, stream: &StreamName) -> bool {
+        stream.category() == "seat"
+    }
+
+    async fn load(&mut self, sql: &mut PgConnection, events: &[Arc<RecordedEvent>]) -> Result<(), sqlx::Error> {
+        let missing = self.seats.missing(events.iter().map(AsRef::as_ref));
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<&str> = missing.iter().map(StreamName::id).collect();
+        for row in sqlx::query(LOAD).bind(names).fetch_all(sql).await? {
+            let head = Head::stored(row.try_get(4)?, row.try_get(5)?, row.try_get(6)?);
+            let seat = Seat { state: row.try_get(1)?, guest: row.try_get(2)?, held_until: row.try_get(3)? };
+            if let Ok(stream) = format!("seat-{}", row.try_get::<&str, _>(0)?).parse() {
+                self.seats.loaded(stream, head, seat);
+            }
+        }
+        Ok(())
+    }
+
+    fn version(&self, stream: &StreamName) -> Option<u64> {
+        self.seats.version(stream)
+    }
+
+    fn fold(&mut self, event: &RecordedEvent) -> Result<(), DecodeError> {
+        let (name, schema, data) = (&*event.event_type, event.schema_version, event.data.get());
+        let seat = match name {
+            "SeatHeld" => {
+                let held: SeatHeld = decoded(&[], name, self.knows.min(schema), schema, data)?;
+                Seat { state: "held".to_owned(), guest: Some(held.guest), held_until: Some(held.until) }
+            }
+            "SeatSold" => {
+                let sold: SeatSold = decoded(&[], name, 1, schema, data)?;
+                Seat { state: "sold".to_owned(), guest: Some(sold.guest), held_until: None }
+            }
+            unknown => return Err(DecodeError::UnknownType(unknown.to_owned())),
+        };
+        *self.seats.row(event) = seat;
+        Ok(())
+    }
+
+    fn skip(&mut self, event: &RecordedEvent) {
+        self.seats.row(event);
+    }
+
+    async fn write(&mut self, sql: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let changed = self.seats.changed();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        sqlx::query(UPSERT)
+            .bind(column(&changed, |(stream, _)| stream.id().to_owned()))
+            .bind(column(&changed, |(_, row)| row.value.state.clone()))
+            .bind(column(&changed, |(_, row)| row.value.guest.as_deref().map(text)))
+            .bind(column(&changed, |(_, row)| row.value.held_until))
+            .bind(column(&changed, |(_, row)| row.head.version_column()))
+            .bind(column(&changed, |(_, row)| row.head.position_column()))
+            .bind(column(&changed, |(_, row)| row.head.updated_at))
+            .execute(sql)
+            .await?;
+        self.seats.written();
+        Ok(())
+    }
+}
