@@ -132,6 +132,8 @@ macro_rules! events {
         }
 
         const _: () = $crate::declare::assert_upcasters($event::TYPES, $event::UPCASTERS);
+        // Two type parameters with one name are an error at the line of the second, which two variants are not.
+        const _: () = { #[allow(dead_code)] fn names_are_distinct<$($payload),+>() {} };
     };
 }
 
@@ -186,6 +188,9 @@ macro_rules! commands {
                 $(<V as $crate::Visit<$payload>>::visit(visitor, stringify!($payload), 1);)+
             }
         }
+
+        // As in `events!`: a name that is given twice is an error at its line.
+        const _: () = { #[allow(dead_code)] fn names_are_distinct<$($payload),+>() {} };
     };
 }
 
