@@ -17,7 +17,6 @@ pub mod quantity;
 pub mod saga;
 pub mod shipment;
 pub mod stock;
-mod upcast;
 
 #[cfg(any(test, feature = "testing"))]
 pub use eventsourcing::testing;
