@@ -1,5 +1,7 @@
 //! The shop's read models pass the engine's suite for read models.
 
+#![allow(clippy::unwrap_used, reason = "in a test a failed step is a failed test")]
+
 mod support;
 
 use projection_engine::conformance::{self as rules, Subject};
