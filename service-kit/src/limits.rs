@@ -404,7 +404,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_ignores_retry_after_is_held_back_on_its_own_connection_only() {
         let router = edge(routes(), Limits { concurrent_requests: 1, ..Limits::default() });
-        let held = tokio::spawn(router.clone().oneshot(get_("/never")));
+        let held = tokio::task::JoinSet::from_iter([router.clone().oneshot(get_("/never"))]);
         tokio::task::yield_now().await;
         let (one, other) = (Refusals::default(), Refusals::default());
         let refused = async |connection: &Refusals| {
@@ -417,7 +417,7 @@ mod tests {
         assert_eq!(refused(&one).await, Duration::ZERO);
         assert!(refused(&one).await >= Duration::from_secs(1), "it was told to stay away for a second");
         assert_eq!(refused(&other).await, Duration::ZERO);
-        held.abort();
+        drop(held);
     }
 
     #[tokio::test]
