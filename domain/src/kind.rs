@@ -26,7 +26,7 @@ impl Kind {
         Self { category: A::CATEGORY, events: A::Event::TYPES, commands, rejections: A::Rejection::CODES }
     }
 
-    /// All kinds of aggregates. Sagas are none: their events are in [`crate::saga`].
+    /// All kinds of aggregates. Sagas are not among them: their events are in [`crate::saga`].
     pub const ALL: &'static [Self] = &[
         Self::of::<Order>(order::Command::NAMES),
         Self::of::<Payment>(payment::Command::NAMES),

@@ -44,7 +44,7 @@ impl Readers {
     /// The connections for queries of a class; `None`: Postgres is not there yet.
     ///
     /// # Errors
-    /// [`sqlx::Error::Configuration`]: the URL is none.
+    /// [`sqlx::Error::Configuration`]: what is given is not a URL.
     pub fn of(&self, class: Class) -> Result<Option<Lane>, sqlx::Error> {
         let Some(url) = self.url.borrow().clone() else { return Ok(None) };
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,6 +1,6 @@
-//! What a connection remembers of its refusals: a client that was told to ask again later and asks at once is answered when
-//! that time has come. So a client that ignores `Retry-After` costs a request or two a second on each of its connections, not
-//! as many as it can send.
+//! What a connection remembers of its refusals. A client that was told to ask again later, and asks at once, gets its next
+//! refusal when that time has come, or after a second. So over HTTP/1.1 a client that ignores `Retry-After` costs a request or
+//! two a second for each connection, and over HTTP/2 as many as the connection has streams.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,25 +8,34 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// The longest that a refusal is held back, however long the client was told to stay away: a second bounds the cost as
-/// well, and a client that has only just been let in behind a proxy's connection need not wait longer.
+use crate::class::Class;
+
+/// The longest that a refusal is held back, however long the client was told to stay away: a second bounds the cost as well.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// When the client of a connection may ask again. In each request's extensions; clones share it.
+/// The last refusal of each class. In each request's extensions; clones share it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Refusals(Arc<Mutex<Option<Instant>>>);
+pub(crate) struct Refusals(Arc<Mutex<[Option<Refusal>; Class::ALL.len()]>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Refusal {
+    told: Instant,
+    ask_again: Instant,
+}
 
 impl Refusals {
-    /// Counts a refusal that tells the client to ask again after `retry_after`. Until when the answer is held back, if the
-    /// client was told so before and that time has not come.
-    pub fn another(&self, retry_after: Duration) -> Option<Instant> {
+    /// Remembers the refusal of a request that had arrived at some moment, and that says: ask again after `retry_after`. Until
+    /// when its answer is held back: only where the client had been told so before it sent this request.
+    pub fn another(&self, class: Class, arrived: Instant, retry_after: Duration) -> Option<Instant> {
         let now = Instant::now();
-        let mut again_at = self.0.lock();
-        if again_at.is_some_and(|at| at > now) {
-            return *again_at;
+        let last = &mut self.0.lock()[class.index()];
+        match last {
+            Some(last) if last.ask_again > now => (arrived > last.told).then_some(last.ask_again),
+            _ => {
+                *last = Some(Refusal { told: now, ask_again: now + retry_after.min(LONGEST) });
+                None
+            }
         }
-        *again_at = Some(now + retry_after.min(LONGEST));
-        None
     }
 }
 
@@ -36,24 +45,46 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    fn now(refusals: &Refusals, class: Class, retry_after: Duration) -> Option<Instant> {
+        refusals.another(class, Instant::now(), retry_after)
+    }
+
     #[tokio::test(start_paused = true)]
     async fn who_asks_again_at_once_is_answered_when_the_time_has_come() {
         let refusals = Refusals::default();
         let first = Instant::now();
-        assert_eq!(refusals.another(SECOND), None, "the first refusal is told at once");
+        assert_eq!(now(&refusals, Class::List, SECOND), None, "the first refusal is told at once");
         tokio::time::advance(SECOND / 4).await;
-        assert_eq!(refusals.another(SECOND), Some(first + SECOND));
-        assert_eq!(refusals.another(5 * SECOND), Some(first + SECOND), "no refusal moves the time of others");
+        assert_eq!(now(&refusals, Class::List, SECOND), Some(first + SECOND));
+        assert_eq!(
+            now(&refusals, Class::List, 5 * SECOND),
+            Some(first + SECOND),
+            "no refusal moves the time of others"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_told_nothing_yet_is_told_at_once() {
+        let refusals = Refusals::default();
+        let sent_together = Instant::now();
+        tokio::time::advance(SECOND / 4).await;
+        assert_eq!(refusals.another(Class::List, sent_together, SECOND), None);
+        assert_eq!(refusals.another(Class::List, sent_together, SECOND), None, "it was sent before the first refusal");
+        tokio::time::advance(SECOND / 4).await;
+        assert_eq!(now(&refusals, Class::Command, SECOND), None, "a refused list says nothing of commands");
+        assert!(now(&refusals, Class::List, SECOND).is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_asks_again_when_told_is_answered_at_once() {
         let refusals = Refusals::default();
         for _ in 0..3 {
-            assert_eq!(refusals.another(SECOND), None);
+            assert_eq!(now(&refusals, Class::Heavy, SECOND), None);
             tokio::time::advance(SECOND).await;
         }
-        assert_eq!(refusals.another(600 * SECOND), None);
-        assert_eq!(refusals.another(SECOND), Some(Instant::now() + LONGEST), "never held back for minutes");
+        assert_eq!(now(&refusals, Class::Heavy, 600 * SECOND), None);
+        tokio::time::advance(SECOND / 4).await;
+        let until = now(&refusals, Class::Heavy, SECOND).unwrap();
+        assert!(until <= Instant::now() + LONGEST, "never held back for minutes");
     }
 }

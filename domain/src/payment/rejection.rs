@@ -13,7 +13,7 @@ rejections! {
         /// Nothing was asked yet.
         #[error("there is no such payment; request its authorization first")]
         NotFound = "not-found",
-        /// Another authorisation was requested here.
+        /// Another authorization was requested here.
         #[error("an authorization was already requested here; a second one is another payment")]
         AuthorizationExists = "authorization-exists",
         /// It was given up before it began.
@@ -41,7 +41,7 @@ rejections! {
         CaptureExceedsAuthorized {
             /// Asked for.
             asked: Money,
-            /// Authorised.
+            /// Authorized.
             authorized: Money,
         } = "capture-exceeds-authorized",
         /// A capture is on its way.

@@ -262,11 +262,13 @@ pub const fn assert_codes(codes: &[&str]) {
     let mut at = 0;
     while at < codes.len() {
         let (code, mut byte, mut later) = (codes[at].as_bytes(), 0, at + 1);
+        let mut hyphen = true; // No code begins or ends with one, and no two stand beside each other.
         while byte < code.len() {
-            let kebab = code[byte].is_ascii_lowercase() || code[byte].is_ascii_digit() || code[byte] == b'-';
-            assert!(kebab, "the code of a rejection is not kebab-case");
-            byte += 1;
+            let letter = code[byte].is_ascii_lowercase() || code[byte].is_ascii_digit();
+            assert!(letter || (code[byte] == b'-' && !hyphen), "the code of a rejection is not kebab-case");
+            (hyphen, byte) = (!letter, byte + 1);
         }
+        assert!(!hyphen, "the code of a rejection is not kebab-case");
         while later < codes.len() {
             assert!(!same(codes[at], codes[later]), "two rejections have the same code");
             later += 1;

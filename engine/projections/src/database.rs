@@ -64,7 +64,7 @@ impl Database {
     /// The pool that writes, once there is a URL; `None`: there will never be one. Safe to drop while waiting.
     ///
     /// # Errors
-    /// [`sqlx::Error::Configuration`]: the URL is none.
+    /// [`sqlx::Error::Configuration`]: what is given is not a URL.
     pub async fn writer(&self) -> Result<Option<PgPool>, sqlx::Error> {
         let mut url = self.url.clone();
         if url.wait_for(Option::is_some).await.is_err() {
@@ -76,7 +76,7 @@ impl Database {
     /// The pool that looks how far the read models are; `None`: Postgres is not there yet.
     ///
     /// # Errors
-    /// [`sqlx::Error::Configuration`]: the URL is none.
+    /// [`sqlx::Error::Configuration`]: what is given is not a URL.
     pub fn looker(&self) -> Result<Option<PgPool>, sqlx::Error> {
         Ok(self.pools()?.map(|pools| pools.looker))
     }
@@ -127,7 +127,7 @@ fn named(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
 /// waits longer than [`ANSWER_BOUND`].
 ///
 /// # Errors
-/// [`sqlx::Error::Configuration`]: the URL is none.
+/// [`sqlx::Error::Configuration`]: what is given is not a URL.
 pub fn reading(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
     Ok(named(url)?.options([
         ("search_path", LIVE),

@@ -16,7 +16,7 @@ use crate::feeding::runner::Runner;
 use crate::feeding::{Feeder, Replica, session};
 use crate::generations::rebuild::{Rebuilds, Wake};
 use crate::generations::requests::{self, Done, Refused};
-use crate::generations::{self, Asked, Generation, Regroup, turn};
+use crate::generations::{self, Asked, Generation, Regroup, indexes, turn};
 use crate::progress::Progress;
 use crate::progress::board::Board;
 use crate::read_model::{ReadModel, ReadModels};
@@ -73,6 +73,7 @@ impl ProjectionEngine {
             closing.close().await;
         });
         engine.rebuilds().start();
+        engine.complete_indexes();
         engine
     }
 
@@ -92,6 +93,7 @@ impl ProjectionEngine {
             closing.0.cancelled().await;
             closing.1.close().await;
         });
+        engine.complete_indexes();
         let feeder = Feeder::new(engine.clone(), board);
         (engine, feeder)
     }
@@ -127,6 +129,11 @@ impl ProjectionEngine {
             stopping,
             names: self.names.clone(),
         }
+    }
+
+    fn complete_indexes(&self) {
+        let (database, models, tasks) = (self.database.clone(), Arc::clone(&self.models), self.tasks.clone());
+        self.tasks.spawn("indexes", indexes::complete_in_background(database, models, tasks));
     }
 
     fn rebuilds(&self) -> Rebuilds {

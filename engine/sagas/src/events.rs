@@ -22,9 +22,12 @@ macro_rules! saga_events {
             $($(#[$doc])* $name($name $(<$story>)?),)+
         }
 
+        const TYPES: &[(&str, u16)] = &[$((stringify!($name), 1)),+];
+        const _: () = eventsourcing::declare::assert_upcasters(TYPES, UPCASTERS);
+
         impl<S: Story> Event<S> {
             /// The names of all events here, with the newest schema version of each.
-            pub const TYPES: &'static [(&'static str, u16)] = &[$((stringify!($name), 1)),+];
+            pub const TYPES: &'static [(&'static str, u16)] = TYPES;
 
             /// The event's own name.
             pub fn name(&self) -> &'static str {

@@ -166,6 +166,16 @@ fn stream_named(category: &str, id: impl std::fmt::Display) -> Option<StreamName
 mod tests {
     use super::*;
 
+    /// An index is known by its name: of two with one name the second would never be made.
+    #[test]
+    fn every_index_has_a_name_of_its_own() {
+        let mut names: Vec<&str> = ALL.iter().flat_map(|model| model.indexes()).map(|index| index.name).collect();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert!(all > 20 && names.len() == all, "{names:?}");
+    }
+
     #[test]
     fn the_names_of_earlier_shapes_stand_for_the_tables_that_there_are() {
         for model in ALL {

@@ -1,10 +1,12 @@
 //! Processor time for the backends of the private Postgres.
+//!
+//! What it costs: a backend that gives way while it holds one of Postgres's short internal locks can make a writer wait for it.
 
 use std::fs;
 
 use sqlx::postgres::PgPoolOptions;
 
-/// How much nicer than this process a backend becomes whose queries give way. At 10 it gets a ninth of the processor time
+/// How much nicer than this process a backend becomes whose queries give way. At 10 it gets about a tenth of the processor time
 /// while both have work, and all of it while nobody else has any. Source: sched(7).
 const NICER: i32 = 10;
 
@@ -13,18 +15,22 @@ const NICER: i32 = 10;
 pub fn giving_way(options: PgPoolOptions) -> PgPoolOptions {
     options.after_connect(|connection, _| {
         Box::pin(async move {
-            give_way(sqlx::query_scalar("select pg_backend_pid()").fetch_one(connection).await?);
+            let backend = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut *connection).await?;
+            if gives_way(backend) {
+                // Its helpers would be others, which give way to nobody.
+                sqlx::query("set max_parallel_workers_per_gather = 0").execute(connection).await?;
+            }
             Ok(())
         })
     })
 }
 
 /// Lets a backend give way to everything else on this machine, if it belongs to the private Postgres of this process: that
-/// one shares the processors with the server. Any other backend is left alone.
-fn give_way(backend: i32) {
-    let (Ok(own), Ok(id)) = (i32::try_from(std::process::id()), libc::id_t::try_from(backend)) else { return };
+/// one shares the processors with the server. Any other backend is left alone. Whether it does now.
+fn gives_way(backend: i32) -> bool {
+    let (Ok(own), Ok(id)) = (i32::try_from(std::process::id()), libc::id_t::try_from(backend)) else { return false };
     if parent_of(backend).and_then(parent_of) != Some(own) {
-        return;
+        return false;
     }
     // SAFETY: neither has memory preconditions; a process that is gone, or not ours to change, is an error that changes
     // nothing. What is beyond the last priority counts as the last one.
@@ -34,6 +40,7 @@ fn give_way(backend: i32) {
         let error = std::io::Error::last_os_error();
         tracing::debug!(backend, %error, "a backend of Postgres keeps its priority");
     }
+    changed == 0
 }
 
 fn parent_of(process: i32) -> Option<i32> {

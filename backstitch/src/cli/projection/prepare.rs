@@ -16,6 +16,9 @@ use terminal::{Exit, Failure};
 /// How long to wait for a connection. A job that runs this tries it again.
 const CONNECT_BOUND: Duration = Duration::from_secs(20);
 
+/// How long to wait before looking again whether a replica has made the indexes that it is making.
+const INDEXES_AGAIN: Duration = Duration::from_secs(1);
+
 /// What it takes of all settings.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
@@ -50,6 +53,9 @@ pub(super) async fn prepare(file: Option<&Path>, json: bool) -> anyhow::Result<E
     let pool = pool.map_err(|error| failed("cannot be reached", error))?;
     let models = projections::read_models();
     generations::prepare(&pool, &models, settings.bus.partitions).await.map_err(|error| failed("the tables", error))?;
+    while !generations::complete_indexes(&pool, &models).await.map_err(|error| failed("the indexes", error))? {
+        tokio::time::sleep(INDEXES_AGAIN).await; // A replica is making some.
+    }
     let all = generations::all(&pool, &models).await.map_err(|error| failed("the generations", error))?;
     pool.close().await;
     if json {

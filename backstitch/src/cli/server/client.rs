@@ -53,7 +53,7 @@ impl Client {
     /// A client for the server at `target.url`; connects at the first question.
     ///
     /// # Errors
-    /// If the URL is none, or not `http://`.
+    /// If it is not a URL, or not one of `http://`.
     pub fn new(target: &Target) -> anyhow::Result<Self> {
         let base = target.url.trim_end_matches('/').to_owned();
         if !base.starts_with("http://") {

@@ -1,61 +1,115 @@
-//! Indexes that a release has and the tables do not have yet: they are made at the start, and the rows stay as they are.
-//!
-//! A large table takes long. Meanwhile its batches wait and queries are answered; replicas make one index after the other. An
-//! index that no release names any more stays until its tables go.
+//! Indexes that a release has and the tables do not have yet. They are made in the background: batches and queries go on, and
+//! the rows stay as they are. Replicas make one index after the other. An index that no release names any more stays until its
+//! tables go.
 
-use engine_runtime::pg;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine_runtime::{Tasks, pg};
 use sqlx::{PgConnection, PgPool};
 
-use super::generation::{Generation, Stage};
+use super::generation::{Stage, all};
 use super::tables::LOCK;
-use crate::database::ANSWER_BOUND;
-use crate::projecting::apart::is_refusal;
-use crate::read_model::Index;
+use crate::database::{ANSWER_BOUND, Database};
+use crate::read_model::{Index, ReadModels};
 
-/// The advisory lock under which an index is made. Not that of the tables: who waits for that one waits for moments.
-const ONE_BY_ONE: i64 = LOCK + 1;
+/// The advisory lock of the connection that makes indexes.
+const MAKES_INDEXES: i64 = LOCK + 1;
 
-/// An index is made only where it is missing: to ask `create index if not exists` would wait for batches at every start. A
-/// table that somebody has dropped is left alone.
+/// What is missing, and whether somebody who was interrupted has left a part of it that finds nothing. A table that somebody has
+/// dropped is left alone.
 const MISSING: &str = "
-select i.ord from unnest($1::text[], $2::text[]) with ordinality as i(index, tab, ord)
-where to_regclass(i.index) is null and to_regclass(i.tab) is not null order by i.ord";
+select i.ord, to_regclass(i.index) is not null from unnest($1::text[], $2::text[]) with ordinality as i(index, tab, ord)
+where to_regclass(i.tab) is not null
+    and not exists (select from pg_index where indexrelid = to_regclass(i.index) and indisvalid)
+order by i.ord";
 
-/// Makes the indexes that generations of this program lack.
+/// Waiting for a lock costs nobody anything here; Postgres ends what takes longer than all else that reads whole tables.
+const BOUNDS: &str = "set lock_timeout = 0; set statement_timeout = '30min'";
+
+/// The pauses before it is tried again: while the tables are not there yet, Postgres is away, or another replica makes indexes.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(60));
+
+/// Makes the missing indexes as soon as the tables are there; ends when none is missing any more.
+pub(crate) async fn complete_in_background(database: Database, models: Arc<ReadModels>, tasks: Tasks) {
+    let stopping = tasks.stopping();
+    let made = async {
+        let mut pause = PAUSES.0;
+        loop {
+            match database.writer().await {
+                Ok(None) => return,
+                Ok(Some(pool)) => match complete(&pool, &models).await {
+                    Ok(true) => return,
+                    Ok(false) => {}
+                    Err(error) => {
+                        tracing::debug!(%error, "it cannot be seen whether an index is missing; trying again")
+                    }
+                },
+                Err(error) => tracing::debug!(%error, "it cannot be seen whether an index is missing; trying again"),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSES.1);
+        }
+    };
+    tokio::select! {
+        () = made => {}
+        // What Postgres is making it goes on making, unless it is stopped as well.
+        () = stopping.cancelled() => {}
+    }
+}
+
+/// Makes the indexes that the generations of this program lack. `false`: another replica is making indexes, look again later.
+/// One that cannot be made is logged and left out: answers are right without it.
 ///
 /// # Errors
-/// What Postgres says, other than that an index cannot be made: answers are right without it.
-pub(super) async fn complete(pool: &PgPool, generations: &[Generation]) -> Result<(), sqlx::Error> {
+/// The connection to Postgres broke, or the tables are not there.
+pub async fn complete(pool: &PgPool, models: &ReadModels) -> Result<bool, sqlx::Error> {
+    let generations = all(pool, models).await?;
     let there = generations.iter().filter(|generation| generation.stage != Stage::Retiring);
     let wanted: Vec<(&str, &Index)> =
         there.flat_map(|it| it.model.indexes().map(|index| (&*it.schema, index))).collect();
-    let indexes: Vec<String> = wanted.iter().map(|(schema, index)| format!("{schema}.{}", index.name)).collect();
-    let tables: Vec<String> = wanted.iter().map(|(schema, index)| format!("{schema}.{}", index.table)).collect();
-    let asks = async |sql: &mut PgConnection| {
-        sqlx::query_scalar::<_, i64>(MISSING).bind(indexes).bind(tables).fetch_all(sql).await
-    };
-    for ordinal in pg::ask(pool, ANSWER_BOUND, asks).await? {
-        let at = usize::try_from(ordinal - 1).ok();
-        let Some((schema, index)) = at.and_then(|at| wanted.get(at)) else { continue };
+    if pg::ask(pool, ANSWER_BOUND, async |sql: &mut PgConnection| missing(sql, &wanted).await).await?.is_empty() {
+        return Ok(true);
+    }
+    let mut sql = pg::detach(pool).await?;
+    sqlx::raw_sql(BOUNDS).execute(&mut sql).await?;
+    if !sqlx::query_scalar("select pg_try_advisory_lock($1)").bind(MAKES_INDEXES).fetch_one(&mut sql).await? {
+        return Ok(false);
+    }
+    // Looked for again: nobody else makes any now.
+    for (schema, index, half) in missing(&mut sql, &wanted).await? {
         tracing::info!(schema, index = index.name, "a read model has a new index: making it");
-        match make(pool, schema, index).await {
-            Err(error) if is_refusal(&error) => {
+        match make(&mut sql, schema, index, half).await {
+            Err(error) if error.as_database_error().is_some() => {
                 tracing::warn!(%error, schema, index = index.name, "an index cannot be made; queries may be slow");
             }
             made => made?,
         }
     }
-    Ok(())
+    Ok(true)
 }
 
-async fn make(pool: &PgPool, schema: &str, index: &'static Index) -> Result<(), sqlx::Error> {
-    pg::tx_within(pool, schema, pg::WHOLE_TABLES, move |sql| {
-        Box::pin(async move {
-            // Another replica may be making it, for as long as that takes.
-            sqlx::query("set local lock_timeout = 0").execute(&mut *sql).await?;
-            sqlx::query("select pg_advisory_xact_lock($1)").bind(ONE_BY_ONE).execute(&mut *sql).await?;
-            sqlx::raw_sql(sqlx::AssertSqlSafe(index.ddl())).execute(sql).await.map(|_| ())
-        })
-    })
-    .await
+async fn missing<'a>(
+    sql: &mut PgConnection,
+    wanted: &[(&'a str, &'a Index)],
+) -> Result<Vec<(&'a str, &'a Index, bool)>, sqlx::Error> {
+    let indexes: Vec<String> = wanted.iter().map(|(schema, index)| format!("{schema}.{}", index.name)).collect();
+    let tables: Vec<String> = wanted.iter().map(|(schema, index)| format!("{schema}.{}", index.table)).collect();
+    let found: Vec<(i64, bool)> = sqlx::query_as(MISSING).bind(indexes).bind(tables).fetch_all(sql).await?;
+    let of = |(ordinal, half): (i64, bool)| {
+        let (schema, index) = wanted.get(usize::try_from(ordinal - 1).ok()?)?;
+        Some((*schema, *index, half))
+    };
+    Ok(found.into_iter().filter_map(of).collect())
+}
+
+/// Outside of a transaction: only so is an index made beside writers.
+async fn make(sql: &mut PgConnection, schema: &str, index: &Index, half: bool) -> Result<(), sqlx::Error> {
+    if half {
+        let drop = format!("drop index concurrently if exists {schema}.{}", index.name);
+        sqlx::raw_sql(sqlx::AssertSqlSafe(drop)).execute(&mut *sql).await?;
+    }
+    let Index { name, table, on } = index;
+    let make = format!("create index concurrently if not exists {name} on {schema}.{table} {on}");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(make)).execute(sql).await.map(|_| ())
 }

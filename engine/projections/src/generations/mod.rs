@@ -20,7 +20,7 @@
 mod compare;
 pub mod comparison;
 mod generation;
-mod indexes;
+pub(crate) mod indexes;
 pub(crate) mod rebuild;
 mod regroup;
 pub mod requests;
@@ -30,5 +30,6 @@ pub mod views;
 
 pub use comparison::Comparison;
 pub use generation::{Asked, Generation, Stage, all, known};
+pub use indexes::complete as complete_indexes;
 pub use regroup::Regroup;
 pub use tables::{bind_to_log, prepare};

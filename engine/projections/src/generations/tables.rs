@@ -1,8 +1,8 @@
 //! The tables of generations: made, found to be of another shape, dropped.
 //!
 //! The shape of each generation (the DDL of its tables and its fold's version) is kept as a fingerprint: where the program's
-//! differs, that read model's generations are dropped and it is folded again from the log. Indexes are no part of it (`indexes`). All are bound to one log, known by the
-//! id of its first event.
+//! differs, that read model's generations are dropped and it is folded again from the log. Indexes are no part of it (`indexes`).
+//! All are bound to one log, known by the id of its first event.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::generation::{Asked, Generation, Stage, known, stored};
-use super::{indexes, views};
+use super::views;
 use crate::dead_letters::letters;
 use crate::feeding::checkpoint;
 use crate::projecting::changes::signed;
@@ -57,14 +57,14 @@ insert into backstitch.generations (projection, generation, state, schema, shape
 values ($1, $2, $3, $4, $5, $6, (select log from backstitch.generations where log is not null limit 1), $7, $8, $9, $10,
     $11, $12)";
 
-/// Makes tables where there are none, or where they have another shape, and the views that readers use, for a feed of so
+/// Makes tables with their indexes where there are none, or where they have another shape, and the views that readers use, for a feed of so
 /// many partitions. Any number may do so at once.
 ///
 /// # Errors
 /// What Postgres says.
 pub async fn prepare(pool: &PgPool, models: &Arc<ReadModels>, partitions: u32) -> Result<(), sqlx::Error> {
     let models = Arc::clone(models);
-    let known = pg::tx(pool, "backstitch", move |sql| {
+    pg::tx(pool, "backstitch", move |sql| {
         Box::pin(async move {
             sqlx::query("select pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *sql).await?;
             sqlx::raw_sql(BASE).execute(&mut *sql).await?;
@@ -90,12 +90,10 @@ pub async fn prepare(pool: &PgPool, models: &Arc<ReadModels>, partitions: u32) -
             }
             checkpoint::divide(sql, partitions).await?;
             let known = known(sql, &models).await?;
-            views::prepare(sql, &models, &known).await?;
-            Ok(known)
+            views::prepare(sql, &models, &known).await
         })
     })
-    .await?;
-    indexes::complete(pool, &known).await
+    .await
 }
 
 /// A generation to be made.

@@ -238,17 +238,17 @@ impl Board {
 
     /// Wakes who waits for a key that is at rest, or that a parked stream keeps from it.
     async fn wake_at_rest(&self, round: usize) -> Result<(), sqlx::Error> {
-        let Some(query) = self.models.at_rest() else { return Ok(()) };
         let waited = self.progress.waited(KEYS, round);
-        let Some(pool) = self.database.looker()?.filter(|_| !waited.is_empty()) else { return Ok(()) };
         let statuses = self.progress.statuses();
         let parked = statuses.iter().flat_map(|status| status.parked.values());
         let parked = parked.filter_map(|letter| letter.partition_key.parse().ok());
         let parked: Vec<Uuid> = parked.filter(|key| waited.contains(key)).collect();
+        self.progress.wake(&parked);
+        let Some(query) = self.models.at_rest().filter(|_| !waited.is_empty()) else { return Ok(()) };
+        let Some(pool) = self.database.looker()? else { return Ok(()) };
         let asks = async |sql: &mut PgConnection| sqlx::query_scalar(query).bind(waited).fetch_all(sql).await;
         let at_rest: Vec<Uuid> = pg::ask(&pool, ANSWER_BOUND, asks).await?;
         self.progress.wake(&at_rest);
-        self.progress.wake(&parked);
         Ok(())
     }
 

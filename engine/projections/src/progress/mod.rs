@@ -69,7 +69,7 @@ pub struct Partition {
 }
 
 impl Status {
-    /// How far it is with one partition of the events; `None`: with all of them. In one process there are none.
+    /// How far it is with one partition of the events; `None`: with all of them. A process alone does not divide its events.
     fn at(&self, partition: Option<u32>) -> Position {
         match partition.filter(|_| !self.partitions.is_empty()) {
             Some(number) => {

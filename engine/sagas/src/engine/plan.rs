@@ -4,7 +4,7 @@
 
 use crate::events::{Event, SagaHandedOver, UndoSucceeded};
 use crate::parts::{Direction, ErrorKind, Failure, Kind, Source};
-use crate::story::{Story, Subject as _};
+use crate::story::Story as _;
 use crate::view::LegStatus;
 use eventsourcing::Timestamp;
 
@@ -148,8 +148,7 @@ pub(super) fn taken_over<P: Process>(
     let Some(definition) = P::newest(&over.to) else { return Vec::new() };
     let source = Source { stream: String::new(), version: 0, event: "SagaHandedOver".to_owned() };
     let start: Begin<P> = Begin { source, facts: over.facts.clone().into() };
-    let subject = StoryOf::<P>::subject(&start.facts);
-    let mut draft = begun(definition, &P::stream(&over.to, subject.id()), &start, now, config);
+    let mut draft = begun(definition, &P::stream(&over.to, start.id()), &start, now, config);
     play(&mut draft, MOVES);
     let step = |event: &EventOf<P>| {
         let Event::StepStarted(e) = event else { return None };
