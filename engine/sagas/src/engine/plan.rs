@@ -4,7 +4,7 @@
 
 use crate::events::{Event, SagaHandedOver, UndoSucceeded};
 use crate::parts::{Direction, ErrorKind, Failure, Kind, Source};
-use crate::story::Story as _;
+use crate::story::Story;
 use crate::view::LegStatus;
 use eventsourcing::Timestamp;
 
