@@ -11,6 +11,7 @@
 //! (in one process the log is the only one) and makes their commits safe, `generations/` lets each be made anew beside the one
 //! that answers, `dead_letters/` keeps what could not be applied, `progress/` says how far they are.
 
+#[cfg(feature = "testing")]
 pub mod conformance;
 pub mod database;
 pub mod dead_letters;
