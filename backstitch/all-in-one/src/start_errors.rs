@@ -71,7 +71,7 @@ pub fn of_served_log(error: &ServeError) -> StartError {
         }
         ServeError::Half(..) | ServeError::EmptyUser => "backstitch store serve --help".to_owned(),
         ServeError::Tls { path, .. } => format!("openssl x509 -noout -subject -in {}", path.display()),
-        ServeError::Ended(_) => "backstitch store serve   # goes on where it was".to_owned(),
+        ServeError::Ended(_) => "backstitch store serve   # continues where it stopped".to_owned(),
     };
     StartError::new(error, hint)
 }

@@ -43,7 +43,7 @@ pub enum LoadError {
     Refused(String),
     /// The disk refuses. What was taken in by earlier batches is there.
     #[error(
-        "the log `{path}` cannot be written: {reason}; free space, then do the same again: it goes on where it was"
+        "the log `{path}` cannot be written: {reason}; free space, then run the same command again: it continues where it stopped"
     )]
     Unwritable {
         /// The file.

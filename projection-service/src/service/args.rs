@@ -60,5 +60,5 @@ async fn serve(config: Config) -> Result<(), StartError> {
         }
         error = service.fatal() => Err(error),
     };
-    process::stop(service.stop(), "another replica goes on where it was").await.and(outcome)
+    process::stop(service.stop(), "another replica continues where it stopped").await.and(outcome)
 }

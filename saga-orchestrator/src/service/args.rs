@@ -76,7 +76,7 @@ async fn serve(config: Config) -> Result<(), StartError> {
         store.close();
         watch.shut_down(WATCH_GRACE).await;
     };
-    process::stop(stops, "another replica goes on where it was").await.and(outcome)
+    process::stop(stops, "another replica continues where it stopped").await.and(outcome)
 }
 
 /// The way to those who carry commands out.

@@ -106,7 +106,7 @@ impl Args {
         let second = shutdown::signalled()?;
         tokio::select! {
             () = system.stop() => {}
-            _ = second => return Err(Failure::no_answer("stopped at once by a second signal", "backstitch serve   # goes on where it was")),
+            _ = second => return Err(Failure::no_answer("stopped at once by a second signal", "backstitch serve   # continues where it stopped")),
         }
         tracing::info!("stopped");
         outcome

@@ -170,7 +170,7 @@ pub(super) fn import(folder: &Folder, file: &Path) -> anyhow::Result<Exit> {
 
 fn no_import(error: &ImportError, dir: &Path, file: &Path) -> anyhow::Error {
     let (folder, file) = (dir.display(), file.display());
-    let again = format!("backstitch store import {file} --data {folder}   # goes on where it was");
+    let again = format!("backstitch store import {file} --data {folder}   # continues where it stopped");
     match error {
         ImportError::File { .. } => Failure::no(
             format!("`{file}`: {error}"),
