@@ -27,7 +27,7 @@ use crate::hosts::{self, Hosts};
 use crate::kept::Kept;
 use crate::observe::Observed;
 use crate::permits::{self, AtOnce, Permits};
-use crate::problem::Problem;
+use crate::problem::{AskAgain, Problem};
 use crate::refusals::Refusals;
 use crate::serve::{Peer, network};
 use crate::telemetry;
@@ -183,24 +183,13 @@ impl Edge {
         let after = if request.method().is_safe() { READ_ENDED } else { COMMAND_ENDED };
         let response = self.in_time(class, after, next.run(request)).await;
         drop(bytes);
+        if response.extensions().get::<AskAgain>().is_some() {
+            return Ok(response); // Its handler had no place for it: none is kept while the answer is held back.
+        }
         // An answer that is read slowly still has its place: memory is bounded by the places, whatever clients do.
         // Server-sent events end with the process.
         let stop = (class == Class::Stream).then(|| self.stop.clone());
         Ok(response.map(|body| Body::new(Kept::new(body, permit).until(stop))))
-    }
-
-    /// Waits, where a client comes back before the time that it was told. A proxy has no such connection: its clients share it.
-    async fn hold_back(&self, class: Class, problem: &Problem, asked: Option<(Refusals, Instant)>) {
-        let retry_after = problem.retry_after_s.map(|seconds| Duration::from_secs(seconds.into()));
-        let until = asked
-            .zip(retry_after)
-            .and_then(|((refusals, arrived), retry_after)| refusals.another(class, arrived, retry_after));
-        if let Some(until) = until {
-            tokio::select! {
-                () = tokio::time::sleep_until(until) => {}
-                () = self.stop.cancelled() => {}
-            }
-        }
     }
 
     /// The request with its whole body, and the memory that the body may take.
@@ -309,21 +298,18 @@ async fn bounded(State(edge): State<Edge>, request: Request, next: Next) -> Resp
         None => next.run(request).await,
         Some(class) => {
             let observed = Observed::begin(class, &request);
-            let refusals = request.extensions().get::<Refusals>().cloned();
-            let asked =
-                refusals.filter(|_| !request.headers().contains_key("x-forwarded-for")).zip(Some(Instant::now()));
-            match edge.serve(class, request, next).await {
-                Ok(response) => {
-                    observed.end(response.status());
-                    response
-                }
-                Err(problem) => {
-                    let response = problem.clone().into_response();
-                    observed.end(response.status());
-                    edge.hold_back(class, &problem, asked).await;
-                    response
+            let (refusals, arrived) = (request.extensions().get::<Refusals>().cloned(), Instant::now());
+            let response = edge.serve(class, request, next).await.unwrap_or_else(IntoResponse::into_response);
+            observed.end(response.status());
+            if let (Some(AskAgain(after)), Some(refusals)) = (response.extensions().get(), refusals)
+                && let Some(until) = refusals.another(class, arrived, *after)
+            {
+                tokio::select! {
+                    () = tokio::time::sleep_until(until) => {}
+                    () = edge.stop.cancelled() => {}
                 }
             }
+            response
         }
     };
     hosts::protect(response.headers_mut(), docs);
@@ -375,6 +361,7 @@ mod tests {
     fn routes() -> Router {
         Router::new()
             .route("/echo", post(|body: Bytes| async move { body }))
+            .route("/enough", get(|| async { Problem::overloaded("you have enough of these", 5) }))
             .route("/panic", get(|| async { panic!("a secret of ours") as () }))
             .route("/never", get(std::future::pending::<()>))
     }
@@ -428,6 +415,25 @@ mod tests {
         assert!(refused(&one).await > Duration::from_millis(900), "it was told to stay away for a second");
         assert_eq!(refused(&other).await, Duration::ZERO);
         drop(held);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_ignores_a_handler_s_refusal_is_held_back_without_a_place() {
+        let router = edge(routes(), Limits { concurrent_requests: 1, ..Limits::default() });
+        let connection = Refusals::default();
+        let asked = || {
+            let mut request = get_("/enough");
+            request.extensions_mut().insert(connection.clone());
+            router.clone().oneshot(request)
+        };
+        assert_eq!(asked().await.unwrap().status(), 503);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        let begun = Instant::now();
+        let held = tokio::task::JoinSet::from_iter([asked()]);
+        tokio::task::yield_now().await;
+        assert_eq!(problem(router.clone(), get_("/nowhere")).await.status, 404, "the one place is free");
+        assert_eq!(held.join_all().await.remove(0).unwrap().status(), 503);
+        assert!(begun.elapsed() > Duration::from_millis(900), "{:?}", begun.elapsed());
     }
 
     #[tokio::test]

@@ -1,5 +1,7 @@
 //! The one shape of an error at the edge: a problem document. Source: RFC 9457.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -29,6 +31,10 @@ pub struct Problem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_s: Option<u32>,
 }
+
+/// After how long a client is to ask again for which there was no place. In the extensions of the answer that says so.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AskAgain(pub Duration);
 
 /// One field at fault.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -117,12 +123,15 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-        let retry_after = self.retry_after_s;
+        let (retry_after, overloaded) = (self.retry_after_s, self.slug() == "overloaded");
         let mut response = (status, Json(self)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            if overloaded {
+                response.extensions_mut().insert(AskAgain(Duration::from_secs(seconds.into())));
+            }
         }
         response
     }

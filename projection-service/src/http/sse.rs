@@ -77,13 +77,13 @@ impl LivePlaces {
         if taken.values().sum::<usize>() >= connections {
             let all =
                 format_args!("all {connections} live connections are taken; try again, or read `/v1/events` in pages");
-            return Err(Problem::unavailable(all, 5));
+            return Err(Problem::overloaded(all, 5));
         }
         let own = taken.entry(address).or_default();
         if address.is_some() && *own >= per_address {
             let own =
                 format_args!("your address has {per_address} live connections already; close one, then try again");
-            return Err(Problem::unavailable(own, 5));
+            return Err(Problem::overloaded(own, 5));
         }
         *own += 1;
         drop(taken);

@@ -245,7 +245,10 @@ async fn answer(router: Router, request: hyper::Request<Incoming>, client: Clien
         return Ok(response);
     }
     request.extensions_mut().insert(Peer(client.peer));
-    request.extensions_mut().insert(client.refusals);
+    // A proxy's connection is many clients'.
+    if !request.headers().contains_key("x-forwarded-for") {
+        request.extensions_mut().insert(client.refusals);
+    }
     router.oneshot(request).await
 }
 
