@@ -34,7 +34,7 @@ pub struct EventStoreConfig {
     /// it from beginning anew, and it must not fill the disk.
     #[serde(deserialize_with = "wal_limit")]
     pub wal_limit_mb: u64,
-    /// Commands of clients are refused while less of the embedded log's disk is free, in percent, and less than 10 GiB. 0:
+    /// Commands of clients are refused while less of the embedded log's disk is free, in percent, and less than 2 GiB. 0:
     /// never.
     #[serde(deserialize_with = "percent")]
     pub min_free_disk_percent: u8,

@@ -19,8 +19,8 @@ const COMMIT_WITHIN: Duration = Duration::from_secs(5);
 /// Events that each look at the log verifies besides its end, so that damage is found that nobody has read yet: at one look a
 /// second a log of a million events is read through in an hour and costs some milliseconds a second.
 const VERIFIED_PER_PROBE: usize = 256;
-/// A disk with so much room is never short, whatever its share of the whole: at 1 MB/s it takes hours to fill.
-const ROOM_ENOUGH_BYTES: u64 = 10 << 30;
+/// A disk with so much room is never short, however small a share of the disk it is: a write-ahead log at its limit fits twice.
+const ROOM_ENOUGH_BYTES: u64 = 2 * crate::config::WAL_LIMIT_BYTES;
 
 /// Why a log does not do what it should.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -203,15 +203,19 @@ impl Shared {
             ));
         }
         let free = numbers.disk_free_bytes;
-        let little = numbers.disk_bytes > 0 && free < ROOM_ENOUGH_BYTES && free * 100 < numbers.disk_bytes * percent;
-        little.then(|| {
+        is_nearly_full(free, numbers.disk_bytes, percent).then(|| {
             format!(
-                "the disk of `{}` has {} MB left, less than {percent} %; free space",
+                "the disk of `{}` has {} MB left, less than 2 GiB and less than the {percent} % of `min_free_disk_percent`; free space",
                 self.path.display(),
                 free >> 20
             )
         })
     }
+}
+
+/// Whether a disk of `all` bytes (0: unknown) with `free` bytes left is too full for clients' commands.
+fn is_nearly_full(free: u64, all: u64, percent: u64) -> bool {
+    all > 0 && free < ROOM_ENOUGH_BYTES && free * 100 < all * percent
 }
 
 /// Free and all bytes of a file's disk; zeros where the system does not tell.
@@ -314,5 +318,20 @@ impl SqliteStore {
         let shared = Arc::clone(&self.shared);
         // On the reading thread, which may write the note, and also where nobody waits for the answer any more.
         self.readers.run(subject, move |connection, path| shared.noted(read(connection, path))).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_nearly_full_by_its_share_and_by_what_is_left() {
+        const GIB: u64 = 1 << 30;
+        assert!(is_nearly_full(GIB, 100 * GIB, 10));
+        assert!(!is_nearly_full(8 * GIB, 250 * GIB, 10), "8 GiB are enough, though 3 % of the disk");
+        assert!(!is_nearly_full(GIB, 8 * GIB, 10), "an eighth of a small disk");
+        assert!(!is_nearly_full(0, 100 * GIB, 0), "switched off");
+        assert!(!is_nearly_full(0, 0, 10), "unknown");
     }
 }

@@ -100,7 +100,7 @@ pub struct SqliteOptions {
     pub wal_bytes: u64,
     /// Clients' commands are refused while the write-ahead log is larger: a reader keeps it from beginning anew.
     pub wal_limit_bytes: u64,
-    /// Clients' commands are refused while less of the disk is free, in percent (and less than 10 GiB). 0: never.
+    /// Clients' commands are refused while less of the disk is free, in percent (and less than 2 GiB). 0: never.
     pub min_free_percent: u8,
     /// Files of others in the data folder that are there only if there was a log, such as checkpoints of read models.
     pub traces: Vec<PathBuf>,
