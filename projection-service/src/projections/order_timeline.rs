@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use domain::DecodeError;
 use event_store::{RecordedEvent, StreamName};
 use projection_engine::projecting::applied::Marks;
-use projection_engine::projecting::changes::{Head, column, text};
+use projection_engine::projecting::changes::{Head, signed, text};
+use projection_engine::projecting::upsert::Upsert;
 use projection_engine::{Index, Projection};
 use serde::Deserialize;
 use sqlx::PgConnection;
@@ -38,13 +39,6 @@ pub const INDEXES: &[Index] = &[
     Index::new("order_timeline_by_cause", "order_timeline", "(causation_id)"),
     Index::new("order_timeline_by_story", "order_timeline", "(correlation_id)"),
 ];
-
-const INSERT: &str = "
-insert into order_timeline
-select * from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::text[],
-    $8::uuid[], $9::uuid[], $10::text[], $11::text[], $12::timestamptz[], $13::bigint[], $14::bigint[],
-    $15::timestamptz[], $16::uuid[])
-on conflict (order_id, position) do nothing";
 
 /// A saga's events that belong into an order's timeline.
 const OF_SAGAS: &[&str] = &[
@@ -171,25 +165,21 @@ fn trace_id(event: &RecordedEvent) -> Option<String> {
 }
 
 async fn write(entries: &[Entry], sql: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let heads: Vec<Head> = entries.iter().map(|entry| Head::of(&entry.event)).collect();
-    sqlx::query(INSERT)
-        .bind(column(entries, |entry| entry.order_id))
-        .bind(column(&heads, Head::position_column))
-        .bind(column(entries, |entry| entry.event.id))
-        .bind(column(entries, |entry| entry.event.stream.to_string()))
-        .bind(column(entries, |entry| text(&entry.event.event_type)))
-        .bind(column(&heads, Head::version_column))
-        .bind(column(entries, |entry| text(&entry.event.metadata.actor)))
-        .bind(column(entries, |entry| entry.event.metadata.correlation_id))
-        .bind(column(entries, |entry| entry.event.metadata.causation_id))
-        .bind(column(entries, |entry| trace_id(&entry.event)))
-        .bind(column(entries, |entry| entry.summary.clone()))
-        .bind(column(&heads, |head| head.updated_at))
-        .bind(column(&heads, Head::version_column))
-        .bind(column(&heads, Head::position_column))
-        .bind(column(&heads, |head| head.updated_at))
-        .bind(column(entries, |entry| entry.event.metadata.command_id))
+    Upsert::new("order_timeline", entries)
+        .key("order_id", |entry| entry.order_id)
+        .key("position", |entry| signed(entry.event.position.0))
+        .once("event_id", |entry| entry.event.id)
+        .once("stream", |entry| entry.event.stream.to_string())
+        .once("event_type", |entry| text(&entry.event.event_type))
+        .once("version", |entry| signed(entry.event.version))
+        .once("actor", |entry| text(&entry.event.metadata.actor))
+        .once("correlation_id", |entry| entry.event.metadata.correlation_id)
+        .once("causation_id", |entry| entry.event.metadata.causation_id)
+        .once("trace_id", |entry| trace_id(&entry.event))
+        .once("summary", |entry| entry.summary.clone())
+        .once("occurred_at", |entry| entry.event.metadata.occurred_at)
+        .once("command_id", |entry| entry.event.metadata.command_id)
+        .head_once(|entry| Head::of(&entry.event))
         .execute(sql)
         .await
-        .map(|_| ())
 }

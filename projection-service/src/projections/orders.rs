@@ -8,7 +8,8 @@ use chrono::{DateTime, Utc};
 use domain::DecodeError;
 use domain::order::{Event, OrderPlaced, RejectReason};
 use event_store::{RecordedEvent, StreamName};
-use projection_engine::projecting::changes::{Changes, Head, Row, column, text};
+use projection_engine::projecting::changes::{Changes, Head, Row, text};
+use projection_engine::projecting::upsert::Upsert;
 use projection_engine::{Index, Projection};
 use sqlx::types::Json;
 use sqlx::{PgConnection, Row as _};
@@ -62,28 +63,6 @@ select id, status, held_reasons, placed_at, confirmed_at, shipped_at, completed_
        stream_version, global_position, updated_at, customer_reason
 from orders where id = any($1)";
 
-const UPSERT: &str = "
-insert into orders as o (id, number, customer_id, currency, subtotal, discount, tax, shipping, total, item_count, tags,
-    payment_method, status, held_reason, placed_at, confirmed_at, shipped_at, completed_at, cancelled_at, reason,
-    shipment_id, stream_version, global_position, updated_at, held_reasons, customer_reason)
-select * from unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[],
-    $8::bigint[], $9::bigint[], $10::bigint[], $11::jsonb[], $12::text[], $13::text[], $14::text[], $15::timestamptz[],
-    $16::timestamptz[], $17::timestamptz[], $18::timestamptz[], $19::timestamptz[], $20::text[], $21::uuid[],
-    $22::bigint[], $23::bigint[], $24::timestamptz[], $25::jsonb[], $26::text[])
-on conflict (id) do update set (status, held_reason, placed_at, confirmed_at, shipped_at, completed_at, cancelled_at,
-    reason, shipment_id, stream_version, global_position, updated_at, held_reasons, customer_reason)
-  = (excluded.status, excluded.held_reason, excluded.placed_at, excluded.confirmed_at, excluded.shipped_at,
-    excluded.completed_at, excluded.cancelled_at, excluded.reason, excluded.shipment_id, excluded.stream_version,
-    excluded.global_position, excluded.updated_at, excluded.held_reasons, excluded.customer_reason)
-where o.stream_version < excluded.stream_version";
-
-const INSERT_LINES: &str = "
-insert into order_lines
-select * from unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],
-    $8::bigint[], $9::bigint[], $10::bigint[], $11::text[], $12::timestamptz[], $13::bigint[], $14::bigint[],
-    $15::timestamptz[])
-on conflict (order_id, line) do nothing";
-
 /// The reason of a cancellation that nobody gave one for, and of every cancelled order that a customer wanted so.
 const CUSTOMER_REQUEST: &str = "customer_request";
 
@@ -128,21 +107,21 @@ impl Projection for Orders {
             return Ok(());
         }
         for row in sqlx::query(LOAD).bind(uuids_of(&missing)).fetch_all(sql).await? {
-            let head = Head::stored(row.try_get(10)?, row.try_get(11)?, row.try_get(12)?);
+            let head = Head::of_row(&row)?;
             let order = Order {
-                status: row.try_get(1)?,
-                held_reasons: row.try_get::<Json<Vec<String>>, _>(2)?.0,
-                placed_at: row.try_get(3)?,
-                confirmed_at: row.try_get(4)?,
-                shipped_at: row.try_get(5)?,
-                completed_at: row.try_get(6)?,
-                cancelled_at: row.try_get(7)?,
-                reason: row.try_get(8)?,
-                customer_reason: row.try_get(13)?,
-                shipment_id: row.try_get(9)?,
+                status: row.try_get("status")?,
+                held_reasons: row.try_get::<Json<Vec<String>>, _>("held_reasons")?.0,
+                placed_at: row.try_get("placed_at")?,
+                confirmed_at: row.try_get("confirmed_at")?,
+                shipped_at: row.try_get("shipped_at")?,
+                completed_at: row.try_get("completed_at")?,
+                cancelled_at: row.try_get("cancelled_at")?,
+                reason: row.try_get("reason")?,
+                customer_reason: row.try_get("customer_reason")?,
+                shipment_id: row.try_get("shipment_id")?,
                 placed: None,
             };
-            if let Some(stream) = stream_named("order", row.try_get::<Uuid, _>(0)?) {
+            if let Some(stream) = stream_named("order", row.try_get::<Uuid, _>("id")?) {
                 self.orders.loaded(stream, head, order);
             }
         }
@@ -237,41 +216,38 @@ fn reject_reason(reason: RejectReason) -> &'static str {
 type Changed<'r> = (&'r StreamName, &'r Row<Order>);
 
 async fn write_orders(changed: &[Changed<'_>], sql: &mut PgConnection) -> Result<(), sqlx::Error> {
-    // An order placed in an earlier batch keeps its frozen columns: the upsert does not name them.
-    let frozen = |row: &Changed<'_>| row.1.value.placed.as_ref().map(|(placed, _)| Arc::clone(placed));
-    let placed = column(changed, frozen);
-    let amount = |of: fn(&OrderPlaced) -> i64| column(&placed, |placed| placed.as_deref().map_or(0, of));
+    // An order placed in an earlier batch keeps what was frozen then: those columns are written once.
+    let placed = |row: &Changed<'_>| row.1.value.placed.as_ref().map(|(placed, _)| Arc::clone(placed));
+    let named = |row: &Changed<'_>, of: fn(&OrderPlaced) -> String| placed(row).as_deref().map(of).unwrap_or_default();
+    let amount = |row: &Changed<'_>, of: fn(&OrderPlaced) -> i64| placed(row).as_deref().map_or(0, of);
     let tags = |placed: &OrderPlaced| placed.tags.iter().map(|tag| text(tag)).collect::<Vec<_>>();
-    sqlx::query(UPSERT)
-        .bind(column(changed, |(stream, _)| uuid_of(stream).unwrap_or_default()))
-        .bind(column(&placed, |p| p.as_ref().map_or_else(String::new, |p| text(&p.number))))
-        .bind(column(&placed, |p| p.as_ref().map_or_else(Uuid::nil, |p| p.customer_id.0)))
-        .bind(column(&placed, |p| p.as_ref().map_or_else(String::new, |p| p.totals.total.currency.to_string())))
-        .bind(amount(|p| p.totals.subtotal.amount))
-        .bind(amount(|p| p.totals.discount.amount))
-        .bind(amount(|p| p.totals.tax.amount))
-        .bind(amount(|p| p.totals.shipping.amount))
-        .bind(amount(|p| p.totals.total.amount))
-        .bind(amount(|p| p.lines.iter().map(|line| line.quantity.get()).sum()))
-        .bind(column(&placed, |p| Json(p.as_deref().map(tags).unwrap_or_default())))
-        .bind(column(&placed, |p| p.as_ref().map_or_else(String::new, |p| text(&p.payment_method))))
-        .bind(column(changed, |(_, row)| row.value.status.clone()))
-        .bind(column(changed, |(_, row)| row.value.held_reasons.first().cloned()))
-        .bind(column(changed, |(_, row)| row.value.placed_at))
-        .bind(column(changed, |(_, row)| row.value.confirmed_at))
-        .bind(column(changed, |(_, row)| row.value.shipped_at))
-        .bind(column(changed, |(_, row)| row.value.completed_at))
-        .bind(column(changed, |(_, row)| row.value.cancelled_at))
-        .bind(column(changed, |(_, row)| row.value.reason.clone()))
-        .bind(column(changed, |(_, row)| row.value.shipment_id))
-        .bind(column(changed, |(_, row)| row.head.version_column()))
-        .bind(column(changed, |(_, row)| row.head.position_column()))
-        .bind(column(changed, |(_, row)| row.head.updated_at))
-        .bind(column(changed, |(_, row)| Json(row.value.held_reasons.clone())))
-        .bind(column(changed, |(_, row)| row.value.customer_reason.clone()))
+    Upsert::new("orders", changed)
+        .key("id", |(stream, _)| uuid_of(stream).unwrap_or_default())
+        .once("number", |row| named(row, |p| text(&p.number)))
+        .once("customer_id", |row| placed(row).map_or_else(Uuid::nil, |p| p.customer_id.0))
+        .once("currency", |row| named(row, |p| p.totals.total.currency.to_string()))
+        .once("subtotal", |row| amount(row, |p| p.totals.subtotal.amount))
+        .once("discount", |row| amount(row, |p| p.totals.discount.amount))
+        .once("tax", |row| amount(row, |p| p.totals.tax.amount))
+        .once("shipping", |row| amount(row, |p| p.totals.shipping.amount))
+        .once("total", |row| amount(row, |p| p.totals.total.amount))
+        .once("item_count", |row| amount(row, |p| p.lines.iter().map(|line| line.quantity.get()).sum()))
+        .once("tags", |row| Json(placed(row).as_deref().map(tags).unwrap_or_default()))
+        .once("payment_method", |row| named(row, |p| text(&p.payment_method)))
+        .set("status", |(_, row)| row.value.status.clone())
+        .set("held_reason", |(_, row)| row.value.held_reasons.first().cloned())
+        .set("held_reasons", |(_, row)| Json(row.value.held_reasons.clone()))
+        .set("placed_at", |(_, row)| row.value.placed_at)
+        .set("confirmed_at", |(_, row)| row.value.confirmed_at)
+        .set("shipped_at", |(_, row)| row.value.shipped_at)
+        .set("completed_at", |(_, row)| row.value.completed_at)
+        .set("cancelled_at", |(_, row)| row.value.cancelled_at)
+        .set("reason", |(_, row)| row.value.reason.clone())
+        .set("customer_reason", |(_, row)| row.value.customer_reason.clone())
+        .set("shipment_id", |(_, row)| row.value.shipment_id)
+        .head(|(_, row)| row.head)
         .execute(sql)
         .await
-        .map(|_| ())
 }
 
 async fn write_lines(changed: &[Changed<'_>], sql: &mut PgConnection) -> Result<(), sqlx::Error> {
@@ -280,23 +256,20 @@ async fn write_lines(changed: &[Changed<'_>], sql: &mut PgConnection) -> Result<
     if lines.is_empty() {
         return Ok(());
     }
-    sqlx::query(INSERT_LINES)
-        .bind(column(&lines, |(placed, ..)| placed.order_id.0))
-        .bind(column(&lines, |(_, line, _)| i32::try_from(line.line).unwrap_or(i32::MAX)))
-        .bind(column(&lines, |(_, line, _)| line.item.sku.to_string()))
-        .bind(column(&lines, |(_, line, _)| line.item.location.to_string()))
-        .bind(column(&lines, |(_, line, _)| text(&line.name)))
-        .bind(column(&lines, |(_, line, _)| line.quantity.get()))
-        .bind(column(&lines, |(_, line, _)| line.unit_price.amount))
-        .bind(column(&lines, |(_, line, _)| line.net.amount))
-        .bind(column(&lines, |(_, line, _)| line.discount_share.amount))
-        .bind(column(&lines, |(_, line, _)| line.tax_share.amount))
-        .bind(column(&lines, |(_, line, _)| line.net.currency.to_string()))
-        .bind(column(&lines, |(placed, ..)| placed.placed_at))
-        .bind(column(&lines, |(.., head)| head.version_column()))
-        .bind(column(&lines, |(.., head)| head.position_column()))
-        .bind(column(&lines, |(.., head)| head.updated_at))
+    Upsert::new("order_lines", &lines)
+        .key("order_id", |(placed, ..)| placed.order_id.0)
+        .key("line", |(_, line, _)| i32::try_from(line.line).unwrap_or(i32::MAX))
+        .once("sku", |(_, line, _)| line.item.sku.to_string())
+        .once("location", |(_, line, _)| line.item.location.to_string())
+        .once("name", |(_, line, _)| text(&line.name))
+        .once("quantity", |(_, line, _)| line.quantity.get())
+        .once("unit_price", |(_, line, _)| line.unit_price.amount)
+        .once("net", |(_, line, _)| line.net.amount)
+        .once("discount_share", |(_, line, _)| line.discount_share.amount)
+        .once("tax_share", |(_, line, _)| line.tax_share.amount)
+        .once("currency", |(_, line, _)| line.net.currency.to_string())
+        .once("placed_at", |(placed, ..)| placed.placed_at)
+        .head_once(|(.., head)| **head)
         .execute(sql)
         .await
-        .map(|_| ())
 }

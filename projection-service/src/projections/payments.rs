@@ -8,7 +8,8 @@ use domain::DecodeError;
 use domain::money::Money;
 use domain::payment::{Event, LateSuccess, PaymentRefunded, PaymentSucceededLate, RequestKind};
 use event_store::{RecordedEvent, StreamName};
-use projection_engine::projecting::changes::{Changes, Head, Row, column, text};
+use projection_engine::projecting::changes::{Changes, Head, Row, text};
+use projection_engine::projecting::upsert::Upsert;
 use projection_engine::{Index, Projection};
 use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
@@ -42,21 +43,6 @@ select id, order_id, attempt_group, state, outcome_unknown, open_kind, currency,
        voided, payment_method, provider_ref, action_url, failure_code, placed_on, began_at, capture_before,
        stream_version, global_position, updated_at
 from payments where id = any($1)";
-
-const UPSERT: &str = "
-insert into payments as p
-select * from unnest($1::uuid[], $2::uuid[], $3::integer[], $4::text[], $5::boolean[], $6::text[], $7::text[],
-    $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::text[], $14::text[], $15::text[],
-    $16::text[], $17::date[], $18::timestamptz[], $19::timestamptz[], $20::bigint[], $21::bigint[], $22::timestamptz[])
-on conflict (id) do update set (order_id, attempt_group, state, outcome_unknown, open_kind, currency, amount,
-    authorized, captured, refunded, voided, payment_method, provider_ref, action_url, failure_code, placed_on,
-    began_at, capture_before, stream_version, global_position, updated_at)
-  = (excluded.order_id, excluded.attempt_group, excluded.state, excluded.outcome_unknown, excluded.open_kind,
-    excluded.currency, excluded.amount, excluded.authorized, excluded.captured, excluded.refunded, excluded.voided,
-    excluded.payment_method, excluded.provider_ref, excluded.action_url, excluded.failure_code, excluded.placed_on,
-    excluded.began_at, excluded.capture_before, excluded.stream_version, excluded.global_position,
-    excluded.updated_at)
-where p.stream_version < excluded.stream_version";
 
 #[derive(Debug, Clone, Default)]
 struct Payment {
@@ -105,28 +91,28 @@ impl Projection for Payments {
             return Ok(());
         }
         for row in sqlx::query(LOAD).bind(uuids_of(&missing)).fetch_all(sql).await? {
-            let head = Head::stored(row.try_get(19)?, row.try_get(20)?, row.try_get(21)?);
+            let head = Head::of_row(&row)?;
             let payment = Payment {
-                order_id: row.try_get(1)?,
-                attempt_group: row.try_get(2)?,
-                state: row.try_get(3)?,
-                outcome_unknown: row.try_get(4)?,
-                open_kind: row.try_get(5)?,
-                currency: row.try_get(6)?,
-                amount: row.try_get(7)?,
-                authorized: row.try_get(8)?,
-                captured: row.try_get(9)?,
-                refunded: row.try_get(10)?,
-                voided: row.try_get(11)?,
-                payment_method: row.try_get(12)?,
-                provider_ref: row.try_get(13)?,
-                action_url: row.try_get(14)?,
-                failure_code: row.try_get(15)?,
-                placed_on: row.try_get(16)?,
-                began_at: row.try_get(17)?,
-                capture_before: row.try_get(18)?,
+                order_id: row.try_get("order_id")?,
+                attempt_group: row.try_get("attempt_group")?,
+                state: row.try_get("state")?,
+                outcome_unknown: row.try_get("outcome_unknown")?,
+                open_kind: row.try_get("open_kind")?,
+                currency: row.try_get("currency")?,
+                amount: row.try_get("amount")?,
+                authorized: row.try_get("authorized")?,
+                captured: row.try_get("captured")?,
+                refunded: row.try_get("refunded")?,
+                voided: row.try_get("voided")?,
+                payment_method: row.try_get("payment_method")?,
+                provider_ref: row.try_get("provider_ref")?,
+                action_url: row.try_get("action_url")?,
+                failure_code: row.try_get("failure_code")?,
+                placed_on: row.try_get("placed_on")?,
+                began_at: row.try_get("began_at")?,
+                capture_before: row.try_get("capture_before")?,
             };
-            if let Some(stream) = stream_named("payment", row.try_get::<Uuid, _>(0)?) {
+            if let Some(stream) = stream_named("payment", row.try_get::<Uuid, _>("id")?) {
                 self.payments.loaded(stream, head, payment);
             }
         }
@@ -396,30 +382,27 @@ fn refer(payment: &mut Payment, provider_ref: Option<String>) -> Option<String> 
 }
 
 async fn write_payments(changed: &[(&StreamName, &Row<Payment>)], sql: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query(UPSERT)
-        .bind(column(changed, |(stream, _)| uuid_of(stream).unwrap_or_default()))
-        .bind(column(changed, |(_, row)| row.value.order_id))
-        .bind(column(changed, |(_, row)| row.value.attempt_group))
-        .bind(column(changed, |(_, row)| row.value.state.clone()))
-        .bind(column(changed, |(_, row)| row.value.outcome_unknown))
-        .bind(column(changed, |(_, row)| row.value.open_kind.clone()))
-        .bind(column(changed, |(_, row)| row.value.currency.clone()))
-        .bind(column(changed, |(_, row)| row.value.amount))
-        .bind(column(changed, |(_, row)| row.value.authorized))
-        .bind(column(changed, |(_, row)| row.value.captured))
-        .bind(column(changed, |(_, row)| row.value.refunded))
-        .bind(column(changed, |(_, row)| row.value.voided))
-        .bind(column(changed, |(_, row)| row.value.payment_method.clone()))
-        .bind(column(changed, |(_, row)| row.value.provider_ref.clone()))
-        .bind(column(changed, |(_, row)| row.value.action_url.clone()))
-        .bind(column(changed, |(_, row)| row.value.failure_code.clone()))
-        .bind(column(changed, |(_, row)| row.value.placed_on))
-        .bind(column(changed, |(_, row)| row.value.began_at.unwrap_or(row.head.updated_at)))
-        .bind(column(changed, |(_, row)| row.value.capture_before))
-        .bind(column(changed, |(_, row)| row.head.version_column()))
-        .bind(column(changed, |(_, row)| row.head.position_column()))
-        .bind(column(changed, |(_, row)| row.head.updated_at))
+    Upsert::new("payments", changed)
+        .key("id", |(stream, _)| uuid_of(stream).unwrap_or_default())
+        .set("order_id", |(_, row)| row.value.order_id)
+        .set("attempt_group", |(_, row)| row.value.attempt_group)
+        .set("state", |(_, row)| row.value.state.clone())
+        .set("outcome_unknown", |(_, row)| row.value.outcome_unknown)
+        .set("open_kind", |(_, row)| row.value.open_kind.clone())
+        .set("currency", |(_, row)| row.value.currency.clone())
+        .set("amount", |(_, row)| row.value.amount)
+        .set("authorized", |(_, row)| row.value.authorized)
+        .set("captured", |(_, row)| row.value.captured)
+        .set("refunded", |(_, row)| row.value.refunded)
+        .set("voided", |(_, row)| row.value.voided)
+        .set("payment_method", |(_, row)| row.value.payment_method.clone())
+        .set("provider_ref", |(_, row)| row.value.provider_ref.clone())
+        .set("action_url", |(_, row)| row.value.action_url.clone())
+        .set("failure_code", |(_, row)| row.value.failure_code.clone())
+        .set("placed_on", |(_, row)| row.value.placed_on)
+        .set("began_at", |(_, row)| row.value.began_at.unwrap_or(row.head.updated_at))
+        .set("capture_before", |(_, row)| row.value.capture_before)
+        .head(|(_, row)| row.head)
         .execute(sql)
         .await
-        .map(|_| ())
 }

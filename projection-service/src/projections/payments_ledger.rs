@@ -2,7 +2,8 @@
 //! row is the head of the stream.
 
 use projection_engine::Index;
-use projection_engine::projecting::changes::{Head, column};
+use projection_engine::projecting::changes::Head;
+use projection_engine::projecting::upsert::Upsert;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -19,12 +20,6 @@ create table payments_ledger (
 /// The indexes of the table.
 pub const INDEXES: &[Index] =
     &[Index::new("payments_ledger_by_payment", "payments_ledger", "(payment_id, stream_version)")];
-
-const INSERT_ENTRIES: &str = "
-insert into payments_ledger
-select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[],
-    $9::text[], $10::uuid[], $11::text[], $12::timestamptz[], $13::bigint[], $14::bigint[], $15::timestamptz[])
-on conflict (entry_id) do nothing";
 
 /// What a payment event says about money, as one line of the ledger.
 #[derive(Debug)]
@@ -56,23 +51,20 @@ pub(super) struct Said {
 
 /// Adds lines to the ledger.
 pub(super) async fn write(entries: &[Entry], sql: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query(INSERT_ENTRIES)
-        .bind(column(entries, |entry| entry.entry_id))
-        .bind(column(entries, |entry| entry.payment_id))
-        .bind(column(entries, |entry| entry.order_id))
-        .bind(column(entries, |entry| entry.kind.clone()))
-        .bind(column(entries, |entry| entry.state))
-        .bind(column(entries, |entry| entry.amount))
-        .bind(column(entries, |entry| entry.currency.clone()))
-        .bind(column(entries, |entry| entry.provider.clone()))
-        .bind(column(entries, |entry| entry.provider_ref.clone()))
-        .bind(column(entries, |entry| entry.request_id))
-        .bind(column(entries, |entry| entry.detail.clone()))
-        .bind(column(entries, |entry| entry.head.updated_at))
-        .bind(column(entries, |entry| entry.head.version_column()))
-        .bind(column(entries, |entry| entry.head.position_column()))
-        .bind(column(entries, |entry| entry.head.updated_at))
+    Upsert::new("payments_ledger", entries)
+        .key("entry_id", |entry| entry.entry_id)
+        .once("payment_id", |entry| entry.payment_id)
+        .once("order_id", |entry| entry.order_id)
+        .once("kind", |entry| entry.kind.clone())
+        .once("state", |entry| entry.state)
+        .once("amount", |entry| entry.amount)
+        .once("currency", |entry| entry.currency.clone())
+        .once("provider", |entry| entry.provider.clone())
+        .once("provider_ref", |entry| entry.provider_ref.clone())
+        .once("request_id", |entry| entry.request_id)
+        .once("detail", |entry| entry.detail.clone())
+        .once("occurred_at", |entry| entry.head.updated_at)
+        .head_once(|entry| entry.head)
         .execute(sql)
         .await
-        .map(|_| ())
 }

@@ -8,7 +8,8 @@ use domain::DecodeError;
 use domain::product::Event;
 use event_store::{RecordedEvent, StreamName};
 use projection_engine::Projection;
-use projection_engine::projecting::changes::{Changes, Head, column, text};
+use projection_engine::projecting::changes::{Changes, Head, text};
+use projection_engine::projecting::upsert::Upsert;
 use sqlx::{PgConnection, Row as _};
 
 use super::stream_named;
@@ -28,15 +29,6 @@ create table products (
 const LOAD: &str = "
 select sku, name, price, currency, status, created_at, stream_version, global_position, updated_at
 from products where sku = any($1)";
-
-const UPSERT: &str = "
-insert into products as p
-select * from unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::timestamptz[], $7::bigint[],
-    $8::bigint[], $9::timestamptz[])
-on conflict (sku) do update set (name, price, currency, status, created_at, stream_version, global_position, updated_at)
-  = (excluded.name, excluded.price, excluded.currency, excluded.status, excluded.created_at, excluded.stream_version,
-    excluded.global_position, excluded.updated_at)
-where p.stream_version < excluded.stream_version";
 
 #[derive(Debug, Clone, Default)]
 struct Product {
@@ -70,15 +62,15 @@ impl Projection for Products {
         }
         let skus: Vec<&str> = missing.iter().map(StreamName::id).collect();
         for row in sqlx::query(LOAD).bind(skus).fetch_all(sql).await? {
-            let head = Head::stored(row.try_get(6)?, row.try_get(7)?, row.try_get(8)?);
+            let head = Head::of_row(&row)?;
             let product = Product {
-                name: row.try_get(1)?,
-                price: row.try_get(2)?,
-                currency: row.try_get(3)?,
-                status: row.try_get(4)?,
-                created_at: row.try_get(5)?,
+                name: row.try_get("name")?,
+                price: row.try_get("price")?,
+                currency: row.try_get("currency")?,
+                status: row.try_get("status")?,
+                created_at: row.try_get("created_at")?,
             };
-            if let Some(stream) = stream_named("product", row.try_get::<String, _>(0)?) {
+            if let Some(stream) = stream_named("product", row.try_get::<String, _>("sku")?) {
                 self.products.loaded(stream, head, product);
             }
         }
@@ -119,16 +111,14 @@ impl Projection for Products {
         if changed.is_empty() {
             return Ok(());
         }
-        sqlx::query(UPSERT)
-            .bind(column(&changed, |(stream, _)| stream.id().to_owned()))
-            .bind(column(&changed, |(_, row)| row.value.name.clone()))
-            .bind(column(&changed, |(_, row)| row.value.price))
-            .bind(column(&changed, |(_, row)| row.value.currency.clone()))
-            .bind(column(&changed, |(_, row)| row.value.status.clone()))
-            .bind(column(&changed, |(_, row)| row.value.created_at))
-            .bind(column(&changed, |(_, row)| row.head.version_column()))
-            .bind(column(&changed, |(_, row)| row.head.position_column()))
-            .bind(column(&changed, |(_, row)| row.head.updated_at))
+        Upsert::new("products", &changed)
+            .key("sku", |(stream, _)| stream.id().to_owned())
+            .set("name", |(_, row)| row.value.name.clone())
+            .set("price", |(_, row)| row.value.price)
+            .set("currency", |(_, row)| row.value.currency.clone())
+            .set("status", |(_, row)| row.value.status.clone())
+            .set("created_at", |(_, row)| row.value.created_at)
+            .head(|(_, row)| row.head)
             .execute(sql)
             .await?;
         self.products.written();

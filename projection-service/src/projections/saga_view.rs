@@ -11,7 +11,8 @@ use chrono::{DateTime, Utc};
 use domain::DecodeError;
 use domain::saga::{Event, Failure, LegStatus, SagaState, View};
 use event_store::{RecordedEvent, StreamName};
-use projection_engine::projecting::changes::{Changes, Row, column, text};
+use projection_engine::projecting::changes::{Changes, Row, text};
+use projection_engine::projecting::upsert::Upsert;
 use projection_engine::{Index, Projection};
 use sqlx::PgConnection;
 use sqlx::types::Json;
@@ -63,22 +64,6 @@ pub const INDEXES: &[Index] = &[
         "(type, definition_version, started_at, saga_id) where state = 'needs_attention'",
     ),
 ];
-
-const UPSERT: &str = "
-insert into saga_view as s
-select * from unnest($1::text[], $2::text[], $3::integer[], $4::uuid[], $5::text[], $6::text[], $7::integer[],
-    $8::text[], $9::text[], $10::timestamptz[], $11::timestamptz[], $12::jsonb[], $13::jsonb[], $14::jsonb[],
-    $15::timestamptz[], $16::timestamptz[], $17::timestamptz[], $18::text[], $19::text[], $20::boolean[],
-    $21::text[], $22::text[], $23::boolean[], $24::timestamptz[], $25::bigint[], $26::bigint[], $27::timestamptz[])
-on conflict (saga_id) do update set (type, definition_version, order_id, state, step, attempts, last_error, error_kind,
-    deadline, next_attempt, compensations, waits_for, awaits, started_at, changed_at, ended_at, reason, handed_over_to,
-    settled, direction, error_code, stuck, attention_since, stream_version, global_position, updated_at)
-  = (excluded.type, excluded.definition_version, excluded.order_id, excluded.state, excluded.step, excluded.attempts,
-    excluded.last_error, excluded.error_kind, excluded.deadline, excluded.next_attempt, excluded.compensations,
-    excluded.waits_for, excluded.awaits, excluded.started_at, excluded.changed_at, excluded.ended_at, excluded.reason,
-    excluded.handed_over_to, excluded.settled, excluded.direction, excluded.error_code, excluded.stuck,
-    excluded.attention_since, excluded.stream_version, excluded.global_position, excluded.updated_at)
-where s.stream_version < excluded.stream_version";
 
 /// Sagas kept in memory, twice over: at some 6 kB each 25 MB, and more than move at the same moment. Those that wait for
 /// the warehouse for days are read again when they go on.
@@ -202,35 +187,32 @@ fn number(from: u32) -> i32 {
 async fn write(changed: &[(&StreamName, &Row<Standing>)], sql: &mut PgConnection) -> Result<(), sqlx::Error> {
     let state = |view: &View| SagaState::as_str(view.state());
     let saga_id = |stream: &StreamName| stream.as_str().trim_start_matches("saga_").to_owned();
-    sqlx::query(UPSERT)
-        .bind(column(changed, |(stream, _)| saga_id(stream)))
-        .bind(column(changed, |(_, row)| text(&row.value.view.saga)))
-        .bind(column(changed, |(_, row)| number(row.value.view.definition_version)))
-        .bind(column(changed, |(_, row)| row.value.view.subject.order_id.0))
-        .bind(column(changed, |(_, row)| state(&row.value.view)))
-        .bind(column(changed, |(_, row)| row.value.view.step().map(text)))
-        .bind(column(changed, |(_, row)| number(row.value.view.attempts())))
-        .bind(column(changed, |(_, row)| row.value.trouble().map(|failure| text(&failure.to_string()))))
-        .bind(column(changed, |(_, row)| row.value.trouble().map(|failure| failure.kind.as_str())))
-        .bind(column(changed, |(_, row)| row.value.view.deadline()))
-        .bind(column(changed, |(_, row)| row.value.view.next_attempt()))
-        .bind(column(changed, |(_, row)| compensations(&row.value.view)))
-        .bind(column(changed, |(_, row)| Json(row.value.view.waits_for().iter().map(|w| text(w)).collect::<Vec<_>>())))
-        .bind(column(changed, |(_, row)| awaits(&row.value.view)))
-        .bind(column(changed, |(_, row)| row.value.view.started_at))
-        .bind(column(changed, |(_, row)| row.value.view.changed_at))
-        .bind(column(changed, |(_, row)| row.value.view.ended_at))
-        .bind(column(changed, |(_, row)| row.value.view.reason.as_deref().map(text)))
-        .bind(column(changed, |(_, row)| row.value.view.handed_over_to.as_deref().map(text)))
-        .bind(column(changed, |(_, row)| row.value.view.settled()))
-        .bind(column(changed, |(_, row)| row.value.view.current().map(|leg| leg.direction.as_str())))
-        .bind(column(changed, |(_, row)| row.value.trouble().map(|failure| text(&failure.code))))
-        .bind(column(changed, |(_, row)| row.value.stuck()))
-        .bind(column(changed, |(_, row)| row.value.attention_since))
-        .bind(column(changed, |(_, row)| row.head.version_column()))
-        .bind(column(changed, |(_, row)| row.head.position_column()))
-        .bind(column(changed, |(_, row)| row.head.updated_at))
+    Upsert::new("saga_view", changed)
+        .key("saga_id", |(stream, _)| saga_id(stream))
+        .set("type", |(_, row)| text(&row.value.view.saga))
+        .set("definition_version", |(_, row)| number(row.value.view.definition_version))
+        .set("order_id", |(_, row)| row.value.view.subject.order_id.0)
+        .set("state", |(_, row)| state(&row.value.view))
+        .set("step", |(_, row)| row.value.view.step().map(text))
+        .set("attempts", |(_, row)| number(row.value.view.attempts()))
+        .set("last_error", |(_, row)| row.value.trouble().map(|failure| text(&failure.to_string())))
+        .set("error_kind", |(_, row)| row.value.trouble().map(|failure| failure.kind.as_str()))
+        .set("deadline", |(_, row)| row.value.view.deadline())
+        .set("next_attempt", |(_, row)| row.value.view.next_attempt())
+        .set("compensations", |(_, row)| compensations(&row.value.view))
+        .set("waits_for", |(_, row)| Json(row.value.view.waits_for().iter().map(|w| text(w)).collect::<Vec<_>>()))
+        .set("awaits", |(_, row)| awaits(&row.value.view))
+        .set("started_at", |(_, row)| row.value.view.started_at)
+        .set("changed_at", |(_, row)| row.value.view.changed_at)
+        .set("ended_at", |(_, row)| row.value.view.ended_at)
+        .set("reason", |(_, row)| row.value.view.reason.as_deref().map(text))
+        .set("handed_over_to", |(_, row)| row.value.view.handed_over_to.as_deref().map(text))
+        .set("settled", |(_, row)| row.value.view.settled())
+        .set("direction", |(_, row)| row.value.view.current().map(|leg| leg.direction.as_str()))
+        .set("error_code", |(_, row)| row.value.trouble().map(|failure| text(&failure.code)))
+        .set("stuck", |(_, row)| row.value.stuck())
+        .set("attention_since", |(_, row)| row.value.attention_since)
+        .head(|(_, row)| row.head)
         .execute(sql)
         .await
-        .map(|_| ())
 }

@@ -20,7 +20,8 @@ use domain::{order, payment};
 use event_store::{Position, RecordedEvent, StreamName};
 use projection_engine::Projection;
 use projection_engine::projecting::applied::Marks;
-use projection_engine::projecting::changes::{column, signed};
+use projection_engine::projecting::changes::signed;
+use projection_engine::projecting::upsert::Upsert;
 use sqlx::PgConnection;
 
 /// The projection's name.
@@ -35,17 +36,6 @@ create table sales_by_day (
     global_position bigint not null, primary key (day, currency)
 ) with (fillfactor = 50);
 ";
-
-const ADD: &str = "
-insert into sales_by_day as s
-select * from unnest($1::date[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
-    $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[])
-on conflict (day, currency) do update set (orders, units, gross, discounts, tax, shipping, captured, refunded,
-    cancelled, rejected, global_position)
-  = (s.orders + excluded.orders, s.units + excluded.units, s.gross + excluded.gross,
-    s.discounts + excluded.discounts, s.tax + excluded.tax, s.shipping + excluded.shipping,
-    s.captured + excluded.captured, s.refunded + excluded.refunded, s.cancelled + excluded.cancelled,
-    s.rejected + excluded.rejected, greatest(s.global_position, excluded.global_position))";
 
 /// What a batch adds to one day and currency. Amounts in minor units.
 #[derive(Debug, Default)]
@@ -114,23 +104,22 @@ impl Projection for SalesByDay {
             return Ok(());
         }
         let sums: Vec<_> = std::mem::take(&mut self.sums).into_iter().collect();
-        sqlx::query(ADD)
-            .bind(column(&sums, |((day, _), _)| *day))
-            .bind(column(&sums, |((_, currency), _)| currency.clone()))
-            .bind(column(&sums, |(_, sum)| sum.orders))
-            .bind(column(&sums, |(_, sum)| sum.units))
-            .bind(column(&sums, |(_, sum)| sum.gross))
-            .bind(column(&sums, |(_, sum)| sum.discounts))
-            .bind(column(&sums, |(_, sum)| sum.tax))
-            .bind(column(&sums, |(_, sum)| sum.shipping))
-            .bind(column(&sums, |(_, sum)| sum.captured))
-            .bind(column(&sums, |(_, sum)| sum.refunded))
-            .bind(column(&sums, |(_, sum)| sum.cancelled))
-            .bind(column(&sums, |(_, sum)| sum.rejected))
-            .bind(column(&sums, |(_, sum)| signed(sum.position.0)))
+        Upsert::new("sales_by_day", &sums)
+            .key("day", |((day, _), _)| *day)
+            .key("currency", |((_, currency), _)| currency.clone())
+            .add("orders", |(_, sum)| sum.orders)
+            .add("units", |(_, sum)| sum.units)
+            .add("gross", |(_, sum)| sum.gross)
+            .add("discounts", |(_, sum)| sum.discounts)
+            .add("tax", |(_, sum)| sum.tax)
+            .add("shipping", |(_, sum)| sum.shipping)
+            .add("captured", |(_, sum)| sum.captured)
+            .add("refunded", |(_, sum)| sum.refunded)
+            .add("cancelled", |(_, sum)| sum.cancelled)
+            .add("rejected", |(_, sum)| sum.rejected)
+            .greatest("global_position", |(_, sum)| signed(sum.position.0))
             .execute(sql)
             .await
-            .map(|_| ())
     }
 }
 

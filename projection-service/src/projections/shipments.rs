@@ -7,7 +7,8 @@ use chrono::{DateTime, Utc};
 use domain::DecodeError;
 use domain::shipment::Event;
 use event_store::{RecordedEvent, StreamName};
-use projection_engine::projecting::changes::{Changes, Head, Row, column, text};
+use projection_engine::projecting::changes::{Changes, Head, Row, text};
+use projection_engine::projecting::upsert::Upsert;
 use projection_engine::{Index, Projection};
 use sqlx::types::Json;
 use sqlx::{PgConnection, Row as _};
@@ -38,16 +39,6 @@ const LOAD: &str = "
 select id, order_id, status, lines, reason, planned_at, ready_at, dispatched_at, ended_at, stream_version,
        global_position, updated_at, began_at
 from shipments where id = any($1)";
-
-const UPSERT: &str = "
-insert into shipments as s
-select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::jsonb[], $5::text[], $6::timestamptz[], $7::timestamptz[],
-    $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::bigint[], $12::bigint[], $13::timestamptz[])
-on conflict (id) do update set (order_id, status, lines, reason, planned_at, ready_at, dispatched_at, ended_at,
-    stream_version, global_position, updated_at)
-  = (excluded.order_id, excluded.status, excluded.lines, excluded.reason, excluded.planned_at, excluded.ready_at,
-    excluded.dispatched_at, excluded.ended_at, excluded.stream_version, excluded.global_position, excluded.updated_at)
-where s.stream_version < excluded.stream_version";
 
 #[derive(Debug, Clone, Default)]
 struct Shipment {
@@ -85,20 +76,20 @@ impl Projection for Shipments {
             return Ok(());
         }
         for row in sqlx::query(LOAD).bind(uuids_of(&missing)).fetch_all(sql).await? {
-            let head = Head::stored(row.try_get(9)?, row.try_get(10)?, row.try_get(11)?);
-            let Json(lines) = row.try_get(3)?;
+            let head = Head::of_row(&row)?;
+            let Json(lines) = row.try_get("lines")?;
             let shipment = Shipment {
-                order_id: row.try_get(1)?,
-                status: status(row.try_get(2)?),
+                order_id: row.try_get("order_id")?,
+                status: status(row.try_get("status")?),
                 lines,
-                reason: row.try_get(4)?,
-                planned_at: row.try_get(5)?,
-                ready_at: row.try_get(6)?,
-                dispatched_at: row.try_get(7)?,
-                ended_at: row.try_get(8)?,
-                began_at: row.try_get(12)?,
+                reason: row.try_get("reason")?,
+                planned_at: row.try_get("planned_at")?,
+                ready_at: row.try_get("ready_at")?,
+                dispatched_at: row.try_get("dispatched_at")?,
+                ended_at: row.try_get("ended_at")?,
+                began_at: row.try_get("began_at")?,
             };
-            if let Some(stream) = stream_named("shipment", row.try_get::<Uuid, _>(0)?) {
+            if let Some(stream) = stream_named("shipment", row.try_get::<Uuid, _>("id")?) {
                 self.shipments.loaded(stream, head, shipment);
             }
         }
@@ -161,21 +152,18 @@ fn status(stored: String) -> &'static str {
 }
 
 async fn write(changed: &[(&StreamName, &Row<Shipment>)], sql: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query(UPSERT)
-        .bind(column(changed, |(stream, _)| uuid_of(stream).unwrap_or_default()))
-        .bind(column(changed, |(_, row)| row.value.order_id))
-        .bind(column(changed, |(_, row)| row.value.status))
-        .bind(column(changed, |(_, row)| Json(row.value.lines.clone())))
-        .bind(column(changed, |(_, row)| row.value.reason.clone()))
-        .bind(column(changed, |(_, row)| row.value.began_at.unwrap_or(row.head.updated_at)))
-        .bind(column(changed, |(_, row)| row.value.planned_at))
-        .bind(column(changed, |(_, row)| row.value.ready_at))
-        .bind(column(changed, |(_, row)| row.value.dispatched_at))
-        .bind(column(changed, |(_, row)| row.value.ended_at))
-        .bind(column(changed, |(_, row)| row.head.version_column()))
-        .bind(column(changed, |(_, row)| row.head.position_column()))
-        .bind(column(changed, |(_, row)| row.head.updated_at))
+    Upsert::new("shipments", changed)
+        .key("id", |(stream, _)| uuid_of(stream).unwrap_or_default())
+        .set("order_id", |(_, row)| row.value.order_id)
+        .set("status", |(_, row)| row.value.status)
+        .set("lines", |(_, row)| Json(row.value.lines.clone()))
+        .set("reason", |(_, row)| row.value.reason.clone())
+        .once("began_at", |(_, row)| row.value.began_at.unwrap_or(row.head.updated_at))
+        .set("planned_at", |(_, row)| row.value.planned_at)
+        .set("ready_at", |(_, row)| row.value.ready_at)
+        .set("dispatched_at", |(_, row)| row.value.dispatched_at)
+        .set("ended_at", |(_, row)| row.value.ended_at)
+        .head(|(_, row)| row.head)
         .execute(sql)
         .await
-        .map(|_| ())
 }

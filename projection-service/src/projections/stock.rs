@@ -8,7 +8,8 @@ use chrono::{DateTime, Utc};
 use domain::DecodeError;
 use domain::stock::{Event, ReservationCommitted, ReservationRenewed};
 use event_store::{RecordedEvent, StreamName};
-use projection_engine::projecting::changes::{Changes, Head, Row, column, text};
+use projection_engine::projecting::changes::{Changes, Head, Row, text};
+use projection_engine::projecting::upsert::Upsert;
 use projection_engine::{Index, Projection};
 use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
@@ -50,36 +51,14 @@ pub const INDEXES: &[Index] = &[
 ];
 
 const LOAD: &str = "
-select sku || '@' || location, on_hand, reserved, committed, received, adjusted, shipped, restocked, stream_version,
+select sku || '@' || location as item, on_hand, reserved, committed, received, adjusted, shipped, restocked, stream_version,
        global_position, updated_at
 from stock_levels where (sku, location) in (select * from unnest($1::text[], $2::text[]))";
 
 const LOAD_RESERVATIONS: &str = "
-select reservation_id, order_id, sku || '@' || location, quantity, state, expires_at, stream_version, global_position,
+select reservation_id, order_id, sku || '@' || location as item, quantity, state, expires_at, stream_version, global_position,
        updated_at
 from reservations where reservation_id = any($1)";
-
-const UPSERT: &str = "
-insert into stock_levels as s (sku, location, on_hand, reserved, committed, received, adjusted, shipped, restocked,
-    stream_version, global_position, updated_at)
-select * from unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
-    $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::timestamptz[])
-on conflict (sku, location) do update set (on_hand, reserved, committed, received, adjusted, shipped, restocked,
-    stream_version, global_position, updated_at)
-  = (excluded.on_hand, excluded.reserved, excluded.committed, excluded.received, excluded.adjusted, excluded.shipped,
-    excluded.restocked, excluded.stream_version, excluded.global_position, excluded.updated_at)
-where s.stream_version < excluded.stream_version";
-
-const UPSERT_RESERVATIONS: &str = "
-insert into reservations as r (reservation_id, order_id, sku, location, quantity, state, expires_at, ended_at, reason,
-    stream_version, global_position, updated_at)
-select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::timestamptz[],
-    $8::timestamptz[], $9::text[], $10::bigint[], $11::bigint[], $12::timestamptz[])
-on conflict (reservation_id) do update set (quantity, state, expires_at, ended_at, reason, stream_version,
-    global_position, updated_at)
-  = (excluded.quantity, excluded.state, excluded.expires_at, excluded.ended_at, excluded.reason,
-    excluded.stream_version, excluded.global_position, excluded.updated_at)
-where r.stream_version < excluded.stream_version";
 
 #[derive(Debug, Clone, Default)]
 struct Level {
@@ -188,17 +167,17 @@ impl Stock {
     async fn load_levels(&mut self, sql: &mut PgConnection, missing: &[StreamName]) -> Result<(), sqlx::Error> {
         let (skus, locations): (Vec<&str>, Vec<&str>) = missing.iter().map(item_of).unzip();
         for row in sqlx::query(LOAD).bind(skus).bind(locations).fetch_all(sql).await? {
-            let head = Head::stored(row.try_get(8)?, row.try_get(9)?, row.try_get(10)?);
+            let head = Head::of_row(&row)?;
             let level = Level {
-                on_hand: row.try_get(1)?,
-                reserved: row.try_get(2)?,
-                committed: row.try_get(3)?,
-                received: row.try_get(4)?,
-                adjusted: row.try_get(5)?,
-                shipped: row.try_get(6)?,
-                restocked: row.try_get(7)?,
+                on_hand: row.try_get("on_hand")?,
+                reserved: row.try_get("reserved")?,
+                committed: row.try_get("committed")?,
+                received: row.try_get("received")?,
+                adjusted: row.try_get("adjusted")?,
+                shipped: row.try_get("shipped")?,
+                restocked: row.try_get("restocked")?,
             };
-            if let Some(stream) = stream_named("stock", row.try_get::<String, _>(0)?) {
+            if let Some(stream) = stream_named("stock", row.try_get::<String, _>("item")?) {
                 self.levels.loaded(stream, head, level);
             }
         }
@@ -207,19 +186,19 @@ impl Stock {
 
     async fn load_reservations(&mut self, sql: &mut PgConnection, ids: Vec<Uuid>) -> Result<(), sqlx::Error> {
         for row in sqlx::query(LOAD_RESERVATIONS).bind(ids).fetch_all(sql).await? {
-            let Some(stream) = stream_named("stock", row.try_get::<String, _>(2)?) else { continue };
+            let Some(stream) = stream_named("stock", row.try_get::<String, _>("item")?) else { continue };
             let reservation = Reservation {
-                order_id: row.try_get(1)?,
+                order_id: row.try_get("order_id")?,
                 stream,
-                quantity: row.try_get(3)?,
-                state: if row.try_get::<String, _>(4)? == "committed" { "committed" } else { "reserved" },
-                expires_at: row.try_get(5)?,
+                quantity: row.try_get("quantity")?,
+                state: if row.try_get::<String, _>("state")? == "committed" { "committed" } else { "reserved" },
+                expires_at: row.try_get("expires_at")?,
                 ended_at: None,
                 reason: None,
-                head: Head::stored(row.try_get(6)?, row.try_get(7)?, row.try_get(8)?),
+                head: Head::of_row(&row)?,
                 changed: false,
             };
-            self.reservations.insert(row.try_get(0)?, reservation);
+            self.reservations.insert(row.try_get("reservation_id")?, reservation);
         }
         Ok(())
     }
@@ -308,39 +287,33 @@ fn item_of(stream: &StreamName) -> (&str, &str) {
 }
 
 async fn write_levels(changed: &[(&StreamName, &Row<Level>)], sql: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query(UPSERT)
-        .bind(column(changed, |(stream, _)| item_of(stream).0.to_owned()))
-        .bind(column(changed, |(stream, _)| item_of(stream).1.to_owned()))
-        .bind(column(changed, |(_, row)| row.value.on_hand))
-        .bind(column(changed, |(_, row)| row.value.reserved))
-        .bind(column(changed, |(_, row)| row.value.committed))
-        .bind(column(changed, |(_, row)| row.value.received))
-        .bind(column(changed, |(_, row)| row.value.adjusted))
-        .bind(column(changed, |(_, row)| row.value.shipped))
-        .bind(column(changed, |(_, row)| row.value.restocked))
-        .bind(column(changed, |(_, row)| row.head.version_column()))
-        .bind(column(changed, |(_, row)| row.head.position_column()))
-        .bind(column(changed, |(_, row)| row.head.updated_at))
+    Upsert::new("stock_levels", changed)
+        .key("sku", |(stream, _)| item_of(stream).0.to_owned())
+        .key("location", |(stream, _)| item_of(stream).1.to_owned())
+        .set("on_hand", |(_, row)| row.value.on_hand)
+        .set("reserved", |(_, row)| row.value.reserved)
+        .set("committed", |(_, row)| row.value.committed)
+        .set("received", |(_, row)| row.value.received)
+        .set("adjusted", |(_, row)| row.value.adjusted)
+        .set("shipped", |(_, row)| row.value.shipped)
+        .set("restocked", |(_, row)| row.value.restocked)
+        .head(|(_, row)| row.head)
         .execute(sql)
         .await
-        .map(|_| ())
 }
 
 async fn write_reservations(changed: &[(&Uuid, &Reservation)], sql: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query(UPSERT_RESERVATIONS)
-        .bind(column(changed, |(id, _)| **id))
-        .bind(column(changed, |(_, r)| r.order_id))
-        .bind(column(changed, |(_, r)| item_of(&r.stream).0.to_owned()))
-        .bind(column(changed, |(_, r)| item_of(&r.stream).1.to_owned()))
-        .bind(column(changed, |(_, r)| r.quantity))
-        .bind(column(changed, |(_, r)| r.state))
-        .bind(column(changed, |(_, r)| r.expires_at))
-        .bind(column(changed, |(_, r)| r.ended_at))
-        .bind(column(changed, |(_, r)| r.reason.clone()))
-        .bind(column(changed, |(_, r)| r.head.version_column()))
-        .bind(column(changed, |(_, r)| r.head.position_column()))
-        .bind(column(changed, |(_, r)| r.head.updated_at))
+    Upsert::new("reservations", changed)
+        .key("reservation_id", |(id, _)| **id)
+        .once("order_id", |(_, r)| r.order_id)
+        .once("sku", |(_, r)| item_of(&r.stream).0.to_owned())
+        .once("location", |(_, r)| item_of(&r.stream).1.to_owned())
+        .set("quantity", |(_, r)| r.quantity)
+        .set("state", |(_, r)| r.state)
+        .set("expires_at", |(_, r)| r.expires_at)
+        .set("ended_at", |(_, r)| r.ended_at)
+        .set("reason", |(_, r)| r.reason.clone())
+        .head(|(_, r)| r.head)
         .execute(sql)
         .await
-        .map(|_| ())
 }

@@ -4,3 +4,4 @@ pub(crate) mod apart;
 pub mod applied;
 pub mod changes;
 pub mod projection;
+pub mod upsert;
