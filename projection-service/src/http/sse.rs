@@ -4,31 +4,43 @@
 //! little memory either: while it does not read, some events wait for it, and the rest is read again later. A client that
 //! does not read at all loses its place to others, and so does one that has had it for long: both come back with
 //! `Last-Event-ID`.
+//!
+//! A busy log must not cost a wake-up and a write for each event and connection: events that follow each other closely are
+//! sent together, and each is made into text once for all connections.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::FromRequestParts;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue};
-use axum::response::sse::{Event, Sse};
-use axum::response::{IntoResponse, Response};
-use event_store::{Delivery, EventStore, Filter, Position, ReadError, Subscription};
+use axum::response::Response;
+use bytes::{Bytes, BytesMut};
+use event_store::{Delivery, EventStore, Filter, Position, ReadError, RecordedEvent, Subscription};
 use futures_util::stream;
+use parking_lot::Mutex;
 use service_kit::Problem;
 use service_kit::serve::Peer;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::SendTimeoutError;
+use tokio::time::Instant;
 
 use super::streams::unreadable;
 use crate::Handle;
 
 /// How often something is said where nothing happens: below the minute after which proxies hang up.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// Events that wait for a client to read them, besides what is in the connection's own buffers.
-const AHEAD: usize = 4;
+/// Pieces of text that wait for a client to read them, besides what is in the connection's own buffers.
+const AHEAD: usize = 2;
+/// A piece of text has so many bytes, or one event more.
+const PIECE: usize = 8 << 10;
+/// After something was sent, what follows is sent this much later, together: a person does not see the difference, and a busy
+/// log wakes a connection 20 times a second.
+const GATHERS: Duration = Duration::from_millis(50);
 /// After this long with a client that does not read, what was read of the log for it is let go, and read again for it later.
 const LETS_GO: Duration = Duration::from_secs(1);
 
@@ -61,19 +73,20 @@ impl Default for LiveBounds {
 #[derive(Debug, Default)]
 pub struct LivePlaces {
     bounds: LiveBounds,
-    /// How many each address has. A std mutex: held for a map operation only.
+    /// How many each address has. Held for a map operation only.
     taken: Mutex<HashMap<Option<IpAddr>, usize>>,
+    texts: Texts,
 }
 
 impl LivePlaces {
     /// With other bounds than usual.
     pub fn within(bounds: LiveBounds) -> Self {
-        Self { bounds, taken: Mutex::default() }
+        Self { bounds, ..Self::default() }
     }
 
     fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Place, Problem> {
         let LiveBounds { connections, per_address, .. } = self.bounds;
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.taken.lock();
         if taken.values().sum::<usize>() >= connections {
             let all =
                 format_args!("all {connections} live connections are taken; try again, or read `/v1/events` in pages");
@@ -100,7 +113,7 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.places.taken.lock();
         if let Some(own) = taken.get_mut(&self.address) {
             *own -= 1;
             if *own == 0 {
@@ -122,6 +135,34 @@ impl<S: Sync> FromRequestParts<S> for FromAddress {
     }
 }
 
+/// Events as they are sent, each made into text once while connections are at about the same position.
+#[derive(Debug, Default)]
+struct Texts {
+    /// By position, modulo their number. Held for a look only.
+    recent: Mutex<HashMap<u64, (Position, Bytes)>>,
+}
+
+impl Texts {
+    /// Events that are kept at most: more than a busy log appends while connections gather.
+    const KEPT: u64 = 1_024;
+    /// A longer text is made anew for each connection, so that those that are kept have 8 MiB at most.
+    const LONGEST: usize = 8 << 10;
+
+    /// An event as a frame of server-sent events (WHATWG HTML §9.2.6). JSON has no line breaks.
+    fn of(&self, event: &RecordedEvent) -> Result<Bytes, serde_json::Error> {
+        let slot = event.position.0 % Self::KEPT;
+        let kept = self.recent.lock().get(&slot).filter(|(position, _)| *position == event.position).cloned();
+        if let Some((_, text)) = kept {
+            return Ok(text);
+        }
+        let text = Bytes::from(format!("id: {}\ndata: {}\n\n", event.position, serde_json::to_string(event)?));
+        if text.len() <= Self::LONGEST {
+            self.recent.lock().insert(slot, (event.position, text.clone()));
+        }
+        Ok(text)
+    }
+}
+
 /// Streams what comes after a position. Ends when the service stops, after a while, or when nobody reads; a client then
 /// comes back with `Last-Event-ID`.
 pub async fn stream(
@@ -136,20 +177,23 @@ pub async fn stream(
     let (sender, receiver) = mpsc::channel(AHEAD);
     let (stopping, bounds) = (handle.tasks.stopping(), handle.live.bounds);
     handle.tasks.spawn("live-events", async move {
-        let _place = place;
+        let connection = Connection { sender, texts: &place.places.texts, bounds };
         tokio::select! {
-            () = feed(&log, (subscription, after), &sender, bounds) => {}
+            () = connection.feed(&log, (subscription, after)) => {}
             () = tokio::time::sleep(bounds.lasts) => {}
             () = stopping.cancelled() => {}
         }
     });
-    let events = stream::unfold(receiver, |mut receiver| async move {
-        let event = receiver.recv().await?;
-        Some((Ok::<_, std::convert::Infallible>(event), receiver))
+    let pieces = stream::unfold(receiver, |mut receiver: mpsc::Receiver<Bytes>| async move {
+        let piece = receiver.recv().await?;
+        Some((Ok::<_, std::convert::Infallible>(piece), receiver))
     });
-    let mut response = Sse::new(events).into_response();
+    let mut response = Response::new(Body::from_stream(pieces));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     // Proxies that gather output would hold events back.
-    response.headers_mut().insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     Ok(response)
 }
 
@@ -165,76 +209,113 @@ impl Log {
     }
 }
 
-/// Hands events to a connection until its client leaves, or reads nothing for too long. Safe to drop.
-async fn feed(
-    log: &Log,
-    (mut subscription, mut sent): (Subscription, Position),
-    sender: &mpsc::Sender<Event>,
+/// A live connection, as its task has it.
+struct Connection<'p> {
+    sender: mpsc::Sender<Bytes>,
+    texts: &'p Texts,
     bounds: LiveBounds,
-) {
-    let at_once = LETS_GO.min(bounds.stalls);
-    while let Some(stalled_at) = until_it_stalls(subscription, sent, sender, at_once).await {
-        // Meanwhile nothing is kept of what was read for it.
-        let reads = tokio::time::timeout(bounds.stalls - at_once, sender.reserve());
-        if !matches!(reads.await, Ok(Ok(_))) {
-            return;
+}
+
+/// Why a connection is handed nothing more for now.
+#[derive(Debug, PartialEq, Eq)]
+enum Pause {
+    /// Its client does not read; nothing behind this position was sent.
+    Stalled(Position),
+    /// Its client has left, or the log cannot be read: the connection rather ends than has a hole.
+    Ended,
+}
+
+impl Connection<'_> {
+    /// Hands events to the connection until its client leaves, or reads nothing for too long. Safe to drop.
+    async fn feed(&self, log: &Log, (mut subscription, mut sent): (Subscription, Position)) {
+        let at_once = LETS_GO.min(self.bounds.stalls);
+        while let Pause::Stalled(at) = self.until_it_stalls(subscription, sent, at_once).await {
+            // Meanwhile nothing is kept of what was read for it.
+            let reads = tokio::time::timeout(self.bounds.stalls - at_once, self.sender.reserve());
+            if !matches!(reads.await, Ok(Ok(_))) {
+                return;
+            }
+            sent = at;
+            subscription = match log.follow(sent).await {
+                Ok(subscription) => subscription,
+                Err(error) => return drop(unreadable(&error)),
+            };
         }
-        sent = stalled_at;
-        subscription = match log.follow(sent).await {
-            Ok(subscription) => subscription,
-            Err(error) => return drop(unreadable(&error)),
-        };
+    }
+
+    /// Hands events to the connection for as long as its client reads them.
+    async fn until_it_stalls(&self, mut subscription: Subscription, mut sent: Position, at_once: Duration) -> Pause {
+        let mut gathers = Instant::now();
+        loop {
+            let next = async {
+                tokio::time::sleep_until(gathers).await;
+                subscription.next().await
+            };
+            let delivery = tokio::select! {
+                delivery = next => delivery,
+                () = tokio::time::sleep(HEARTBEAT) => {
+                    match self.sender.send_timeout(comment("still here"), at_once).await {
+                        Ok(()) => continue,
+                        Err(SendTimeoutError::Timeout(_)) => return Pause::Stalled(sent),
+                        Err(SendTimeoutError::Closed(_)) => return Pause::Ended,
+                    }
+                }
+                () = self.sender.closed() => return Pause::Ended,
+            };
+            let (events, up_to) = match delivery {
+                Some(Ok(Delivery::Events { events, up_to })) => (events, up_to),
+                Some(Ok(Delivery::CaughtUp)) => {
+                    // Says at once that the connection stands, before the first event. Where there is no room, it shows.
+                    _ = self.sender.try_send(comment("caught up"));
+                    continue;
+                }
+                Some(Err(error)) => {
+                    unreadable(&error);
+                    return Pause::Ended;
+                }
+                None => return Pause::Ended,
+            };
+            if let Err(pause) = self.send(&events, &mut sent, at_once).await {
+                return pause;
+            }
+            sent = up_to;
+            gathers = Instant::now() + GATHERS;
+        }
+    }
+
+    /// Sends events in pieces. `sent` moves with each piece.
+    async fn send(&self, events: &[Arc<RecordedEvent>], sent: &mut Position, at_once: Duration) -> Result<(), Pause> {
+        let mut rest = events.iter().peekable();
+        while rest.peek().is_some() {
+            // A piece is made when there is room for it: a delivery can be large, and its events as text are even larger.
+            let room = tokio::time::timeout(at_once, self.sender.reserve()).await;
+            let room = room.map_err(|_| Pause::Stalled(*sent))?.map_err(|_| Pause::Ended)?;
+            let (mut piece, mut up_to) = (BytesMut::new(), *sent);
+            while piece.len() < PIECE
+                && let Some(event) = rest.next()
+            {
+                let text = self.texts.of(event).map_err(|error| {
+                    tracing::error!(%error, position = %event.position, "an event could not be written as JSON");
+                    Pause::Ended
+                })?;
+                piece.extend_from_slice(&text);
+                up_to = event.position;
+            }
+            room.send(piece.freeze());
+            *sent = up_to;
+        }
+        Ok(())
     }
 }
 
-/// Hands events to a connection. The position behind which it has not been sent anything, as soon as its client does not
-/// read any more; `None`: it has left, or the log cannot be read: the connection rather ends than has a hole.
-async fn until_it_stalls(
-    mut subscription: Subscription,
-    mut sent: Position,
-    sender: &mpsc::Sender<Event>,
-    at_once: Duration,
-) -> Option<Position> {
-    loop {
-        let delivery = tokio::select! {
-            delivery = subscription.next() => delivery?,
-            () = tokio::time::sleep(HEARTBEAT) => {
-                match sender.send_timeout(Event::default().comment("still here"), at_once).await {
-                    Ok(()) => continue,
-                    Err(SendTimeoutError::Timeout(_)) => return Some(sent),
-                    Err(SendTimeoutError::Closed(_)) => return None,
-                }
-            }
-            () = sender.closed() => return None,
-        };
-        let (events, up_to) = match delivery {
-            Ok(Delivery::Events { events, up_to }) => (events, up_to),
-            Ok(Delivery::CaughtUp) => {
-                // Says at once that the connection stands, before the first event. Where there is no room, it shows.
-                _ = sender.try_send(Event::default().comment("caught up"));
-                continue;
-            }
-            Err(error) => {
-                unreadable(&error);
-                return None;
-            }
-        };
-        for event in events {
-            let Ok(room) = tokio::time::timeout(at_once, sender.reserve()).await else { return Some(sent) };
-            // Made when there is room for it: a delivery can be large, and its events as text are even larger.
-            let said = Event::default().id(event.position.to_string()).json_data(&*event);
-            room.ok()?.send(said.inspect_err(|error| tracing::error!(%error, "an event could not be written")).ok()?);
-            sent = event.position;
-        }
-        sent = up_to;
-    }
+/// A comment: clients pass it over, and see that the connection lives.
+fn comment(text: &str) -> Bytes {
+    Bytes::from(format!(": {text}\n\n"))
 }
 
 #[cfg(test)]
 mod tests {
-    use event_store::{Metadata, RecordedEvent};
-    use futures_util::StreamExt as _;
-    use http_body_util::BodyExt as _;
+    use event_store::Metadata;
     use service_kit::clock::Timestamp;
 
     use super::*;
@@ -267,39 +348,83 @@ mod tests {
     }
 
     /// The positions of events, as a client reads them.
-    async fn ids(events: Vec<Event>) -> Vec<u64> {
-        let body = Sse::new(stream::iter(events).map(Ok::<_, std::convert::Infallible>)).into_response().into_body();
-        let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+    fn ids(pieces: &[Bytes]) -> Vec<u64> {
+        let text = String::from_utf8(pieces.concat()).unwrap();
         text.lines().filter_map(|line| line.strip_prefix("id: ")?.parse().ok()).collect()
+    }
+
+    /// Subscriptions to a log that goes on without an end, so that they last.
+    #[derive(Default)]
+    struct Lasting(Vec<mpsc::Sender<Result<Delivery, ReadError>>>);
+
+    impl Lasting {
+        fn follow(&mut self, log: &[Arc<RecordedEvent>], after: Position) -> Subscription {
+            let (pages, page) = mpsc::channel(2);
+            let events = log[usize::try_from(after.0).unwrap()..].to_vec();
+            pages.try_send(Ok(Delivery::Events { events, up_to: Position(log.len() as u64) })).unwrap();
+            self.0.push(pages);
+            Subscription::new(page)
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn nothing_is_kept_for_a_client_that_does_not_read_and_it_misses_nothing() {
-        let kept = log(100);
-        // The log goes on without an end, so that a subscription lasts.
-        let mut lasting = Vec::new();
-        let mut follow = |after: Position| {
-            let (pages, page) = mpsc::channel(2);
-            let events = kept[usize::try_from(after.0).unwrap()..].to_vec();
-            pages.try_send(Ok(Delivery::Events { events, up_to: Position(100) })).unwrap();
-            lasting.push(pages);
-            Subscription::new(page)
-        };
+        let (kept, mut lasting, texts) = (log(100), Lasting::default(), Texts::default());
         let (sender, mut receiver) = mpsc::channel(AHEAD);
-        let first = until_it_stalls(follow(Position::START), Position::START, &sender, LETS_GO).await;
-        assert_eq!(first, Some(Position(AHEAD as u64)), "what there is room for");
+        let connection = Connection { sender, texts: &texts, bounds: LiveBounds::default() };
+        let first = lasting.follow(&kept, Position::START);
+        let Pause::Stalled(stalled) = connection.until_it_stalls(first, Position::START, LETS_GO).await else {
+            panic!("a client that reads nothing stalls")
+        };
+        assert!(stalled < Position(100), "what there is room for");
         assert!(kept.iter().all(|event| Arc::strong_count(event) == 1), "nothing waits for it in memory");
         // It reads again.
         let mut read = Vec::new();
         let reads = async {
-            while read.len() < 100 {
+            while ids(&read).len() < 100 {
                 read.push(receiver.recv().await.unwrap());
             }
         };
+        let again = lasting.follow(&kept, stalled);
         tokio::select! {
-            over = until_it_stalls(follow(first.unwrap()), first.unwrap(), &sender, LETS_GO) => panic!("{over:?}"),
+            over = connection.until_it_stalls(again, stalled, LETS_GO) => panic!("{over:?}"),
             () = reads => {}
         }
-        assert_eq!(ids(read).await, (1..=100).collect::<Vec<u64>>());
+        assert_eq!(ids(&read), (1..=100).collect::<Vec<u64>>());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_that_follow_closely_come_together_and_the_first_at_once() {
+        let (kept, texts) = (log(3), Texts::default());
+        let (sender, mut receiver) = mpsc::channel(AHEAD);
+        let connection = Connection { sender, texts: &texts, bounds: LiveBounds::default() };
+        let (pages, page) = mpsc::channel(8);
+        let begun = Instant::now();
+        let deliver = |at: usize| {
+            let event = Arc::clone(&kept[at]);
+            pages.try_send(Ok(Delivery::Events { up_to: event.position, events: vec![event] })).unwrap();
+        };
+        deliver(0);
+        let reads = async {
+            let first = receiver.recv().await.unwrap();
+            assert_eq!((ids(&[first]), begun.elapsed()), (vec![1], Duration::ZERO));
+            deliver(1);
+            let second = receiver.recv().await.unwrap();
+            assert_eq!((ids(&[second]), begun.elapsed()), (vec![2], GATHERS));
+        };
+        tokio::select! {
+            over = connection.until_it_stalls(Subscription::new(page), Position::START, LETS_GO) => panic!("{over:?}"),
+            () = reads => {}
+        }
+    }
+
+    #[test]
+    fn an_event_is_made_into_text_once_and_is_never_taken_for_another() {
+        let (texts, events) = (Texts::default(), log(Texts::KEPT + 1));
+        let first = texts.of(&events[0]).unwrap();
+        assert_eq!(first.as_ptr(), texts.of(&events[0]).unwrap().as_ptr(), "the same bytes");
+        let later = texts.of(events.last().unwrap()).unwrap(); // At the same place among those that are kept.
+        assert_eq!(ids(&[later]), [Texts::KEPT + 1]);
+        assert_eq!(texts.of(&events[0]).unwrap(), first);
     }
 }

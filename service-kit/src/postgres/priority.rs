@@ -6,9 +6,9 @@ use std::fs;
 
 use sqlx::postgres::PgPoolOptions;
 
-/// How much nicer than this process a backend becomes whose queries give way. At 10 it gets about a tenth of the processor time
-/// while both have work, and all of it while nobody else has any. Source: sched(7).
-const NICER: i32 = 10;
+/// How much nicer than this process a backend becomes whose queries give way. At 15 it gets about a thirtieth of the processor
+/// time while both have work, and all of it while nobody else has any. Source: sched(7).
+const NICER: i32 = 15;
 
 /// A pool whose queries are long, and in less of a hurry than all else: where Postgres is the private one, its backends for
 /// this pool take the processor only while nobody else on the machine needs it.
