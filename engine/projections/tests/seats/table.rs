@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use event_store::{RecordedEvent, StreamName};
 use eventsourcing::aggregate::decoded;
 use eventsourcing::{DecodeError, Namespace, Timestamp};
-use projection_engine::projecting::changes::{Changes, Head, column, text};
+use projection_engine::projecting::changes::{Changes, Head, text};
+use projection_engine::projecting::upsert::Upsert;
 use projection_engine::{Projection, ReadModel, ReadModels};
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, Row as _};
@@ -23,14 +24,6 @@ create table seats (
 
 const LOAD: &str = "
 select seat, state, guest, held_until, stream_version, global_position, updated_at from seats where seat = any($1)";
-
-const UPSERT: &str = "
-insert into seats as s
-select * from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::bigint[], $6::bigint[], $7::timestamptz[])
-on conflict (seat) do update set (state, guest, held_until, stream_version, global_position, updated_at)
-  = (excluded.state, excluded.guest, excluded.held_until, excluded.stream_version, excluded.global_position,
-    excluded.updated_at)
-where s.stream_version < excluded.stream_version";
 
 /// How many seats are in each state: a view over the tables of read models.
 const VIEWS: &str = "create view seats_by_state as select state, count(*) as seats from seats group by state;";
@@ -108,10 +101,9 @@ impl Projection for Seats {
         }
         let names: Vec<&str> = missing.iter().map(StreamName::id).collect();
         for row in sqlx::query(LOAD).bind(names).fetch_all(sql).await? {
-            let head = Head::stored(row.try_get(4)?, row.try_get(5)?, row.try_get(6)?);
-            let seat = Seat { state: row.try_get(1)?, guest: row.try_get(2)?, held_until: row.try_get(3)? };
-            if let Ok(stream) = format!("seat-{}", row.try_get::<&str, _>(0)?).parse() {
-                self.seats.loaded(stream, head, seat);
+            let (state, guest, held_until) = (row.try_get("state")?, row.try_get("guest")?, row.try_get("held_until")?);
+            if let Ok(stream) = format!("seat-{}", row.try_get::<&str, _>("seat")?).parse() {
+                self.seats.loaded(stream, Head::of_row(&row)?, Seat { state, guest, held_until });
             }
         }
         Ok(())
@@ -147,14 +139,12 @@ impl Projection for Seats {
         if changed.is_empty() {
             return Ok(());
         }
-        sqlx::query(UPSERT)
-            .bind(column(&changed, |(stream, _)| stream.id().to_owned()))
-            .bind(column(&changed, |(_, row)| row.value.state.clone()))
-            .bind(column(&changed, |(_, row)| row.value.guest.as_deref().map(text)))
-            .bind(column(&changed, |(_, row)| row.value.held_until))
-            .bind(column(&changed, |(_, row)| row.head.version_column()))
-            .bind(column(&changed, |(_, row)| row.head.position_column()))
-            .bind(column(&changed, |(_, row)| row.head.updated_at))
+        Upsert::new("seats", &changed)
+            .key("seat", |(stream, _)| stream.id().to_owned())
+            .set("state", |(_, row)| row.value.state.clone())
+            .set("guest", |(_, row)| row.value.guest.as_deref().map(text))
+            .set("held_until", |(_, row)| row.value.held_until)
+            .head(|(_, row)| row.head)
             .execute(sql)
             .await?;
         self.seats.written();
