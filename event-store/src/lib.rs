@@ -9,6 +9,7 @@
 
 pub mod config;
 pub mod conformance;
+pub mod delegate;
 pub mod envelope;
 pub mod error;
 pub mod export;
@@ -28,6 +29,7 @@ pub mod trace;
 pub mod wire;
 
 pub use config::EventStoreConfig;
+pub use delegate::Delegate;
 pub use envelope::{Metadata, NewEvent, Position, RecordedEvent};
 pub use error::{AppendError, OpenError, ReadError};
 #[cfg(feature = "kurrentdb")]

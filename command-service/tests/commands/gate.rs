@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use event_store::sqlite::SqliteStore;
 use event_store::{
-    Append, AppendError, Direction, Epoch, EventStore, Expected, Filter, Position, ReadError, RecordedEvent,
-    StoreStats, StreamInfo, StreamName, StreamSnapshot, Subscription, Ticket,
+    Append, AppendError, Delegate, Direction, Epoch, EventStore, Expected, ReadError, RecordedEvent, StreamName,
+    StreamSnapshot, Ticket,
 };
 use futures_util::future::BoxFuture;
 use tokio::sync::{oneshot, watch};
@@ -123,13 +123,17 @@ impl Gated {
 }
 
 #[async_trait]
-impl EventStore for Gated {
+impl Delegate for Gated {
+    fn inner(&self) -> &dyn EventStore {
+        &*self.log
+    }
+
     async fn append_within(&self, epoch: Epoch, append: Append) -> Result<Ticket, AppendError> {
         self.happen_first().await;
         if *self.epoch.borrow() != epoch {
             return Err(AppendError::EpochEnded { stream: append.stream });
         }
-        self.append(append).await
+        Delegate::append(self, append).await
     }
 
     async fn append(&self, append: Append) -> Result<Ticket, AppendError> {
@@ -165,40 +169,9 @@ impl EventStore for Gated {
         found
     }
 
-    async fn read_all(
-        &self,
-        from: Position,
-        direction: Direction,
-        limit: usize,
-        filter: &Filter,
-    ) -> Result<Vec<RecordedEvent>, ReadError> {
-        self.log.read_all(from, direction, limit, filter).await
-    }
-
-    async fn subscribe(&self, after: Position, filter: Filter) -> Result<Subscription, ReadError> {
-        self.log.subscribe(after, filter).await
-    }
-
-    async fn list_streams(
-        &self,
-        category: Option<&str>,
-        after: Option<&StreamName>,
-        limit: usize,
-    ) -> Result<Vec<StreamInfo>, ReadError> {
-        self.log.list_streams(category, after, limit).await
-    }
-
     async fn load_snapshot(&self, stream: &StreamName) -> Result<Option<StreamSnapshot>, ReadError> {
         self.reads.fetch_add(1, Ordering::SeqCst);
         self.log.load_snapshot(stream).await
-    }
-
-    async fn save_snapshot(&self, stream: &StreamName, snapshot: StreamSnapshot) -> Result<(), ReadError> {
-        self.log.save_snapshot(stream, snapshot).await
-    }
-
-    fn head(&self) -> watch::Receiver<Position> {
-        self.log.head()
     }
 
     fn epoch(&self) -> watch::Receiver<Epoch> {
@@ -207,9 +180,5 @@ impl EventStore for Gated {
 
     fn is_shared(&self) -> bool {
         self.shared
-    }
-
-    async fn stats(&self) -> Result<StoreStats, ReadError> {
-        self.log.stats().await
     }
 }

@@ -8,8 +8,8 @@ use event_bus::PartitionSource;
 use event_bus::testing::Kafka;
 use event_store::port::Feed;
 use event_store::{
-    Append, AppendError, Delivery, Direction, Epoch, EventStore, Filter, Position, ReadError, RecordedEvent, Source,
-    SqliteStore, StoreStats, StreamInfo, StreamName, StreamSnapshot, Subscription, Ticket,
+    Delegate, Delivery, Direction, EventStore, Filter, Position, ReadError, RecordedEvent, Source, SqliteStore,
+    StreamName, Subscription,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -136,9 +136,9 @@ impl Feed for LentFeed {
 }
 
 #[async_trait]
-impl EventStore for Lent {
-    async fn append(&self, append: Append) -> Result<Ticket, AppendError> {
-        self.store.append(append).await
+impl Delegate for Lent {
+    fn inner(&self) -> &dyn EventStore {
+        &*self.store
     }
 
     async fn read_stream(
@@ -166,34 +166,5 @@ impl EventStore for Lent {
     async fn subscribe(&self, after: Position, filter: Filter) -> Result<Subscription, ReadError> {
         self.ask()?;
         Ok(Subscription::new(LentFeed(self.store.subscribe(after, filter).await?, self.there.subscribe())))
-    }
-
-    async fn list_streams(
-        &self,
-        category: Option<&str>,
-        after: Option<&StreamName>,
-        limit: usize,
-    ) -> Result<Vec<StreamInfo>, ReadError> {
-        self.store.list_streams(category, after, limit).await
-    }
-
-    async fn load_snapshot(&self, stream: &StreamName) -> Result<Option<StreamSnapshot>, ReadError> {
-        self.store.load_snapshot(stream).await
-    }
-
-    async fn save_snapshot(&self, stream: &StreamName, snapshot: StreamSnapshot) -> Result<(), ReadError> {
-        self.store.save_snapshot(stream, snapshot).await
-    }
-
-    fn head(&self) -> watch::Receiver<Position> {
-        self.store.head()
-    }
-
-    fn epoch(&self) -> watch::Receiver<Epoch> {
-        self.store.epoch()
-    }
-
-    async fn stats(&self) -> Result<StoreStats, ReadError> {
-        self.store.stats().await
     }
 }

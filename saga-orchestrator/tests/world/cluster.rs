@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use event_store::port::Feed;
 use event_store::sqlite::SqliteStore;
 use event_store::{
-    Append, AppendError, Delivery, Direction, Epoch, EventStore, Filter, Position, ReadError, RecordedEvent, Source,
-    StoreStats, StreamInfo, StreamName, StreamSnapshot, Subscription, Ticket,
+    Append, AppendError, Delegate, Delivery, Direction, Epoch, EventStore, Filter, Position, ReadError, RecordedEvent,
+    Source, StreamName, StreamSnapshot, Subscription, Ticket,
 };
 use saga_orchestrator::{CommandPort, Dispatch, Outcome};
 use service_kit::Tasks;
@@ -88,7 +88,11 @@ pub struct Way {
 }
 
 #[async_trait]
-impl EventStore for Way {
+impl Delegate for Way {
+    fn inner(&self) -> &dyn EventStore {
+        &*self.log
+    }
+
     async fn append(&self, append: Append) -> Result<Ticket, AppendError> {
         self.fate.moment().await;
         if self.fate.away.load(Ordering::Relaxed) {
@@ -136,19 +140,6 @@ impl EventStore for Way {
         self.log.read_all(from, direction, limit, filter).await
     }
 
-    async fn subscribe(&self, after: Position, filter: Filter) -> Result<Subscription, ReadError> {
-        self.log.subscribe(after, filter).await
-    }
-
-    async fn list_streams(
-        &self,
-        category: Option<&str>,
-        after: Option<&StreamName>,
-        limit: usize,
-    ) -> Result<Vec<StreamInfo>, ReadError> {
-        self.log.list_streams(category, after, limit).await
-    }
-
     async fn load_snapshot(&self, stream: &StreamName) -> Result<Option<StreamSnapshot>, ReadError> {
         self.fate.gate().await;
         self.fate.read()?;
@@ -175,10 +166,6 @@ impl EventStore for Way {
 
     fn is_shared(&self) -> bool {
         true
-    }
-
-    async fn stats(&self) -> Result<StoreStats, ReadError> {
-        self.log.stats().await
     }
 }
 

@@ -1,9 +1,6 @@
 //! Two command services over one log drive the same payments: whichever of them is asked, money moves once.
 
-use event_store::{
-    Append, AppendError, Epoch, Filter, Position, ReadError, StoreStats, StreamInfo, StreamName, StreamSnapshot,
-    Subscription, Ticket,
-};
+use event_store::Delegate;
 
 use super::*;
 
@@ -11,56 +8,13 @@ use super::*;
 struct SharedLog(Arc<SqliteStore>);
 
 #[async_trait]
-impl EventStore for SharedLog {
-    async fn append(&self, append: Append) -> Result<Ticket, AppendError> {
-        self.0.append(append).await
+impl Delegate for SharedLog {
+    fn inner(&self) -> &dyn EventStore {
+        &*self.0
     }
-    async fn read_stream(
-        &self,
-        stream: &StreamName,
-        from: u64,
-        direction: Direction,
-        limit: usize,
-    ) -> Result<Vec<RecordedEvent>, ReadError> {
-        self.0.read_stream(stream, from, direction, limit).await
-    }
-    async fn read_all(
-        &self,
-        from: Position,
-        direction: Direction,
-        limit: usize,
-        filter: &Filter,
-    ) -> Result<Vec<RecordedEvent>, ReadError> {
-        self.0.read_all(from, direction, limit, filter).await
-    }
-    async fn subscribe(&self, after: Position, filter: Filter) -> Result<Subscription, ReadError> {
-        self.0.subscribe(after, filter).await
-    }
-    async fn list_streams(
-        &self,
-        category: Option<&str>,
-        after: Option<&StreamName>,
-        limit: usize,
-    ) -> Result<Vec<StreamInfo>, ReadError> {
-        self.0.list_streams(category, after, limit).await
-    }
-    async fn load_snapshot(&self, stream: &StreamName) -> Result<Option<StreamSnapshot>, ReadError> {
-        self.0.load_snapshot(stream).await
-    }
-    async fn save_snapshot(&self, stream: &StreamName, snapshot: StreamSnapshot) -> Result<(), ReadError> {
-        self.0.save_snapshot(stream, snapshot).await
-    }
-    fn head(&self) -> watch::Receiver<Position> {
-        self.0.head()
-    }
-    fn epoch(&self) -> watch::Receiver<Epoch> {
-        self.0.epoch()
-    }
+
     fn is_shared(&self) -> bool {
         true
-    }
-    async fn stats(&self) -> Result<StoreStats, ReadError> {
-        self.0.stats().await
     }
 }
 
