@@ -15,6 +15,7 @@ mod fold;
 pub mod ids;
 pub mod outcome;
 pub mod parts;
+pub mod plain;
 pub mod process;
 pub mod story;
 #[cfg(feature = "testing")]
@@ -34,6 +35,7 @@ pub use parts::{
     Action, Answer, Awaits, CommandBody, Direction, ErrorKind, Failure, Holds, IssuedCommand, Kind, LateBy, Source,
     StepRef,
 };
+pub use plain::{PlainNote, PlainParty, Seconds, TimesInTable};
 pub use process::{Process, Retry, Settings, Time};
 pub use story::{HoldNotes, Note, Party, Story, Subject};
 pub use view::{ActionView, LegStatus, LegView, SagaState, View};

@@ -41,8 +41,10 @@ pub trait Process: Copy + Debug + Default + Eq + Send + Sync + 'static {
     /// The name of a command.
     fn command_name(command: &Self::Command) -> &'static str;
 
-    /// What of a command cannot be undone, only made good.
-    fn lasting(command: &Self::Command) -> Option<&'static str>;
+    /// What of a command cannot be undone, only made good. People read it in the plan of a saga.
+    fn lasting(_command: &Self::Command) -> Option<&'static str> {
+        None
+    }
 
     /// The definition of this name and version.
     fn definition(name: &str, version: u32) -> Option<&'static Definition<Self>> {
