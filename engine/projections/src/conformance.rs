@@ -15,10 +15,10 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 use tokio::sync::watch;
 
 use crate::dead_letters::Parked;
-use crate::feeding::batch::Batch;
 use crate::feeding::checkpoint::{self, Share};
 use crate::feeding::member::{Member, Seat, Unwritten, write};
 use crate::generations::{self, Asked, Generation, Stage};
+use crate::projecting::batch::Batch;
 use crate::projecting::projection::{Projection, apply};
 use crate::{ProjectionEngine, ReadModels, Setup};
 

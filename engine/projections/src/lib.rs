@@ -13,17 +13,30 @@
 
 #[cfg(feature = "testing")]
 pub mod conformance;
+#[cfg(feature = "postgres")]
 pub mod database;
 pub mod dead_letters;
+#[cfg(feature = "postgres")]
 mod engine;
+#[cfg(feature = "postgres")]
 pub mod feeding;
+#[cfg(feature = "postgres")]
 pub mod generations;
+#[cfg(feature = "postgres")]
 pub mod progress;
 pub mod projecting;
+#[cfg(feature = "postgres")]
 pub mod read_model;
 
+#[cfg(feature = "postgres")]
 pub use engine::{ProjectionEngine, Setup};
+#[cfg(feature = "postgres")]
 pub use feeding::{Feeder, Replica};
+#[cfg(feature = "postgres")]
 pub use progress::{Partition, Progress, State, Status};
+#[cfg(feature = "postgres")]
+pub use projecting::postgres::Postgres;
 pub use projecting::projection::Projection;
+pub use projecting::row_store::RowStore;
+#[cfg(feature = "postgres")]
 pub use read_model::{EarlierShapes, Index, ReadModel, ReadModels};
