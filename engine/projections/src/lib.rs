@@ -16,6 +16,8 @@ pub mod conformance;
 #[cfg(feature = "postgres")]
 pub mod database;
 pub mod dead_letters;
+#[cfg(feature = "sqlite")]
+pub mod embedded;
 #[cfg(feature = "postgres")]
 mod engine;
 #[cfg(feature = "postgres")]

@@ -10,3 +10,4 @@ pub mod log;
 pub mod postgres;
 pub mod projection;
 pub mod row_store;
+pub(crate) mod shape;
