@@ -1,50 +1,105 @@
 //! The suite that read models pass on a store of rows: what the engine promises of them, one rule a function. A test supplies a
-//! [`Subject`] and calls each rule from a test of the same name.
+//! [`Subject`] (Postgres) or an [`EmbeddedSubject`] (SQLite) and calls each rule from a test of the same name.
 //!
-//! The rows that a rule compares with are those of a plain fold: the whole log in its sequence, in one batch.
+//! The rows that a rule compares with are those of a plain fold: the whole log in its sequence, in one batch. `postgres.rs` and
+//! `sqlite.rs` say how each store does what the rules ask.
 
 #![allow(clippy::unwrap_used, reason = "a test suite: a failed step is a failed test")]
+
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine_runtime::{Tasks, clock::Timestamp, pg};
 use event_store::{Direction, EventStore, Filter, Position, RecordedEvent};
-use sqlx::{AssertSqlSafe, PgConnection, PgPool};
-use tokio::sync::watch;
 
+#[cfg(feature = "postgres")]
+pub use self::postgres::Subject;
+#[cfg(feature = "sqlite")]
+pub use self::sqlite::EmbeddedSubject;
 use crate::dead_letters::Parked;
-use crate::feeding::checkpoint::{self, Share};
-use crate::feeding::member::{Member, Seat, Unwritten, write};
-use crate::generations::{self, Asked, Generation, Stage};
 use crate::projecting::batch::Batch;
 use crate::projecting::projection::{Projection, apply};
-use crate::{ProjectionEngine, ReadModels, Setup};
+use crate::projecting::row_store::RowStore;
 
 /// What any wait in a rule may take at most; it ends a test that would hang.
 const BOUND: Duration = Duration::from_secs(120);
 
-/// The read models of a program, a log for them, and a database in which nothing else is.
-pub struct Subject {
-    /// The read models. No event of the log may park a stream of theirs.
-    pub models: Arc<ReadModels>,
-    /// A log with events of several streams that they take, several of each.
-    pub store: Arc<dyn EventStore>,
-    /// The database. Each rule makes the tables anew.
-    pub url: String,
+/// All rows of a program's tables as readers see them, by table.
+pub type Rows = BTreeMap<String, Vec<String>>;
+
+/// Read models with what they keep in memory.
+pub type Projections<S> = Vec<Box<dyn Projection<S>>>;
+
+/// Read models, a log for them, and a place for their rows.
+#[allow(async_fn_in_trait, reason = "a rule is awaited by one test")]
+pub trait Subjects {
+    /// The subject at work.
+    type Bench: Bench;
+
+    /// Opens the place of the rows.
+    async fn bench(&self) -> Self::Bench;
+
+    /// A log with events of several streams that the read models take, several of each.
+    fn log(&self) -> &Arc<dyn EventStore>;
+
     /// What random choices follow from.
-    pub seed: u64,
+    fn seed(&self) -> u64;
 }
 
-/// All rows of a program's tables as readers see them, by table.
-type Rows = BTreeMap<String, Vec<String>>;
+/// What the rules ask of a store of rows.
+#[allow(async_fn_in_trait, reason = "a rule is awaited by one test")]
+pub trait Bench {
+    /// The store.
+    type Store: RowStore;
+    /// Read models with their checkpoints, as a program that has just started has them.
+    type Runner;
+
+    /// Makes all tables anew.
+    async fn empty(&self);
+
+    /// Starts a program: whoever wrote before writes no more.
+    async fn start(&self) -> Self::Runner;
+
+    /// Writes a batch with its checkpoint. `None`: another runner has taken over, and nothing was written.
+    async fn write(&self, runner: Self::Runner, batch: Delivered) -> Option<Self::Runner>;
+
+    /// The checkpoints that are committed, with the names of their read models.
+    async fn positions(&self) -> Vec<(&'static str, Position)>;
+
+    /// The read models with nothing in memory.
+    fn projections(&self) -> Projections<Self::Store>;
+
+    /// Applies events to projections in one transaction, whatever the checkpoints say.
+    async fn apply(
+        &self,
+        projections: Projections<Self::Store>,
+        events: Vec<Arc<RecordedEvent>>,
+    ) -> Projections<Self::Store>;
+
+    /// Writes the rows of these events, and dies before the checkpoint.
+    async fn die(&self, events: Vec<Arc<RecordedEvent>>);
+
+    /// All rows of all tables.
+    async fn rows(&self) -> Rows;
+
+    /// Follows the log to its end at `head`, folds each read model again, and fails where that differs from what was there.
+    async fn rebuild(&self, head: Position);
+}
+
+/// Events that arrive together.
+#[derive(Debug)]
+pub struct Delivered(Batch);
 
 /// However the log is cut into batches, and wherever the program starts again between two, the rows are those of a plain fold;
 /// and the checkpoints say after each batch how far they are.
-pub async fn rows_do_not_depend_on_where_batches_end(subject: &Subject) {
+pub async fn rows_do_not_depend_on_where_batches_end(subject: &impl Subjects) {
     let (mut trial, expected) = Trial::of(subject).await;
-    let mut members = trial.members().await;
+    let mut runner = trial.bench.start().await;
     let mut rest = trial.events.clone();
     while !rest.is_empty() {
         let most = [1, 7, 300][trial.dice.roll(3)].min(rest.len());
@@ -52,32 +107,32 @@ pub async fn rows_do_not_depend_on_where_batches_end(subject: &Subject) {
         let after = rest.split_off(size);
         let piece = std::mem::replace(&mut rest, after);
         let up_to = piece.last().unwrap().position;
-        members = write(&trial.pool, &trial.store, members, batch(piece)).await.unwrap().0;
-        for generation in trial.generations().await {
-            assert_eq!(generation.position(), up_to, "{} is committed with its checkpoint", generation.model.name);
+        runner = trial.bench.write(runner, batch(piece)).await.unwrap();
+        for (name, position) in trial.bench.positions().await {
+            assert_eq!(position, up_to, "{name} is committed with its checkpoint");
         }
         if trial.dice.roll(4) == 0 {
-            members = trial.members().await; // The program starts again.
+            runner = trial.bench.start().await; // The program starts again.
         }
     }
     trial.expect(&expected, "in pieces").await;
 }
 
 /// An event that is delivered again changes nothing, in the same batch, in the next one and after a start.
-pub async fn an_event_that_comes_again_changes_nothing(subject: &Subject) {
+pub async fn an_event_that_comes_again_changes_nothing(subject: &impl Subjects) {
     let (trial, expected) = Trial::of(subject).await;
-    let mut projections = trial.projections();
+    let mut projections = trial.bench.projections();
     for piece in trial.events.chunks(50) {
         let twice: Vec<_> = piece.iter().flat_map(|event| [Arc::clone(event), Arc::clone(event)]).collect();
-        projections = trial.apply(projections, twice).await;
-        projections = trial.apply(projections, piece.to_vec()).await;
+        projections = trial.bench.apply(projections, twice).await;
+        projections = trial.bench.apply(projections, piece.to_vec()).await;
     }
-    trial.apply(trial.projections(), trial.events.clone()).await;
+    trial.bench.apply(trial.bench.projections(), trial.events.clone()).await;
     trial.expect(&expected, "twice and again").await;
 }
 
 /// Streams may overtake each other, and events may be missing: what a stream lacks is read from the log before what follows.
-pub async fn gaps_are_filled_whatever_the_sequence_of_events(subject: &Subject) {
+pub async fn gaps_are_filled_whatever_the_sequence_of_events(subject: &impl Subjects) {
     let (mut trial, expected) = Trial::of(subject).await;
     let last: HashSet<Position> = trial
         .events
@@ -91,177 +146,69 @@ pub async fn gaps_are_filled_whatever_the_sequence_of_events(subject: &Subject) 
     for at in (1..deliveries.len()).rev() {
         deliveries.swap(at, trial.dice.roll(at + 1));
     }
-    let mut projections = trial.projections();
+    let mut projections = trial.bench.projections();
     for piece in deliveries.chunks(40) {
-        projections = trial.apply(projections, piece.to_vec()).await;
+        projections = trial.bench.apply(projections, piece.to_vec()).await;
     }
     trial.expect(&expected, "shuffled, with gaps").await;
 }
 
 /// A program that dies after it has written rows and before it has written the checkpoint leaves neither.
-pub async fn a_kill_between_rows_and_checkpoint_leaves_neither(subject: &Subject) {
+pub async fn a_kill_between_rows_and_checkpoint_leaves_neither(subject: &impl Subjects) {
     let (trial, expected) = Trial::of(subject).await;
-    let (first, second) = trial.events.split_at(trial.events.len() / 2);
-    write(&trial.pool, &trial.store, trial.members().await, batch(first.to_vec())).await.unwrap();
-    let (rows, positions) = (trial.rows().await, trial.positions().await);
-    let (store, events, projections) = (Arc::clone(&trial.store), second.to_vec(), trial.projections());
-    let killed = pg::tx(&trial.pool, "read_1", move |sql| {
-        Box::pin(async move {
-            fold(sql, &*store, projections, &events).await?;
-            Err::<(), _>(sqlx::Error::WorkerCrashed)
-        })
-    });
-    assert!(matches!(killed.await, Err(sqlx::Error::WorkerCrashed)));
-    assert_eq!((trial.rows().await, trial.positions().await), (rows, positions), "nothing of the batch is left");
-    write(&trial.pool, &trial.store, trial.members().await, batch(second.to_vec())).await.unwrap();
+    let (bench, (first, second)) = (&trial.bench, trial.events.split_at(trial.events.len() / 2));
+    bench.write(bench.start().await, batch(first.to_vec())).await.unwrap();
+    let (rows, positions) = (bench.rows().await, bench.positions().await);
+    bench.die(second.to_vec()).await;
+    assert_eq!((bench.rows().await, bench.positions().await), (rows, positions), "nothing of the batch is left");
+    bench.write(bench.start().await, batch(second.to_vec())).await.unwrap();
     trial.expect(&expected, "after a kill").await;
 }
 
 /// A runner that was paused while another one took over writes nothing more.
-pub async fn a_runner_whose_place_is_taken_writes_nothing(subject: &Subject) {
+pub async fn a_runner_whose_place_is_taken_writes_nothing(subject: &impl Subjects) {
     let (trial, expected) = Trial::of(subject).await;
-    let (first, second) = trial.events.split_at(trial.events.len() / 2);
-    let paused = trial.members().await;
-    let members = trial.members().await;
-    let rows = trial.rows().await;
-    let fenced = write(&trial.pool, &trial.store, paused, batch(first.to_vec())).await;
-    assert!(matches!(fenced.map(|_| ()), Err(Unwritten::Fenced)));
-    assert_eq!(trial.rows().await, rows, "nothing of the batch is left");
-    let (members, _) = write(&trial.pool, &trial.store, members, batch(first.to_vec())).await.unwrap();
-    write(&trial.pool, &trial.store, members, batch(second.to_vec())).await.unwrap();
+    let (bench, (first, second)) = (&trial.bench, trial.events.split_at(trial.events.len() / 2));
+    let paused = bench.start().await;
+    let runner = bench.start().await;
+    let rows = bench.rows().await;
+    assert!(bench.write(paused, batch(first.to_vec())).await.is_none(), "it was not stopped");
+    assert_eq!(bench.rows().await, rows, "nothing of the batch is left");
+    let runner = bench.write(runner, batch(first.to_vec())).await.unwrap();
+    bench.write(runner, batch(second.to_vec())).await.unwrap();
     trial.expect(&expected, "fed by the other one").await;
 }
 
 /// What is folded again from the beginning is the same to the cell as what was folded as events came, and takes its place.
-pub async fn a_rebuild_is_equal_to_what_it_replaces(subject: &Subject) {
+pub async fn a_rebuild_is_equal_to_what_it_replaces(subject: &impl Subjects) {
     let (trial, expected) = Trial::of(subject).await;
-    let (tasks, (_, url)) = (Tasks::new(), watch::channel(Some(subject.url.clone())));
-    let (models, store) = (Arc::clone(&trial.models), Arc::clone(&trial.store));
-    let engine = ProjectionEngine::start(Setup { models, only: Vec::new(), store, url, tasks: tasks.clone() });
-    let head = trial.events.last().unwrap().position;
-    assert!(engine.progress().all_reached(head, BOUND).await, "{:?}", engine.progress().statuses());
-    for model in trial.models.all() {
-        let asked = Asked {
-            key: model.name.to_owned(),
-            actor: "conformance".to_owned(),
-            reason: None,
-            at: Timestamp::UNIX_EPOCH,
-        };
-        engine.rebuild(*model, false, asked).await.unwrap();
-        let rebuilt = async {
-            loop {
-                let all = engine.generations().await.unwrap();
-                let own = all.into_iter().find(|it| it.model.name == model.name && it.number == 2);
-                match own.filter(|own| matches!(own.stage, Stage::Live | Stage::Differs)) {
-                    Some(own) => return own,
-                    None => tokio::task::yield_now().await,
-                }
-            }
-        };
-        let rebuilt = tokio::time::timeout(BOUND, rebuilt).await.unwrap();
-        assert_eq!(rebuilt.stage, Stage::Live, "{}: {:?}", model.name, rebuilt.comparison);
-    }
-    assert!(tasks.shut_down(BOUND).await, "the engine did not stop");
+    trial.bench.rebuild(trial.events.last().unwrap().position).await;
     trial.expect(&expected, "rebuilt").await;
 }
 
 /// A subject at work, in tables that are empty at first.
-struct Trial {
-    models: Arc<ReadModels>,
-    store: Arc<dyn EventStore>,
+struct Trial<B> {
+    bench: B,
     events: Vec<Arc<RecordedEvent>>,
-    pool: PgPool,
     dice: Dice,
 }
 
-impl Trial {
+impl<B: Bench> Trial<B> {
     /// In empty tables, with the rows of a plain fold.
-    async fn of(subject: &Subject) -> (Self, Rows) {
-        let (models, store) = (Arc::clone(&subject.models), Arc::clone(&subject.store));
-        let (pool, dice) = (PgPool::connect(&subject.url).await.unwrap(), Dice(subject.seed));
-        let trial = Self { models, events: all_events(&*store).await, store, pool, dice };
+    async fn of(subject: &impl Subjects<Bench = B>) -> (Self, Rows) {
+        let (bench, store) = (subject.bench().await, Arc::clone(subject.log()));
+        let trial = Self { bench, events: all_events(&*store).await, dice: Dice(subject.seed()) };
         assert!(trial.events.len() > 10, "a log of {} events proves little", trial.events.len());
-        trial.empty().await;
-        write(&trial.pool, &trial.store, trial.members().await, batch(trial.events.clone())).await.unwrap();
-        let expected = trial.rows().await;
+        trial.bench.empty().await;
+        trial.bench.write(trial.bench.start().await, batch(trial.events.clone())).await.unwrap();
+        let expected = trial.bench.rows().await;
         assert!(expected.values().any(|rows| !rows.is_empty()), "the read models take none of the events");
-        trial.empty().await;
+        trial.bench.empty().await;
         (trial, expected)
     }
 
-    /// Makes all tables anew.
-    async fn empty(&self) {
-        pg::tx(&self.pool, "public", |sql| {
-            Box::pin(async move {
-                let schemas = "select nspname::text from pg_namespace where nspname in ('backstitch', 'live') or nspname ~ '^read_'";
-                let schemas: Vec<String> = sqlx::query_scalar(schemas).fetch_all(&mut *sql).await?;
-                for schema in schemas {
-                    sqlx::raw_sql(AssertSqlSafe(format!("drop schema {schema} cascade"))).execute(&mut *sql).await?;
-                }
-                Ok(())
-            })
-        })
-        .await
-        .unwrap();
-        generations::prepare(&self.pool, &self.models, 1).await.unwrap();
-    }
-
-    /// The read models as a runner that starts now has them.
-    async fn members(&self) -> Vec<Member> {
-        let all = self.generations().await;
-        let slices = all.iter().map(Generation::slice).collect();
-        let taken = checkpoint::take_over(&self.pool, slices, Share::Whole(1), "conformance").await.unwrap();
-        let seat = |(generation, (slice, checkpoint)): (Generation, _)| Seat {
-            model: generation.model,
-            slice,
-            schema: generation.schema.as_str().into(),
-            live: true,
-            exact: true,
-            checkpoint,
-            parked: Parked::default(),
-            stopped: false,
-        };
-        all.into_iter().zip(taken).map(seat).map(Member::new).collect()
-    }
-
-    async fn generations(&self) -> Vec<Generation> {
-        generations::all(&self.pool, &self.models).await.unwrap()
-    }
-
-    async fn positions(&self) -> Vec<Position> {
-        self.generations().await.iter().map(Generation::position).collect()
-    }
-
-    fn projections(&self) -> Vec<Box<dyn Projection>> {
-        self.models.all().iter().map(|model| (model.make)()).collect()
-    }
-
-    /// Applies events to projections in one transaction, whatever the checkpoints say.
-    async fn apply(
-        &self,
-        projections: Vec<Box<dyn Projection>>,
-        events: Vec<Arc<RecordedEvent>>,
-    ) -> Vec<Box<dyn Projection>> {
-        let store = Arc::clone(&self.store);
-        let applied = pg::tx(&self.pool, "read_1", move |sql| {
-            Box::pin(async move { fold(sql, &*store, projections, &events).await })
-        });
-        applied.await.unwrap()
-    }
-
-    async fn rows(&self) -> Rows {
-        let marks = self.models.all().iter().any(|model| model.marks).then_some("applied");
-        let mut rows = Rows::new();
-        for table in self.models.all().iter().flat_map(|model| model.tables).copied().chain(marks) {
-            let text = format!("select to_jsonb(t)::text from live.{table} t order by 1");
-            let asks = async |sql: &mut PgConnection| sqlx::query_scalar(AssertSqlSafe(text)).fetch_all(sql).await;
-            rows.insert(table.to_owned(), pg::ask(&self.pool, BOUND, asks).await.unwrap());
-        }
-        rows
-    }
-
     async fn expect(&self, expected: &Rows, how: &str) {
-        for (table, rows) in self.rows().await {
+        for (table, rows) in self.bench.rows().await {
             // The first row that differs says more than all of them.
             for (found, expected) in rows.iter().zip(&expected[&table]) {
                 assert_eq!(found, expected, "{table}, {how}");
@@ -271,12 +218,13 @@ impl Trial {
     }
 }
 
-async fn fold(
-    sql: &mut PgConnection,
+/// Folds events into projections, whatever the checkpoints say.
+async fn fold<S: RowStore>(
+    sql: &mut S::Connection,
     store: &dyn EventStore,
-    mut projections: Vec<Box<dyn Projection>>,
+    mut projections: Projections<S>,
     events: &[Arc<RecordedEvent>],
-) -> Result<Vec<Box<dyn Projection>>, sqlx::Error> {
+) -> Result<Projections<S>, S::Error> {
     for projection in &mut projections {
         let (mut parked, taken) = (Parked::default(), events.iter().filter(|event| projection.takes(&event.stream)));
         let taken: Vec<_> = taken.cloned().collect();
@@ -286,11 +234,11 @@ async fn fold(
     Ok(projections)
 }
 
-fn batch(events: Vec<Arc<RecordedEvent>>) -> Batch {
+fn batch(events: Vec<Arc<RecordedEvent>>) -> Delivered {
     let mut batch = Batch::default();
     batch.up_to = events.last().map_or(Position::START, |event| event.position);
     batch.events = events;
-    batch
+    Delivered(batch)
 }
 
 async fn all_events(store: &dyn EventStore) -> Vec<Arc<RecordedEvent>> {
