@@ -195,7 +195,7 @@ async fn retry(
     stream: &StreamName,
     parked: &mut Parked,
 ) -> Result<Repaired, sqlx::Error> {
-    let resumed = resume(fresh, sql, store, stream, parked).await?;
-    let stands = parked.letter(stream).cloned();
-    Ok(Repaired { applied: resumed.applied, at_rest: resumed.at_rest, parked: stands, ..Repaired::default() })
+    let (applied, at_rest) = resume(fresh, sql, store, stream, parked).await?;
+    let (applied, stands) = (applied.folded + applied.skipped, parked.letter(stream).cloned());
+    Ok(Repaired { applied, at_rest, parked: stands, ..Repaired::default() })
 }

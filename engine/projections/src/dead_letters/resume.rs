@@ -16,24 +16,16 @@ const PAGE: usize = 1_000;
 /// So many parked streams of a read model are tried again by themselves when the program starts: some seconds' worth.
 pub(crate) const RETRIED_AT_START: usize = 1_000;
 
-/// What came of it. Where the stream stands now is in what is parked.
-#[derive(Debug, Default)]
-pub(crate) struct Resumed {
-    /// Events applied, or moved past.
-    pub applied: u64,
-    /// Keys that came to rest.
-    pub at_rest: Vec<Uuid>,
-}
-
-/// Applies a parked stream from where it stands, as far as that goes.
+/// Applies a parked stream from where it stands, as far as that goes. What was applied, and the keys that came to rest; where the
+/// stream stands now is in `parked`.
 pub(crate) async fn resume<S: RowStore>(
     fresh: fn() -> Box<dyn Projection<S>>,
     sql: &mut S::Connection,
     store: &dyn EventStore,
     stream: &StreamName,
     parked: &mut Parked,
-) -> Result<Resumed, S::Error> {
-    let Some(before) = parked.open(stream) else { return Ok(Resumed::default()) };
+) -> Result<(Applied, Vec<Uuid>), S::Error> {
+    let Some(before) = parked.open(stream) else { return Ok(Default::default()) };
     let (mut next, mut applied, mut at_rest) = (before.version, Applied::default(), Vec::new());
     while !parked.holds(stream) {
         let page = store.read_stream(stream, next, Direction::Forward, PAGE).await.map_err(io::Error::other)?;
@@ -49,5 +41,5 @@ pub(crate) async fn resume<S: RowStore>(
         parked.keep(stream, before.clone()); // The log does not show the event any more: nothing is known to be good.
     }
     parked.tried(stream, &before);
-    Ok(Resumed { applied: applied.folded + applied.skipped, at_rest })
+    Ok((applied, at_rest))
 }

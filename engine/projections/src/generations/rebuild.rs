@@ -187,7 +187,8 @@ impl Rebuilds {
                 Gathered::Asked(_) | Gathered::Due | Gathered::Closed => return Err(Failed::Closed),
             };
             if let Some(until) = generation.until {
-                batch.end_at(until);
+                batch.events.retain(|event| event.position <= until);
+                batch.up_to = batch.up_to.min(until);
             }
             member = self.write_one(pool, member, batch).await?;
             self.give_way(begun.elapsed()).await;

@@ -48,12 +48,6 @@ impl Batch {
         self.events.len() >= BATCH || self.bytes >= BATCH_BYTES
     }
 
-    /// Leaves out what comes after a position.
-    pub fn end_at(&mut self, until: Position) {
-        self.events.retain(|event| event.position <= until);
-        self.up_to = self.up_to.min(until);
-    }
-
     fn take(&mut self, delivery: Delivery) {
         match delivery {
             Delivery::Events { events, up_to } => {

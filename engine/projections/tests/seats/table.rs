@@ -1,4 +1,4 @@
-//! The read model: one row a seat, which follows the seat's stream.
+//! The read model: one row a seat, which follows the seat's stream, and counts how often it was held.
 
 use std::sync::Arc;
 
@@ -17,19 +17,21 @@ pub const IDS: Namespace = Namespace::new(0x7365_6174_735f_4000_8000_0000_0000_0
 const TABLE: &str = "
 create table seats (
     seat text collate \"C\" primary key, state text not null, guest varchar(40), held_until timestamptz,
+    holds integer not null,
     stream_version bigint not null, global_position bigint not null, updated_at timestamptz not null
 );
 ";
 
 const LOAD: &str = "
-select seat, state, guest, held_until, stream_version, global_position, updated_at from seats where seat = any($1)";
+select seat, state, guest, held_until, holds, stream_version, global_position, updated_at from seats where seat = any($1)";
 
 const UPSERT: &str = "
 insert into seats as s
-select * from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::bigint[], $6::bigint[], $7::timestamptz[])
-on conflict (seat) do update set (state, guest, held_until, stream_version, global_position, updated_at)
-  = (excluded.state, excluded.guest, excluded.held_until, excluded.stream_version, excluded.global_position,
-    excluded.updated_at)
+select * from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::integer[], $6::bigint[],
+    $7::bigint[], $8::timestamptz[])
+on conflict (seat) do update set (state, guest, held_until, holds, stream_version, global_position, updated_at)
+  = (excluded.state, excluded.guest, excluded.held_until, excluded.holds, excluded.stream_version,
+    excluded.global_position, excluded.updated_at)
 where s.stream_version < excluded.stream_version";
 
 /// How many seats are in each state: a view over the tables of read models.
@@ -69,6 +71,8 @@ struct Seat {
     state: String,
     guest: Option<String>,
     held_until: Option<Timestamp>,
+    /// How often it was held: an event that is counted twice, or left out, shows.
+    holds: i32,
 }
 
 /// The projection. `knows` is the newest schema version of `SeatHeld` that this program reads.
@@ -108,8 +112,9 @@ impl Projection for Seats {
         }
         let names: Vec<&str> = missing.iter().map(StreamName::id).collect();
         for row in sqlx::query(LOAD).bind(names).fetch_all(sql).await? {
-            let head = Head::stored(row.try_get(4)?, row.try_get(5)?, row.try_get(6)?);
-            let seat = Seat { state: row.try_get(1)?, guest: row.try_get(2)?, held_until: row.try_get(3)? };
+            let head = Head::stored(row.try_get(5)?, row.try_get(6)?, row.try_get(7)?);
+            let (state, guest, held_until) = (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
+            let seat = Seat { state, guest, held_until, holds: row.try_get(4)? };
             if let Ok(stream) = format!("seat-{}", row.try_get::<&str, _>(0)?).parse() {
                 self.seats.loaded(stream, head, seat);
             }
@@ -123,18 +128,20 @@ impl Projection for Seats {
 
     fn fold(&mut self, event: &RecordedEvent) -> Result<(), DecodeError> {
         let (name, schema, data) = (&*event.event_type, event.schema_version, event.data.get());
-        let seat = match name {
+        match name {
             "SeatHeld" => {
-                let held: SeatHeld = decoded(&[], name, self.knows.min(schema), schema, data)?;
-                Seat { state: "held".to_owned(), guest: Some(held.guest), held_until: Some(held.until) }
+                let SeatHeld { guest, until } = decoded(&[], name, self.knows.min(schema), schema, data)?;
+                let seat = self.seats.row(event);
+                let holds = seat.holds + 1;
+                *seat = Seat { state: "held".to_owned(), guest: Some(guest), held_until: Some(until), holds };
             }
             "SeatSold" => {
-                let sold: SeatSold = decoded(&[], name, 1, schema, data)?;
-                Seat { state: "sold".to_owned(), guest: Some(sold.guest), held_until: None }
+                let SeatSold { guest } = decoded(&[], name, 1, schema, data)?;
+                let seat = self.seats.row(event);
+                *seat = Seat { state: "sold".to_owned(), guest: Some(guest), held_until: None, holds: seat.holds };
             }
             unknown => return Err(DecodeError::UnknownType(unknown.to_owned())),
-        };
-        *self.seats.row(event) = seat;
+        }
         Ok(())
     }
 
@@ -152,6 +159,7 @@ impl Projection for Seats {
             .bind(column(&changed, |(_, row)| row.value.state.clone()))
             .bind(column(&changed, |(_, row)| row.value.guest.as_deref().map(text)))
             .bind(column(&changed, |(_, row)| row.value.held_until))
+            .bind(column(&changed, |(_, row)| row.value.holds))
             .bind(column(&changed, |(_, row)| row.head.version_column()))
             .bind(column(&changed, |(_, row)| row.head.position_column()))
             .bind(column(&changed, |(_, row)| row.head.updated_at))
