@@ -40,7 +40,8 @@ create table if not exists backstitch_file (
     one integer primary key check (one = 1), log text, epoch integer not null) strict;
 insert into backstitch_file (one, epoch) values (1, 0) on conflict do nothing;
 create table if not exists backstitch_checkpoints (
-    projection text primary key, shape text not null, tables text not null, position integer not null) strict, without rowid;
+    projection text primary key, shape text not null, tables text not null, position integer not null
+) strict, without rowid;
 ";
 
 const TAKE_OVER: &str = "update backstitch_file set epoch = epoch + 1 returning epoch";

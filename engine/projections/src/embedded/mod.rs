@@ -30,6 +30,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::DropGuard;
 
+pub use rusqlite;
+
 pub use self::model::EmbeddedModel;
 pub use self::sqlite::{Sqlite, SqliteError};
 use crate::dead_letters::{Letter, Letters};

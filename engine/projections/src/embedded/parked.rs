@@ -23,8 +23,8 @@ select stream, version, position, event_id, event_type, partition_key, cause, er
 from backstitch_parked where projection = ?1";
 
 const UPSERT: &str = "
-insert or replace into backstitch_parked (projection, stream, version, position, event_id, event_type, partition_key, cause,
-    error, attempts, occurred_at)
+insert or replace into backstitch_parked (projection, stream, version, position, event_id, event_type, partition_key,
+    cause, error, attempts, occurred_at)
 values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
 
 const FREE: &str = "delete from backstitch_parked where projection = ?1 and stream = ?2";

@@ -53,10 +53,10 @@ impl RowStore for Sqlite {
 
 /// SQLite's code of an error, of a statement that does not compile as well.
 fn code_of(error: &rusqlite::Error) -> Option<ErrorCode> {
-    match error {
-        rusqlite::Error::SqlInputError { error, .. } => Some(error.code),
-        error => error.sqlite_error_code(),
+    if let rusqlite::Error::SqlInputError { error, .. } = error {
+        return Some(error.code);
     }
+    error.sqlite_error_code()
 }
 
 /// Whether it is the statement that cannot be run, as when a table or a column is not there: SQLite has one code for it all.

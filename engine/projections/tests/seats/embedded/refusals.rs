@@ -44,10 +44,9 @@ async fn a_log_that_has_lost_its_end_is_refused() {
     let running = hall.start(SEATS).await;
     running.reached(seen).await;
     running.stop().await;
-    match hall.try_start_over(&shorter, SEATS).await.map(drop).unwrap_err() {
-        OpenError::Ahead { seen: told, head: end, .. } => assert_eq!((told, end), (seen, head)),
-        other => panic!("{other}"),
-    }
+    let error = hall.try_start_over(&shorter, SEATS).await.map(drop).unwrap_err();
+    let OpenError::Ahead { seen: told, head: end, .. } = error else { panic!("{error}") };
+    assert_eq!((told, end), (seen, head));
 }
 
 #[tokio::test]
