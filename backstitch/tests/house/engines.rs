@@ -40,10 +40,11 @@ fn the_engines_name_no_word_of_the_shop() {
     );
 }
 
-/// The crates that an engine builds for a program that embeds it.
-fn built_with(engine: &str) -> Vec<String> {
+/// The crates that an engine builds for a program that embeds it, which says so with these arguments for its features.
+fn built_with(engine: &str, features: &[&str]) -> Vec<String> {
     let output = Command::new(env!("CARGO"))
         .args(["tree", "--offline", "--locked", "--package", engine, "--edges", "normal", "--prefix", "none"])
+        .args(features)
         .current_dir(root())
         .output()
         .expect("cargo runs this test, so it can be run");
@@ -55,13 +56,36 @@ fn built_with(engine: &str) -> Vec<String> {
 #[test]
 fn who_embeds_the_log_builds_neither_grpc_nor_tls() {
     let heavy = ["tonic", "prost", "rustls", "axum", "hyper", "sqlx", "rdkafka"];
-    let built = built_with("command-engine").into_iter();
+    let built = built_with("command-engine", &[]).into_iter();
     none("heavy crates under the command engine", built.filter(|name| heavy.contains(&name.as_str())));
 }
 
 #[test]
 fn who_embeds_the_projections_builds_neither_grpc_nor_http_nor_kafka() {
     let heavy = ["tonic", "prost", "axum", "hyper", "utoipa", "rdkafka", "service-kit", "domain"];
-    let built = built_with("projection-engine").into_iter();
+    let built = built_with("projection-engine", &[]).into_iter();
     none("heavy crates under the projection engine", built.filter(|name| heavy.contains(&name.as_str())));
+}
+
+#[test]
+fn who_embeds_read_models_in_a_file_builds_nothing_of_postgres_either() {
+    let heavy = [
+        "sqlx",
+        "sqlx-core",
+        "sqlx-postgres",
+        "tonic",
+        "prost",
+        "axum",
+        "hyper",
+        "utoipa",
+        "rdkafka",
+        "rustls",
+        "service-kit",
+        "domain",
+    ];
+    let built = built_with("projection-engine", &["--no-default-features", "--features", "sqlite"]);
+    none(
+        "heavy crates under the embedded read models",
+        built.into_iter().filter(|name| heavy.contains(&name.as_str())),
+    );
 }

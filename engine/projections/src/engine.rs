@@ -13,7 +13,7 @@ use crate::dead_letters::repair::{Answered, Desk, Verb};
 use crate::feeding::checkpoint::Slice;
 use crate::feeding::report::Reporter;
 use crate::feeding::runner::Runner;
-use crate::feeding::{Feeder, Replica, session};
+use crate::feeding::{Feeder, Replica, end_of};
 use crate::generations::rebuild::{Rebuilds, Wake};
 use crate::generations::requests::{self, Done, Refused};
 use crate::generations::{self, Asked, Generation, Regroup, indexes, turn};
@@ -182,7 +182,7 @@ impl ProjectionEngine {
     pub async fn head(&self) -> Result<Position, ReadError> {
         let known = *self.store.head().borrow();
         match self.store.is_shared() {
-            true => Ok(known.max(session::end_of(&*self.store).await?)),
+            true => Ok(known.max(end_of(&*self.store).await?)),
             false => Ok(known),
         }
     }

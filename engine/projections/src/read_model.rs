@@ -4,6 +4,7 @@ use eventsourcing::Namespace;
 
 use crate::projecting::applied;
 use crate::projecting::projection::Projection;
+use crate::projecting::shape::shape;
 
 /// An index of a table: it changes how fast rows are found, and never what they are. So one that a release adds is made at its
 /// start beside the rows that are there.
@@ -78,7 +79,7 @@ impl ReadModel {
     /// is no part of it.
     pub fn shape(&self, ids: Namespace) -> String {
         let text: String = self.ddl().collect();
-        ids.derive(&["read-model-shape", &self.folds.to_string(), &text]).simple().to_string()
+        shape(ids, self.folds, &text)
     }
 
     /// The names that earlier releases gave to this shape.

@@ -7,19 +7,20 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use event_store::{Direction, EventStore, StreamName};
+use event_store::{EventStore, StreamName};
 use sqlx::PgConnection;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use super::letters::{self, Discarding, Letter, Parked};
+use super::letters::{Discarding, Letter, Parked};
+use super::resume::resume;
+use super::table;
 use crate::feeding::checkpoint::Slice;
-use crate::projecting::apart::{apply_apart, roll_back, savepoint};
-use crate::projecting::projection::{Applied, Projection};
+use crate::projecting::postgres::Postgres;
+use crate::projecting::projection::Projection;
+use crate::projecting::row_store::{roll_back, savepoint};
 use crate::read_model::ReadModel;
 
-/// Events of a parked stream that are read and applied at once: a page of about 1 MB.
-const PAGE: usize = 1_000;
 /// Requests that wait for the runner: people and scripts ask one at a time.
 const MOST_REQUESTS: usize = 16;
 
@@ -148,9 +149,9 @@ pub async fn repair(
     let fresh = model.make;
     match verb {
         Verb::Try => Ok(Ok(attempt(fresh, sql, store, stream, parked).await?)),
-        Verb::Retry => Ok(Ok(resume(fresh, sql, store, stream, parked).await?)),
+        Verb::Retry => Ok(Ok(retry(fresh, sql, store, stream, parked).await?)),
         Verb::Discard(by) => {
-            if let Some(version) = letters::discarded_by(sql, slice, stream, by.request_id).await? {
+            if let Some(version) = table::discarded_by(sql, slice, stream, by.request_id).await? {
                 let now = parked.letter(stream).cloned();
                 let replayed =
                     Repaired { discarded: Some(version), replayed: true, parked: now, ..Repaired::default() };
@@ -164,15 +165,15 @@ pub async fn repair(
             if letter.version == 0 && model.begins_row {
                 return Ok(Err(Refusal::BeginsRow));
             }
-            letters::record_discard(sql, slice, (stream, &letter), by).await?;
+            table::record_discard(sql, slice, (stream, &letter), by).await?;
             parked.discard(stream, letter.version);
-            let resumed = resume(fresh, sql, store, stream, parked).await?;
+            let resumed = retry(fresh, sql, store, stream, parked).await?;
             Ok(Ok(Repaired { discarded: Some(letter.version), ..resumed }))
         }
     }
 }
 
-/// What [`resume`] would do; nothing of it stays.
+/// What [`retry`] would do; nothing of it stays.
 async fn attempt(
     fresh: fn() -> Box<dyn Projection>,
     sql: &mut PgConnection,
@@ -180,37 +181,21 @@ async fn attempt(
     stream: &StreamName,
     parked: &Parked,
 ) -> Result<Repaired, sqlx::Error> {
-    savepoint(sql).await?;
-    let tried = resume(fresh, sql, store, stream, &mut parked.clone()).await;
-    roll_back(sql).await?;
+    savepoint::<Postgres>(sql).await?;
+    let tried = retry(fresh, sql, store, stream, &mut parked.clone()).await;
+    roll_back::<Postgres>(sql).await?;
     tried
 }
 
 /// Applies a parked stream from where it stands, as far as that goes.
-async fn resume(
+async fn retry(
     fresh: fn() -> Box<dyn Projection>,
     sql: &mut PgConnection,
     store: &dyn EventStore,
     stream: &StreamName,
     parked: &mut Parked,
 ) -> Result<Repaired, sqlx::Error> {
-    let Some(before) = parked.open(stream) else { return Ok(Repaired::default()) };
-    let (mut next, mut applied, mut at_rest) = (before.version, Applied::default(), Vec::new());
-    while !parked.holds(stream) {
-        let page = store.read_stream(stream, next, Direction::Forward, PAGE).await;
-        let page = page.map_err(|error| sqlx::Error::Io(std::io::Error::other(error)))?;
-        let Some(last) = page.last() else { break };
-        next = last.version + 1;
-        let page = page.into_iter().map(Arc::new).collect();
-        // Where everything is refused, that is this one stream: it stays parked, and the read model goes on.
-        let apart = apply_apart(fresh, sql, store, page, parked).await?;
-        applied.add(apart.applied);
-        at_rest.extend(apart.at_rest);
-    }
-    if next == before.version {
-        parked.keep(stream, before.clone()); // The log does not show the event any more: nothing is known to be good.
-    }
-    parked.tried(stream, &before);
-    let stands = parked.letter(stream).cloned();
-    Ok(Repaired { applied: applied.folded + applied.skipped, parked: stands, at_rest, ..Repaired::default() })
+    let (applied, at_rest) = resume(fresh, sql, store, stream, parked).await?;
+    let (applied, stands) = (applied.folded + applied.skipped, parked.letter(stream).cloned());
+    Ok(Repaired { applied, at_rest, parked: stands, ..Repaired::default() })
 }

@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use crate::dead_letters::repair::{Refusal, Repaired, Verb, repair};
 use crate::dead_letters::{Letter, MOST_PARKED, Parked};
-use crate::feeding::batch::Batch;
 use crate::feeding::checkpoint::{self, Checkpoint, Slice};
 use crate::projecting::apart::apply_apart;
+use crate::projecting::batch::Batch;
 use crate::projecting::projection::{Applied, Projection, apply};
 use crate::read_model::ReadModel;
 

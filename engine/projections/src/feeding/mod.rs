@@ -1,6 +1,5 @@
 //! Feeds read models from a partition of the log: batches, one transaction each, checkpoints and their fence.
 
-pub(crate) mod batch;
 pub mod checkpoint;
 mod feeder;
 pub(crate) mod member;
@@ -9,6 +8,6 @@ pub(crate) mod report;
 pub(crate) mod runner;
 pub(crate) mod session;
 
+pub use crate::projecting::log::end_of;
 pub use feeder::Feeder;
 pub use replica::Replica;
-pub use session::end_of;

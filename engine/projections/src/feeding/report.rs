@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::feeding::batch::Batch;
 use crate::feeding::member::{Member, Outcome, Seat, too_many};
 use crate::progress::board::Board;
 use crate::progress::{Progress, State, Status};
+use crate::projecting::batch::Batch;
 
 /// Where a runner tells how it stands.
 #[derive(Debug, Clone)]

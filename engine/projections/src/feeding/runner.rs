@@ -26,15 +26,18 @@ use tokio_util::sync::CancellationToken;
 use crate::database::{Database, blocked_by, is_contention};
 use crate::dead_letters::Parked;
 use crate::dead_letters::repair::{Refusal, Request, Verb};
-use crate::feeding::batch::{Batch, Gathered, LastBatch, gather};
+use crate::dead_letters::resume::RETRIED_AT_START;
 use crate::feeding::checkpoint::{self, Checkpoint, Share, Slice};
 use crate::feeding::member::{Member, Outcome, Seat, Unwritten, write, write_apart, write_repair};
 use crate::feeding::replica::Replica;
 use crate::feeding::report::Reporter;
-use crate::feeding::session::{Ended, KEEP, KEEP_ALONE, Session, end_of};
+use crate::feeding::session::{Ended, KEEP, KEEP_ALONE, Session};
 use crate::generations::Regroup;
 use crate::generations::{self, Stage};
-use crate::projecting::apart::is_refusal;
+use crate::projecting::batch::{Batch, Gathered, LastBatch, gather};
+use crate::projecting::log::end_of;
+use crate::projecting::postgres::Postgres;
+use crate::projecting::row_store::RowStore as _;
 use crate::read_model::ReadModels;
 
 /// The first and the longest pause after an outage: Postgres is back within seconds, or not for minutes.
@@ -49,8 +52,6 @@ const STANDS_STILL: Duration = Duration::from_secs(5);
 const LONGEST_REST: Duration = Duration::from_millis(200);
 /// How often a batch that met another at the same sums is written again at once. Each time one of both goes on.
 const TRIES: u32 = 8;
-/// So many parked streams of a read model are tried again by themselves when the program starts: some seconds' worth.
-const RETRIED_AT_START: usize = 1_000;
 
 /// Follows one partition of the log until it is told to stop.
 pub(crate) struct Runner {
@@ -278,7 +279,7 @@ impl Runner {
                     tracing::debug!(%error, "a batch met another at the same rows; writing it again");
                     members = seats.iter().cloned().map(Member::new).collect();
                 }
-                Err(Unwritten::Postgres(error)) if is_refusal(&error) => {
+                Err(Unwritten::Postgres(error)) if Postgres::is_refusal(&error) => {
                     tracing::warn!(%error, "a batch was refused; taking it apart for each read model");
                     break self.commit_apart(&pool, seats, &batch).await?;
                 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use engine_runtime::pg;
-use event_store::{Direction, EventStore, Filter, Position};
+use event_store::Position;
 use sqlx::PgPool;
 use tokio::time::Instant;
 
@@ -104,13 +104,4 @@ impl Session {
             Err(_) => tracing::debug!("the positions of this stop were not kept in time"),
         }
     }
-}
-
-/// The last position of a log, asked of the log itself.
-///
-/// # Errors
-/// [`event_store::ReadError`].
-pub async fn end_of(store: &dyn EventStore) -> Result<Position, event_store::ReadError> {
-    let last = store.read_all(Position(u64::MAX), Direction::Backward, 1, &Filter::default()).await?;
-    Ok(last.first().map_or(Position::START, |event| event.position))
 }

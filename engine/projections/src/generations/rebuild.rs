@@ -6,6 +6,7 @@
 //! checkpoint has an epoch like any other, and a step that is not due any more changes nothing.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,12 +25,13 @@ use super::views::{self, Switched, is_lock_timeout};
 use crate::database::Database;
 use crate::dead_letters::Parked;
 use crate::feeding::Replica;
-use crate::feeding::batch::{Batch, Gathered, gather};
 use crate::feeding::checkpoint::{self, Checkpoint, Share, Slice};
 use crate::feeding::member::{Member, Seat, Unwritten, write, write_apart};
-use crate::feeding::session::end_of;
 use crate::progress::Progress;
-use crate::projecting::apart::is_refusal;
+use crate::projecting::batch::{Batch, Gathered, gather};
+use crate::projecting::log::end_of;
+use crate::projecting::postgres::Postgres;
+use crate::projecting::row_store::RowStore as _;
 use crate::read_model::ReadModels;
 
 /// So close to the log's end a generation joins the runner: one batch, which delays the others by less than a second.
@@ -180,12 +182,13 @@ impl Rebuilds {
         let mut subscription = self.store.subscribe(checkpoint.position, Filter::default()).await?;
         while !self.has_come(generation, member.seat.checkpoint.position).await? {
             let begun = Instant::now();
-            let mut batch = match gather(&mut subscription, None, None, None).await? {
+            let mut batch = match gather::<Infallible>(&mut subscription, None, None, None).await? {
                 Gathered::Batch(batch) => batch,
                 Gathered::Asked(_) | Gathered::Due | Gathered::Closed => return Err(Failed::Closed),
             };
             if let Some(until) = generation.until {
-                batch.end_at(until);
+                batch.events.retain(|event| event.position <= until);
+                batch.up_to = batch.up_to.min(until);
             }
             member = self.write_one(pool, member, batch).await?;
             self.give_way(begun.elapsed()).await;
@@ -203,7 +206,7 @@ impl Rebuilds {
     async fn write_one(&self, pool: &PgPool, member: Member, batch: Batch) -> Result<Member, Failed> {
         let seat = member.seat.clone();
         let (member, outcome) = match write(pool, &self.store, vec![member], batch.clone()).await {
-            Err(Unwritten::Postgres(error)) if is_refusal(&error) => {
+            Err(Unwritten::Postgres(error)) if Postgres::is_refusal(&error) => {
                 write_apart(pool, &self.store, seat, batch).await?
             }
             written => {

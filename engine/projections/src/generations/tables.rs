@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::generation::{Asked, Generation, Stage, known, stored};
 use super::views;
-use crate::dead_letters::letters;
+use crate::dead_letters::table;
 use crate::feeding::checkpoint;
 use crate::projecting::changes::signed;
 use crate::read_model::{ReadModel, ReadModels};
@@ -69,7 +69,7 @@ pub async fn prepare(pool: &PgPool, models: &Arc<ReadModels>, partitions: u32) -
             sqlx::query("select pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *sql).await?;
             sqlx::raw_sql(BASE).execute(&mut *sql).await?;
             sqlx::raw_sql(checkpoint::DDL).execute(&mut *sql).await?;
-            sqlx::raw_sql(letters::DDL).execute(&mut *sql).await?;
+            sqlx::raw_sql(table::DDL).execute(&mut *sql).await?;
             let (fit, other): (Vec<_>, Vec<_>) =
                 stored(sql).await?.into_iter().partition(|stored| stored.fits(&models));
             if !other.is_empty() {
@@ -168,7 +168,7 @@ pub(crate) async fn drop_tables(
     ] {
         sqlx::query(forget).bind(projection).bind(generation).execute(&mut *sql).await?;
     }
-    letters::forget(sql, projection, generation).await?;
+    table::forget(sql, projection, generation).await?;
     let shared: bool = sqlx::query_scalar("select exists (select from backstitch.generations where schema = $1)")
         .bind(schema)
         .fetch_one(&mut *sql)

@@ -7,8 +7,6 @@ use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use event_store::{Position, RecordedEvent, StreamName};
-use sqlx::Row as _;
-use sqlx::postgres::PgRow;
 
 /// Rows kept beyond their batch, per projection and twice over: 8 192 rows of some 500 bytes are 8 MB, and hold every
 /// row that changes again and again for some seconds (thousands at the same moment).
@@ -34,15 +32,6 @@ impl Head {
     /// From the columns `stream_version`, `global_position`, `updated_at`.
     pub fn stored(version: i64, position: i64, updated_at: DateTime<Utc>) -> Self {
         Self { version: unsigned(version), position: Position(unsigned(position)), updated_at }
-    }
-
-    /// From a row that was read with the columns `stream_version`, `global_position` and `updated_at`.
-    ///
-    /// # Errors
-    /// What sqlx says, when a column is missing or has another type.
-    pub fn of_row(row: &PgRow) -> Result<Self, sqlx::Error> {
-        let (version, position) = (row.try_get("stream_version")?, row.try_get("global_position")?);
-        Ok(Self::stored(version, position, row.try_get("updated_at")?))
     }
 
     /// For the column `stream_version`.

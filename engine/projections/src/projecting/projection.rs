@@ -8,19 +8,22 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use event_store::{Direction, EventStore, ReadError, RecordedEvent, StreamName};
+use event_store::{EventStore, RecordedEvent, StreamName};
 use eventsourcing::DecodeError;
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::dead_letters::{Cause, Parked};
+use crate::projecting::log::gap;
+#[cfg(feature = "postgres")]
+use crate::projecting::postgres::Postgres;
+use crate::projecting::row_store::RowStore;
 
-/// How many missing events are read at once: a page of about 1 MB.
-const GAP_PAGE: usize = 1_000;
-
-/// A read model: some tables, and how events change them. Its rows live in the schema that the transaction names.
+/// A read model: some tables, and how events change them. Its rows live in one kind of store: in Postgres, in the schema that
+/// the transaction names, unless another is said (`Projection<Sqlite>`).
 #[async_trait]
-pub trait Projection: Send {
+pub trait Projection<#[cfg(feature = "postgres")] S: RowStore = Postgres, #[cfg(not(feature = "postgres"))] S: RowStore>:
+    Send
+{
     /// Its name, for ever: checkpoints are kept under it.
     fn name(&self) -> &'static str;
 
@@ -28,7 +31,7 @@ pub trait Projection: Send {
     fn takes(&self, stream: &StreamName) -> bool;
 
     /// Looks up the rows that these events change, in one query per table, and keeps them.
-    async fn load(&mut self, sql: &mut PgConnection, events: &[Arc<RecordedEvent>]) -> Result<(), sqlx::Error>;
+    async fn load(&mut self, sql: &mut S::Connection, events: &[Arc<RecordedEvent>]) -> Result<(), S::Error>;
 
     /// The version up to which it has followed a stream whose rows were looked up; `None`: not at all.
     fn version(&self, stream: &StreamName) -> Option<u64>;
@@ -40,10 +43,10 @@ pub trait Projection: Send {
     fn skip(&mut self, event: &RecordedEvent);
 
     /// Writes the changed rows, in a few statements.
-    async fn write(&mut self, sql: &mut PgConnection) -> Result<(), sqlx::Error>;
+    async fn write(&mut self, sql: &mut S::Connection) -> Result<(), S::Error>;
 
-    /// Keys that came to rest with what was last written: those who wait for one look again after the commit
-    /// ([`crate::Progress::watch`]).
+    /// Keys that came to rest with what was last written: those who wait for one look again after the commit (in Postgres,
+    /// by `Progress::watch`).
     fn at_rest(&mut self) -> Vec<Uuid> {
         Vec::new()
     }
@@ -81,14 +84,14 @@ impl Applied {
 /// stream, and only that: what was folded before it is written, what comes after it waits.
 ///
 /// # Errors
-/// What Postgres says; a log that cannot be read in a gap is an [`sqlx::Error::Io`].
-pub async fn apply(
-    projection: &mut dyn Projection,
-    sql: &mut PgConnection,
+/// What the store of rows says; a log that cannot be read in a gap is an [`std::io::Error`] in it.
+pub async fn apply<S: RowStore>(
+    projection: &mut dyn Projection<S>,
+    sql: &mut S::Connection,
     store: &dyn EventStore,
     events: &[Arc<RecordedEvent>],
     parked: &mut Parked,
-) -> Result<Applied, sqlx::Error> {
+) -> Result<Applied, S::Error> {
     let mut applied = Applied::default();
     projection.load(sql, events).await?;
     for event in events {
@@ -115,19 +118,24 @@ pub async fn apply(
 ///
 /// # Errors
 /// As [`apply`].
-pub(crate) async fn missing_before(
-    projection: &mut dyn Projection,
-    sql: &mut PgConnection,
+pub(crate) async fn missing_before<S: RowStore>(
+    projection: &mut dyn Projection<S>,
+    sql: &mut S::Connection,
     store: &dyn EventStore,
     event: &Arc<RecordedEvent>,
-) -> Result<Vec<Arc<RecordedEvent>>, sqlx::Error> {
+) -> Result<Vec<Arc<RecordedEvent>>, S::Error> {
     projection.load(sql, std::slice::from_ref(event)).await?;
     let next = projection.version(&event.stream).map_or(0, |version| version + 1);
-    gap(store, &event.stream, next, event.version).await
+    Ok(gap(store, &event.stream, next, event.version).await?)
 }
 
 /// Folds one event that is the next of its stream, unless one before it has parked the stream.
-fn step(projection: &mut dyn Projection, event: &RecordedEvent, parked: &mut Parked, applied: &mut Applied) {
+fn step<S: RowStore>(
+    projection: &mut dyn Projection<S>,
+    event: &RecordedEvent,
+    parked: &mut Parked,
+    applied: &mut Applied,
+) {
     if parked.holds(&event.stream) {
         applied.waiting += 1;
         return;
@@ -149,30 +157,4 @@ fn step(projection: &mut dyn Projection, event: &RecordedEvent, parked: &mut Par
             applied.waiting += 1;
         }
     }
-}
-
-/// The events of a stream from version `from` to before version `to`, from the log.
-async fn gap(
-    store: &dyn EventStore,
-    stream: &StreamName,
-    from: u64,
-    to: u64,
-) -> Result<Vec<Arc<RecordedEvent>>, sqlx::Error> {
-    let mut missing = Vec::new();
-    let mut next = from;
-    while next < to {
-        let limit = GAP_PAGE.min(usize::try_from(to - next).unwrap_or(GAP_PAGE));
-        let page = store.read_stream(stream, next, Direction::Forward, limit).await.map_err(unreadable)?;
-        let Some(last) = page.last() else {
-            let what = format!("the log has no version {next} of `{stream}`, but a later one was delivered");
-            return Err(sqlx::Error::Io(std::io::Error::other(what)));
-        };
-        next = last.version + 1;
-        missing.extend(page.into_iter().map(Arc::new));
-    }
-    Ok(missing)
-}
-
-fn unreadable(error: ReadError) -> sqlx::Error {
-    sqlx::Error::Io(std::io::Error::other(error))
 }

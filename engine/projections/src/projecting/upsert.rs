@@ -1,12 +1,12 @@
-//! Writes rows of one table in one statement. A column is named once, beside its values; its type in SQL follows from
+//! Writes rows of one table of Postgres in one statement. A column is named once, beside its values; its type in SQL follows from
 //! theirs.
 
 use std::fmt::Write as _;
 
 use sqlx::encode::Encode;
 use sqlx::error::BoxDynError;
-use sqlx::postgres::{PgArguments, PgHasArrayType, Postgres};
-use sqlx::{Arguments as _, AssertSqlSafe, PgConnection, Type, TypeInfo as _};
+use sqlx::postgres::{PgArguments, PgHasArrayType, PgRow, Postgres};
+use sqlx::{Arguments as _, AssertSqlSafe, PgConnection, Row as _, Type, TypeInfo as _};
 
 use super::changes::{Head, column};
 
@@ -114,6 +114,17 @@ impl<'r, R> Upsert<'r, R> {
         let text = statement(self.table, &self.columns, &self.types, self.by_version);
         // Made of names in this program's text; every value is an argument.
         sqlx::query_with(AssertSqlSafe(text), self.arguments).execute(sql).await.map(|_| ())
+    }
+}
+
+impl Head {
+    /// From a row that was read with the columns `stream_version`, `global_position` and `updated_at`.
+    ///
+    /// # Errors
+    /// What sqlx says, when a column is missing or has another type.
+    pub fn of_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let (version, position) = (row.try_get("stream_version")?, row.try_get("global_position")?);
+        Ok(Self::stored(version, position, row.try_get("updated_at")?))
     }
 }
 

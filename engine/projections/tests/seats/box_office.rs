@@ -1,5 +1,6 @@
 //! The box office: an embedded log, a database, and the engine over both.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ pub fn at(seconds: i64) -> Timestamp {
 pub struct BoxOffice {
     pub store: Arc<SqliteStore>,
     pub url: String,
-    _folder: TempDir,
+    _folder: Option<TempDir>,
 }
 
 impl BoxOffice {
@@ -41,8 +42,34 @@ impl BoxOffice {
     /// With a new log, over a database that is there.
     pub fn over(url: String) -> Self {
         let folder = TempDir::new().unwrap();
-        let store = SqliteStore::open(folder.path(), SqliteOptions::default()).unwrap();
-        Self { store, url, _folder: folder }
+        let mut office = Self::in_folder(folder.path());
+        (office.url, office._folder) = (url, Some(folder));
+        office
+    }
+
+    /// With a new log, for read models that are stored elsewhere.
+    pub fn without_database() -> Self {
+        Self::over(String::new())
+    }
+
+    /// With the log of a folder, for read models that are stored elsewhere.
+    pub fn in_folder(folder: &Path) -> Self {
+        let store = SqliteStore::open(folder, SqliteOptions::default()).unwrap();
+        Self { store, url: String::new(), _folder: None }
+    }
+
+    /// Three rounds over twenty seats: all are held, most twice, and some sold.
+    pub async fn twenty_seats(&self) {
+        for round in 0..3 {
+            for number in 0..20 {
+                let (seat, guest) = (format!("a{number}"), format!("guest-{}", (number * 7 + round) % 5));
+                match (round, number % 3) {
+                    (2, 0) => _ = self.sell(&seat, &guest).await,
+                    (2, 1) => {}
+                    _ => _ = self.hold(&seat, &guest).await,
+                }
+            }
+        }
     }
 
     /// Holds a seat for a guest.

@@ -8,16 +8,7 @@ use crate::table::{SEATS, release};
 /// Twenty seats: all are held, most twice, and some sold.
 async fn subject() -> (BoxOffice, Subject) {
     let office = BoxOffice::open().await;
-    for round in 0..3 {
-        for number in 0..20 {
-            let (seat, guest) = (format!("a{number}"), format!("guest-{}", (number * 7 + round) % 5));
-            match (round, number % 3) {
-                (2, 0) => _ = office.sell(&seat, &guest).await,
-                (2, 1) => {}
-                _ => _ = office.hold(&seat, &guest).await,
-            }
-        }
-    }
+    office.twenty_seats().await;
     let subject = Subject { models: release(SEATS), store: office.store.clone(), url: office.url.clone(), seed: 1 };
     (office, subject)
 }

@@ -88,7 +88,7 @@ async fn an_index_of_which_an_interruption_left_a_part_is_made_anew() {
     let (office, held) = written_by_hand().await;
     // Two rows that differ in nothing: a unique index of them fails, and leaves a part that finds nothing.
     const ANOTHER: &str = "insert into read_1.seats
-        select 'a2', state, guest, held_until, stream_version, global_position, updated_at from read_1.seats";
+        select 'a2', state, guest, held_until, holds, stream_version, global_position, updated_at from read_1.seats";
     office.execute(ANOTHER).await;
     let mut sql = PgConnection::connect(&office.url).await.unwrap();
     let broken = "create unique index concurrently seats_by_guest on read_1.seats (guest)";

@@ -1,4 +1,4 @@
-//! The read model: one row a seat, which follows the seat's stream.
+//! The read model: one row a seat, which follows the seat's stream, and counts how often it was held.
 
 use std::sync::Arc;
 
@@ -18,12 +18,13 @@ pub const IDS: Namespace = Namespace::new(0x7365_6174_735f_4000_8000_0000_0000_0
 const TABLE: &str = "
 create table seats (
     seat text collate \"C\" primary key, state text not null, guest varchar(40), held_until timestamptz,
+    holds integer not null,
     stream_version bigint not null, global_position bigint not null, updated_at timestamptz not null
 );
 ";
 
 const LOAD: &str = "
-select seat, state, guest, held_until, stream_version, global_position, updated_at from seats where seat = any($1)";
+select seat, state, guest, held_until, holds, stream_version, global_position, updated_at from seats where seat = any($1)";
 
 /// How many seats are in each state: a view over the tables of read models.
 const VIEWS: &str = "create view seats_by_state as select state, count(*) as seats from seats group by state;";
@@ -62,6 +63,8 @@ struct Seat {
     state: String,
     guest: Option<String>,
     held_until: Option<Timestamp>,
+    /// How often it was held: an event that is counted twice, or left out, shows.
+    holds: i32,
 }
 
 /// The projection. `knows` is the newest schema version of `SeatHeld` that this program reads.
@@ -102,8 +105,9 @@ impl Projection for Seats {
         let names: Vec<&str> = missing.iter().map(StreamName::id).collect();
         for row in sqlx::query(LOAD).bind(names).fetch_all(sql).await? {
             let (state, guest, held_until) = (row.try_get("state")?, row.try_get("guest")?, row.try_get("held_until")?);
+            let seat = Seat { state, guest, held_until, holds: row.try_get("holds")? };
             if let Ok(stream) = format!("seat-{}", row.try_get::<&str, _>("seat")?).parse() {
-                self.seats.loaded(stream, Head::of_row(&row)?, Seat { state, guest, held_until });
+                self.seats.loaded(stream, Head::of_row(&row)?, seat);
             }
         }
         Ok(())
@@ -115,18 +119,20 @@ impl Projection for Seats {
 
     fn fold(&mut self, event: &RecordedEvent) -> Result<(), DecodeError> {
         let (name, schema, data) = (&*event.event_type, event.schema_version, event.data.get());
-        let seat = match name {
+        match name {
             "SeatHeld" => {
-                let held: SeatHeld = decoded(&[], name, self.knows.min(schema), schema, data)?;
-                Seat { state: "held".to_owned(), guest: Some(held.guest), held_until: Some(held.until) }
+                let SeatHeld { guest, until } = decoded(&[], name, self.knows.min(schema), schema, data)?;
+                let seat = self.seats.row(event);
+                let holds = seat.holds + 1;
+                *seat = Seat { state: "held".to_owned(), guest: Some(guest), held_until: Some(until), holds };
             }
             "SeatSold" => {
-                let sold: SeatSold = decoded(&[], name, 1, schema, data)?;
-                Seat { state: "sold".to_owned(), guest: Some(sold.guest), held_until: None }
+                let SeatSold { guest } = decoded(&[], name, 1, schema, data)?;
+                let seat = self.seats.row(event);
+                *seat = Seat { state: "sold".to_owned(), guest: Some(guest), held_until: None, holds: seat.holds };
             }
             unknown => return Err(DecodeError::UnknownType(unknown.to_owned())),
-        };
-        *self.seats.row(event) = seat;
+        }
         Ok(())
     }
 
@@ -144,6 +150,7 @@ impl Projection for Seats {
             .set("state", |(_, row)| row.value.state.clone())
             .set("guest", |(_, row)| row.value.guest.as_deref().map(text))
             .set("held_until", |(_, row)| row.value.held_until)
+            .set("holds", |(_, row)| row.value.holds)
             .head(|(_, row)| row.head)
             .execute(sql)
             .await?;

@@ -8,13 +8,11 @@ use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::dead_letters::repair::Request;
-
 /// Events of one batch: enough to make statements cheap per row, few enough to keep a batch below a second and some MB.
-const BATCH: usize = 4_096;
+pub(crate) const BATCH: usize = 4_096;
 /// Bytes of payloads of one batch: some 2 kB an event. Large events make batches of fewer, so that a backlog of any events
 /// costs the same memory.
-const BATCH_BYTES: usize = 8 << 20;
+pub(crate) const BATCH_BYTES: usize = 8 << 20;
 /// The time between the beginnings of two batches, shortest and longest. Below load every batch starts at once; above
 /// it events gather, so that a row that many of them change is written 100 or 20 times a second, not once an event.
 const LINGER: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(50));
@@ -48,12 +46,6 @@ impl Batch {
 
     fn is_full(&self) -> bool {
         self.events.len() >= BATCH || self.bytes >= BATCH_BYTES
-    }
-
-    /// Leaves out what comes after a position.
-    pub fn end_at(&mut self, until: Position) {
-        self.events.retain(|event| event.position <= until);
-        self.up_to = self.up_to.min(until);
     }
 
     fn take(&mut self, delivery: Delivery) {
@@ -90,11 +82,11 @@ impl LastBatch {
 
 /// What waiting for events brought.
 #[derive(Debug)]
-pub(crate) enum Gathered {
+pub(crate) enum Gathered<R> {
     /// At least one delivery; it may hold no events, only a later position.
     Batch(Batch),
     /// An operator asks for something.
-    Asked(Request),
+    Asked(R),
     /// The moment has come at which something else is to be done.
     Due,
     /// The log has closed.
@@ -102,12 +94,12 @@ pub(crate) enum Gathered {
 }
 
 /// Waits for something, lets more gather for a moment if a batch has only just begun, and takes all there is.
-pub(crate) async fn gather(
+pub(crate) async fn gather<R>(
     subscription: &mut Subscription,
     last: Option<LastBatch>,
     due_at: Option<Instant>,
-    requests: Option<&mut mpsc::Receiver<Request>>,
-) -> Result<Gathered, ReadError> {
+    requests: Option<&mut mpsc::Receiver<R>>,
+) -> Result<Gathered<R>, ReadError> {
     let mut batch = Batch::default();
     let due = async {
         match due_at {
