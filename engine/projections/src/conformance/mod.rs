@@ -62,7 +62,7 @@ pub trait Bench {
     /// Makes all tables anew.
     async fn empty(&self);
 
-    /// Starts a program: whoever wrote before writes no more.
+    /// Starts a program: a runner of before writes nothing more.
     async fn start(&self) -> Self::Runner;
 
     /// Writes a batch with its checkpoint. `None`: another runner has taken over, and nothing was written.
