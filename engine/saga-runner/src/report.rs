@@ -1,83 +1,104 @@
-//! What others see of the runner as a whole: in `/health` which partitions run here and why one does not, and how many
-//! sagas are active.
+//! What others see of the runner as a whole: which partitions run here, why one stands still, how many sagas are active.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use service_kit::health::Reporter;
+use tokio::sync::watch;
+
+/// How the sagas of a process are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The partitions that run here; with each, why it stands still or receives no events, if it does.
+    pub partitions: BTreeMap<u32, Option<String>>,
+}
+
+impl Standing {
+    /// The standing in one sentence, for a health check.
+    ///
+    /// # Errors
+    /// The reason, if a partition stands still or receives no events.
+    pub fn describe(&self) -> Result<String, String> {
+        let trouble = self.partitions.iter().find_map(|(number, trouble)| Some((number, trouble.as_ref()?)));
+        if let Some((number, why)) = trouble {
+            return Err(format!("the sagas of partition {number} wait: {why}"));
+        }
+        Ok(match self.partitions.keys().map(ToString::to_string).collect::<Vec<_>>().as_slice() {
+            [] => "no partition is assigned: other replicas have them all, or the group is forming".to_owned(),
+            [one] => format!("runs partition {one}"),
+            several => format!("runs partitions {}", several.join(", ")),
+        })
+    }
+}
 
 /// Keeps how each partition is.
 pub(super) struct Report {
-    health: Option<Reporter>,
-    // Held for a write of one entry, never across an await.
-    partitions: Mutex<BTreeMap<u32, Partition>>,
-}
-
-#[derive(Default)]
-struct Partition {
-    active: usize,
-    /// Why it stands still, or is fed nothing.
-    trouble: Option<String>,
+    standing: watch::Sender<Standing>,
+    /// How many sagas of each partition are active.
+    active: parking_lot::Mutex<BTreeMap<u32, usize>>,
 }
 
 impl Report {
-    /// Shown in `/health`, if there is somebody to show it.
-    pub fn new(health: Option<Reporter>) -> Self {
-        let report = Self { health, partitions: Mutex::default() };
-        report.show(&report.lock());
-        report
+    /// No partition runs yet.
+    pub fn new() -> Self {
+        Self { standing: watch::Sender::default(), active: parking_lot::Mutex::default() }
     }
 
-    /// A partition is ours, and goes on (again).
+    /// Follows how the sagas are.
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.subscribe()
+    }
+
+    /// A partition runs here, and goes on (again).
     pub fn runs(&self, partition: u32) {
-        let mut partitions = self.lock();
-        partitions.entry(partition).or_default().trouble = None;
-        self.show(&partitions);
+        self.standing.send_modify(|standing| {
+            standing.partitions.insert(partition, None);
+        });
     }
 
-    /// A partition stands still, or is fed nothing.
+    /// A partition stands still, or receives no events.
     pub fn pauses(&self, partition: u32, why: &dyn std::error::Error) {
         let chain = std::iter::successors(Some(why), |error| error.source());
         let why = chain.map(ToString::to_string).collect::<Vec<_>>().join(": ");
-        let mut partitions = self.lock();
-        partitions.entry(partition).or_default().trouble = Some(why);
-        self.show(&partitions);
+        self.standing.send_modify(|standing| {
+            standing.partitions.insert(partition, Some(why));
+        });
     }
 
-    /// A partition is no longer ours.
+    /// A partition does not run here any more.
     pub fn ended(&self, partition: u32) {
-        let mut partitions = self.lock();
-        partitions.remove(&partition);
-        count(&partitions);
-        self.show(&partitions);
+        self.standing.send_modify(|standing| {
+            standing.partitions.remove(&partition);
+        });
+        self.count(|active| active.remove(&partition));
     }
 
     /// How many sagas of a partition are active.
-    pub fn active(&self, partition: u32, active: usize) {
-        let mut partitions = self.lock();
-        partitions.entry(partition).or_default().active = active;
-        count(&partitions);
+    pub fn active(&self, partition: u32, sagas: usize) {
+        self.count(|active| active.insert(partition, sagas));
     }
 
-    fn show(&self, partitions: &BTreeMap<u32, Partition>) {
-        let Some(health) = &self.health else { return };
-        let trouble = partitions.iter().find_map(|(number, it)| Some((number, it.trouble.as_ref()?)));
-        if let Some((number, why)) = trouble {
-            return health.down(format_args!("the sagas of partition {number} wait: {why}"));
-        }
-        match partitions.keys().map(ToString::to_string).collect::<Vec<_>>().as_slice() {
-            [] => health.up_with("no partition is assigned: other replicas have them all, or the group is forming"),
-            [one] => health.up_with(format_args!("runs partition {one}")),
-            several => health.up_with(format_args!("runs partitions {}", several.join(", "))),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, Partition>> {
-        self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
+    fn count(&self, change: impl FnOnce(&mut BTreeMap<u32, usize>) -> Option<usize>) {
+        let mut active = self.active.lock();
+        change(&mut active);
+        metrics::gauge!("backstitch_sagas_active").set(active.values().sum::<usize>() as f64);
     }
 }
 
-fn count(partitions: &BTreeMap<u32, Partition>) {
-    let all: usize = partitions.values().map(|partition| partition.active).sum();
-    metrics::gauge!("backstitch_sagas_active").set(all as f64);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_that_stands_still_is_described_with_its_reason_and_the_others_are_listed() {
+        let report = Report::new();
+        let describe = || report.standing().borrow().describe();
+        assert!(describe().unwrap().starts_with("no partition is assigned"));
+        report.runs(2);
+        assert_eq!(describe().unwrap(), "runs partition 2");
+        report.runs(4);
+        assert_eq!(describe().unwrap(), "runs partitions 2, 4");
+        report.pauses(4, &std::io::Error::other("the disk is full"));
+        assert_eq!(describe().unwrap_err(), "the sagas of partition 4 wait: the disk is full");
+        report.ended(4);
+        assert_eq!(describe().unwrap(), "runs partition 2");
+    }
 }
