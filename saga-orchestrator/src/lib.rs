@@ -1,13 +1,10 @@
-//! The sagas: the engine, the definitions, timers and what operators see of them.
-//!
-//! *Invariant:* a saga needs nothing but the event store and somebody who carries its commands out. Its stream says all:
-//! what it has sent, to the byte, and what it waits for.
+//! The sagas of the shop: their tables of steps, what events mean to them, and what operators see of them. `saga-engine` has
+//! the rules that they follow, `saga-runner` runs them on the log.
 
 pub mod commands_client;
 pub mod config;
 pub mod http;
-pub mod ports;
-mod runner;
+pub mod running;
 pub mod sagas;
 pub mod service;
 pub mod stream;
@@ -15,7 +12,6 @@ pub mod stream;
 pub use commands_client::CommandsClient;
 pub use config::SagaConfig;
 pub use http::{Handle, router};
-pub use ports::{CommandPort, Dispatch};
-pub use runner::{CHECKPOINT_STREAM, Sagas, start};
-pub use saga_engine::Outcome;
+pub use running::{CHECKPOINT_STREAM, Sagas, setup, start};
+pub use saga_runner::{CommandPort, Dispatch, Outcome};
 pub use sagas::shop;

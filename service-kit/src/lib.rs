@@ -25,7 +25,6 @@ pub mod shutdown;
 pub mod start;
 pub mod telemetry;
 pub mod text;
-pub mod waiting;
 
 /// The allocator of every program that links this crate: sagas and orders cost a fifth less processor time with it than with
 /// that of the system, and a tenth more memory (`docs/performance.md`).

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use command_service::{CommandBus, CommandMeta, Origin, SendError};
 use domain::saga::LateBy;
-use saga_orchestrator::ports::{CommandPort, Dispatch, Outcome};
+use saga_orchestrator::{CommandPort, Dispatch, Outcome};
 
 /// How long to wait where the bus is full: its queues hold some milliseconds of work.
 const AFTER_BUSY: Duration = Duration::from_millis(100);

@@ -171,7 +171,7 @@ fn sagas(
     }
     let commands = Arc::new(InProcess::new(bus.clone()));
     let started = saga_orchestrator::start(Arc::clone(log), commands, clock.clone(), tasks, config.saga.clone());
-    started.map(|sagas| sagas.handle()).map_err(|error| {
+    started.map(|sagas| saga_orchestrator::Handle::from(&sagas)).map_err(|error| {
         StartError::new(
             format_args!("a saga's definition cannot be followed: {error}"),
             "this is a fault of this release: run another one",

@@ -1,10 +1,11 @@
-//! What the engines need to run: a clock that tests can turn, tasks that end with their owner, and (feature `postgres`)
-//! transactions that end in time.
+//! What the engines need to run: a clock that tests can turn, tasks that end with their owner, log messages about what takes
+//! long, and (feature `postgres`) transactions that end in time.
 
 pub mod clock;
 #[cfg(feature = "postgres")]
 pub mod pg;
 pub mod tasks;
+pub mod waiting;
 
 pub use clock::Clock;
 pub use tasks::Tasks;

@@ -23,7 +23,7 @@ use self::proto::command_reply::Answer;
 use self::proto::command_request::Sender;
 use self::proto::commands_client::CommandsClient as Client;
 use self::proto::{CommandReply, CommandRequest, Machine};
-use crate::ports::{CommandPort, Dispatch, Outcome};
+use saga_runner::{CommandPort, Dispatch, Outcome};
 
 pub use endpoint::Address;
 

@@ -4,7 +4,7 @@ use domain::saga::{LateBy, TOO_LATE};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::ports::Outcome;
+use saga_runner::Outcome;
 
 /// Whether the replica itself has said nothing: no connection, no answer in time. What it says when it is alive and its
 /// log is away has details.

@@ -25,10 +25,10 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::config::SagaConfig;
-use crate::runner::ways::Ways;
-use crate::runner::{Sagas, Shared};
-use crate::shop::State as SagaState;
-use crate::stream::{fold, name_of, read};
+use crate::running::Sagas;
+use crate::shop::{ShopSagas, State as SagaState};
+use saga_runner::Operator;
+use saga_runner::stream::{fold, name_of, read};
 
 /// The way to the sagas, for the HTTP routes that show them. Cheap to clone.
 #[derive(Clone)]
@@ -36,22 +36,22 @@ pub struct Handle {
     store: Arc<dyn EventStore>,
     clock: Clock,
     config: SagaConfig,
-    /// The way to those who run the sagas; none where they run elsewhere, or not at all.
-    ways: Option<Ways>,
+    /// The way for people's acts to the sagas; none where they run elsewhere, or not at all.
+    operator: Option<Operator<ShopSagas>>,
 }
 
 impl Handle {
     /// Shows the sagas of a store, also one whose sagas run elsewhere.
     pub fn new(store: Arc<dyn EventStore>, clock: Clock, config: SagaConfig) -> Self {
-        Self { store, clock, config, ways: None }
+        Self { store, clock, config, operator: None }
     }
 }
 
-impl Sagas {
-    /// The way to these sagas, for the HTTP routes that show them and let people act on them.
-    pub fn handle(&self) -> Handle {
-        let Shared { store, clock, config, ways, .. } = &*self.shared;
-        Handle { ways: Some(ways.clone()), ..Handle::new(store.clone(), clock.clone(), config.clone()) }
+impl From<&Sagas> for Handle {
+    /// Shows sagas that run in this process, and lets people act on them.
+    fn from(sagas: &Sagas) -> Self {
+        let shown = Self::new(sagas.store().clone(), sagas.clock().clone(), sagas.settings().clone());
+        Self { operator: Some(sagas.operator()), ..shown }
     }
 }
 
@@ -209,7 +209,7 @@ impl Loaded {
         let bad = |what: String| Problem::invalid(what).field("path:id", "is written `<type>-<order id>`");
         let Path(id) = id.map_err(|error| bad(error.body_text()))?;
         let stream: Option<StreamName> = format!("saga_{id}").parse().ok();
-        let named = stream.and_then(|stream| Some((name_of(&stream)?.0, stream)));
+        let named = stream.and_then(|stream| Some((name_of::<ShopSagas>(&stream)?.0, stream)));
         let (saga_id, stream) =
             named.ok_or_else(|| bad(format!("`{id}` is no saga's id, such as order_fulfilment-<order id>")))?;
         let (mut events, mut view, mut state) = (Vec::new(), View::default(), SagaState::new(stream.as_str()));
@@ -220,7 +220,7 @@ impl Loaded {
             fold(&mut state, recorded, event.as_ref());
             events.push((recorded.clone(), event.ok())); // What a newer program wrote is shown by its name.
         };
-        read(&*handle.store, &stream, each).await.map_err(|error| Problem::unavailable(error, 1))?;
+        read::<ShopSagas>(&*handle.store, &stream, each).await.map_err(|error| Problem::unavailable(error, 1))?;
         if events.is_empty() {
             return Err(Problem::not_found(format!("there is no saga `{id}`")));
         }

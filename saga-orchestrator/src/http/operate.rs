@@ -15,11 +15,10 @@ use service_kit::{Problem, text};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{Handle, Loaded};
-use crate::runner::Key;
-use crate::runner::operator::{Answer, Request};
-use crate::runner::ways::Asked;
 use crate::shop::{self, State as SagaState};
 use saga_engine::engine::{self, Act, Effect, Refusal, fits};
+use saga_runner::checkpoint::Key;
+use saga_runner::{Answer, Request};
 
 /// The longest reason and the longest name, in characters: a sentence or two, and what a person is called.
 const MAX_REASON_CHARS: usize = 500;
@@ -159,19 +158,19 @@ pub(super) async fn act(
     if loaded.state.requests.contains(&asked.request_id) {
         return done(&handle, &loaded, &asked, &body.hash, true);
     }
-    let order_id = loaded.state.subject().order_id;
-    let key = Key { saga: loaded.state.follows.0.as_str().into(), id: loaded.saga_id, order_id };
-    let ways = handle.ways.as_ref().ok_or_else(|| Problem::unavailable("sagas do not run here", 30))?;
-    let request = |reply| Request { key, act: asked.clone(), if_match: expected, hash: body.hash.clone(), reply };
-    match ways.ask(order_id, request).await {
-        Asked::Answered(answer @ (Answer::Done | Answer::Again)) => {
+    let subject = loaded.state.subject();
+    let key = Key { saga: loaded.state.follows.0.as_str().into(), id: loaded.saga_id, subject };
+    let operator = handle.operator.as_ref().ok_or_else(|| Problem::unavailable("sagas do not run here", 30))?;
+    let request = Request { key, act: asked.clone(), if_match: expected, hash: body.hash.clone() };
+    match operator.act(request).await {
+        answer @ (Answer::Done | Answer::AlreadyDone) => {
             let loaded = Loaded::of(&handle, Ok(Path(id))).await?;
-            done(&handle, &loaded, &asked, &body.hash, matches!(answer, Answer::Again))
+            done(&handle, &loaded, &asked, &body.hash, matches!(answer, Answer::AlreadyDone))
         }
-        Asked::Answered(Answer::Moved(version)) => Err(moved(version)),
-        Asked::Answered(Answer::Refused(refusal, fits)) => Err(refused(&refusal, &fits)),
-        Asked::NotNow => Err(Problem::unavailable("the sagas are being read again; repeat it with the same key", 1)),
-        Asked::Elsewhere(partition) => Err(Problem::misdirected(format_args!(
+        Answer::VersionMismatch { version } => Err(moved(version)),
+        Answer::Refused { refusal, fits } => Err(refused(&refusal, &fits)),
+        Answer::NotNow => Err(Problem::unavailable("the sagas are being read again; repeat it with the same key", 1)),
+        Answer::Elsewhere { partition } => Err(Problem::misdirected(format_args!(
             "the saga belongs to partition {partition}, which another replica has; nothing was done: ask the next one"
         ))),
     }
@@ -243,7 +242,7 @@ fn done(handle: &Handle, loaded: &Loaded, asked: &Act, hash: &str, replayed: boo
             own.push(event.clone());
             last = Some(recorded);
         } else {
-            before.evolve(event, &crate::stream::meta_of(recorded));
+            before.evolve(event, &saga_runner::stream::meta_of(recorded));
         }
     }
     let Some(last) = last else {

@@ -20,8 +20,8 @@ use service_kit::{Clock, Health, StartError, Tasks, health, metrics};
 use tokio::sync::watch;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::ports::CommandPort;
-use crate::runner::Sagas;
+use crate::running::{Sagas, setup};
+use saga_runner::{CommandPort, Standing};
 
 pub use args::Args;
 pub use config::Config;
@@ -71,18 +71,17 @@ impl Service {
         let address = ports.address;
         let (edge, work) = (Tasks::new(), Tasks::new());
         let numbers = metrics::start(&edge, &clock); // Before anything counts.
-        let reporter = health.register("sagas", Need::Optional);
         let (arrived, age) = (Arrived::default(), health.register("bus-age", Need::Optional));
         let heard = (arrived.clone(), store.head());
         work.spawn("bus-age", watch_over(config.bus.clone(), heard, age, clock.clone(), work.stopping()));
         metrics::follow_log(store.head(), |position| position.0, &edge);
         let (saga, partitions) = (config.saga.clone(), config.bus.partitions);
-        let sagas = Sagas::new(store, commands, clock.clone(), &work, saga, partitions, Some(reporter));
-        let sagas = sagas.map_err(|error| {
+        let sagas = Sagas::new(setup(store, commands, clock.clone(), &work, saga, partitions)).map_err(|error| {
             let what = format_args!("a saga's definition cannot be followed: {error}");
             StartError::new(what, "this is a fault of this release: run another one")
         })?;
-        let api = OpenApiRouter::new().merge(health::router(health.clone())).merge(crate::router(sagas.handle()));
+        health.follow(("sagas", Need::Optional), sagas.standing(), Standing::describe, &work);
+        let api = OpenApiRouter::new().merge(health::router(health.clone())).merge(crate::router((&sagas).into()));
         let (routes, _) = api.split_for_parts();
         let port = Port { config: http, limits, started, health: &health, grace: EDGE_GRACE };
         port.serve(ports, routes, numbers, &edge)?;

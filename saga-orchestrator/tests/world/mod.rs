@@ -210,10 +210,10 @@ impl World {
         match fact {
             Fact::Outside(source, outside) => {
                 let Some(order_id) = self.order_of(outside) else { return };
-                for feed in stream::means(source.clone(), order_id, outside.clone()) {
-                    match feed {
-                        stream::Feed::Begin(name, begin) => self.begin(name, begin),
-                        stream::Feed::Fact(source, outside) => {
+                for trigger in stream::means(source.clone(), order_id, outside.clone()) {
+                    match trigger {
+                        stream::Trigger::Begin(name, begin) => self.begin(name, begin),
+                        stream::Trigger::Fact(source, outside) => {
                             let input = Input::Fact(source, outside);
                             for saga in self.sagas_of(order_id) {
                                 self.input(&saga, &input);

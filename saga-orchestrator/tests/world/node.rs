@@ -18,7 +18,8 @@ use event_bus::{BusConfig, Group};
 use event_store::sqlite::{SqliteOptions, SqliteStore};
 use event_store::{Direction, EventStore, Filter, Position, Source};
 use http_body_util::BodyExt;
-use saga_orchestrator::{SagaConfig, Sagas};
+use saga_orchestrator::{SagaConfig, Sagas, setup};
+use saga_runner::Standing;
 use service_kit::health::Need;
 use service_kit::{Clock, Health, Tasks};
 use tokio::task::JoinHandle;
@@ -83,9 +84,10 @@ impl Town {
     pub fn node(&self, fate: Arc<Fate>) -> Node {
         let ((way, sender), tasks) = (self.ways(&fate), Tasks::new());
         let health = Health::new(self.clock.clone());
-        let reporter = Some(health.register("sagas", Need::Required));
         let (clock, config) = (self.clock.clone(), SagaConfig::default());
-        let sagas = Sagas::new(way, sender.clone(), clock, &tasks, config, self.partitions, reporter).unwrap();
+        let setup = setup(way, sender.clone(), clock, &tasks, config, self.partitions);
+        let sagas = Sagas::new(setup).unwrap();
+        health.follow(("sagas", Need::Required), sagas.standing(), Standing::describe, &tasks);
         Node {
             fate,
             sender,
@@ -285,7 +287,7 @@ impl Node {
                 .header("idempotency-key", Uuid::new_v4().to_string())
                 .body(Body::from(r#"{"reason": "to see what happens"}"#)),
         };
-        let router = saga_orchestrator::router(self.sagas.handle()).split_for_parts().0;
+        let router = saga_orchestrator::router((&self.sagas).into()).split_for_parts().0;
         let response = router.oneshot(request.unwrap()).await.unwrap();
         let status = response.status();
         let bytes = response.into_body().collect().await.unwrap().to_bytes();

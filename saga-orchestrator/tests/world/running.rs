@@ -14,6 +14,7 @@ use domain::shipment;
 use domain::stock::{self, ReceiveStock};
 use event_store::sqlite::{Faults, SqliteOptions, SqliteStore};
 use event_store::{Delivery, EventStore, Filter};
+use saga_orchestrator::shop::ShopSagas;
 use saga_orchestrator::{Outcome, SagaConfig, sagas};
 use service_kit::{Clock, Tasks};
 use uuid::Uuid;
@@ -56,7 +57,7 @@ impl Shop {
         let tasks = Tasks::new();
         let config = SagaConfig::default();
         let sagas = saga_orchestrator::start(port, bus.clone(), clock.clone(), &tasks, config).unwrap();
-        let handle = sagas.handle();
+        let handle = (&sagas).into();
         Self { front: Front { store, bus }, handle, tasks, faults }
     }
 
@@ -120,7 +121,7 @@ impl Front {
         let fold = |recorded: &event_store::RecordedEvent, event: Result<Event, _>| {
             view.fold(&event.unwrap(), recorded.metadata.occurred_at);
         };
-        saga_orchestrator::stream::read(&*self.store, &stream, fold).await.unwrap();
+        saga_runner::stream::read::<ShopSagas>(&*self.store, &stream, fold).await.unwrap();
         view
     }
 

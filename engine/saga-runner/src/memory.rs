@@ -6,18 +6,20 @@
 
 use std::time::Duration;
 
-use domain::Timestamp;
 use event_store::{AppendError, Direction, Position, StreamName};
+use eventsourcing::Timestamp;
 use rand::RngExt;
+use saga_engine::process::EventOf;
+use saga_engine::{Event, State};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::Failed;
-use super::checkpoint::Key;
+use super::checkpoint::KeyOf;
 use super::operator::Answer;
+use super::runner::Failed;
+use super::stream::{Cause, append, load};
+use super::subscriber::{Ended, Subscriber};
 use super::worker::{Done, Worker};
-use crate::shop::State;
-use crate::stream::{Cause, append, load};
 
 /// How often an input is judged because somebody else wrote the saga meanwhile. That is another orchestrator, one that
 /// was paused or has not heard yet that the partition is no longer its own. A saga has some 40 events, so who meets more
@@ -34,8 +36,8 @@ const OVERLOADS: u32 = 200;
 const TRUSTED: Duration = Duration::from_secs(5);
 
 /// A saga in memory.
-pub(super) struct Saga {
-    pub state: State,
+pub(super) struct Saga<P: Subscriber> {
+    pub state: State<P>,
     /// Appends that are not durable yet. While there are any, nothing is sent.
     pub doubt: u32,
     /// Steps whose commands are on their way.
@@ -46,9 +48,9 @@ pub(super) struct Saga {
     pub seen: Timestamp,
 }
 
-impl Saga {
+impl<P: Subscriber> Saga<P> {
     /// A saga as it was read, or is to begin. One that is to begin was not read: nobody has seen that it has not.
-    pub fn new(state: State, seen: Option<Timestamp>) -> Self {
+    pub fn new(state: State<P>, seen: Option<Timestamp>) -> Self {
         Self { state, doubt: 0, flying: 0, sent: Vec::new(), seen: seen.unwrap_or(Timestamp::MIN_UTC) }
     }
 
@@ -78,8 +80,8 @@ impl Patience {
 }
 
 /// One line for each saga that ends.
-fn tell(key: &Key, event: &domain::saga::Event, cause: &Cause) {
-    use domain::saga::Event as E;
+fn tell<P: Subscriber>(key: &KeyOf<P>, event: &EventOf<P>, cause: &Cause) {
+    use Event as E;
     let how = match event {
         E::SagaCompleted(_) => "completed",
         E::SagaCompensated(_) => "compensated",
@@ -98,24 +100,24 @@ fn tell(key: &Key, event: &domain::saga::Event, cause: &Cause) {
         | E::SagaNeedsAttention(_)
         | E::OperatorActed(_) => return,
     };
-    let (saga, order) = (&key.saga, key.order_id);
-    tracing::info!(%saga, saga.id = %key.id, order.id = %order, correlation_id = %cause.correlation_id, how, "a saga ended");
+    let (saga, id, subject) = (&*key.saga, key.id, key.subject);
+    P::log_end(&Ended { saga, id, subject, correlation_id: cause.correlation_id, how });
 }
 
-impl Worker {
+impl<P: Subscriber> Worker<P> {
     /// A saga out of memory, else out of the log.
-    pub async fn taken(&mut self, key: &Key) -> Result<Saga, Failed> {
+    pub async fn taken(&mut self, key: &KeyOf<P>) -> Result<Saga<P>, Failed> {
         if let Some(saga) = self.sagas.pop(key) {
             return Ok(saga);
         }
         let seen = self.shared.clock.now();
-        let state = load(&*self.shared.store, &stream_of(key)?).await?;
+        let state = load(&*self.shared.store, &stream_of::<P>(key)?).await?;
         Ok(Saga::new(state, Some(seen)))
     }
 
     /// A saga as it is now, before something is sent that follows from it. Where nobody else writes the log, what is in
     /// memory is so by itself.
-    pub async fn current(&mut self, key: &Key) -> Result<Saga, Failed> {
+    pub async fn current(&mut self, key: &KeyOf<P>) -> Result<Saga<P>, Failed> {
         let mut saga = self.taken(key).await?;
         let now = self.shared.clock.now();
         if !self.shared.store.is_shared() {
@@ -126,7 +128,7 @@ impl Worker {
             return Ok(saga);
         }
         let next = saga.state.version.map_or(0, |version| version + 1);
-        if self.shared.store.read_stream(&stream_of(key)?, next, Direction::Forward, 1).await?.is_empty() {
+        if self.shared.store.read_stream(&stream_of::<P>(key)?, next, Direction::Forward, 1).await?.is_empty() {
             saga.seen = now;
             return Ok(saga);
         }
@@ -136,9 +138,9 @@ impl Worker {
     /// Queues events, and says so to `waiting` once they are durable; `false` if somebody else wrote first.
     pub async fn append(
         &mut self,
-        key: &Key,
-        saga: &mut Saga,
-        events: &[domain::saga::Event],
+        key: &KeyOf<P>,
+        saga: &mut Saga<P>,
+        events: &[EventOf<P>],
         cause: &Cause,
         waiting: &mut Option<oneshot::Sender<Answer>>,
     ) -> Result<bool, Failed> {
@@ -150,7 +152,7 @@ impl Worker {
                 Ok(ticket) => {
                     for event in events {
                         metrics::counter!("backstitch_saga_events_total", "type" => event.name()).increment(1);
-                        tell(key, event, cause);
+                        tell::<P>(key, event, cause);
                     }
                     // The same events again are accepted wherever they already stand: that is no sign that nothing has
                     // followed. So only who knew it shortly before knows it still.
@@ -181,10 +183,10 @@ impl Worker {
 
     /// Keeps a saga in memory. One with something on its way is never dropped; there are no more of those than the
     /// window and the appends in flight.
-    pub fn keep(&mut self, key: &Key, saga: Saga) {
+    pub fn keep(&mut self, key: &KeyOf<P>, saga: Saga<P>) {
         self.sagas.push(key.clone(), saga);
         let mut looked_at = 0;
-        let room = self.room(self.shared.config.cached_sagas);
+        let room = self.room(self.shared.limits.cached_sagas);
         while self.sagas.len() > room && looked_at < 8 {
             looked_at += 1;
             match self.sagas.pop_lru() {
@@ -198,6 +200,7 @@ impl Worker {
     }
 }
 
-fn stream_of(key: &Key) -> Result<StreamName, Failed> {
-    key.stream().parse().map_err(|_| Failed::Name(key.stream()))
+fn stream_of<P: Subscriber>(key: &KeyOf<P>) -> Result<StreamName, Failed> {
+    let name = key.stream::<P>();
+    name.parse().map_err(|_| Failed::Name(name))
 }

@@ -1,15 +1,17 @@
-//! One generation of a partition after the other: workers and a feed that begin from the checkpoint, and end together.
+//! One generation of a partition after the other: workers and a subscription that begin from the checkpoint, and end together.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use engine_runtime::{Tasks, waiting};
 use event_store::{AppendError, Source};
-use service_kit::{Tasks, waiting};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::runner::{Failed, Shared};
+use super::subscriber::Subscriber;
 use super::ways::Owned;
-use super::{Failed, Shared, checkpoint, feed, worker};
+use super::{checkpoint, subscription, worker};
 
 /// How long to wait before a generation is begun anew after the store failed it: long enough not to spin, short enough
 /// not to be noticed. It doubles while nothing helps, up to the second: still less than a tenth of what a take-over may
@@ -25,10 +27,10 @@ const GRACE: Duration = Duration::from_secs(4);
 const OVER_A_NETWORK: usize = 4;
 
 /// Runs generations of a partition until told to stop, or the store has closed.
-pub(super) async fn run(
-    shared: &Arc<Shared>,
+pub(super) async fn run<P: Subscriber>(
+    shared: &Arc<Shared<P>>,
     tasks: &Tasks,
-    (source, owned): (&dyn Source, &Owned),
+    (source, owned): (&dyn Source, &Owned<P>),
     stop: &CancellationToken,
 ) {
     let partition = source.partition();
@@ -56,17 +58,18 @@ pub(super) async fn run(
 }
 
 /// Runs until told to stop (`Ok`) or something must be read again.
-async fn generation(
-    shared: &Arc<Shared>,
+async fn generation<P: Subscriber>(
+    shared: &Arc<Shared<P>>,
     tasks: &Tasks,
-    (source, owned): (&dyn Source, &Owned),
+    (source, owned): (&dyn Source, &Owned<P>),
     stop: &CancellationToken,
 ) -> Result<(), Failed> {
     let mut epoch = shared.store.epoch();
     let began = *epoch.borrow_and_update();
     let what = format!("the checkpoint of the sagas of partition {}", source.partition());
+    let load = checkpoint::load::<P>(&*shared.store, shared.partition(source.partition()));
     let saved = tokio::select! {
-        saved = waiting::named(what, checkpoint::load(&*shared.store, shared.partition(source.partition()))) => saved?,
+        saved = waiting::named(what, load) => saved?,
         () = stop.cancelled() => return Ok(()),
     };
     let count = workers(shared);
@@ -77,7 +80,7 @@ async fn generation(
     let mut links = Vec::with_capacity(count);
     let mut joins = Vec::with_capacity(count);
     for index in 0..count {
-        let active = saved.active.iter().filter(|entry| feed::worker_of(entry.key.order_id, count) == index);
+        let active = saved.active.iter().filter(|entry| subscription::worker_of(&entry.key.subject, count) == index);
         let active = active.cloned().collect();
         let (link, join) = worker::spawn(shared.clone(), tasks, signals.clone(), active, saved.saved_at);
         links.push(link);
@@ -85,7 +88,7 @@ async fn generation(
     }
     owned.open(&links);
     let result = tokio::select! {
-        result = feed::run(shared, &links, (source, saved.position), stop) => result,
+        result = subscription::run(shared, &links, (source, saved.position), stop) => result,
         Ok(_) = epoch.wait_for(|now| *now != began) => Err(Failed::Epoch),
         () = failed.cancelled() => Err(Failed::Worker),
         () = async { stop.cancelled().await; tokio::time::sleep(GRACE).await } => {
@@ -100,14 +103,14 @@ async fn generation(
         let _ = join.await;
     }
     // The task that noticed that a worker is gone does not know why.
-    let why = signals.why.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let why = signals.why.lock().take();
     match (result, why) {
         (Err(Failed::Worker), Some(why)) => Err(why),
         (result, _) => result,
     }
 }
 
-fn workers(shared: &Shared) -> usize {
-    let workers = shared.config.workers.max(1);
+fn workers<P: Subscriber>(shared: &Shared<P>) -> usize {
+    let workers = shared.limits.workers.max(1);
     if shared.store.is_shared() { workers * OVER_A_NETWORK } else { workers }
 }

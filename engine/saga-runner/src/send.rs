@@ -4,14 +4,15 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::Timestamp;
+use eventsourcing::Timestamp;
 use futures_util::future::join_all;
 
-use super::Shared;
-use crate::config::Time;
-use crate::ports::{Dispatch, Outcome};
-use crate::shop::State;
-use saga_engine::{Answered, Pending};
+use saga_engine::process::{Settings as _, Time as _, TimeOf};
+use saga_engine::{Answered, Outcome, Pending, State};
+
+use super::ports::Dispatch;
+use super::runner::Shared;
+use super::subscriber::Subscriber;
 
 /// After that a participant refuses a command: far less than the 24 h for which participants remember what has ended.
 /// Counted from the moment at which the saga was seen to be at the state that the command follows from: a process that
@@ -24,13 +25,13 @@ use saga_engine::{Answered, Pending};
 const NOT_AFTER: Duration = Duration::from_secs(15 * 60);
 
 /// Sends the commands of one step, which follow from `state` as it was at `seen`, and waits for all their answers.
-pub(super) fn send(
-    shared: Arc<Shared>,
+pub(super) fn send<P: Subscriber>(
+    shared: Arc<Shared<P>>,
     saga: &str,
-    (state, seen): (&State, Timestamp),
+    (state, seen): (&State<P>, Timestamp),
     step: Pending,
-) -> impl Future<Output = Vec<Answered>> + Send + use<> {
-    let timeout = shared.config.duration(Time::Command);
+) -> impl Future<Output = Vec<Answered>> + Send + use<P> {
+    let timeout = shared.settings.duration(TimeOf::<P>::COMMAND);
     let dispatches: Vec<Dispatch> = step
         .commands
         .iter()

@@ -1,20 +1,17 @@
-//! What sagas need of others: somebody who carries commands out. On one machine a function call, in a cluster gRPC.
+//! What running sagas need of the program around them: a port that carries their commands out.
 
 use async_trait::async_trait;
+use eventsourcing::Timestamp;
+use saga_engine::Outcome;
 use serde_json::value::RawValue;
 use uuid::Uuid;
-
-pub use saga_engine::outcome::Outcome;
-
-/// A moment in UTC.
-pub type Timestamp = domain::Timestamp;
 
 /// A command that a saga has issued, as its stream keeps it, and what delivery needs besides.
 #[derive(Debug, Clone)]
 pub struct Dispatch {
-    /// Derived; the same command again has the same id.
+    /// The id of the command. It is derived: the same command sent again has the same id.
     pub command_id: Uuid,
-    /// A `domain::Command` as JSON, the stored bytes: new code can never send another body under an old id.
+    /// A `Process::Command` as JSON, the stored bytes: new code can never send another body under an old id.
     pub body: Box<RawValue>,
     /// The request that began it all.
     pub correlation_id: Uuid,
@@ -22,7 +19,7 @@ pub struct Dispatch {
     pub causation_id: Uuid,
     /// W3C trace context.
     pub traceparent: Option<String>,
-    /// `saga:<type>`
+    /// The saga that sends it: `saga:<type>`.
     pub actor: String,
     /// A participant refuses it when its clock shows a later time. Renewed at each dispatch.
     pub not_after: Timestamp,
@@ -34,6 +31,6 @@ pub struct Dispatch {
 /// Carries commands to where they are decided.
 #[async_trait]
 pub trait CommandPort: Send + Sync + 'static {
-    /// Sends a command and waits until its answer is durable. Sending it again is safe.
+    /// Sends a command and waits until its answer is durable. Sending it again is safe: the receiver knows the id.
     async fn dispatch(&self, command: Dispatch) -> Outcome;
 }

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use domain::Timestamp;
-use domain::ids::OrderId;
+use eventsourcing::Timestamp;
+use saga_engine::Subject;
 
 use super::checkpoint::{Active, Key};
 
@@ -18,36 +18,42 @@ struct Standing {
 }
 
 /// The active sagas of a worker.
-#[derive(Debug, Default)]
-pub(crate) struct Timers {
-    active: HashMap<Key, Standing>,
-    by_order: HashMap<OrderId, Vec<Key>>,
-    due: BTreeSet<(Timestamp, Key)>,
+#[derive(Debug)]
+pub(crate) struct Timers<S> {
+    active: HashMap<Key<S>, Standing>,
+    by_subject: HashMap<S, Vec<Key<S>>>,
+    due: BTreeSet<(Timestamp, Key<S>)>,
 }
 
-impl Timers {
+impl<S> Default for Timers<S> {
+    fn default() -> Self {
+        Self { active: HashMap::new(), by_subject: HashMap::new(), due: BTreeSet::new() }
+    }
+}
+
+impl<S: Subject> Timers<S> {
     /// A saga is active; it acts by itself at `due`, and has commands open or not. So say its events up to `version`.
-    pub fn set(&mut self, key: &Key, due: Option<Timestamp>, open: bool, version: u64) {
+    pub fn set(&mut self, key: &Key<S>, due: Option<Timestamp>, open: bool, version: u64) {
         let before = self.active.insert(key.clone(), Standing { due, open, version });
         if before.is_none() {
-            self.by_order.entry(key.order_id).or_default().push(key.clone());
+            self.by_subject.entry(key.subject).or_default().push(key.clone());
         }
         self.move_to(key, before.and_then(|before| before.due), due);
     }
 
     /// A saga has ended.
-    pub fn remove(&mut self, key: &Key) {
+    pub fn remove(&mut self, key: &Key<S>) {
         let before = self.active.remove(key);
-        if let Some(keys) = self.by_order.get_mut(&key.order_id).filter(|_| before.is_some()) {
+        if let Some(keys) = self.by_subject.get_mut(&key.subject).filter(|_| before.is_some()) {
             keys.retain(|other| other != key);
             if keys.is_empty() {
-                self.by_order.remove(&key.order_id);
+                self.by_subject.remove(&key.subject);
             }
         }
         self.move_to(key, before.and_then(|before| before.due), None);
     }
 
-    fn move_to(&mut self, key: &Key, before: Option<Timestamp>, after: Option<Timestamp>) {
+    fn move_to(&mut self, key: &Key<S>, before: Option<Timestamp>, after: Option<Timestamp>) {
         if before != after {
             if let Some(before) = before {
                 self.due.remove(&(before, key.clone()));
@@ -59,18 +65,18 @@ impl Timers {
     }
 
     /// Whether a saga is active.
-    pub fn contains(&self, key: &Key) -> bool {
+    pub fn contains(&self, key: &Key<S>) -> bool {
         self.active.contains_key(key)
     }
 
     /// Whether what is known of a saga does not reach to this version: it is active, and somebody else has written it.
-    pub fn is_behind(&self, key: &Key, version: u64) -> bool {
+    pub fn is_behind(&self, key: &Key<S>, version: u64) -> bool {
         self.active.get(key).is_some_and(|standing| standing.version < version)
     }
 
-    /// The active sagas of an order, in the order in which they began.
-    pub fn of_order(&self, order_id: OrderId) -> Vec<Key> {
-        self.by_order.get(&order_id).cloned().unwrap_or_default()
+    /// The active sagas of a subject, in the sequence in which they began.
+    pub fn of_subject(&self, subject: S) -> Vec<Key<S>> {
+        self.by_subject.get(&subject).cloned().unwrap_or_default()
     }
 
     /// The next moment at which a saga acts.
@@ -79,7 +85,7 @@ impl Timers {
     }
 
     /// Up to `limit` sagas whose moment has come. Each must be set anew, or it comes again.
-    pub fn due(&self, now: Timestamp, limit: usize) -> Vec<Key> {
+    pub fn due(&self, now: Timestamp, limit: usize) -> Vec<Key<S>> {
         self.due.iter().take_while(|(at, _)| *at <= now).take(limit).map(|(_, key)| key.clone()).collect()
     }
 
@@ -95,7 +101,7 @@ impl Timers {
     }
 
     /// All active sagas.
-    pub fn all(&self) -> impl Iterator<Item = Active> {
+    pub fn all(&self) -> impl Iterator<Item = Active<S>> {
         self.active.iter().map(|(key, it)| Active { key: key.clone(), due: it.due, open: it.open })
     }
 }
@@ -103,14 +109,15 @@ impl Timers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::booking::Booking;
 
-    fn key(n: u128) -> Key {
-        of("order_fulfilment", n, n)
+    fn key(n: u128) -> Key<Booking> {
+        of("booking", n, n)
     }
 
-    fn of(saga: &str, id: u128, order: u128) -> Key {
-        let (id, order_id) = (uuid::Uuid::from_u128(id), OrderId(uuid::Uuid::from_u128(order)));
-        Key { saga: saga.into(), id, order_id }
+    fn of(saga: &str, id: u128, booking: u128) -> Key<Booking> {
+        let (id, booking_id) = (uuid::Uuid::from_u128(id), uuid::Uuid::from_u128(booking));
+        Key { saga: saga.into(), id, subject: Booking { booking_id } }
     }
 
     fn at(second: i64) -> Timestamp {
@@ -142,18 +149,18 @@ mod tests {
     }
 
     #[test]
-    fn an_order_finds_each_of_its_active_sagas_and_no_other() {
+    fn a_subject_finds_each_of_its_active_sagas_and_no_other() {
         let mut timers = Timers::default();
-        let late = |id| of("payment_reconciliation", id, 1);
+        let late = |id| of("refund", id, 1);
         for key in [key(1), late(7), key(2), late(8)] {
             timers.set(&key, None, true, 0);
             timers.set(&key, Some(at(5)), true, 0);
         }
-        assert_eq!(timers.of_order(key(1).order_id), [key(1), late(7), late(8)]);
+        assert_eq!(timers.of_subject(key(1).subject), [key(1), late(7), late(8)]);
         timers.remove(&late(7));
-        assert_eq!(timers.of_order(key(1).order_id), [key(1), late(8)]);
+        assert_eq!(timers.of_subject(key(1).subject), [key(1), late(8)]);
         timers.remove(&key(2));
-        assert_eq!(timers.of_order(key(2).order_id), []);
+        assert_eq!(timers.of_subject(key(2).subject), []);
     }
 
     #[test]

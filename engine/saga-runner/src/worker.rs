@@ -1,4 +1,4 @@
-//! A worker: the sagas of its share of the orders, one input after the other; many steps at once.
+//! A worker: the sagas of its share of the subjects, one input after the other; many steps at once.
 //!
 //! Everything it waits for is in one place: what it is told, what has become durable, what was answered, the next
 //! timer. Dropped at any point it leaves nothing half done: what was appended is in the log, what was sent is sent again.
@@ -6,29 +6,31 @@
 use std::collections::{HashSet, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use domain::Timestamp;
+use engine_runtime::Tasks;
 use event_store::{AppendError, Appended, Epoch, Position, RecordedEvent};
+use eventsourcing::Timestamp;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use lru::LruCache;
-use service_kit::Tasks;
+use parking_lot::Mutex;
+use saga_engine::process::SubjectOf;
+use saga_engine::{Answered, Begin, Input, State, Story as _, begin, next_timer, pending, react};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::checkpoint::{Active, Key};
-use super::feed::{Link, Told, WAITING, order_of};
+use super::checkpoint::{Key, KeyOf};
 use super::memory::{Patience, Saga};
+use super::runner::{Failed, Shared};
 use super::send::send;
+use super::stream::Cause;
+use super::subscriber::{Subscriber, Trigger};
+use super::subscription::{ActiveOf, Link, Told, WAITING, subject_of};
 use super::timers::Timers;
-use super::{Failed, Shared};
-use crate::shop::{Begin, Input, State};
-use crate::stream::{Cause, Feed};
-use saga_engine::{Answered, begin, next_timer, pending, react};
 
 /// How often a worker that waits looks whether the clock was set back: real time, since the clock itself is in question.
 const LOOKS_AT_CLOCK: Duration = Duration::from_secs(5);
@@ -39,37 +41,37 @@ const SET_BACK: TimeDelta = TimeDelta::seconds(10);
 const TIMERS_AT_ONCE: usize = 64;
 
 /// An append that a worker has waited for, and where the log ended before it.
-pub(super) struct Done(pub Key, pub Result<Appended, AppendError>, pub Position);
+pub(super) struct Done<S>(pub Key<S>, pub Result<Appended, AppendError>, pub Position);
 
-type Flight = Pin<Box<dyn Future<Output = Done> + Send>>;
+type Flight<S> = Pin<Box<dyn Future<Output = Done<S>> + Send>>;
 
 /// What a worker has waited for with its commands.
-type Sent = (Key, Vec<Answered>);
+type Sent<S> = (Key<S>, Vec<Answered>);
 
-pub(super) struct Worker {
-    pub shared: Arc<Shared>,
+pub(super) struct Worker<P: Subscriber> {
+    pub shared: Arc<Shared<P>>,
     pub epoch: Epoch,
     pub head: watch::Receiver<Position>,
-    pub sagas: LruCache<Key, Saga>,
-    timers: Timers,
+    pub sagas: LruCache<KeyOf<P>, Saga<P>>,
+    timers: Timers<SubjectOf<P>>,
     /// The latest time that the clock has shown.
     latest: Timestamp,
     /// Sagas with something to send, for which there was no room.
-    ready: VecDeque<Key>,
-    queued: HashSet<Key>,
+    ready: VecDeque<KeyOf<P>>,
+    queued: HashSet<KeyOf<P>>,
     /// Appends that are not durable yet. They are polled only between two inputs, so they must never hold anything that
     /// somebody else waits for: each is the answer to an append that the log already has.
-    pub flights: FuturesUnordered<Flight>,
+    pub flights: FuturesUnordered<Flight<SubjectOf<P>>>,
     /// Commands on their way. Each is a task of its own: it holds the turn of a stream, a connection or a permit, and
     /// has to go on while the worker is busy with another saga.
-    sends: JoinSet<Sent>,
+    sends: JoinSet<Sent<SubjectOf<P>>>,
     steps: usize,
     /// How many workers a partition has.
     workers: usize,
     /// Nothing new is begun any more.
     ending: bool,
     /// Who wants to know which sagas are active once nothing is on its way.
-    last: Option<oneshot::Sender<Vec<Active>>>,
+    last: Option<oneshot::Sender<Vec<ActiveOf<P>>>>,
 }
 
 /// What a worker and its generation tell each other.
@@ -88,13 +90,13 @@ pub(super) struct Signals {
 }
 
 /// Starts a worker with its active sagas.
-pub(super) fn spawn(
-    shared: Arc<Shared>,
+pub(super) fn spawn<P: Subscriber>(
+    shared: Arc<Shared<P>>,
     tasks: &Tasks,
     signals: Signals,
-    active: Vec<Active>,
+    active: Vec<ActiveOf<P>>,
     saved_at: Option<Timestamp>,
-) -> (Link, JoinHandle<()>) {
+) -> (Link<P>, JoinHandle<()>) {
     let (link, told) = mpsc::channel(WAITING);
     let mut worker = Worker {
         sagas: LruCache::unbounded(),
@@ -127,7 +129,7 @@ pub(super) fn spawn(
             tokio::select! { result = worker.run(told) => result, () = signals.ended.cancelled() => Ok(()) }
         };
         if let Err(error) = run.await {
-            signals.why.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            signals.why.lock().get_or_insert(error);
         }
         // When the worker has ended, nothing of it is sent any more.
         worker.sends.shutdown().await;
@@ -135,14 +137,14 @@ pub(super) fn spawn(
     (link, join)
 }
 
-impl Worker {
+impl<P: Subscriber> Worker<P> {
     /// What this worker may have of the process's room for sagas or steps, which the workers of the partitions that the
     /// process has at the moment share.
     pub(super) fn room(&self, of_process: usize) -> usize {
         (of_process / (self.workers * self.shared.ways.owned())).max(1)
     }
 
-    async fn run(&mut self, mut told: mpsc::Receiver<Told>) -> Result<(), Failed> {
+    async fn run(&mut self, mut told: mpsc::Receiver<Told<P>>) -> Result<(), Failed> {
         let clock = self.shared.clock.clone();
         loop {
             if !self.ending {
@@ -158,9 +160,9 @@ impl Worker {
                 Some(done) = self.flights.next(), if !self.flights.is_empty() => self.done(done).await?,
                 Some(sent) = self.sends.join_next(), if !self.sends.is_empty() => self.sent(sent).await?,
                 message = told.recv() => match message {
-                    Some(Told::Feed(batch)) => {
-                        for (event, feed) in batch {
-                            self.feed(&event, feed).await?;
+                    Some(Told::Triggers(batch)) => {
+                        for (event, trigger) in batch {
+                            self.triggered(&event, trigger).await?;
                         }
                     }
                     Some(Told::Written(sagas)) => {
@@ -205,7 +207,7 @@ impl Worker {
     }
 
     /// A saga has events up to this version. If this worker has not written them, somebody else has: then it is read.
-    async fn written(&mut self, key: &Key, version: u64) -> Result<(), Failed> {
+    async fn written(&mut self, key: &KeyOf<P>, version: u64) -> Result<(), Failed> {
         if !self.timers.is_behind(key, version) {
             return Ok(()); // Its own, or of a saga that has ended.
         }
@@ -213,26 +215,26 @@ impl Worker {
         self.input(key, &Input::Time, None).await
     }
 
-    async fn feed(&mut self, event: &RecordedEvent, feed: Feed) -> Result<(), Failed> {
+    async fn triggered(&mut self, event: &RecordedEvent, trigger: Trigger<P>) -> Result<(), Failed> {
         let cause = Cause {
             id: event.id,
             correlation_id: event.metadata.correlation_id,
             traceparent: event.metadata.traceparent.clone(),
             person: None,
         };
-        match feed {
-            Feed::Begin(saga, start) => {
-                let key = Key { saga: saga.into(), id: start.id(), order_id: start.facts.order_id() };
+        match trigger {
+            Trigger::Begin(saga, start) => {
+                let key = Key { saga: saga.into(), id: start.id(), subject: P::Story::subject(&start.facts) };
                 if !self.timers.contains(&key) {
                     self.begin(&key, &start, &cause).await?;
                 }
                 Ok(())
             }
-            Feed::Fact(source, outside) => {
-                let Some(order_id) = order_of(event) else { return Ok(()) };
+            Trigger::Fact(source, outside) => {
+                let Some(subject) = subject_of::<P>(event) else { return Ok(()) };
                 let input = Input::Fact(source, outside);
                 // What is not active has ended, or never began: neither waits for anything.
-                for key in self.timers.of_order(order_id) {
+                for key in self.timers.of_subject(subject) {
                     self.input(&key, &input, Some(&cause)).await?;
                 }
                 Ok(())
@@ -241,11 +243,11 @@ impl Worker {
     }
 
     /// Begins a saga, unless it has begun: then the log says so, and it goes on from there.
-    async fn begin(&mut self, key: &Key, start: &Begin, cause: &Cause) -> Result<(), Failed> {
-        let Some(definition) = crate::sagas::newest(&key.saga) else { return Ok(()) };
-        let stream = key.stream();
+    async fn begin(&mut self, key: &KeyOf<P>, start: &Begin<P>, cause: &Cause) -> Result<(), Failed> {
+        let Some(definition) = P::newest(&key.saga) else { return Ok(()) };
+        let stream = key.stream::<P>();
         let now = self.shared.clock.now();
-        let events = begin(definition, &stream, start, now, &self.shared.config);
+        let events = begin(definition, &stream, start, now, &self.shared.settings);
         let mut saga = Saga::new(State::new(stream), None);
         if self.append(key, &mut saga, &events, cause, &mut None).await? {
             metrics::counter!("backstitch_sagas_started_total", "saga" => definition.name).increment(1);
@@ -258,11 +260,11 @@ impl Worker {
     }
 
     /// Takes an input in: judge, append, fold. Judged anew where somebody else wrote meanwhile.
-    pub async fn input(&mut self, key: &Key, input: &Input, cause: Option<&Cause>) -> Result<(), Failed> {
+    pub async fn input(&mut self, key: &KeyOf<P>, input: &Input<P>, cause: Option<&Cause>) -> Result<(), Failed> {
         let mut patience = Patience::default();
         while patience.lasts().await {
             let mut saga = self.taken(key).await?;
-            let events = react(&saga.state, input, self.shared.clock.now(), &self.shared.config);
+            let events = react(&saga.state, input, self.shared.clock.now(), &self.shared.settings);
             let itself = || Cause {
                 id: saga.state.last_event,
                 correlation_id: saga.state.correlation_id,
@@ -280,18 +282,18 @@ impl Worker {
                 return Ok(());
             }
         }
-        Err(Failed::Contended(key.stream()))
+        Err(Failed::Contended(key.stream::<P>()))
     }
 
     /// A saga may have changed: set its timer, send what is to be sent.
-    pub fn touched(&mut self, key: &Key) {
+    pub fn touched(&mut self, key: &KeyOf<P>) {
         if self.retimed(key) && self.sagas.peek(key).is_some_and(|saga| saga.doubt == 0) {
             self.enqueue(key.clone());
         }
     }
 
     /// Sets a saga's timer. Whether it has commands open.
-    fn retimed(&mut self, key: &Key) -> bool {
+    fn retimed(&mut self, key: &KeyOf<P>) -> bool {
         let now = self.shared.clock.now();
         let Some(saga) = self.sagas.peek(key) else { return false };
         if saga.state.ended || saga.state.facts.is_none() {
@@ -303,7 +305,7 @@ impl Worker {
         open
     }
 
-    fn enqueue(&mut self, key: Key) {
+    fn enqueue(&mut self, key: KeyOf<P>) {
         if self.queued.insert(key.clone()) {
             self.ready.push_back(key);
         }
@@ -311,7 +313,7 @@ impl Worker {
 
     /// Sends what is to be sent, as far as the window allows.
     async fn launch(&mut self) -> Result<(), Failed> {
-        while self.steps < self.room(self.shared.config.window) {
+        while self.steps < self.room(self.shared.limits.window) {
             let Some(key) = self.ready.pop_front() else { return Ok(()) };
             self.queued.remove(&key);
             let mut saga = self.current(&key).await?;
@@ -336,10 +338,10 @@ impl Worker {
         Ok(())
     }
 
-    async fn done(&mut self, Done(key, result, end): Done) -> Result<(), Failed> {
+    async fn done(&mut self, Done(key, result, end): Done<SubjectOf<P>>) -> Result<(), Failed> {
         let appended = result?; // The epoch has ended, or the log cannot be written: all is read again.
         // Read while this append was on its way, the saga in memory has not got it.
-        let is_behind = |saga: &Saga| saga.state.version < Some(appended.version);
+        let is_behind = |saga: &Saga<P>| saga.state.version < Some(appended.version);
         if appended.position <= end || self.sagas.peek(&key).is_none_or(is_behind) {
             // These very events stood there already, and more may: what was folded may be long past.
             self.sagas.pop(&key);
@@ -352,7 +354,7 @@ impl Worker {
         Ok(())
     }
 
-    async fn sent(&mut self, sent: Result<Sent, JoinError>) -> Result<(), Failed> {
+    async fn sent(&mut self, sent: Result<Sent<SubjectOf<P>>, JoinError>) -> Result<(), Failed> {
         let (key, answers) = sent.map_err(|_| Failed::Worker)?; // It panicked: all is read again.
         self.steps -= 1;
         if let Some(saga) = self.sagas.peek_mut(&key) {
