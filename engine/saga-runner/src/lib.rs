@@ -15,6 +15,8 @@
 
 pub mod checkpoint;
 mod generation;
+#[cfg(feature = "in-process")]
+pub mod in_process;
 mod memory;
 pub mod operator;
 pub mod ports;

@@ -88,7 +88,7 @@ fn lock_path(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// The connection that writes. Whoever drops it has given the file back.
+/// The connection that writes. The file is free again when it is dropped.
 pub(crate) struct Writer {
     pub connection: Connection,
     epoch: i64,
