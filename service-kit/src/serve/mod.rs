@@ -111,15 +111,15 @@ impl Options {
 /// A service's HTTP port: its settings, and what its health tells.
 #[derive(Debug, Clone, Copy)]
 pub struct Port<'a> {
-    /// `[http]`
+    /// The section `[http]` of the settings.
     pub config: &'a HttpConfig,
-    /// `[limits]`
+    /// The section `[limits]` of the settings.
     pub limits: &'a Limits,
-    /// What the process is to tell of its settings, at `/settings`.
+    /// The settings that are shown at `/settings`.
     pub started: &'a Started,
-    /// Where the port's heartbeat is told.
+    /// The health that gets the port's heartbeat.
     pub health: &'a Health,
-    /// How long requests may go on after the end was asked for.
+    /// How long requests may continue after the stop was requested.
     pub grace: Duration,
 }
 
