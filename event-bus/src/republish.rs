@@ -21,7 +21,7 @@ const PAGE: usize = 1_000;
 /// A selection of the log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Range {
-    /// First position, inclusive.
+    /// The first position of the range, inclusive.
     pub from: Position,
     /// Last position, inclusive, at most that of the relay; `None` goes up to that of the relay.
     pub to: Option<Position>,

@@ -15,28 +15,28 @@ use service_kit::api::{LineageKind, LineageReason, LogPosition};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// An event, as far as its causes and effects are concerned.
+/// An event with the ids of its causes.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Happened {
-    /// The event's id.
+    /// The id of the event.
     pub event_id: Uuid,
-    /// Its stream.
+    /// The name of the event's stream.
     pub stream: String,
-    /// Its place in the stream.
+    /// The number of the event in its stream, from 0.
     pub version: u64,
-    /// Its place in the log.
+    /// The number of the event in the whole log.
     pub position: u64,
-    /// Its type.
+    /// The type of the event, such as `OrderPlaced`.
     pub r#type: String,
-    /// Who asked.
+    /// The person, saga or provider that asked for it.
     pub actor: String,
-    /// The request that began it all.
+    /// The id of the client's request from which everything follows.
     pub correlation_id: Uuid,
-    /// The command or event that it follows from.
+    /// The id of the command or event that it directly follows from.
     pub causation_id: Uuid,
-    /// The command that made it.
+    /// The id of the command that made it.
     pub command_id: Uuid,
-    /// The few things of it that people look for.
+    /// The few fields of the event that people look for.
     #[serde(default)]
     pub summary: String,
     /// When the event happened.
@@ -143,13 +143,13 @@ pub struct Node {
     pub asked_for: bool,
 }
 
-/// From a cause to its effect.
+/// A link from a cause to its effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = LineageEdge)]
 pub struct Edge {
-    /// The cause.
+    /// The id of the cause.
     pub from: Uuid,
-    /// The effect.
+    /// The id of the effect.
     pub to: Uuid,
     /// The link between them.
     #[schema(value_type = LineageReason)]

@@ -174,7 +174,7 @@ fn a_provider_that_never_answers_holds_neither_stock_nor_order_for_ever() {
         world.place("tok_silent");
         world.pass(MINUTES(40));
     };
-    // The unknown authorisation was pursued besides, until the void ended it.
+    // The unknown authorization was pursued besides, until the void ended it.
     let expected = ends(OrderStatus::Rejected, "payment_timeout", &[Voided], Compensated);
     always_ends(story, &Ends { reconciled: vec![Completed], ..expected });
 }

@@ -338,7 +338,7 @@ const TEST_NAME_CHARS: usize = 80;
 const LONG_TEST_NAMES: usize = 95;
 /// How many public items of libraries have a doc comment of three words or fewer, from before there was this rule. The number
 /// may only fall.
-const SHORT_DOC_COMMENTS: usize = 469;
+const SHORT_DOC_COMMENTS: usize = 21;
 
 /// Fails when there are more findings than before the rule.
 fn no_more_than(rule: &str, name: &str, before: usize, found: &[String]) {

@@ -38,11 +38,11 @@ const WORK_GRACE: Duration = Duration::from_secs(2);
 
 /// A running command service.
 pub struct Service {
-    /// Where HTTP is served.
+    /// The address at which HTTP is served.
     pub address: SocketAddr,
-    /// Where gRPC is served, if it is.
+    /// The address at which gRPC is served, if it is.
     pub grpc: Option<SocketAddr>,
-    /// How everything is.
+    /// The health of the process, as `/health` shows it.
     pub health: Health,
     edge: Tasks,
     work: Tasks,

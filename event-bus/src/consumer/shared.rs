@@ -76,7 +76,7 @@ pub(super) struct Shared {
 }
 
 impl Stats {
-    /// The present numbers.
+    /// The numbers at this moment.
     pub fn counts(&self) -> Counts {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Counts {

@@ -38,13 +38,13 @@ const WORK_GRACE: Duration = Duration::from_secs(2);
 
 /// A running projection service.
 pub struct Service {
-    /// Where HTTP is served.
+    /// The address at which HTTP is served.
     pub address: SocketAddr,
-    /// How everything is.
+    /// The health of the process, as `/health` shows it.
     pub health: Health,
-    /// Where the read models are, for people.
+    /// The place of the read models, for people.
     pub postgres_place: String,
-    /// How far the read models are, and what feeds them here.
+    /// The progress of the read models, and of their feed in this process.
     pub handle: crate::Handle,
     store: Arc<KurrentStore>,
     fatal: watch::Receiver<Option<StartError>>,

@@ -23,12 +23,12 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// A full bucket.
+    /// A budget that is full.
     pub fn new() -> Self {
         Self { saved: AtomicU32::new(SAVED_MAX) }
     }
 
-    /// A command is sent for the first time.
+    /// Pays in for a command that is sent for the first time.
     pub fn pay_in(&self) {
         self.save(PAID_IN);
     }

@@ -37,9 +37,9 @@ const REJOIN: Duration = Duration::from_secs(1);
 
 /// A running saga orchestrator.
 pub struct Service {
-    /// Where HTTP is served.
+    /// The address at which HTTP is served.
     pub address: SocketAddr,
-    /// How everything is.
+    /// The health of the process, as `/health` shows it.
     pub health: Health,
     failed: watch::Receiver<Option<StartError>>,
     edge: Tasks,

@@ -78,7 +78,7 @@ pub enum Action {
     Approve,
     /// The customer gives up.
     Abandon,
-    /// The customer confirms, or an expired authorisation succeeds after all, and the money is taken at once.
+    /// The customer confirms, or an expired authorization succeeds after all, and the money is taken at once.
     Charge,
     /// The hold runs out.
     Lapse,
