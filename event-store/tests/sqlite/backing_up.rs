@@ -165,7 +165,7 @@ async fn a_backup_replaces_nothing_and_copies_no_damage() {
 }
 
 #[tokio::test]
-async fn neither_a_check_nor_a_backup_nor_an_export_keeps_the_write_ahead_log_from_restarting() {
+async fn the_write_ahead_log_restarts_during_a_check_a_backup_and_an_export() {
     let (dir, safe) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let options = event_store::SqliteOptions { wal_bytes: 64 << 10, ..event_store::SqliteOptions::default() };
     let store = SqliteStore::open(dir.path(), options).unwrap();
