@@ -97,19 +97,19 @@ impl Happened {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Somebody outside asked: a customer, the warehouse, an operator.
+    /// A request from outside: of a customer, the warehouse or an operator.
     Request,
-    /// It happened.
+    /// An event of the log.
     Event,
-    /// A saga sent it.
+    /// A command that a saga sent.
     Command,
     /// A request of ours at the payment provider.
     ProviderCall,
-    /// Something that is not part of this order's story, such as another order's command.
+    /// A cause outside of this order's story, such as another order's command.
     Elsewhere,
 }
 
-/// Something that is a cause, an effect, or both.
+/// A node of the graph: a cause, an effect, or both.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = LineageNode)]
 pub struct Node {
@@ -130,10 +130,10 @@ pub struct Node {
     #[schema(value_type = Option<LogPosition>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<u64>,
-    /// Who caused it: a principal, a saga or a provider.
+    /// The actor that caused it: a principal, a saga or a provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
-    /// When; of what is no event itself: when what first shows it occurred.
+    /// The moment when it occurred. For a node that is not an event, the moment of the first event that shows it.
     pub at: DateTime<Utc>,
     /// The few things of it that people look for.
     #[serde(default, skip_serializing_if = "String::is_empty")]

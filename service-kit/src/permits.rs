@@ -141,7 +141,8 @@ impl Permits {
         )
     }
 
-    /// Logs again and again how many were refused since the last line, so that the end of a burst is told of, too.
+    /// Logs at intervals how many requests were refused since the last message, so that the end of a burst is logged,
+    /// too.
     pub async fn tell_refusals(&self) {
         loop {
             tokio::time::sleep(SAID_EVERY).await;

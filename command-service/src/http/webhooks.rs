@@ -58,7 +58,7 @@ fn routes() -> OpenApiRouter<Provider> {
         .routes(routes!(act))
 }
 
-/// What was made durable.
+/// The events that the webhook made durable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WebhookReply {
     /// How many events the webhook told, each of them durable now; repeated ones count too.

@@ -34,22 +34,22 @@ pub struct ProviderEventReceived {
     pub because: String,
 }
 
-/// Whether what a provider told fits a request of ours.
+/// Whether a result of the provider fits a request of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fit {
-    /// The payment has it, durably.
+    /// The payment has recorded the result, durably.
     Recorded,
-    /// It does not, and why.
+    /// The result fits no request; the value is the reason.
     Nothing(&'static str),
 }
 
-/// Why a webhook is not acknowledged.
+/// The reason why a webhook is not acknowledged.
 #[derive(Debug, thiserror::Error)]
 pub enum IntakeError {
-    /// Not believed or not understood.
+    /// The webhook is not authentic, or cannot be read.
     #[error(transparent)]
     Webhook(#[from] WebhookError),
-    /// It could not be made durable now: the provider sends it again.
+    /// The result could not be made durable now: the provider sends it again.
     #[error("the webhook cannot be taken in at the moment: {0}")]
     Unavailable(String),
 }

@@ -1,7 +1,7 @@
 //! The write side as a process of its own, one of several over a log that they share.
 //!
-//! *Invariant:* a process that is told to stop answers what it has taken, within a bound: first it says that it is not
-//! ready, then it takes nothing more, then what is under way ends, then the log is let go.
+//! *Invariant:* a process that is being stopped answers the requests that it has accepted, within a bound. First it
+//! reports that it is not ready, then it accepts no more requests, then the open ones end, then the log is closed.
 
 mod args;
 mod config;

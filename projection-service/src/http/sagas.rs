@@ -128,13 +128,13 @@ pub struct Saga {
     pub version: u64,
 }
 
-/// A step of the way back.
+/// A compensation of the saga: a step attempt to undo.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = SagaCompensation)]
 pub struct Compensation {
     /// The name of the step that is undone.
     pub step: String,
-    /// The attempt group of the step, from 0.
+    /// The number of the step attempt, from 0.
     pub group: u32,
     /// The state of its compensation.
     #[schema(value_type = SagaStepStatus)]

@@ -1,7 +1,8 @@
 //! The read side as a process of its own, one of several replicas that share the partitions of the bus.
 //!
-//! *Invariant:* a replica that is told to stop first says that it is not ready, then answers what it has taken, then ends
-//! its batches and leaves the group, so that others go on with its partitions at once; only then it lets Postgres go.
+//! *Invariant:* a replica that is being stopped first reports that it is not ready, then answers the requests that it
+//! has accepted, then ends its batches and leaves the group, so that other replicas continue its partitions at once.
+//! Only then it closes its connections to Postgres.
 
 mod args;
 mod config;

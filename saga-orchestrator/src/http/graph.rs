@@ -1,5 +1,5 @@
-//! A saga as a graph: the way forward in full lines, the way back in dashed ones. How a step stands is written and
-//! coloured, never coloured alone.
+//! A saga as a graph: steps in full lines, compensations in dashed ones. The status of a step is written and colored,
+//! never colored alone.
 
 use std::fmt::Write as _;
 

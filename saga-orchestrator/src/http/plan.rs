@@ -36,14 +36,14 @@ pub struct Plan {
     pub at: Vec<String>,
     /// The consequences of a failure now: of the step that needs attention, else of the newest.
     pub if_fails: Option<IfFails>,
-    /// What a failure of each other step that it is at would mean.
+    /// The consequences of a failure of each other current step.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub if_others_fail: Vec<IfFails>,
-    /// What follows if all goes well.
+    /// The steps that follow if all goes well.
     pub next: Vec<Next>,
 }
 
-/// What a failure of one step, for good, would mean.
+/// The consequences if one step failed for good.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = SagaIfFails)]
 pub struct IfFails {
@@ -52,14 +52,14 @@ pub struct IfFails {
     /// The direction of the step.
     #[schema(value_type = SagaDirection)]
     pub direction: String,
-    /// The way that the saga would take.
+    /// The consequence for the saga: compensation, a handover, or attention.
     #[schema(value_type = IfFailsWay)]
     pub way: String,
     /// The step that would get one more attempt first.
     pub first: Option<String>,
-    /// What would be done then, in this order.
+    /// The compensations that would follow, in this order.
     pub steps: Vec<Then>,
-    /// What is done and cannot be undone.
+    /// The steps that are done and cannot be undone.
     pub irreversible: Vec<Lasting>,
 }
 

@@ -35,7 +35,7 @@ pub struct Saga {
     pub reason: Option<String>,
     /// The id of the saga that drives the order now.
     pub handed_over_to: Option<String>,
-    /// What it waits for.
+    /// What the saga waits for, in words.
     pub waits_for: Vec<String>,
     /// The latest failure, also where a later try succeeded.
     pub last_error: Option<Trouble>,
@@ -103,13 +103,13 @@ pub struct Step {
     pub last_error: Option<Trouble>,
 }
 
-/// A step of the way back.
+/// A compensation of the saga: a step attempt to undo.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = SagaCompensation)]
 pub struct Compensation {
     /// The name of the step that is undone.
     pub step: String,
-    /// The attempt group of the step, from 0.
+    /// The number of the step attempt, from 0.
     pub group: u32,
     /// The state of its compensation.
     #[schema(value_type = SagaStepStatus)]

@@ -27,9 +27,9 @@ pub struct Why {
     pub summary: String,
     /// The reason for which it is compensated or was handed over.
     pub reason: Option<String>,
-    /// What it waits for, oldest first; empty once it has ended.
+    /// What the saga waits for, oldest first; empty once it has ended.
     pub waits: Vec<Wait>,
-    /// What a person can do now, each with what to type or call.
+    /// The actions that are possible now, each with the command to type or call.
     pub can_do: Vec<String>,
 }
 

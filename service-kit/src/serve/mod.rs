@@ -1,8 +1,10 @@
-//! Takes connections on a port and serves requests on them, within bounds that no client can move: time-outs for what a
-//! client begins and does not end, a number of connections in all and from one address, and an end that answers everybody.
+//! Accepts connections on a port and serves requests on them, within bounds that no client can move: time-outs for
+//! everything that a client begins and does not end, a number of connections in all and from one address, and a stop
+//! that answers every open request.
 //!
-//! *Invariant:* whatever clients do, health and metrics are answered: connections beyond the bounds get a reserved place,
-//! whose oldest holder makes way for the next, and which is good for one request for health or metrics.
+//! *Invariant:* health and metrics are answered, whatever clients do: connections beyond the bounds get a reserved
+//! place for one request for health or metrics. If no reserved place is free, the connection that has held one longest
+//! is closed.
 //! *Invariant:* the loop never waits for a client. Each connection is a task of its own.
 
 mod admin;
