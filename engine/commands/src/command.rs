@@ -11,7 +11,7 @@ use uuid::Uuid;
 pub enum Origin {
     /// A client: passes the semaphore for outsiders and is remembered by its key.
     Client,
-    /// A saga or a driver of an outside system: skips the semaphore, and is recognised by what it names, so it takes no room in
+    /// A saga or a driver of an outside system: skips the semaphore, and is recognized by what it names, so it takes no room in
     /// the stream's window of keys.
     Machine,
 }

@@ -137,7 +137,7 @@ pub enum DecodeError {
     },
 }
 
-/// Writes a payload of `schema_version`. Payloads are plain structs, which always serialise.
+/// Writes a payload of `schema_version`. Payloads are plain structs, which always serialize.
 pub fn encoded<T: Serialize>(event_type: &'static str, schema_version: u16, payload: &T) -> EncodedEvent {
     let data = serde_json::value::to_raw_value(payload)
         .expect("payloads are structs of strings, numbers and lists with string keys, which serialise");

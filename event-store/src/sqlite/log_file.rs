@@ -109,7 +109,7 @@ impl LogFile {
         Ok(Position(at_or_before))
     }
 
-    /// The last position at or below `wanted` behind which no append is cut in two. Neighbours in the log are of different
+    /// The last position at or below `wanted` behind which no append is cut in two. Neighbors in the log are of different
     /// appends if their streams or the times of their commits differ; what cannot be told apart is kept together.
     ///
     /// # Errors

@@ -82,7 +82,7 @@ async fn a_backup_of_a_position_is_a_prefix_and_cuts_no_append_in_two() {
     let log = texts_of(&read_log(&store).await.unwrap());
     for wanted in 1..=24 {
         let to = safe.path().join(format!("at-{wanted}"));
-        // Each commit here has one append, and two neighbours are of different streams: every append's end is known.
+        // Each commit here has one append, and two neighbors are of different streams: every append's end is known.
         let end = ends.iter().rfind(|end| end.0 <= wanted).unwrap().0;
         match backup(dir.path(), &to, Until::Position(Position(wanted))) {
             Err(BackupError::Nothing(head)) => assert!(end == 0 && head == Position(24), "{wanted}"),

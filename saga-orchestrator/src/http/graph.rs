@@ -26,7 +26,7 @@ struct Mark {
     text: String,
 }
 
-/// The classes and their colours; the same in both formats.
+/// The classes and their colors; the same in both formats.
 const CLASSES: &[(&str, &str)] = &[
     ("succeeded", "#c8e6c9"),
     ("open", "#fff9c4"),

@@ -1,4 +1,4 @@
-//! A payment provider for trying things out: scripted behaviours, a ledger of its own, signed webhooks.
+//! A payment provider for trying things out: scripted behaviors, a ledger of its own, signed webhooks.
 //!
 //! The same engine and ledger run in three ways: within this process, as a process of its own (`server`, called through
 //! `client`), and *instant* (nothing on disk, no delays, no webhooks) for benches.

@@ -1,6 +1,6 @@
 //! What the simulated provider is told to do, by the card's token or an order's tag.
 //!
-//! A token is `tok_<behaviour>[.<parameter>]`, such as `tok_decline.insufficient_funds`. An order tag
+//! A token is `tok_<behavior>[.<parameter>]`, such as `tok_decline.insufficient_funds`. An order tag
 //! `script:<token>` overrides the card. Several tokens, comma-separated, are a sequence over the order's
 //! authorizations: `script:tok_decline,tok_approve`; the last one stays. A token that is not in [`TOKENS`], or has a
 //! parameter that it does not take, is declined as `unknown_token`. `docs/test-cards.md` says what each does.
