@@ -31,7 +31,7 @@ async fn started(dir: &Path) -> Ended {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_part_of_a_cluster_dies_or_stops_nothing_acknowledged_is_lost_and_nothing_happens_twice() {
+async fn a_cluster_with_any_part_dead_loses_nothing_and_does_nothing_twice() {
     let folder = tempfile::Builder::new().prefix("backstitch-cluster-").tempdir().unwrap();
     let cluster = started(folder.path()).await;
     let targets = faults::targets(&cluster.0);

@@ -139,7 +139,7 @@ async fn write(load: Arc<Load>, store: Arc<KurrentStore>, writer: usize) -> (Str
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_served_log_killed_again_and_again_under_appends_loses_nothing_and_has_nothing_twice() {
+async fn a_served_log_killed_repeatedly_under_appends_loses_and_doubles_nothing() {
     let dir = TempDir::new().unwrap();
     let mut server = Server::start(dir.path(), "127.0.0.1:0");
     let (url, address) = (server.url.clone(), server.address().to_owned());

@@ -17,29 +17,29 @@ use crate::http::{self, HttpState, webhooks};
 use crate::provider::start::StartError as ProviderError;
 use crate::provider::{self, Provider, ProviderConfig};
 
-/// What the write side is told.
+/// The settings of the write side.
 #[derive(Debug)]
 pub struct Settings<'a> {
-    /// Which payment provider is called.
+    /// The payment provider that is called.
     pub provider: &'a ProviderConfig,
-    /// What orders cost besides their lines.
+    /// The pricing of orders: tax and shipping.
     pub pricing: PricingPolicy,
-    /// What is served.
+    /// The kinds of aggregates that are served.
     pub contexts: Contexts,
-    /// Where a provider within this process keeps its ledger.
+    /// The folder in which a provider within this process keeps its ledger.
     pub data_dir: &'a Path,
-    /// Where this process is reached, such as `http://127.0.0.1:7400`.
+    /// The URL of this process, such as `http://127.0.0.1:7400`.
     pub base_url: &'a str,
 }
 
-/// The write side at work. Cheap to clone.
+/// The running write side. Cheap to clone.
 #[derive(Clone)]
 pub struct WriteSide {
-    /// Where commands go.
+    /// The bus that commands are sent to.
     pub bus: CommandBus,
-    /// What orders cost besides their lines.
+    /// The pricing of orders: tax and shipping.
     pub pricing: Arc<PricingPolicy>,
-    /// What is served.
+    /// The kinds of aggregates that are served.
     pub contexts: Contexts,
     provider: Option<Provider>,
 }

@@ -1,4 +1,4 @@
-//! A command with its address: what a saga stores, a bus carries and a stream's owner decides.
+//! A command with its address: it is stored by a saga, carried by a bus and decided by the owner of a stream.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,39 +9,39 @@ use crate::{order, payment, product, shipment, stock};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "aggregate", rename_all = "snake_case")]
 pub enum Command {
-    /// For an order.
+    /// A command to an order.
     Order {
         /// The order's id.
         id: OrderId,
-        /// What is asked.
+        /// The command itself.
         command: order::Command,
     },
-    /// For a payment.
+    /// A command to a payment.
     Payment {
         /// The payment's id.
         id: PaymentId,
-        /// What is asked.
+        /// The command itself.
         command: payment::Command,
     },
-    /// For a stock item.
+    /// A command to a stock item.
     Stock {
         /// The stock item's id.
         id: StockId,
-        /// What is asked.
+        /// The command itself.
         command: stock::Command,
     },
-    /// For a shipment.
+    /// A command to a shipment.
     Shipment {
         /// The shipment's id.
         id: ShipmentId,
-        /// What is asked.
+        /// The command itself.
         command: shipment::Command,
     },
-    /// For a product.
+    /// A command to a product.
     Product {
         /// The product's SKU.
         id: Sku,
-        /// What is asked.
+        /// The command itself.
         command: product::Command,
     },
 }
@@ -79,7 +79,8 @@ mod tests {
     use super::*;
     use crate::Kind;
 
-    /// Commands as they were stored in the events of sagas. Never generated again: what it holds must be read for ever.
+    /// Commands as the events of sagas store them. The file is never generated again, because it must be readable for
+    /// ever.
     const STORED: &str = include_str!("../golden/commands.json");
 
     fn stored() -> Vec<Value> {

@@ -17,16 +17,16 @@ pub fn derive(parts: &[&str]) -> Uuid {
     NAMESPACE.derive(parts)
 }
 
-/// Who asked, for what, under which key: all that identifies a client's request.
+/// The parts that identify a client's request: who asked, for what, and under which key.
 #[derive(Debug, Clone, Copy)]
 pub struct ClientKey<'a> {
     /// The tenant, `default` until there are several.
     pub tenant: &'a str,
-    /// Who is asking, `dev` until there is authentication.
+    /// The authenticated subject that asks, `dev` until there is authentication.
     pub principal: &'a str,
     /// Method and path, such as `POST /v1/orders`.
     pub operation: &'a str,
-    /// The client's `Idempotency-Key`.
+    /// The value of the client's `Idempotency-Key` header.
     pub idempotency_key: &'a str,
 }
 
@@ -80,38 +80,40 @@ macro_rules! uuid_id {
 }
 
 uuid_id!(
-    /// An order.
+    /// The id of an order.
     OrderId
 );
 uuid_id!(
-    /// A customer. Only an id for now.
+    /// The id of a customer. The system knows nothing else of customers.
     CustomerId
 );
 uuid_id!(
-    /// A payment: one authorisation and what follows from it. An order's second authorisation is another payment.
+    /// The id of a payment: one authorization and what follows from it. An order's second authorization is another
+    /// payment.
     PaymentId
 );
 uuid_id!(
-    /// One request to the payment provider; results name it.
+    /// The id of one request to the payment provider, such as an authorization or a capture. The provider's results
+    /// name it.
     RequestId
 );
 uuid_id!(
-    /// A hold of one order on one stock item.
+    /// The id of a reservation: pieces of one stock item held for one order.
     ReservationId
 );
 uuid_id!(
-    /// A shipment.
+    /// The id of a shipment.
     ShipmentId
 );
 
 impl OrderId {
-    /// `order-<id>`
+    /// The name of the order's stream, `order-<id>`.
     pub fn stream(&self) -> String {
         format!("order-{self}")
     }
 
-    /// What people read aloud: 12 characters of Crockford's base 32 (no I, L, O, U), from the id's last 60 bits. A
-    /// sequence would differ when tables are rebuilt.
+    /// The order number for people, short enough to read aloud: 12 characters of Crockford's base 32 (no I, L, O, U)
+    /// from the id's last 60 bits. It is not a sequence, because a sequence would differ after the tables are rebuilt.
     pub fn number(&self) -> String {
         const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
         let bits = self.0.as_u128();
@@ -120,26 +122,26 @@ impl OrderId {
 }
 
 impl PaymentId {
-    /// The payment of an order's `group`-th authorisation, from 0.
+    /// The payment of an order's `group`-th authorization, from 0.
     pub fn derive(order: OrderId, group: u32) -> Self {
         Self(derive(&["payment", &order.to_string(), &group.to_string()]))
     }
 
-    /// `payment-<id>`
+    /// The name of the payment's stream, `payment-<id>`.
     pub fn stream(&self) -> String {
         format!("payment-{self}")
     }
 }
 
 impl RequestId {
-    /// The request that a command makes of the provider: the command again is the request again.
+    /// The request that a command makes of the provider: a repeated command has the same request.
     pub fn derive(payment: PaymentId, command_id: Uuid) -> Self {
         Self(derive(&["request", &payment.to_string(), &command_id.to_string()]))
     }
 }
 
 impl ReservationId {
-    /// The hold of an order on a stock item in the reserve step's `group`, from 0.
+    /// The reservation of a stock item for an order in the reserve step's `group`, from 0.
     pub fn derive(order: OrderId, item: &StockId, group: u32) -> Self {
         Self(derive(&["reservation", &order.to_string(), &item.stream(), &group.to_string()]))
     }
@@ -151,27 +153,27 @@ impl ShipmentId {
         Self(derive(&["shipment", &order.to_string(), &group.to_string()]))
     }
 
-    /// `shipment-<id>`
+    /// The name of the shipment's stream, `shipment-<id>`.
     pub fn stream(&self) -> String {
         format!("shipment-{self}")
     }
 }
 
-/// Why a text is not a name of a thing.
+/// A text that is not the id of anything: each variant holds the text that was given.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
-    /// Not a SKU.
+    /// The text is not a SKU.
     #[error("a SKU has 1 to 64 characters of A-Z a-z 0-9 . _ -, not `{0}`")]
     Sku(String),
-    /// Not a location.
+    /// The text is not a location.
     #[error("a location has 1 to 32 characters of a-z 0-9 _ -, not `{0}`")]
     Location(String),
-    /// Not a stock item.
+    /// The text is not a stock item.
     #[error("a stock item is written `<sku>@<location>`, not `{0}`")]
     Stock(String),
 }
 
-/// A stock keeping unit: `[A-Za-z0-9._-]{1,64}`.
+/// A stock-keeping unit, the id of a product: 1 to 64 of the characters `A-Z a-z 0-9 . _ -`, such as `MUG-1`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct Sku(String);
@@ -188,14 +190,14 @@ impl Sku {
         !matches!(self.0.as_str(), "." | "..")
     }
 
-    /// `product-<sku>`
+    /// The name of the product's stream, `product-<sku>`.
     pub fn product_stream(&self) -> String {
         format!("product-{self}")
     }
 }
 
 impl Default for Sku {
-    /// The name of nothing yet: the state of a stream without events has it, no stream bears it.
+    /// `-`, which the state of a stream without events has; no product bears it.
     fn default() -> Self {
         Self("-".to_owned())
     }
@@ -209,7 +211,7 @@ impl TryFrom<String> for Sku {
     }
 }
 
-/// A place that holds stock: `[a-z0-9_-]{1,32}`.
+/// A place that holds stock: 1 to 32 of the characters `a-z 0-9 _ -`, such as `main`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct Location(String);
@@ -222,7 +224,7 @@ impl Location {
 }
 
 impl Default for Location {
-    /// Where goods are when nobody says otherwise.
+    /// `main`, the location of goods when a request names none.
     fn default() -> Self {
         Self("main".to_owned())
     }
@@ -240,7 +242,7 @@ impl TryFrom<String> for Location {
     }
 }
 
-/// Text in, text out, for the ids that are not UUIDs.
+/// Conversions from and to text, for the ids that are not UUIDs.
 macro_rules! text_id {
     ($name:ident) => {
         impl FromStr for $name {
@@ -277,14 +279,14 @@ impl fmt::Display for Location {
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
 pub struct StockId {
-    /// The product's SKU.
+    /// The SKU of the product, the part before `@`.
     pub sku: Sku,
-    /// Where the pieces are kept.
+    /// The place where the pieces are kept, the part after `@`.
     pub location: Location,
 }
 
 impl StockId {
-    /// `stock-<sku>@<location>`
+    /// The name of the stock item's stream, `stock-<sku>@<location>`.
     pub fn stream(&self) -> String {
         format!("stock-{self}")
     }

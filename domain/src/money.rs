@@ -16,7 +16,7 @@ impl Currency {
     /// The euro, the currency of an empty state.
     pub const EUR: Self = Self(*b"EUR");
 
-    /// The three letters.
+    /// The ISO 4217 code, three capital letters such as `EUR`.
     pub fn code(&self) -> &str {
         std::str::from_utf8(&self.0).expect("made from the ASCII letters of an ISO 4217 code only")
     }
@@ -78,19 +78,19 @@ impl JsonSchema for Currency {
     }
 }
 
-/// Why a sum of money is none.
+/// The reason why an amount or a currency was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MoneyError {
     /// Not a code of ISO 4217, or one without minor units.
     #[error("`{0}` is not an ISO 4217 currency with minor units, such as EUR, JPY or KWD")]
     UnknownCurrency(String),
-    /// Two currencies in one sum.
+    /// The amounts are in two currencies.
     #[error("{0} and {1} cannot be added: convert first")]
     CurrencyMismatch(Currency, Currency),
-    /// Beyond what fits.
+    /// The amount does not fit into 64 bits.
     #[error("the amount is beyond what a total may be")]
     Overflow,
-    /// Nothing to split by.
+    /// The weights to split by are empty, all 0, or one is negative.
     #[error("an amount cannot be split by weights that are all 0")]
     NoWeight,
 }
@@ -99,9 +99,9 @@ pub enum MoneyError {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Money {
-    /// Minor units (cent, yen, fils).
+    /// Amount in minor units of the currency (cents, yen, fils): 1999 in EUR is 19.99 €.
     pub amount: i64,
-    /// The currency.
+    /// ISO 4217 code of the currency, such as `EUR`.
     pub currency: Currency,
 }
 
@@ -109,17 +109,17 @@ impl Money {
     /// The largest amount that a total may have, in minor units.
     pub const MAX_TOTAL: i64 = 1_000_000_000_000;
 
-    /// An amount of minor units.
+    /// Money of `amount` minor units in `currency`.
     pub const fn new(amount: i64, currency: Currency) -> Self {
         Self { amount, currency }
     }
 
-    /// Nothing of a currency.
+    /// An amount of 0 in `currency`.
     pub const fn zero(currency: Currency) -> Self {
         Self::new(0, currency)
     }
 
-    /// The sum.
+    /// Adds two amounts of one currency.
     ///
     /// # Errors
     /// [`MoneyError::CurrencyMismatch`], [`MoneyError::Overflow`].
@@ -128,7 +128,7 @@ impl Money {
         self.amount.checked_add(other.amount).map(|amount| Self::new(amount, self.currency)).ok_or(MoneyError::Overflow)
     }
 
-    /// The difference, negative where `other` is more.
+    /// Subtracts `other`; the result is negative where `other` is more.
     ///
     /// # Errors
     /// [`MoneyError::CurrencyMismatch`], [`MoneyError::Overflow`].
@@ -137,7 +137,7 @@ impl Money {
         self.amount.checked_sub(other.amount).map(|amount| Self::new(amount, self.currency)).ok_or(MoneyError::Overflow)
     }
 
-    /// So many times the amount.
+    /// Multiplies the amount by a whole number.
     ///
     /// # Errors
     /// [`MoneyError::Overflow`].
@@ -145,7 +145,7 @@ impl Money {
         self.amount.checked_mul(factor).map(|amount| Self::new(amount, self.currency)).ok_or(MoneyError::Overflow)
     }
 
-    /// A share in basis points (1/100 %), rounded half away from zero to the minor unit.
+    /// Takes a share in basis points (1/100 %), rounded half away from zero to the minor unit.
     ///
     /// # Errors
     /// [`MoneyError::Overflow`].
@@ -193,7 +193,7 @@ impl Money {
 }
 
 impl fmt::Display for Money {
-    /// In major units with the currency's decimal places: `19.99 EUR`, `1999 JPY`.
+    /// Writes the amount in major units with the currency's decimal places: `19.99 EUR`, `1999 JPY`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let exponent = usize::from(self.currency.exponent());
         let (sign, digits) = (if self.amount < 0 { "-" } else { "" }, self.amount.unsigned_abs().to_string());

@@ -1,5 +1,5 @@
-//! What has arrived over the bus in this process, partition by partition: how old its newest event is, and whether more of
-//! the log should have come. A relay that stands still looks like a quiet shop to a follower that only counts records.
+//! The progress of the bus in this process by partition: the age of the newest event, and whether more of the log
+//! should have arrived. To a follower that only counts records, a relay that has stopped looks like a quiet shop.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

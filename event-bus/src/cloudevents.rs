@@ -31,58 +31,58 @@ use rdkafka::Message;
 use rdkafka::message::{Header, Headers, OwnedHeaders};
 use serde_json::value::RawValue;
 
-/// `ce_type` of a watermark.
+/// The `ce_type` of a watermark.
 pub const WATERMARK: &str = "backstitch.watermark";
 
-/// A record of our topic.
+/// A record of our topic, decoded.
 #[derive(Debug, Clone)]
 pub struct Record {
-    /// Where in the log.
+    /// The position of the record in the log, and its claim.
     pub claim: Claim,
-    /// The event; `None`: a watermark.
+    /// The event; `None` for a watermark.
     pub event: Option<RecordedEvent>,
 }
 
-/// What a record says of the log.
+/// The claim of a record about the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
-    /// The record's position.
+    /// Position of the record in the log.
     pub position: Position,
-    /// Between it and this one the log has nothing of the partition; `None`: nothing is claimed.
+    /// The log has nothing of the partition between `since` and `position`; `None` claims nothing.
     pub since: Option<Position>,
 }
 
-/// Why a record is none of ours.
+/// The reason why a record is not one of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// No CloudEvents headers.
+    /// The record has no CloudEvents headers.
     #[error("it is no CloudEvent in binary mode: there is no header `ce_specversion`")]
     NotCloudEvent,
-    /// CloudEvents of the future.
+    /// The record is a CloudEvent of a later version.
     #[error("it is a CloudEvent of version `{0}`; this program reads 1.0")]
     SpecVersion(String),
-    /// A header that every record of ours has.
+    /// A header is missing that every record of ours has.
     #[error("the header `{0}` is missing: it was not published by Backstitch")]
     Missing(&'static str),
-    /// A header that cannot be read.
+    /// A header has a value that cannot be read.
     #[error("the header `{header}` is `{value}`: {reason}")]
     Header {
-        /// The header's name.
+        /// Name of the header.
         header: &'static str,
-        /// What it is.
+        /// The value of the header.
         value: String,
-        /// Why that cannot be.
+        /// The reason why the value is not valid.
         reason: String,
     },
-    /// The names of the headers are no text.
+    /// The names of the headers are not valid text.
     #[error("the headers cannot be read")]
     Headers,
-    /// The value.
+    /// The value of the record is not valid JSON.
     #[error("the data is no JSON: {0}")]
     Data(String),
 }
 
-/// The headers of an event.
+/// Makes the headers of an event.
 pub fn headers(event: &RecordedEvent, source: &str, since: Option<Position>) -> OwnedHeaders {
     let metadata = &event.metadata;
     let mut all: Vec<(&str, Cow<'_, str>)> = Vec::with_capacity(20);
@@ -113,7 +113,7 @@ pub fn headers(event: &RecordedEvent, source: &str, since: Option<Position>) -> 
     })
 }
 
-/// The headers of a watermark.
+/// Makes the headers of a watermark.
 pub fn watermark(claim: Claim) -> OwnedHeaders {
     let headers = OwnedHeaders::new_with_capacity(3)
         .insert(Header { key: "ce_type", value: Some(WATERMARK) })
@@ -169,7 +169,7 @@ pub fn decode(message: &impl Message) -> Result<Record, DecodeError> {
     Ok(Record { claim, event: Some(event) })
 }
 
-/// What a record says of the log, even if the rest of it cannot be read; `None`: it is not ours.
+/// The claim of a record, even if the rest of it cannot be read; `None` if the record is not ours.
 pub fn claim(message: &impl Message) -> Option<Claim> {
     Found::of(message).ok()?.claim().ok()
 }

@@ -1,4 +1,4 @@
-//! A client of Kafka, and what it has to say: its errors are kept, so that a failure can be told with its cause.
+//! A client of Kafka that keeps its errors, so that a failure can be reported with its cause.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::error::BusError;
 use crate::status::Group;
 use service_kit::secret::MASK;
 
-/// Keeps the last error that a client told of, and passes its log on.
+/// Keeps the last error that a client reported, and passes its log messages on.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Told {
     // Held for one look or write, never across an await.
@@ -29,12 +29,12 @@ impl Told {
         self.last.lock().clone()
     }
 
-    /// Keeps an error.
+    /// Keeps an error in place of the one before.
     pub fn keep(&self, reason: &str) {
         *self.last.lock() = Some(reason.to_owned());
     }
 
-    /// The error for a question that was not answered.
+    /// The error of a question that was not answered.
     pub fn unreachable(&self, config: &BusConfig, error: &KafkaError) -> BusError {
         // "All brokers are down" and "timed out" say less than what was told before them.
         BusError::Unreachable {
@@ -77,8 +77,8 @@ impl ProducerContext for Told {
     fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
 }
 
-/// Asks questions, and hears why they are not answered. A producer that produces nothing: of all clients only these hand
-/// over what an error says (rdkafka gives a consumer's user no more than its code).
+/// Asks questions and receives the errors when they are not answered. It is a producer that produces nothing: of all
+/// clients only these pass on the text of an error (rdkafka gives a consumer's user no more than its code).
 pub(crate) struct Asker {
     config: BusConfig,
     client: BaseProducer<Told>,
@@ -95,7 +95,7 @@ impl Asker {
         Ok(Self { config: config.clone(), client })
     }
 
-    /// How many partitions a topic has; `None`: it does not exist. Blocks, at most for the time-out of a request.
+    /// The number of partitions of a topic; `None` if it does not exist. Blocks, at most for the time-out of a request.
     pub fn partitions(&self, topic: &str) -> Result<Option<u32>, BusError> {
         let answer = self.client.client().fetch_metadata(Some(topic), self.config.request_timeout());
         let metadata = answer.map_err(|error| {
@@ -132,8 +132,8 @@ pub(crate) fn client_error(config: &BusConfig, error: KafkaError) -> BusError {
     BusError::Client { brokers: config.place().to_owned(), error }
 }
 
-/// Closes a client on a thread of its own: librdkafka may take seconds for it (rust-rdkafka #48, #611), or for ever, and
-/// nobody who works should wait for that.
+/// Closes a client on a thread of its own: librdkafka may take seconds for it (rust-rdkafka #48, #611), or never end,
+/// and no other work should wait for that.
 pub(crate) fn close_apart<T: Send + 'static>(client: T) {
     let closing = std::thread::Builder::new().name("kafka-close".to_owned()).spawn(move || drop(client));
     if let Err(error) = closing {
@@ -141,7 +141,7 @@ pub(crate) fn close_apart<T: Send + 'static>(client: T) {
     }
 }
 
-/// Asks Kafka by calls that block, apart from those who work.
+/// Asks Kafka by calls that block, on a thread for blocking work.
 pub(crate) async fn blocking<T: Send + 'static>(
     ask: impl FnOnce() -> Result<T, BusError> + Send + 'static,
 ) -> Result<T, BusError> {

@@ -1,4 +1,4 @@
-//! How a follower knows that it misses nothing, whatever was published again, out of turn, or lost. Pure: no Kafka here.
+//! The proof that a follower misses nothing, whatever was published twice, out of order, or lost. Pure: no Kafka here.
 //!
 //! A partition's records need not be in the order of their positions: a relay that takes over repeats what the one before
 //! had published, `republish` repeats more, and a relay that was paused may wake and repeat something in the midst of its
@@ -6,67 +6,68 @@
 //! has everything up to u takes the record whose claim begins at or before u, passes by what ends at or before u, and
 //! anything else shows that the guess was wrong: then it looks further ahead of there, in the end from the first record.
 //!
-//! Nothing tells a follower that the topic was deleted and made anew, if the new one has grown past its offset before it
-//! asks again: it goes on in the midst of the new one, and what lies there before its offset looks like a hole. So a hole is
-//! believed only when the partition was read from its first record once more and still has it.
+//! A follower cannot notice that the topic was deleted and created again if the new one has grown past its offset
+//! before it asks: it continues in the middle of the new topic, and the records before its offset look like a gap. So a
+//! gap is believed only when the partition was read once more from its first record and still has it.
 //!
-//! *Invariant:* what a follower takes is, in order and without a hole, what the log has in this partition.
+//! *Invariant:* the records that a follower takes are, in order and without a gap, the log's events of this partition.
 
 use event_store::Position;
 
 use crate::cloudevents::Claim;
 
-/// Records that are rather read than searched: they come with one fetch.
+/// Number of records that are read rather than searched: they come with one fetch.
 pub(crate) const NEAR: i64 = 512;
 
-/// What to do with a record.
+/// The handling of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// It was had before, or claims nothing: pass it by.
+    /// The follower had it before, or it claims nothing: skip it.
     PassBy,
-    /// It is the next: take it.
+    /// It is the next one: take it.
     Take,
-    /// It lies beyond a hole, and reading began too late: look for a place before this offset.
+    /// It is behind a gap, so reading began too late: search for a place before this offset.
     LookBefore(i64),
 }
 
-/// What to do at the end of the partition.
+/// The result at the end of the partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AtEnd {
-    /// All is had.
+    /// Nothing is missing.
     Whole,
-    /// What lay beyond a hole may fit by now, or the hole may be none: look again, anywhere.
+    /// A record behind a gap may fit by now, or the gap may be none: search again, anywhere.
     LookAgain,
-    /// The partition lacks something; it goes on behind this position.
+    /// The partition lacks records; the follower continues after this position.
     Lacking(Position),
 }
 
-/// How far a follower has come.
+/// The progress of a follower.
 #[derive(Debug)]
 pub(crate) struct Coverage {
-    /// Everything at or below is had.
+    /// The follower has everything at or below this position.
     pub up_to: Position,
-    /// Where reading began, and where the partition begins.
+    /// The offset at which reading began, and the first offset of the partition.
     from: i64,
     low: i64,
-    /// The lowest claim seen beyond a hole, while reading from the partition's first record.
+    /// The lowest claim seen behind a gap, while reading from the partition's first record.
     beyond: Option<Position>,
-    /// Behind this position there was a hole, and it is looked whether there is one indeed.
+    /// After this position there was a gap, and the follower is checking whether it is real.
     doubted: Option<Position>,
 }
 
 impl Coverage {
-    /// Everything up to `up_to` is had; reading begins at the offset `from` of a partition that begins at `low`.
+    /// A follower that has everything up to `up_to` and reads from the offset `from` of a partition that begins at
+    /// `low`.
     pub fn new(up_to: Position, from: i64, low: i64) -> Self {
         Self { up_to, from, low, beyond: None, doubted: None }
     }
 
-    /// Reading begins anew.
+    /// Restarts reading at the offset `from` of a partition that begins at `low`.
     pub fn begin(&mut self, from: i64, low: i64) {
         (self.from, self.low, self.beyond) = (from, low, None);
     }
 
-    /// What to do with the record that follows; takes note of it.
+    /// Decides how to handle the next record, and remembers it.
     pub fn step(&mut self, claim: Claim) -> Step {
         if claim.position <= self.up_to {
             return Step::PassBy;
@@ -87,7 +88,7 @@ impl Coverage {
         Step::PassBy
     }
 
-    /// What to do when the last record was read.
+    /// Decides what to do after the last record.
     pub fn at_end(&mut self) -> AtEnd {
         match self.beyond {
             None => AtEnd::Whole,
@@ -98,8 +99,8 @@ impl Coverage {
     }
 }
 
-/// An offset, at `low` or above and below `high`, from where to read what follows `after`: a good guess. `probe` tells
-/// the offset and position of the first readable record at or after an offset; `None`: there is none.
+/// Searches for an offset, from `low` to below `high`, from which to read the records after `after`: a good guess.
+/// `probe` returns the offset and position of the first readable record at or after an offset; `None` if there is none.
 pub(crate) fn search<E>(
     low: i64,
     high: i64,

@@ -1,12 +1,14 @@
-//! Records that a consumer could not handle: the table in its Postgres that people look into, and what they do about them.
+//! Dead letters: the records that a consumer could not handle, in a table of its Postgres for people, and their
+//! operations.
 //!
-//! A record that cannot be handled parks its key: it goes to `<topic>.dead-letters`, with the cause in headers, and into
-//! `bus_dead_letters`. Later records of the key follow it there (cause `behind`), so that the key's order is kept; all
-//! other keys go on. [`DeadLetters::retry`] asks the consumer that holds the partition to run its handler for the key's
-//! records in order, each in a transaction with its removal from the table; [`DeadLetters::discard`] takes one record out
-//! for ever and lets those behind it go on.
+//! A record that cannot be handled parks its key: it goes to `<topic>.dead-letters`, with the cause in headers, and
+//! into `bus_dead_letters`. Later records of the key follow it there (cause `behind`), so that the key's order is kept;
+//! all other keys continue. [`DeadLetters::retry`] asks the consumer that holds the partition to run its handler for
+//! the key's records in order, each in a transaction with its removal from the table; [`DeadLetters::discard`] removes
+//! one record for ever and lets those behind it continue.
 //!
-//! *Invariant:* a record is in this table, or its handler's rows are there, or it was discarded: never two of these.
+//! *Invariant:* a record is in this table, or its handler's rows are committed, or it was discarded: never two of
+//! these.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -14,8 +16,8 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row as _};
 use strum::{EnumString, IntoStaticStr};
 
-/// Rows in the order in which their records came: `id`. What was handled is deleted, what was discarded stays for the
-/// record of who did it.
+/// Rows in the order in which their records came: `id`. Handled records are deleted; discarded ones stay, with the name
+/// of the person who discarded them.
 pub(crate) const DDL: &str = "
 create table if not exists bus_dead_letters (
     id bigint generated always as identity primary key,
@@ -31,7 +33,8 @@ pub(crate) const BY_ASKED: &str = "
 create index if not exists bus_dead_letters_by_asked on bus_dead_letters (consumer_group, topic, partition)
 where asked_at is not null";
 
-/// One line per parked key: the record at which it stands, and how many wait behind it. A record without a key stands alone.
+/// One line for each parked key: the record at which it stands, and how many wait behind it. A record without a key has
+/// a line of its own.
 const LIST: &str = "
 with active as (select *, coalesce(encode(record_key, 'hex'), 'id ' || id) as of_key from bus_dead_letters
     where discarded_at is null and ($1::text is null or consumer_group = $1)),
@@ -61,21 +64,21 @@ where id = $1 and discarded_at is null";
 
 const THERE: &str = "select to_regclass('bus_dead_letters') is not null";
 
-/// Why a record was parked.
+/// The reason why a record was parked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, EnumString, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Cause {
-    /// It is no event of ours, of a schema version that no handler reads, or its data do not fit.
+    /// The record is not an event of ours, has a schema version that no handler reads, or data that do not fit.
     Undecodable,
-    /// The handler failed as often as it was tried.
+    /// The handler failed at every attempt.
     Failed,
     /// An earlier record of its key is parked.
     Behind,
 }
 
 impl Cause {
-    /// The word in table, headers and answers.
+    /// The word in the table, headers and answers.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
@@ -85,56 +88,56 @@ impl Cause {
     }
 }
 
-/// A parked record.
+/// A dead letter: a record that is parked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Letter {
-    /// Its number here, by which people name it.
+    /// Number of the dead letter, by which people name it.
     pub id: i64,
-    /// The consumer group that could not handle it.
+    /// Name of the consumer group that could not handle it.
     pub group: String,
-    /// Where it lies.
+    /// Name of the topic with the record.
     pub topic: String,
-    /// Where it lies.
+    /// Number of the partition with the record, from 0.
     pub partition: i32,
-    /// Where it lies.
+    /// Offset of the record in its partition.
     pub offset: i64,
-    /// The key that stands still; none: it stands alone.
+    /// The record's key, whose records wait; absent for a record without a key, which is parked alone.
     pub key: Option<String>,
-    /// `ce_type`, if it has one.
+    /// Value of the header `ce_type`, if there is one.
     pub event_type: Option<String>,
-    /// `ce_schemaversion`, if it has one.
+    /// Value of the header `ce_schemaversion`, if there is one.
     pub schema_version: Option<String>,
-    /// `ce_id`, if it has one.
+    /// Value of the header `ce_id`, if there is one.
     pub event_id: Option<String>,
-    /// Why it was parked.
+    /// The reason why it was parked.
     pub cause: Cause,
-    /// In the words of who refused it.
+    /// The error, as the handler or decoder described it.
     pub error: String,
-    /// How often it was tried.
+    /// Number of attempts to handle it.
     pub attempts: i32,
     /// When it was parked.
     pub parked_at: DateTime<Utc>,
-    /// Later records of its key.
+    /// Number of later records of its key that wait behind it.
     pub waiting: i64,
-    /// When somebody asked for it to be tried again, while that was not yet done.
+    /// When a retry was requested that has not been made yet.
     pub asked_at: Option<DateTime<Utc>>,
     /// When, by whom and why it was discarded.
     pub discarded: Option<(DateTime<Utc>, String, String)>,
 }
 
-/// A parked record with what is in it.
+/// A dead letter with the content of its record.
 #[derive(Debug, Clone, Serialize)]
 pub struct Shown {
-    /// The record.
+    /// The dead letter itself, without the record's content.
     #[serde(flatten)]
     pub letter: Letter,
-    /// Its headers, as text.
+    /// The headers of the record, as text.
     pub headers: Vec<(String, String)>,
-    /// Its value, as text; none: it has none.
+    /// The value of the record, as text; absent if it has none.
     pub value: Option<String>,
 }
 
-/// The dead letters in one Postgres.
+/// The dead letters in one Postgres database.
 #[derive(Debug, Clone)]
 pub struct DeadLetters {
     pool: PgPool,
@@ -142,12 +145,12 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// Those of the consumers that keep their tables in `schema`.
+    /// The dead letters of the consumers that keep their tables in `schema`.
     pub fn new(pool: PgPool, schema: &str) -> Self {
         Self { pool, schema: schema.to_owned() }
     }
 
-    /// Whether a consumer has ever made its tables here.
+    /// Whether a consumer has ever created its tables here.
     ///
     /// # Errors
     /// What Postgres says.
@@ -155,7 +158,8 @@ impl DeadLetters {
         self.tx(|connection| Box::pin(async move { sqlx::query_scalar(THERE).fetch_one(connection).await })).await
     }
 
-    /// The record at which each parked key stands, from the oldest: those behind `after` (an id), at most `limit`.
+    /// Lists the record at which each parked key stands, the oldest first: those after `after` (an id), at most
+    /// `limit`.
     ///
     /// # Errors
     /// What Postgres says.
@@ -169,7 +173,7 @@ impl DeadLetters {
         rows.await?.iter().map(letter).collect()
     }
 
-    /// One record with all that is in it; `None`: there is none of that number (any more).
+    /// Reads one dead letter with its content; `None` if there is none with that number (any more).
     ///
     /// # Errors
     /// What Postgres says.
@@ -179,8 +183,8 @@ impl DeadLetters {
         row.await?.as_ref().map(shown).transpose()
     }
 
-    /// Asks the consumer that holds the partition to handle the record's whole key again, in order. The number of records
-    /// concerned; 0: there is none of that number.
+    /// Asks the consumer that holds the partition to handle the record's whole key again, in order. Returns the number
+    /// of records concerned; 0 if there is none with that number.
     ///
     /// # Errors
     /// What Postgres says.
@@ -192,7 +196,7 @@ impl DeadLetters {
         Ok(asked.await?.rows_affected())
     }
 
-    /// Asks for everything that is parked for a consumer group.
+    /// Asks for a retry of everything that is parked for a consumer group.
     ///
     /// # Errors
     /// What Postgres says.
@@ -204,7 +208,8 @@ impl DeadLetters {
         Ok(asked.await?.rows_affected())
     }
 
-    /// Takes one record out for ever; the consumer goes on with those behind it. `false`: there is none of that number.
+    /// Discards one record for ever; the consumer continues with those behind it. `false` if there is none with that
+    /// number.
     ///
     /// # Errors
     /// What Postgres says.

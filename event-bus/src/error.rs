@@ -12,7 +12,7 @@ pub enum BusError {
     /// The settings contradict themselves.
     #[error("`[bus]` is not valid: {0}")]
     Settings(String),
-    /// Nobody answers, or refuses us. It is tried again; this is what is told meanwhile.
+    /// The brokers do not answer, or refuse the connection. It is retried; this error is reported meanwhile.
     #[error("Kafka at {brokers} does not answer: {reason}; start it, or correct `brokers` in `[bus]`")]
     Unreachable {
         /// The addresses of the brokers.
@@ -20,7 +20,7 @@ pub enum BusError {
         /// What the client says.
         reason: String,
     },
-    /// A topic is not one to which history can be trusted.
+    /// The settings of a topic would let it lose events.
     #[error("the topic `{topic}` {what}; {way_out}")]
     Topic {
         /// The topic's name.
@@ -30,7 +30,7 @@ pub enum BusError {
         /// What to do.
         way_out: String,
     },
-    /// The topic and the log are not of one history.
+    /// The topic and the log do not belong to the same history.
     #[error(
         "the topic `{topic}` holds position {seen}, which is not in this log (its end: {head}): the log is another one, or its end is missing; \
          point `[event_store]` at the right log, or, if it was restored from an older backup, let the topic be filled again: \
@@ -67,7 +67,7 @@ pub enum BusError {
         /// What the topic should take: the largest record there can be.
         needed: &'static str,
     },
-    /// The topic does not hold what it must.
+    /// The topic lacks events that it must have.
     #[error(
         "partition {partition} of the topic `{topic}` lacks what follows position {after} (it goes on behind {next}); \
          fill it with `backstitch bus republish --from {after}`"

@@ -28,8 +28,8 @@ const LOOK_UP: Duration = Duration::from_millis(100);
 const SILENT_FOR: Duration = Duration::from_secs(10);
 /// Between two attempts to find the place while Kafka is away.
 const PAUSE: Duration = Duration::from_millis(200);
-/// A hole that was told is looked at again after so long, then after twice as long, up to the second: the topic may have
-/// been made anew since, which nothing tells.
+/// A reported gap is looked at again after this time, then after twice as long, up to the second value: the topic may
+/// have been created again meanwhile, of which there is no notice.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(10));
 
 /// Reads one partition for one follower.
@@ -42,7 +42,7 @@ pub(crate) struct Follower {
     catching_up_to: Option<i64>,
     /// Since when nothing could be read, and whether that was told.
     away: Option<(Instant, bool)>,
-    /// What was told to be lacking, so that it is told once.
+    /// The gaps that were reported, so that each is reported once.
     hole: Option<Hole>,
     silence: Silence,
     batch: Batch,
@@ -60,7 +60,7 @@ struct Batch {
     next_offset: i64,
 }
 
-/// A hole that was told.
+/// A gap that was reported.
 struct Hole {
     after: Position,
     look_at: Instant,

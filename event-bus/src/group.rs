@@ -1,4 +1,4 @@
-//! A consumer group of ours: replicas of a service share the topic's partitions.
+//! A consumer group of ours: the replicas of a service share the topic's partitions.
 //!
 //! ```text
 //! let mut group = Group::join(&config, &config.group("projections")).await?;
@@ -30,21 +30,22 @@ use crate::membership::{Held, Membership};
 use crate::source::PartitionSource;
 use crate::topics;
 
-/// A member of a consumer group. Dropped, it leaves in the background; better is [`Group::leave`].
+/// A member of a consumer group. Dropping it leaves the group in the background; [`Group::leave`] is better.
 pub struct Group {
     config: BusConfig,
     membership: Membership,
     arrived: Arrived,
 }
 
-/// A partition that this replica works on. The holder begins nothing new once `revoked` has fired, and drops this when its
-/// work has ended; the group waits for that, at most `[bus] handover_ms`, before another replica is given the partition.
+/// A partition that this replica works on. Its holder begins nothing new once `revoked` has fired, and drops this when
+/// its work has ended; the group waits for that, at most `[bus] handover_ms`, before another replica is given the
+/// partition.
 pub struct Assigned {
-    /// Which partition, from 0.
+    /// Number of the partition, from 0.
     pub partition: u32,
-    /// Its events.
+    /// The source of the partition's events.
     pub source: Arc<dyn Source>,
-    /// Fires when the partition is taken away: others came, we leave, or we were thought dead.
+    /// Fires when the partition is taken away: members joined, this one leaves, or it was considered dead.
     pub revoked: CancellationToken,
     _held: Held,
 }

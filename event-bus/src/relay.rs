@@ -35,9 +35,9 @@ use crate::word::{self, Word};
 
 /// Between two sessions of which the first failed; it doubles, up to the second.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
-/// How often the numbers are told.
+/// The interval at which the metrics are updated.
 const TELL_EVERY: Duration = Duration::from_millis(500);
-/// How often those who follow are told why nothing comes.
+/// The interval at which followers are informed why no events arrive.
 const SAY_EVERY: Duration = Duration::from_secs(30);
 /// How often an idle relay looks whether its records are the last ones.
 const LOOK_EVERY: Duration = Duration::from_secs(5);

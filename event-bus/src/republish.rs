@@ -1,8 +1,9 @@
-//! Publishing a range of the log again: after a topic was cut, for a public topic that is new, for a team that asks.
+//! Republishing: a range of the log is published again, after a topic was truncated, for a new public topic, or for a
+//! team that asks.
 //!
-//! Safe beside the running relay, at any time: followers pass repeats by. It never goes beyond what the relay has
-//! published, so that where the topic ends stays true. Killed in the midst, it has published a part; run again, it begins
-//! anew.
+//! It is safe beside the running relay, at any time: followers skip repeats. It never goes beyond what the relay has
+//! published, so that the end of the topic stays true. If it is killed, a part has been published; the next run begins
+//! from the start.
 
 use std::sync::Arc;
 
@@ -14,32 +15,32 @@ use crate::outgoing::Run;
 use crate::tails::Tails;
 use crate::topics;
 
-/// Events read at once.
+/// Number of events that are read at once.
 const PAGE: usize = 1_000;
 
-/// Which part of the log.
+/// A selection of the log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Range {
-    /// From this position on (inclusive).
+    /// The first position of the range, inclusive.
     pub from: Position,
-    /// Up to this one (inclusive), at most up to where the relay is; `None`: up to there.
+    /// Last position, inclusive, at most that of the relay; `None` goes up to that of the relay.
     pub to: Option<Position>,
-    /// Only streams of these categories; none: all. What leaves events out fills no hole.
+    /// Categories of the streams to publish; empty publishes all. A selection that leaves events out fills no gap.
     pub categories: Vec<String>,
 }
 
-/// What was published.
+/// The result of a republishing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Republished {
-    /// Events.
+    /// Number of events that were published.
     pub events: u64,
     /// The first position that was asked for.
     pub from: Position,
-    /// The last one up to which it went.
+    /// The last position that was published.
     pub to: Position,
 }
 
-/// Publishes a range again; returns when Kafka has acknowledged everything. `progress` is told the position that was
+/// Publishes a range again; returns when Kafka has acknowledged everything. `progress` gets the position that was
 /// reached, and the last one.
 ///
 /// # Errors

@@ -1,23 +1,23 @@
-//! What a handler's failure means: whether it is the event's fault, how often and when it is tried again.
+//! The meaning of a handler's failure: whether the event is at fault, and how often and when it is retried.
 
 use std::error::Error;
 use std::time::Duration;
 
-/// How often a failed handler is tried before its event becomes a dead letter.
+/// How often a failing handler is tried before its event becomes a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
-    /// How often in all, the first time included; at least 1.
+    /// Number of attempts, the first one included; at least 1.
     pub attempts: u32,
-    /// The pause before the second attempt. It doubles from one to the next.
+    /// Pause before the second attempt. It doubles from one attempt to the next.
     pub first_pause: Duration,
-    /// The longest pause.
+    /// Upper bound of the pauses between attempts.
     pub longest_pause: Duration,
-    /// How long one attempt may take. It is failed then, and its transaction rolled back.
+    /// Time limit of one attempt. An attempt that exceeds it has failed, and its transaction is rolled back.
     pub time_limit: Duration,
 }
 
 impl Default for Retry {
-    /// 5 attempts within 1.5 s, 30 s each. Meanwhile the partition waits, so it is not for long.
+    /// 5 attempts within 1.5 s, 30 s each. The partition waits meanwhile, so this is short.
     fn default() -> Self {
         Self {
             attempts: 5,
@@ -36,24 +36,25 @@ impl Retry {
     }
 }
 
-/// Why a handler did not do its work. Its transaction is rolled back.
+/// The reason why a handler failed. Its transaction is rolled back.
 #[derive(Debug, thiserror::Error)]
 pub enum HandlerError {
-    /// The event cannot be handled: after [`Retry::attempts`] it is a dead letter.
+    /// The event cannot be handled: after [`Retry::attempts`] attempts it becomes a dead letter.
     #[error("{0}")]
     Failed(Box<dyn Error + Send + Sync>),
-    /// Something that the handler needs is away, whatever the event: it is tried until that is back.
+    /// A system that the handler needs is unavailable, whatever the event: the handler is retried until the system is
+    /// back.
     #[error("{0}")]
     Away(Box<dyn Error + Send + Sync>),
 }
 
 impl HandlerError {
-    /// The event cannot be handled, in the handler's words.
+    /// The event cannot be handled; `reason` is the handler's description.
     pub fn failed(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Failed(reason.into())
     }
 
-    /// Something that the handler needs is away, in the handler's words.
+    /// A system that the handler needs is unavailable; `reason` is the handler's description.
     pub fn away(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Away(reason.into())
     }
@@ -71,7 +72,7 @@ impl From<serde_json::Error> for HandlerError {
     }
 }
 
-/// Whether Postgres refuses now what it may take later: no event is at fault.
+/// Whether Postgres refuses now and may accept later, so that no event is at fault.
 ///
 /// Source: PostgreSQL, appendix A: classes 08 (connection), 53 (resources), 55P03 (lock), 57 (operator), 58 (system), 40
 /// (serialization, deadlock), and 25006 (read only: a standby that will be promoted).
@@ -95,7 +96,7 @@ pub fn is_passing(error: &sqlx::Error) -> bool {
     )
 }
 
-/// An error with all its causes, in one line.
+/// Writes an error with all its causes in one line.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut said = error.to_string();
     let mut next = error.source();

@@ -1,4 +1,4 @@
-//! How the bus is, for operators: how far each partition and each group of ours has come.
+//! The status of the bus for operators: the progress of each partition and of each group of ours.
 
 use event_store::Position;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -10,50 +10,50 @@ use crate::connection::{Asker, Told, blocking, client_error, close_apart};
 use crate::error::BusError;
 use crate::records::Records;
 
-/// How the topic and those who follow it are.
+/// The status of the topic and of its consumer groups.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Status {
-    /// Where Kafka is.
+    /// Addresses of the Kafka brokers, as the settings name them.
     pub brokers: String,
-    /// Which topic.
+    /// Name of the topic with our events.
     pub topic: String,
-    /// Everything at or below has been relayed.
+    /// Position up to which all events have been relayed.
     pub position: Position,
-    /// How many relays there are, the active one and those that stand by.
+    /// Number of relays, the active one and those on standby.
     pub relays: usize,
-    /// Each partition.
+    /// Status of each partition of the topic.
     pub partitions: Vec<Partition>,
-    /// Each group of ours that Kafka knows, by name.
+    /// Each consumer group of ours that Kafka knows, by name.
     pub groups: Vec<Group>,
 }
 
-/// How a partition is.
+/// The status of one partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Partition {
-    /// Which one.
+    /// Number of the partition, from 0.
     pub partition: u32,
-    /// The offset of its first record.
+    /// Offset of the first record of the partition.
     pub first_offset: i64,
-    /// The offset behind its last record.
+    /// Offset after the last record of the partition.
     pub end_offset: i64,
-    /// How far it has come.
+    /// Position up to which the partition is complete.
     pub position: Position,
 }
 
-/// How a group is.
+/// The status of a consumer group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Group {
-    /// Its name.
+    /// Name of the consumer group.
     pub name: String,
-    /// What Kafka says of it, such as `Stable`.
+    /// State of the group in Kafka's words, such as `Stable`.
     pub state: String,
-    /// Its members.
+    /// Number of the group's members.
     pub members: usize,
-    /// By partition, the records that it has not dealt with; `None`: it has told nothing of that partition.
+    /// By partition, the number of records that the group has not handled; `None` where it has committed no offset.
     pub lag_records: Vec<Option<i64>>,
 }
 
-/// Asks Kafka.
+/// Asks Kafka for the status of the topic and its groups.
 ///
 /// # Errors
 /// [`BusError`]: it does not answer, or has no such topic.

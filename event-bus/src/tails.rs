@@ -9,7 +9,7 @@ use crate::connection::blocking;
 use crate::error::BusError;
 use crate::records::Records;
 
-/// Records at the beginning of a partition among which an event is looked for, to recognise the log by it.
+/// Records at the beginning of a partition among which an event is looked for, to recognize the log by it.
 const LOOKED_THROUGH: i64 = 1_000;
 
 /// What the topic holds.

@@ -1,4 +1,4 @@
-//! `[event_store]` of the settings: which log, and whether this process serves its own to others.
+//! The section `[event_store]` of the settings: which log a process uses, and whether it serves its own log to others.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,35 +7,37 @@ use secret::{Key, SecretUrl};
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
-/// The size of the write-ahead log at which clients' commands are refused: some 60 times the size at which it should restart,
-/// reached only while a reader keeps it from that; a start reads so much within seconds.
+/// Size of the write-ahead log, in bytes, at which clients' commands are refused. It is some 60 times the size at which
+/// the write-ahead log should restart, and reached only while a reader prevents that; a start still reads so much
+/// within seconds.
 pub const WAL_LIMIT_BYTES: u64 = 1 << 30;
-/// The share of the disk that must be free for clients' commands, in percent: what was begun must still find room.
+/// Share of the disk, in percent, that must be free for clients' commands: work that was begun must still find room.
 pub const MIN_FREE_PERCENT: u8 = 10;
 
-/// `[event_store]`
+/// The section `[event_store]` of the settings.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EventStoreConfig {
-    /// The log of another process, `kurrentdb://user:password@host:2113?tls=false`; none: the embedded one.
+    /// URL of another process's log, `kurrentdb://user:password@host:2113?tls=false`; without it the embedded log is
+    /// used.
     pub url: Option<SecretUrl>,
-    /// Where the embedded log is served to other processes; none: nowhere.
+    /// Address at which the embedded log is served to other processes; without it the log is not served.
     pub listen: Option<SocketAddr>,
-    /// Who may use the served log; none: everybody who reaches the port.
+    /// Name of the user of the served log; without it every client that reaches the port may use it.
     #[serde(deserialize_with = "user")]
     pub user: Option<String>,
     /// The password of `user`, at least 24 bytes.
     pub password: Option<Key>,
-    /// The certificate (chain) of the served log, PEM; none: no TLS.
+    /// Path of the certificate (chain) of the served log, PEM; without it the log is served without TLS.
     pub tls_cert: Option<PathBuf>,
-    /// The key of `tls_cert`, PEM.
+    /// Path of the key of `tls_cert`, PEM.
     pub tls_key: Option<PathBuf>,
-    /// Commands of clients are refused while the embedded log's write-ahead log has more MB: a reader of another process keeps
-    /// it from beginning anew, and it must not fill the disk.
+    /// Size of the embedded log's write-ahead log, in MB, beyond which clients' commands are refused: a reader of
+    /// another process prevents its restart, and it must not fill the disk.
     #[serde(deserialize_with = "wal_limit")]
     pub wal_limit_mb: u64,
-    /// Commands of clients are refused while less of the embedded log's disk is free, in percent, and less than 2 GiB. 0:
-    /// never.
+    /// Share of the embedded log's disk, in percent, below which clients' commands are refused if less than 2 GiB are
+    /// free as well; 0 never refuses them.
     #[serde(deserialize_with = "percent")]
     pub min_free_disk_percent: u8,
 }
@@ -55,12 +57,12 @@ impl Default for EventStoreConfig {
     }
 }
 
-/// 1 MB to 1 TB.
+/// Reads a number of MB and returns bytes: 1 MB to 1 TB.
 fn wal_limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     between(deserializer, 1, 1 << 20)
 }
 
-/// 0 to 90 %: with more, no usual disk would ever take a command.
+/// Reads a percentage from 0 to 90: with more, no usual disk would ever take a command.
 fn percent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
     between(deserializer, 0, 90)
 }
@@ -78,7 +80,7 @@ where
     N::try_from(given).map_err(|_| refused())
 }
 
-/// The name of a user. A name with `:` could not be told from its password (RFC 7617, section 2).
+/// Reads the name of a user. A name with `:` could not be told from its password (RFC 7617, section 2).
 fn user<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let user = Option::<String>::deserialize(deserializer)?;
     match user.as_deref() {

@@ -1,4 +1,4 @@
-//! What stands around an event: its place in its stream, its place in the log, where it came from.
+//! The envelope of an event: its version in its stream, its position in the log, and where it came from.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,13 +13,13 @@ use crate::StreamName;
 /// A moment in UTC, in whole microseconds.
 pub type Timestamp = chrono::DateTime<chrono::Utc>;
 
-/// A place in the log, strictly increasing in commit order, from 1. That positions have no holes is promised nowhere.
+/// The number of an event in the whole log, strictly increasing in commit order, from 1. Positions may have gaps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Position(pub u64);
 
 impl Position {
-    /// Before the first event.
+    /// The position before the first event.
     pub const START: Self = Self(0);
 }
 
@@ -36,69 +36,70 @@ impl FromStr for Position {
     }
 }
 
-/// Where an event came from. Delivery data of the command (deadlines, attempts) is not in here.
+/// The metadata of an event: where it came from. Delivery data of the command (deadlines, attempts) is not in here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
-    /// Keeps one order's events together: the order id for order, payment, shipment and saga streams, else the stream.
+    /// Key that keeps the events of one order together: the order's id for order, payment, shipment and saga streams,
+    /// else the stream.
     pub partition_key: String,
-    /// The request that began it all; the same through the whole story.
+    /// Id of the client's request from which everything follows; the same for all its consequences.
     pub correlation_id: Uuid,
-    /// The command or event that this one follows from.
+    /// Id of the command or event that this event directly follows from.
     pub causation_id: Uuid,
-    /// The command that made it.
+    /// Id of the command that made the event.
     pub command_id: Uuid,
-    /// SHA-256 (hex) of the command's body as the client gave it; tells a repeated request from a changed one.
+    /// SHA-256 (hex) of the command's body as the client sent it. It tells a changed request from a repeated one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command_hash: Option<String>,
-    /// W3C trace context: `traceparent`, and behind a space `tracestate` (see [`crate::trace`]).
+    /// The W3C trace context: `traceparent`, and after a space `tracestate` (see [`crate::trace`]).
     #[serde(flatten, with = "crate::trace")]
     pub traceparent: Option<String>,
-    /// Who asked: a principal, `saga:<type>`, `provider:<name>`.
+    /// The actor that asked: a principal, `saga:<type>` or `provider:<name>`.
     pub actor: String,
-    /// When it was decided; rows and windows use this, never the store's own time.
+    /// When the event was decided. Rows and time windows use this, never the time of the store.
     pub occurred_at: Timestamp,
 }
 
 /// An event to be appended.
 #[derive(Debug, Clone)]
 pub struct NewEvent {
-    /// Its id, derived where a retry could happen.
+    /// Id of the event, derived wherever a retry could happen.
     pub id: Uuid,
-    /// Its type, such as `OrderPlaced`.
+    /// Type of the event, such as `OrderPlaced`.
     pub event_type: Arc<str>,
-    /// The version of its schema, from 1.
+    /// Version of the schema of `data`, from 1.
     pub schema_version: u16,
-    /// Its payload, JSON, kept to the byte.
+    /// Payload of the event: JSON, kept to the byte.
     pub data: Box<RawValue>,
-    /// Where it came from.
+    /// Metadata of the event, shared by the events of one append.
     pub metadata: Arc<Metadata>,
 }
 
-/// An event of the log.
+/// An event as the log has recorded it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RecordedEvent {
-    /// Its id.
+    /// Id of the event, unique in the log.
     pub id: Uuid,
-    /// Its stream.
+    /// Name of the stream that the event belongs to.
     pub stream: StreamName,
-    /// Its place in the stream, from 0 without holes.
+    /// Number of the event in its stream, from 0 without gaps.
     pub version: u64,
-    /// Its place in the log.
+    /// Number of the event in the whole log, strictly increasing in commit order.
     pub position: Position,
-    /// Its type, such as `OrderPlaced`.
+    /// Type of the event, such as `OrderPlaced`.
     #[serde(rename = "type")]
     pub event_type: Arc<str>,
-    /// The version of its schema, from 1.
+    /// Version of the schema of `data`, from 1.
     pub schema_version: u16,
-    /// Its payload, JSON, as it was appended.
+    /// Payload of the event: JSON, as it was appended.
     pub data: Box<RawValue>,
-    /// Where it came from.
+    /// Metadata of the event: where it came from.
     pub metadata: Arc<Metadata>,
-    /// When the store wrote it.
+    /// When the store wrote the event.
     pub recorded_at: Timestamp,
 }
 
-/// What the numbers and ids of an event take, roughly.
+/// The approximate bytes of the numbers and ids of an event.
 const FIXED_BYTES: usize = 200;
 
 impl Metadata {
@@ -110,14 +111,14 @@ impl Metadata {
 }
 
 impl NewEvent {
-    /// About what the event takes in memory and in the file, its metadata included. Bytes.
+    /// The approximate bytes that the event takes in memory and in the file, metadata included.
     pub fn size(&self) -> usize {
         self.data.get().len() + self.event_type.len() + self.metadata.size() + FIXED_BYTES
     }
 }
 
 impl RecordedEvent {
-    /// About what the event takes in memory, its metadata included. Bytes.
+    /// The approximate bytes that the event takes in memory, metadata included.
     pub fn size(&self) -> usize {
         self.data.get().len() + self.event_type.len() + self.stream.as_str().len() + self.metadata.size() + FIXED_BYTES
     }

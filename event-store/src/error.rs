@@ -5,7 +5,7 @@ use crate::{Position, StreamName};
 /// Why an append was not acknowledged.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AppendError {
-    /// Somebody wrote first and nothing was written here: read up to `actual` and decide again.
+    /// Another writer appended first, and nothing was written here: read up to `actual` and decide again.
     #[error("stream `{stream}` is at version {actual:?}, not {expected}")]
     Conflict {
         /// The stream.
@@ -15,7 +15,7 @@ pub enum AppendError {
         /// What it is at, durable or queued; `None`: no such stream.
         actual: Option<u64>,
     },
-    /// The commit that carried it failed, or one before it did. Whether it was written must be looked up.
+    /// The commit of the append failed, or one before it did. Look up whether the append was written.
     #[error("the log began a new epoch before the append to `{stream}` was durable; look whether its events are there")]
     EpochEnded {
         /// The stream.
@@ -24,7 +24,7 @@ pub enum AppendError {
     /// Too much is waiting to be written. Nothing was written; try again after a moment.
     #[error("the log has too much to write at the moment; try again")]
     Overloaded,
-    /// The append itself cannot be: no events, too many, or too large.
+    /// The append is not valid: it has no events, too many, or too large ones.
     #[error("the append to `{stream}` is refused: {reason}")]
     Refused {
         /// The stream.
@@ -42,7 +42,7 @@ pub enum AppendError {
         /// What the system says.
         reason: String,
     },
-    /// What is stored is not what was written. Nothing is written to the log until an operator has looked at it.
+    /// The stored data differs from what was written. Nothing is written to the log until an operator has looked at it.
     #[error("the log `{path}` is damaged: {what}; stop, keep a copy of the folder, run `backstitch store check`")]
     Damaged {
         /// The file.
@@ -71,7 +71,7 @@ pub enum AppendError {
 /// Why the log could not be read.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ReadError {
-    /// What is stored is not what was written.
+    /// The stored data differs from what was written.
     #[error(
         "the log `{path}` is damaged at position {position}: {what}; stop, keep a copy of the folder, run `backstitch store check`"
     )]
@@ -157,9 +157,9 @@ pub enum OpenError {
         path: String,
         /// The last position in the log.
         log: Position,
-        /// Who has seen more.
+        /// The witness that has seen more of the log.
         witness: String,
-        /// What it has seen.
+        /// The position that the witness has seen.
         seen: Position,
     },
     /// The system refused.

@@ -1,4 +1,4 @@
-//! What one looks for in a log: by type, stream, time and origin, and by what stands in the payload.
+//! A search of a log: by type, stream, time and origin, and by the values of the payload.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -10,32 +10,32 @@ use uuid::Uuid;
 use crate::envelope::Timestamp;
 use crate::{RecordedEvent, StreamName};
 
-/// The longest condition: a path and a value that a person types.
+/// The longest condition, in characters: a path and a value that a person types.
 const LONGEST_CONDITION: usize = 500;
 
-/// What an event must be. An empty one admits all.
+/// The conditions of a search; all of them must hold. An empty search finds every event.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Find {
-    /// Of one of these types; empty: of any.
+    /// Types of the events to find; empty: any type.
     pub types: Vec<String>,
-    /// In this stream.
+    /// Name of the stream whose events to find.
     pub stream: Option<StreamName>,
-    /// In a stream of this category.
+    /// Category of the streams whose events to find.
     pub category: Option<String>,
-    /// Occurred at this moment or later.
+    /// The event occurred at this moment or later.
     pub since: Option<Timestamp>,
-    /// Occurred at this moment or earlier.
+    /// The event occurred at this moment or earlier.
     pub until: Option<Timestamp>,
-    /// Of the story that this request began.
+    /// Id of the request that the event follows from.
     pub correlation: Option<Uuid>,
-    /// Asked for by this actor.
+    /// The actor that asked for the event.
     pub actor: Option<String>,
-    /// What else must hold, all of it.
+    /// Further conditions on the event's fields.
     pub conditions: Vec<Condition>,
 }
 
 impl Find {
-    /// Whether an event is looked for. The payload is read only if the rest fits.
+    /// Whether the event meets the search. The payload is read only if the rest fits.
     pub fn matches(&self, event: &RecordedEvent) -> bool {
         let metadata = &event.metadata;
         let fits = (self.types.is_empty() || self.types.iter().any(|wanted| **wanted == *event.event_type))
@@ -63,8 +63,8 @@ impl Find {
     }
 }
 
-/// A condition on a field, such as `data.sku=MUG`, `data.amount.amount>1000`, `metadata.actor~saga`. Where the path meets a
-/// list, it is enough that one of its items fits; a number in the path is an item's place.
+/// A condition on a field, such as `data.sku=MUG`, `data.amount.amount>1000`, `metadata.actor~saga`. Where the path
+/// meets a list, one fitting item is enough; a number in the path is the index of an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
     root: Root,
@@ -91,7 +91,7 @@ enum Operator {
 }
 
 impl Operator {
-    /// Two characters before one, so that `<=` is not taken for `<`.
+    /// Operators of two characters come before those of one, so that `<=` is not taken for `<`.
     const ALL: [(&'static str, Self); 7] = [
         ("!=", Self::NotEqual),
         ("<=", Self::AtMost),
@@ -107,7 +107,7 @@ impl Operator {
     }
 }
 
-/// A text that is no condition.
+/// The error of a text that is not a condition.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is no condition: {why}; write it as data.sku=MUG, with one of = != < <= > >= ~ (contains)")]
 pub struct ConditionError {
@@ -197,7 +197,8 @@ fn any(value: &Value, path: &[String], fits: &dyn Fn(&Value) -> bool) -> bool {
     }
 }
 
-/// How a scalar stands to what is wanted: numbers as numbers, all else as text. `None`: they cannot be compared.
+/// Compares a scalar with the wanted text: numbers as numbers, everything else as text. `None`: they cannot be
+/// compared.
 fn compare(found: &Value, wanted: &str) -> Option<Ordering> {
     match found {
         Value::Number(number) => compare_numbers(number, wanted),

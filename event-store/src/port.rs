@@ -1,8 +1,9 @@
-//! The port: what a log must do. `sqlite` is the embedded one; the conformance suite says what every one must pass.
+//! The port: the operations of an event log. `sqlite` is the embedded one; every adapter must pass the conformance
+//! suite.
 //!
 //! An append has two moments. *Queued*: its versions are known, later appends may build on it, and only the end of the
-//! epoch can undo it. *Durable*: its position is known and it survives a power cut. What is submitted after another's
-//! ticket was queued is never durable without it. Reads and subscriptions deliver durable events only.
+//! epoch can undo it. *Durable*: its position is known and it survives a power cut. An append that is submitted after
+//! another's ticket was queued is never durable without that one. Reads and subscriptions deliver durable events only.
 
 use std::fmt;
 use std::future::Future;
@@ -17,23 +18,24 @@ use tokio::sync::{mpsc, watch};
 use crate::envelope::Timestamp;
 use crate::{AppendError, NewEvent, Position, ReadError, RecordedEvent, StreamName};
 
-/// Counts the failed commits of this process: what was queued in an older epoch and is not durable is gone.
+/// The number of failed commits of this process. Appends that were queued in an older epoch and are not durable are
+/// lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub u64);
 
-/// What the writer believes of the stream.
+/// The writer's expectation of the stream's version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
-    /// It has no events.
+    /// The stream has no events.
     NoStream,
-    /// Its last event has this version.
+    /// The last event of the stream has this version.
     Exact(u64),
-    /// Anything.
+    /// Any version is accepted.
     Any,
 }
 
 impl Expected {
-    /// The version after which to append: `None` is a stream without events.
+    /// The expectation that the stream is at this version; `None` is a stream without events.
     pub fn at(version: Option<u64>) -> Self {
         version.map_or(Self::NoStream, Self::Exact)
     }
@@ -60,36 +62,36 @@ pub const EVENT_BYTES: usize = 1_000_000;
 /// Events to append to one stream, all or none.
 #[derive(Debug, Clone)]
 pub struct Append {
-    /// The stream.
+    /// Name of the stream to append to.
     pub stream: StreamName,
-    /// What the writer believes of it.
+    /// The expected version of the stream.
     pub expected: Expected,
-    /// 1 to [`APPEND_EVENTS`] events of at most [`EVENT_BYTES`] each, and [`APPEND_BYTES`] together.
+    /// The events, 1 to [`APPEND_EVENTS`], of at most [`EVENT_BYTES`] each and [`APPEND_BYTES`] together.
     pub events: Vec<NewEvent>,
 }
 
-/// What a durable append is.
+/// The result of a durable append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
-    /// The version of its last event.
+    /// Version of the last event in the stream.
     pub version: u64,
-    /// The position of its last event.
+    /// Position of the last event in the log.
     pub position: Position,
 }
 
 /// An append that is queued, and the way to wait until it is durable. Dropping it changes nothing of the append.
 pub struct Ticket {
-    /// The version of the first event.
+    /// Version of the first event in the stream.
     pub first_version: u64,
-    /// The version of the last event.
+    /// Version of the last event in the stream.
     pub last_version: u64,
-    /// The epoch in which it was queued.
+    /// The epoch in which the append was queued.
     pub epoch: Epoch,
     durable: Pin<Box<dyn Future<Output = Result<Appended, AppendError>> + Send>>,
 }
 
 impl Ticket {
-    /// A ticket whose second moment is `durable`.
+    /// A ticket that is durable when `durable` says so.
     pub fn new(
         first_version: u64,
         last_version: u64,
@@ -99,7 +101,7 @@ impl Ticket {
         Self { first_version, last_version, epoch, durable: Box::pin(durable) }
     }
 
-    /// Waits until the append, and all that was queued before it, is durable.
+    /// Waits until the append, and everything queued before it, is durable.
     ///
     /// # Errors
     /// [`AppendError::EpochEnded`] if the commit failed; [`AppendError::Unwritable`] if the log can no longer be written.
@@ -114,71 +116,72 @@ impl fmt::Debug for Ticket {
     }
 }
 
-/// Which way to read.
+/// The direction of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// Oldest first.
+    /// The oldest event comes first.
     Forward,
-    /// Newest first.
+    /// The newest event comes first.
     Backward,
 }
 
-/// How much one page of a read holds: whichever is reached first ends it, but a page has an event where there is one.
+/// The size of one page of a read. The first bound that is reached ends the page, but a page has an event if there is
+/// one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageLimit {
     /// The most events, 1 to 10 000.
     pub events: usize,
-    /// A page ends with the event that makes it this large. Bytes.
+    /// Bytes after which the page ends: the event that exceeds them is its last one.
     pub bytes: usize,
 }
 
 impl PageLimit {
-    /// So many events, however large they are.
+    /// A page of so many events, however large they are.
     pub fn events(events: usize) -> Self {
         Self { events, bytes: usize::MAX }
     }
 }
 
-/// Which events of the whole log.
+/// A selection of the events of the whole log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Only streams of these categories; empty: all.
+    /// Categories of the streams to select; empty selects all.
     pub categories: Vec<String>,
 }
 
 impl Filter {
-    /// Only streams of these categories.
+    /// A selection of the streams of these categories.
     pub fn categories<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         Self { categories: names.into_iter().map(str::to_owned).collect() }
     }
 
-    /// Whether an event of this stream passes.
+    /// Whether the events of this stream are selected.
     pub fn admits(&self, stream: &StreamName) -> bool {
         self.categories.is_empty() || self.categories.iter().any(|category| category == stream.category())
     }
 }
 
-/// What a subscription hands over.
+/// A delivery of a subscription.
 #[derive(Debug, Clone)]
 pub enum Delivery {
-    /// Durable events in position order, those that pass the filter; and how far the log has been looked through,
-    /// which is at or beyond the last of them. A batch may be empty: then only the checkpoint moves.
+    /// Durable events in position order, those that the filter selects, and how far the log has been read, which is at
+    /// or beyond the last of them. A batch may be empty: then only the checkpoint moves.
     Events {
         /// The events, shared among the subscribers.
         events: Vec<Arc<RecordedEvent>>,
-        /// Everything at or below is delivered or filtered away.
+        /// Every selected event at or below this position has been delivered.
         up_to: Position,
     },
-    /// All that was durable at some moment after the subscription began has been handed over; live from here.
+    /// Everything that was durable at some moment after the subscription began has been delivered; live events follow.
     CaughtUp,
 }
 
-/// Where a subscription's deliveries come from: an adapter's own reader that knows how far it has come. It is pulled, not
-/// pushed at: a slow reader costs nobody memory.
+/// The source of a subscription's deliveries: an adapter's own reader that knows how far it has read. It is pulled, so
+/// a slow reader costs no memory of others.
 #[async_trait]
 pub trait Feed: Send {
-    /// The next delivery; `None` when the store has closed. When the future is dropped while it waits, nothing is lost:
-    /// the next call delivers what this one would have.
+    /// The next delivery; `None` when the store has closed. If the future is dropped while it waits, nothing is lost:
+    /// the next call returns the delivery of this one.
     async fn next(&mut self) -> Option<Result<Delivery, ReadError>>;
 }
 
@@ -189,19 +192,20 @@ impl Feed for mpsc::Receiver<Result<Delivery, ReadError>> {
     }
 }
 
-/// Catch-up, then live, without a hole or a duplicate at the seam. A slow reader falls back to reading the table; it
-/// never blocks the writer and never grows memory. Ends (`None`) when the store closes.
+/// A subscription to the log: first the stored events, then live ones, without a gap or a duplicate between the two. A
+/// slow reader falls back to reading the table; it never blocks the writer and never grows memory. It ends (`None`)
+/// when the store closes.
 pub struct Subscription {
     feed: Box<dyn Feed>,
 }
 
 impl Subscription {
-    /// A subscription that hands over what the feed gives. (A bounded channel is a feed, too.)
+    /// A subscription to the deliveries of the feed. (A bounded channel is a feed, too.)
     pub fn new(feed: impl Feed + 'static) -> Self {
         Self { feed: Box::new(feed) }
     }
 
-    /// The next delivery; `None` when the store has closed. Safe to drop while waiting.
+    /// The next delivery; `None` when the store has closed. Dropping the future while it waits loses nothing.
     pub async fn next(&mut self) -> Option<Result<Delivery, ReadError>> {
         self.feed.next().await
     }
@@ -213,56 +217,57 @@ impl fmt::Debug for Subscription {
     }
 }
 
-/// A stream as the store lists it.
+/// A stream in the store's list of streams.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamInfo {
-    /// Its name.
+    /// Name of the stream.
     pub stream: StreamName,
-    /// The version of its last event.
+    /// Version of the last event of the stream.
     pub version: u64,
 }
 
-/// The state of a stream after `version`, as its owner wrote it. Only a short cut: it can be thrown away.
+/// A snapshot: the state of a stream after `version`, written by the stream's owner. It only saves time and can be
+/// deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamSnapshot {
-    /// The version of the last event in it.
+    /// Version of the last event that the state includes.
     pub version: u64,
-    /// The format of `state`; a reader that knows another ignores the snapshot.
+    /// Format of `state`. A reader that knows only other formats ignores the snapshot.
     pub schema: u32,
-    /// What the owner wrote, JSON.
+    /// The state as its owner wrote it, JSON.
     pub state: String,
 }
 
-/// Numbers about the log.
+/// The size of the log in numbers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreStats {
-    /// Events in the log.
+    /// Number of events in the log.
     pub events: u64,
-    /// Streams in the log.
+    /// Number of streams in the log.
     pub streams: u64,
-    /// Bytes on disk, write-ahead log included.
+    /// Bytes on disk, the write-ahead log included.
     pub bytes: u64,
-    /// The last durable position.
+    /// Position of the last durable event.
     pub position: Position,
     /// When the last event was written.
     pub last_recorded_at: Option<Timestamp>,
-    /// Events per category.
+    /// Number of events by category of their streams.
     pub categories: Vec<(String, u64)>,
 }
 
-/// An event store.
+/// An event store: the one log of all events. Every adapter implements this trait and passes the conformance suite.
 #[async_trait]
 pub trait EventStore: Send + Sync + 'static {
-    /// Queues events; the ticket tells when they are durable. Appending the same ids again at the version where they
-    /// already stand answers with what the first append had.
+    /// Queues events; the ticket tells when they are durable. A repeat with the same ids, at the version where they
+    /// already are, answers with the result of the first append.
     ///
     /// # Errors
     /// [`AppendError::Conflict`] against the stream's head, queued appends included; [`AppendError::Overloaded`];
     /// [`AppendError::Refused`]; [`AppendError::Unwritable`].
     async fn append(&self, append: Append) -> Result<Ticket, AppendError>;
 
-    /// The same, if the epoch is still this one: for what was decided on queued events of any stream. An adapter whose
-    /// epoch moves looks at it in the same moment in which it queues.
+    /// Appends as [`Self::append`] does, if the epoch is still this one. It is for events that were decided on queued
+    /// events of any stream. An adapter whose epoch moves compares it at the moment in which it queues the append.
     ///
     /// # Errors
     /// As [`Self::append`]; [`AppendError::EpochEnded`] if the epoch has moved. Nothing was queued then.
@@ -274,7 +279,8 @@ pub trait EventStore: Send + Sync + 'static {
         }
     }
 
-    /// Up to `limit` (1 to 10 000) durable events of a stream from `from` (inclusive) on; none if it does not exist.
+    /// Reads up to `limit` (1 to 10 000) durable events of a stream from version `from` (inclusive) on; none if the
+    /// stream does not exist.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -286,8 +292,8 @@ pub trait EventStore: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<RecordedEvent>, ReadError>;
 
-    /// Up to `limit` (1 to 10 000) durable events of the whole log: forward those after `from`, backward those before
-    /// it (`Position(u64::MAX)`: from the end).
+    /// Reads up to `limit` (1 to 10 000) durable events of the whole log: forward those after `from`, backward those
+    /// before it (`Position(u64::MAX)`: from the end).
     ///
     /// # Errors
     /// [`ReadError`].
@@ -299,8 +305,8 @@ pub trait EventStore: Send + Sync + 'static {
         filter: &Filter,
     ) -> Result<Vec<RecordedEvent>, ReadError>;
 
-    /// One page of a stream from `from` (inclusive) on, bounded in bytes, too. Only a page without events says that there are no
-    /// more. An adapter that cannot bound the bytes reads `limit.events`.
+    /// Reads one page of a stream from `from` (inclusive) on, which is also bounded in bytes. Only a page without
+    /// events means that there are no more. An adapter that cannot bound the bytes reads `limit.events`.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -314,7 +320,8 @@ pub trait EventStore: Send + Sync + 'static {
         self.read_stream(stream, from, direction, limit.events).await
     }
 
-    /// One page of the whole log, with positions as [`Self::read_all`] has them, bounded as [`Self::read_stream_page`].
+    /// Reads one page of the whole log, with positions as in [`Self::read_all`] and bounds as in
+    /// [`Self::read_stream_page`].
     ///
     /// # Errors
     /// [`ReadError`].
@@ -327,8 +334,8 @@ pub trait EventStore: Send + Sync + 'static {
         self.read_all(from, direction, limit.events, &Filter::default()).await
     }
 
-    /// Reads the last event of the log, to find out whether reads are answered at this moment: within `deadline`, else the
-    /// error says so. What is read is verified like any other read.
+    /// Reads the last event of the log, to find out whether reads are answered now. The event is verified as in every
+    /// read.
     ///
     /// # Errors
     /// [`ReadError`]; [`ReadError::Unavailable`] also when the deadline has passed.
@@ -342,13 +349,13 @@ pub trait EventStore: Send + Sync + 'static {
         tokio::time::timeout(deadline, read).await.map_err(late)?.map(drop)
     }
 
-    /// Everything after `after`, then live.
+    /// Subscribes to everything after `after`: stored events first, then live ones.
     ///
     /// # Errors
     /// [`ReadError`].
     async fn subscribe(&self, after: Position, filter: Filter) -> Result<Subscription, ReadError>;
 
-    /// Streams by name after `after`, up to `limit` (1 to 10 000), of one category or of all.
+    /// Lists streams by name after `after`, up to `limit` (1 to 10 000), of one category or of all.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -359,43 +366,43 @@ pub trait EventStore: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<StreamInfo>, ReadError>;
 
-    /// The newest snapshot of a stream.
+    /// Loads the newest snapshot of a stream.
     ///
     /// # Errors
     /// [`ReadError`].
     async fn load_snapshot(&self, stream: &StreamName) -> Result<Option<StreamSnapshot>, ReadError>;
 
-    /// Keeps a snapshot in place of an older one. Not synced: losing it costs time only.
+    /// Saves a snapshot in place of an older one. It is not synced: losing it costs only time.
     ///
     /// # Errors
     /// [`ReadError::Unavailable`].
     async fn save_snapshot(&self, stream: &StreamName, snapshot: StreamSnapshot) -> Result<(), ReadError>;
 
-    /// The last durable position, as it moves.
+    /// Watches the position of the last durable event.
     fn head(&self) -> watch::Receiver<Position>;
 
-    /// The epoch, as it moves: at each move drop what was folded from queued events.
+    /// Watches the epoch: at each change, discard every state that was folded from queued events.
     fn epoch(&self) -> watch::Receiver<Epoch>;
 
-    /// Whether other processes append to it as well. Then what was folded from a stream is the last word on it only until
-    /// somebody else has written. (The log of another process also never has anything queued, and its epoch never moves; an
-    /// embedded one that is served to others has both.)
+    /// Whether other processes append to the log as well. A state that was folded from a stream is then current only
+    /// until another process writes. (The log of another process also never has anything queued, and its epoch never
+    /// changes; an embedded log that is served to others has both.)
     fn is_shared(&self) -> bool {
         false
     }
 
-    /// Why commands of clients are not to be taken at the moment: there is hardly room for more. What was begun, such as a
-    /// saga's commands, goes on. `None`: nothing speaks against them.
+    /// The reason why clients' commands must not be taken at the moment: there is hardly room for more events. Work
+    /// that was begun, such as a saga's commands, goes on. `None`: there is no such reason.
     fn refuses_clients(&self) -> Option<Arc<str>> {
         None
     }
 
-    /// What is known to be damaged in the log, and nothing is written to it any more. `None`: nothing is known to be.
+    /// The known damage of the log, because of which nothing is written to it any more. `None`: no damage is known.
     fn damage(&self) -> Option<Arc<str>> {
         None
     }
 
-    /// Numbers about the log.
+    /// Counts the events, streams and bytes of the log.
     ///
     /// # Errors
     /// [`ReadError`].

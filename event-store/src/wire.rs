@@ -1,5 +1,5 @@
-//! How the envelope travels over KurrentDB's protocol: what the adapter (`kurrentdb`) and the server (`serve`) write into
-//! an event's custom metadata, and what both read from there. Foreign clients see the same.
+//! The envelope in KurrentDB's protocol: what the adapter (`kurrentdb`) and the server (`serve`) write into an event's
+//! custom metadata, and what both read from it. Foreign clients see the same.
 //!
 //! The custom metadata is JSON: the fields of [`Metadata`], `schema_version`, and `$correlationId` and `$causationId`,
 //! which are what KurrentDB's own tools look at. `recorded_at` is the protocol's `created`, in ticks.
@@ -100,16 +100,16 @@ pub fn metadata_json(metadata: &Metadata, schema_version: u16) -> Vec<u8> {
     json
 }
 
-/// What is taken where an event's custom metadata does not say it: foreign writers know nothing of our envelope.
+/// The values for an event whose custom metadata lacks them: foreign writers know nothing of our envelope.
 #[derive(Debug, Clone, Copy)]
 pub struct Defaults<'a> {
-    /// The event's stream: its partition key.
+    /// Name of the event's stream, used as its partition key.
     pub stream: &'a str,
-    /// The event's id: its correlation, causation and command.
+    /// Id of the event, used as its correlation, causation and command id.
     pub event_id: Uuid,
-    /// Who appends.
+    /// The actor that appends the event.
     pub actor: &'a str,
-    /// When it happened.
+    /// When the event arrived, used as the time at which it occurred.
     pub now: Timestamp,
 }
 
@@ -136,8 +136,8 @@ struct Foreign {
     causation: Option<String>,
 }
 
-/// The envelope in an event's custom metadata, and the version of its schema. What is missing is taken from `defaults`;
-/// metadata that is not JSON, or whose fields have other types than ours, counts as missing.
+/// Reads the envelope from an event's custom metadata, and the version of its schema. Missing values are taken from
+/// `defaults`; metadata that is not JSON, or whose fields have other types than ours, counts as missing.
 pub fn metadata_of(json: &[u8], defaults: &Defaults<'_>) -> (Arc<Metadata>, u16) {
     let read: Read = serde_json::from_slice(json).unwrap_or_default();
     let whole = read.correlation_id.is_some() && read.causation_id.is_some();
@@ -158,7 +158,7 @@ pub fn metadata_of(json: &[u8], defaults: &Defaults<'_>) -> (Arc<Metadata>, u16)
     (Arc::new(metadata), read.schema_version.filter(|version| *version > 0).unwrap_or(1))
 }
 
-/// What the custom metadata of an event may have: what the envelope keeps of it.
+/// The fields of an event's custom metadata that the envelope keeps.
 const KEPT: [&str; 12] = [
     "$correlationId",
     "$causationId",
@@ -173,13 +173,13 @@ const KEPT: [&str; 12] = [
     "actor",
     "occurred_at",
 ];
-/// Those of it that are UUIDs.
+/// The fields that are UUIDs.
 const IDS: [&str; 5] = ["$correlationId", "$causationId", "correlation_id", "causation_id", "command_id"];
 
-/// Checks that nothing of an event's custom metadata would be lost or replaced, as its writer would not notice.
+/// Checks that nothing of an event's custom metadata would be lost or replaced, because its writer would not notice.
 ///
 /// # Errors
-/// What cannot be kept, by name, as the end of a sentence.
+/// The name of the field that cannot be kept, as the end of a sentence.
 pub fn check_metadata(json: &[u8]) -> Result<(), String> {
     if json.is_empty() {
         return Ok(());

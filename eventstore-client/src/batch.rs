@@ -1,6 +1,6 @@
-//! Many appends over one call: each has a number by which it is answered, and nobody waits for anybody else.
+//! Many appends over one call: each has a number by which it is answered, and no append waits for another.
 //!
-//! *Invariant:* every append that was sent hears something: its answer, or that the call has ended without one.
+//! *Invariant:* every append that was sent gets a result: its answer, or that the call has ended without one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -40,11 +40,11 @@ pub(crate) struct Session {
     next: AtomicU64,
 }
 
-/// Who waits for an answer; none once the call has ended. Held to look up one.
+/// The callers that wait for an answer; `None` once the call has ended. The lock is held only to look up one.
 #[derive(Default)]
 struct Waiting(Mutex<Option<ByNumber>>);
 
-/// To whom each answer goes: the answer, or how the call ended without it.
+/// The receiver of each answer: it gets the answer, or the reason why the call ended without it.
 type ByNumber = HashMap<u64, oneshot::Sender<Result<BatchAppendResp, Fault>>>;
 
 impl Session {

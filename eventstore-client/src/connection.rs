@@ -26,7 +26,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How the connection is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
-    /// There is none; it is being tried for.
+    /// There is no connection; the client is trying to connect.
     Away {
         /// Since when.
         since: SystemTime,
@@ -73,7 +73,8 @@ pub(crate) struct Links {
     wanted: Notify,
     /// Where somebody said that the leader is.
     hint: Mutex<Option<Node>>,
-    /// The same for those outside; changed while the state is held, so that who is told of one finds the other as well.
+    /// The same state for observers outside; it is changed while the inner state is locked, so that the two never
+    /// differ.
     health: watch::Sender<Health>,
     /// What the server said of itself with the last read.
     notices: watch::Sender<Notices>,

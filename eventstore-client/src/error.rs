@@ -25,8 +25,8 @@ pub enum Error {
         /// What it said.
         reason: String,
     },
-    /// An append was sent, and no answer came within its deadline, though it was sent again. It was written whole or not
-    /// at all; sending the same ids again settles which.
+    /// An append was sent, and no answer came within its deadline, although it was sent again. It was written
+    /// completely or not at all; sending the same ids again settles which.
     #[error(
         "no answer came to the append to `{stream}` within {within:?} ({reason}); send the same events again, or read the stream"
     )]
@@ -38,7 +38,7 @@ pub enum Error {
         /// What happened last.
         reason: String,
     },
-    /// Somebody wrote first. Nothing was written.
+    /// Another writer appended first. Nothing was written.
     #[error("stream `{stream}` is at {actual:?}, not at {expected}")]
     WrongExpected {
         /// The stream.
@@ -54,7 +54,7 @@ pub enum Error {
         /// The stream.
         stream: String,
     },
-    /// The user may not do this, or is not known.
+    /// The user lacks the permission, or is unknown.
     #[error("the event store {store} does not let us do this ({reason}); see the user and password in its address")]
     AccessDenied {
         /// Its address.
@@ -62,13 +62,13 @@ pub enum Error {
         /// What it said.
         reason: String,
     },
-    /// What was asked cannot be, now or later.
+    /// The request is not valid, and a retry does not help.
     #[error("the event store refused it: {reason}")]
     Refused {
         /// What it said.
         reason: String,
     },
-    /// What the server sent makes no sense.
+    /// The server sent a message that is not valid.
     #[error("the event store answered what its protocol does not allow: {reason}")]
     Malformed {
         /// What was wrong.

@@ -1,4 +1,4 @@
-//! Events, and where they stand.
+//! Events and positions of the log.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,32 +9,32 @@ use uuid::Uuid;
 use crate::proto;
 use crate::proto::streams::read_resp::read_event;
 
-/// A place in the whole log. Of events that were not written in an old-style transaction both numbers are the same.
+/// A position in the whole log. For events that were not written in an old-style transaction both numbers are equal.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogPosition {
-    /// Where its commit stands.
+    /// Position of the commit of the event.
     pub commit: u64,
-    /// Where it was prepared.
+    /// Position at which the event was prepared.
     pub prepare: u64,
 }
 
 impl LogPosition {
-    /// Both numbers the same.
+    /// A position whose two numbers are equal.
     pub fn at(position: u64) -> Self {
         Self { commit: position, prepare: position }
     }
 }
 
-/// What the writer believes of the stream.
+/// The writer's expectation of the stream's revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
-    /// It has no events.
+    /// The stream has no events.
     NoStream,
-    /// Its last event has this revision.
+    /// The last event of the stream has this revision.
     Exact(u64),
-    /// It has events.
+    /// The stream has events.
     StreamExists,
-    /// Anything.
+    /// Any revision is accepted.
     Any,
 }
 
@@ -49,52 +49,52 @@ impl fmt::Display for Expected {
     }
 }
 
-/// An event to be appended. Its id makes sending it again harmless.
+/// An event to be appended. Because of its id, sending it twice does no harm.
 #[derive(Debug, Clone)]
 pub struct NewEvent {
-    /// Its id.
+    /// Id of the event, given by the writer.
     pub id: Uuid,
-    /// Its type.
+    /// Type of the event, such as `OrderPlaced`.
     pub event_type: Arc<str>,
-    /// Such as `application/json`.
+    /// Media type of the payload, such as `application/json`.
     pub content_type: &'static str,
-    /// Its payload.
+    /// Payload of the event, in the form of its content type.
     pub data: Bytes,
-    /// What the writer gives along; often JSON.
+    /// Custom metadata of the writer, often JSON.
     pub metadata: Bytes,
 }
 
-/// What was written.
+/// The result of an append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Written {
-    /// The revision of its last event.
+    /// Revision of the last event in the stream.
     pub revision: u64,
-    /// The position of its last event; none if the server keeps the stream outside its log.
+    /// Position of the last event in the log; `None` if the server keeps the stream outside of its log.
     pub position: Option<LogPosition>,
 }
 
-/// An event of the log.
+/// An event as the log has recorded it.
 #[derive(Debug, Clone)]
 pub struct RecordedEvent {
-    /// Its id.
+    /// Id of the event, as its writer gave it.
     pub id: Uuid,
-    /// Its stream.
+    /// Name of the stream that the event belongs to.
     pub stream: String,
-    /// Its place in the stream, from 0.
+    /// Number of the event in its stream, from 0.
     pub revision: u64,
-    /// Its place in the log.
+    /// Position of the event in the whole log.
     pub position: LogPosition,
-    /// Its type.
+    /// Type of the event, such as `OrderPlaced`.
     pub event_type: String,
-    /// When the server wrote it: 100-nanosecond ticks since 1970.
+    /// When the server wrote the event: 100-nanosecond ticks since 1970.
     pub created_ticks: i64,
-    /// Its payload.
+    /// Payload of the event, as it was appended.
     pub data: Bytes,
-    /// What the writer gave along.
+    /// Custom metadata of the writer.
     pub metadata: Bytes,
 }
 
-/// An id in the two halves of the wire.
+/// Splits an id into the two halves of the protocol.
 pub(crate) fn wire_id(id: Uuid) -> proto::Uuid {
     let (most, least) = id.as_u64_pair();
     let halves = proto::uuid::Structured {
@@ -104,7 +104,7 @@ pub(crate) fn wire_id(id: Uuid) -> proto::Uuid {
     proto::Uuid { value: Some(proto::uuid::Value::Structured(halves)) }
 }
 
-/// An id as it came, in halves or as text.
+/// Reads an id that arrived in halves or as text.
 pub(crate) fn id_of(id: Option<&proto::Uuid>) -> Option<Uuid> {
     match id?.value.as_ref()? {
         proto::uuid::Value::Structured(halves) => Some(Uuid::from_u64_pair(
@@ -115,12 +115,12 @@ pub(crate) fn id_of(id: Option<&proto::Uuid>) -> Option<Uuid> {
     }
 }
 
-/// A stream's name on the wire.
+/// The name of a stream in the protocol's form.
 pub(crate) fn wire_stream(stream: &str) -> proto::StreamIdentifier {
     proto::StreamIdentifier { stream_name: Bytes::copy_from_slice(stream.as_bytes()) }
 }
 
-/// An event as it came; the reason, if it is none.
+/// Reads an event that arrived; the error is the reason why it is not valid.
 pub(crate) fn event_of(event: proto::streams::read_resp::ReadEvent) -> Result<RecordedEvent, String> {
     let commit = match event.position {
         Some(read_event::Position::CommitPosition(commit)) => Some(commit),

@@ -1,13 +1,14 @@
-//! What a server says of itself besides KurrentDB's protocol, in the metadata of every answer to a read.
+//! The notices of a server about itself, beyond KurrentDB's protocol, in the metadata of every answer to a read.
 //!
-//! A log that Backstitch serves does; a KurrentDB has none of it, and other clients pass over it. Both are texts in UTF-8, in
-//! metadata that may hold any bytes (gRPC: names that end in `-bin`), and there only while it is so.
+//! A log that Backstitch serves sends them; a KurrentDB does not, and other clients ignore them. Both are texts in
+//! UTF-8, in metadata that may contain any bytes (gRPC: names that end in `-bin`), and present only while they are
+//! true.
 
 use tonic::metadata::{MetadataMap, MetadataValue};
 
-/// Why commands of clients are not to be taken at the moment.
+/// The header with the reason why clients' commands must not be accepted at the moment.
 const REFUSES_CLIENTS: &str = "backstitch-refuses-clients-bin";
-/// What is damaged in the log.
+/// The header with the damage of the log.
 const DAMAGED: &str = "backstitch-log-damaged-bin";
 /// The longest text: all metadata of an answer must fit in some KiB. Bytes.
 const LONGEST: usize = 1_024;

@@ -1,4 +1,5 @@
-//! Where the event store is and how to talk to it, as a connection string of the kind that official clients take:
+//! The address of the event store and the options of the connection, as a connection string of the kind that official
+//! clients take:
 //!
 //! ```text
 //! kurrentdb://user:password@node1:2113,node2:2113?tls=true&nodePreference=leader
@@ -28,17 +29,17 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// The port where none is named.
+/// The port of a node whose address names none.
 const DEFAULT_PORT: u16 = 2113;
-/// What a scheme may be, `+discover` apart.
+/// The schemes that are accepted, each also with `+discover`.
 const SCHEMES: [&str; 4] = ["kurrentdb", "kurrent", "kdb", "esdb"];
 
 /// A node of an event store.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Node {
-    /// Its name or address; an IPv6 address without brackets.
+    /// Name or address of the node; an IPv6 address without brackets.
     pub host: String,
-    /// Its port.
+    /// TCP port of the node, 2113 where the address names none.
     pub port: u16,
 }
 
@@ -52,25 +53,25 @@ impl fmt::Display for Node {
     }
 }
 
-/// Which node of a cluster to use.
+/// The node of a cluster to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NodePreference {
-    /// The one that writes; nothing else will do.
+    /// The leader, which writes; no other node is used.
     Leader,
-    /// One that follows, else any.
+    /// A follower, else any node.
     Follower,
-    /// One that only reads, else any.
+    /// A read-only replica, else any node.
     ReadOnlyReplica,
-    /// Any.
+    /// Any node of the cluster.
     Random,
 }
 
-/// Who we are.
+/// The credentials of a client of the event store.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
-    /// The user's name.
+    /// Name of the user at the event store.
     pub user: String,
-    /// The user's password; never shown.
+    /// Password of the user; it is never shown.
     pub password: String,
 }
 
@@ -80,83 +81,83 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// All that a connection string says. Its `Display` leaves the password out.
+/// The values of a connection string. Its `Display` leaves the password out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// The nodes that are known, at least one.
+    /// The known nodes, at least one.
     pub nodes: Vec<Node>,
-    /// Whether to ask them by gossip, though it is only one.
+    /// Whether to ask the nodes by gossip, even if there is only one.
     pub discover: bool,
-    /// Who we are, if that matters.
+    /// The credentials to send, if the server wants any.
     pub credentials: Option<Credentials>,
-    /// Whether to encrypt.
+    /// Whether to encrypt the connection with TLS.
     pub tls: bool,
-    /// Whether the node must prove who it is.
+    /// Whether the certificate of the node is verified.
     pub tls_verify: bool,
-    /// Who may have signed its certificate; none: the system's roots.
+    /// Path of the certificates that may have signed the node's certificate, PEM; `None` uses the system's roots.
     pub tls_ca_file: Option<PathBuf>,
-    /// Our own certificate and its key.
+    /// Paths of our own certificate and of its key, PEM.
     pub identity: Option<(PathBuf, PathBuf)>,
-    /// How often an idle connection is tried.
+    /// Time between two probes of an idle connection; `None` never probes.
     pub keep_alive_interval: Option<Duration>,
-    /// How long it may take to answer that.
+    /// Time that the server has to answer a probe.
     pub keep_alive_timeout: Duration,
-    /// How long a call may take, its repetitions included.
+    /// Time limit of a call, its repetitions included.
     pub deadline: Duration,
-    /// After so many failed connects in a row callers are told at once.
+    /// Number of failed connects in a row after which calls fail at once.
     pub max_discover_attempts: u32,
-    /// The pause after the first failed connect.
+    /// Pause after the first failed connect; it doubles up to 2 s.
     pub discovery_interval: Duration,
-    /// How long one step of connecting may take.
+    /// Time limit of one step of connecting.
     pub gossip_timeout: Duration,
-    /// Which node to use.
+    /// The node of a cluster to use.
     pub preference: NodePreference,
-    /// What the server calls us.
+    /// The name that the server logs for our connections.
     pub connection_name: Option<String>,
 }
 
-/// Why a text is no connection string. The text itself is not in here: it may hold a password.
+/// The reason why a text is not a connection string. The text itself is left out, because it may contain a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
     /// The scheme is missing or unknown.
     #[error("the event store's address begins with `kurrentdb://` or `kurrentdb+discover://`, not with `{0}`")]
     Scheme(String),
-    /// A host is missing, or is none.
+    /// A host is missing or malformed.
     #[error("`{0}` is no host of an event store; give `host` or `host:port`, separated by commas")]
     Host(String),
-    /// There is a path.
+    /// The address has a path.
     #[error("the event store's address has a path, `{0}`, which it must not; parameters begin with `?`")]
     Path(String),
-    /// A parameter is not known.
+    /// A parameter is unknown.
     #[error("the event store's address has the unknown parameter `{0}`; known are {KNOWN}")]
     Unknown(String),
-    /// A parameter's value is none.
+    /// The value of a parameter is not valid.
     #[error("the parameter `{name}` of the event store's address is `{value}`, but it must be {wanted}")]
     Value {
-        /// The parameter.
+        /// Name of the parameter.
         name: String,
-        /// What it is.
+        /// The value that was given.
         value: String,
-        /// What it may be.
+        /// The values that are valid.
         wanted: &'static str,
     },
-    /// One of two parameters is missing.
+    /// Only one of two parameters that belong together is given.
     #[error("`userCertFile` and `userKeyFile` belong together: give both in the event store's address, or none")]
     HalfIdentity,
 }
 
-/// For the error about unknown ones.
+/// The known parameters, for the error about unknown ones.
 const KNOWN: &str = "tls, tlsVerifyCert, tlsCaFile, userCertFile, userKeyFile, keepAliveInterval, keepAliveTimeout, \
     defaultDeadline, maxDiscoverAttempts, discoveryInterval, gossipTimeout, nodePreference, connectionName, \
     throwOnAppendFailure";
 
 impl Settings {
-    /// One node by its address, not encrypted, everything else as it is by default.
+    /// The settings of one node by its address, without TLS, everything else by default.
     pub fn plain(host: &str, port: u16) -> Self {
         Self { tls: false, ..Self::of(vec![Node { host: host.to_owned(), port }], false) }
     }
 
-    /// Whether gossip tells which node to use.
+    /// Whether gossip decides which node to use.
     pub fn discovers(&self) -> bool {
         self.discover || self.nodes.len() > 1
     }
@@ -181,7 +182,7 @@ impl Settings {
         }
     }
 
-    /// Takes one parameter. `files` collects the two halves of our own certificate.
+    /// Sets one parameter. `files` collects the paths of our own certificate and key.
     fn set(&mut self, name: &str, value: String, files: &mut [Option<PathBuf>; 2]) -> Result<(), SettingsError> {
         match name.to_ascii_lowercase().as_str() {
             "tls" => self.tls = boolean(name, &value)?,
@@ -290,7 +291,7 @@ fn boolean(name: &str, value: &str) -> Result<bool, SettingsError> {
     value.to_ascii_lowercase().parse().map_err(|_| wrong(name, value, "`true` or `false`"))
 }
 
-/// A time in milliseconds; -1 is none where that is possible.
+/// Reads a time in milliseconds; -1 means never where that is allowed.
 fn milliseconds(name: &str, value: &str, or_never: bool) -> Result<Option<Duration>, SettingsError> {
     match value.parse::<i64>() {
         Ok(-1) if or_never => Ok(None),
@@ -301,12 +302,12 @@ fn milliseconds(name: &str, value: &str, or_never: bool) -> Result<Option<Durati
     }
 }
 
-/// A time without which nothing would have a bound.
+/// Reads a time that must have a bound.
 fn bounded(name: &str, value: &str) -> Result<Duration, SettingsError> {
     milliseconds(name, value, false).map(|time| time.expect("only -1 is none, and it was refused"))
 }
 
-/// Percent-decoded; what is not well-formed stays as it is.
+/// Decodes percent-encoding; malformed text stays unchanged.
 fn decoded(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());

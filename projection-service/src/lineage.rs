@@ -15,28 +15,28 @@ use service_kit::api::{LineageKind, LineageReason, LogPosition};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// An event, as far as its causes and effects are concerned.
+/// An event with the ids of its causes.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Happened {
-    /// The event's id.
+    /// The id of the event.
     pub event_id: Uuid,
-    /// Its stream.
+    /// The name of the event's stream.
     pub stream: String,
-    /// Its place in the stream.
+    /// The number of the event in its stream, from 0.
     pub version: u64,
-    /// Its place in the log.
+    /// The number of the event in the whole log.
     pub position: u64,
-    /// Its type.
+    /// The type of the event, such as `OrderPlaced`.
     pub r#type: String,
-    /// Who asked.
+    /// The person, saga or provider that asked for it.
     pub actor: String,
-    /// The request that began it all.
+    /// The id of the client's request from which everything follows.
     pub correlation_id: Uuid,
-    /// The command or event that it follows from.
+    /// The id of the command or event that it directly follows from.
     pub causation_id: Uuid,
-    /// The command that made it.
+    /// The id of the command that made it.
     pub command_id: Uuid,
-    /// The few things of it that people look for.
+    /// The few fields of the event that people look for.
     #[serde(default)]
     pub summary: String,
     /// When the event happened.
@@ -97,19 +97,19 @@ impl Happened {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Somebody outside asked: a customer, the warehouse, an operator.
+    /// A request from outside: of a customer, the warehouse or an operator.
     Request,
-    /// It happened.
+    /// An event of the log.
     Event,
-    /// A saga sent it.
+    /// A command that a saga sent.
     Command,
     /// A request of ours at the payment provider.
     ProviderCall,
-    /// Something that is not part of this order's story, such as another order's command.
+    /// A cause outside of this order's story, such as another order's command.
     Elsewhere,
 }
 
-/// Something that is a cause, an effect, or both.
+/// A node of the graph: a cause, an effect, or both.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = LineageNode)]
 pub struct Node {
@@ -130,10 +130,10 @@ pub struct Node {
     #[schema(value_type = Option<LogPosition>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<u64>,
-    /// Who caused it: a principal, a saga or a provider.
+    /// The actor that caused it: a principal, a saga or a provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
-    /// When; of what is no event itself: when what first shows it occurred.
+    /// The moment when it occurred. For a node that is not an event, the moment of the first event that shows it.
     pub at: DateTime<Utc>,
     /// The few things of it that people look for.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -143,13 +143,13 @@ pub struct Node {
     pub asked_for: bool,
 }
 
-/// From a cause to its effect.
+/// A link from a cause to its effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = LineageEdge)]
 pub struct Edge {
-    /// The cause.
+    /// The id of the cause.
     pub from: Uuid,
-    /// The effect.
+    /// The id of the effect.
     pub to: Uuid,
     /// The link between them.
     #[schema(value_type = LineageReason)]

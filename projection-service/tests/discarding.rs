@@ -94,7 +94,7 @@ async fn an_event_is_not_discarded_where_that_makes_no_sense() {
 }
 
 #[tokio::test]
-async fn a_repair_whose_connection_dies_in_the_middle_has_done_nothing_and_is_done_when_asked_again() {
+async fn a_repair_whose_connection_dies_has_done_nothing_and_can_be_repeated() {
     let shop = Shop::start().await;
     let stream = order_id(1).stream();
     let mut broken = order::Event::OrderConfirmed(order::OrderConfirmed {}).encode();

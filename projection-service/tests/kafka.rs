@@ -87,7 +87,7 @@ async fn assert_as_folded(log: &Log, url: &str, what: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_a_real_kafka_the_rows_are_those_of_a_plain_fold_however_often_the_topic_is_consumed() {
+async fn on_a_real_kafka_the_rows_equal_a_plain_fold_however_often_it_is_consumed() {
     let (kafka, url) = (Kafka::shared().await.unwrap(), fresh_database().await.unwrap());
     let bus = BusConfig {
         brokers: Some(kafka.brokers().to_owned()),

@@ -109,7 +109,7 @@ async fn until_there_is_a_place(shop: &Shop) {
 }
 
 #[tokio::test]
-async fn a_client_that_reads_nothing_and_one_that_stays_for_long_lose_their_places_to_others() {
+async fn clients_that_read_nothing_or_stay_for_long_lose_their_places_to_others() {
     let mut shop = Shop::start().await;
     let bounds = LiveBounds { connections: 1, stalls: Duration::from_millis(200), ..LiveBounds::default() };
     shop.live_within(bounds);

@@ -160,7 +160,7 @@ async fn a_database_of_another_log_is_refused_and_keeps_its_rows() {
 }
 
 #[tokio::test]
-async fn a_server_that_took_no_writes_for_a_while_is_written_to_again_by_connections_that_can() {
+async fn a_server_that_took_no_writes_for_a_while_is_written_to_again() {
     let cluster = TestCluster::start().await.unwrap();
     let shop = Shop::over(Log::new(), cluster.fresh_database().await.unwrap());
     sell(&shop.log, 1).await;
@@ -213,7 +213,7 @@ async fn commits_that_a_failover_has_lost_are_made_again() {
 }
 
 #[tokio::test]
-async fn while_a_table_is_locked_queries_for_the_others_are_answered_and_the_standstill_is_shown() {
+async fn while_a_table_is_locked_others_are_answered_and_the_standstill_is_shown() {
     let shop = Shop::start().await;
     sell(&shop.log, 1).await;
     shop.caught_up().await;

@@ -239,7 +239,7 @@ async fn what_a_newer_program_can_read_ends_in_the_rows_of_one_that_always_could
 }
 
 #[tokio::test]
-async fn rows_that_postgres_refuses_park_their_streams_and_no_others_until_the_cause_is_gone() {
+async fn rows_that_postgres_refuses_park_only_their_streams_until_the_cause_is_gone() {
     let shop = after_schema(Shop::start().await).await;
     execute(
         &shop.url,

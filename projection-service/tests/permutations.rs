@@ -120,7 +120,7 @@ fn compare(found: &[serde_json::Value], expected: &[serde_json::Value], what: &s
 }
 
 #[tokio::test]
-async fn a_thousand_orders_permuted_repeated_and_cut_anyhow_end_in_the_rows_of_a_plain_fold() {
+async fn a_thousand_orders_permuted_repeated_and_cut_give_the_rows_of_a_plain_fold() {
     prove(1, 1_000).await;
 }
 

@@ -135,7 +135,7 @@ fn too_little_authorized_by_0_2_0(world: &mut World) {
 }
 
 #[test]
-fn a_cancellation_when_the_capture_stands_still_and_has_taken_nothing_voids_and_cancels() {
+fn a_cancellation_after_a_stalled_capture_took_nothing_voids_and_cancels() {
     let story = |world: &mut World| {
         too_little_authorized_by_0_2_0(world);
         assert_eq!(world.cancel(), Outcome::Done);

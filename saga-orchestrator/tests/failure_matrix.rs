@@ -52,7 +52,7 @@ fn a_shortage_leaves_no_mark_where_nothing_was_held() {
 }
 
 #[test]
-fn nobody_to_send_commands_to_calls_a_person_after_minutes_and_the_first_answer_takes_that_back() {
+fn unreachable_services_need_attention_after_minutes_until_the_first_answer() {
     let story = |world: &mut World| {
         world.unavailable.insert("ReserveStock", u32::MAX);
         world.place("tok_approve");
@@ -174,7 +174,7 @@ fn a_provider_that_never_answers_holds_neither_stock_nor_order_for_ever() {
         world.place("tok_silent");
         world.pass(MINUTES(40));
     };
-    // The unknown authorisation was pursued besides, until the void ended it.
+    // The unknown authorization was pursued besides, until the void ended it.
     let expected = ends(OrderStatus::Rejected, "payment_timeout", &[Voided], Compensated);
     always_ends(story, &Ends { reconciled: vec![Completed], ..expected });
 }
@@ -366,7 +366,7 @@ fn a_hold_of_stock_is_reserved_once_more_only_when_the_old_one_was_let_go() {
 }
 
 #[test]
-fn a_capture_that_fails_is_tried_with_one_new_authorisation_and_the_old_hold_is_let_go() {
+fn a_failed_capture_is_retried_with_one_new_authorization_and_the_old_is_voided() {
     let story = |world: &mut World| {
         world.place("tok_capture_fails_once");
         world.settle();
@@ -418,7 +418,7 @@ fn a_shipment_that_the_warehouse_cancels_after_the_capture_is_refunded() {
 }
 
 #[test]
-fn a_warehouse_that_says_nothing_for_three_days_calls_a_person_and_the_saga_still_goes_on() {
+fn a_warehouse_silent_for_three_days_needs_attention_and_the_saga_goes_on() {
     let mut world = World::with_stock(10, 5);
     world.place("tok_approve");
     world.pass(MINUTES(73 * 60));

@@ -101,7 +101,7 @@ async fn paused_at_every_moment(wakes_after: Duration, step: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_checkpoint_of_a_former_owner_is_good_to_begin_from_also_where_a_person_acted_since() {
+async fn a_former_owner_s_checkpoint_is_a_good_start_even_if_an_operator_acted_since() {
     let town = Town::open(1, start_of_time()).await;
     let former = town.healthy();
     former.assign(0);

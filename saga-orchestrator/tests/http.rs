@@ -231,7 +231,7 @@ async fn a_person_sees_what_would_happen_and_then_it_happens_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_person_must_not_do_is_refused_with_what_would_be_accepted_and_leaves_nothing() {
+async fn a_forbidden_action_is_refused_with_the_allowed_ones_and_leaves_no_trace() {
     let (_dir, shop, port) = shop_with("tok_approve").await;
     shop.until_settled(order(1)).await;
     let id = format!("order_fulfilment-{}", order(1));

@@ -96,7 +96,7 @@ fn was_taken_back(payment: domain::payment::Status, reconciled: domain::saga::Sa
 }
 
 #[test]
-fn another_refund_of_the_payment_does_not_end_the_way_back_whose_own_fails_and_is_asked_for_anew() {
+fn another_refund_does_not_end_a_compensation_whose_own_fails_and_is_asked_again() {
     let story = |world: &mut World| {
         two_refunds(world, goes_back);
         refunded(world, 1, 100);
@@ -111,7 +111,7 @@ fn another_refund_of_the_payment_does_not_end_the_way_back_whose_own_fails_and_i
 }
 
 #[test]
-fn a_refund_of_the_way_back_that_keeps_failing_calls_a_person_whatever_became_of_another() {
+fn a_compensating_refund_that_keeps_failing_needs_attention_despite_another() {
     let story = |world: &mut World| {
         two_refunds(world, goes_back);
         refunded(world, 1, 100);
@@ -137,7 +137,7 @@ fn a_refund_of_the_way_back_that_fails_is_not_the_reconciliation_s() {
 }
 
 #[test]
-fn a_refund_of_a_reconciliation_that_fails_is_neither_the_way_back_s_nor_the_order_refund_s() {
+fn a_failed_refund_of_a_reconciliation_is_not_counted_as_another_saga_s() {
     let back = |world: &mut World| {
         two_refunds(world, goes_back);
         refund_fails(world, 1);
@@ -195,7 +195,7 @@ fn what_another_saga_gives_back_is_not_asked_for_in_vain() {
 }
 
 #[test]
-fn what_is_captured_after_a_refund_has_failed_goes_back_together_with_what_that_was_about() {
+fn money_captured_after_a_failed_refund_goes_back_together_with_its_amount() {
     let more = |world: &mut World, begins| {
         one_refund(world, begins);
         refund_fails(world, 0);
@@ -300,7 +300,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
 
     #[test]
-    fn whatever_becomes_of_whichever_refund_no_money_is_forgotten_and_none_is_sought_in_vain(
+    fn with_any_outcome_of_any_refund_no_money_is_forgotten_or_sought_in_vain(
         begins in prop_oneof![Just(goes_back as fn(&mut World)), Just(is_handed_over as fn(&mut World))],
         story in proptest::collection::vec(happens(), 4..16)
     ) {

@@ -180,7 +180,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn whatever_totals_come_in_whatever_order_nothing_ships_short_and_nothing_is_asked_twice(
+    fn with_totals_in_any_order_nothing_ships_short_and_nothing_is_asked_twice(
         words in proptest::collection::vec((a_word(), any::<bool>()), 1..8), cancels_at in proptest::option::of(0..8usize)
     ) {
         let mut world = World::with_stock(10, 5);

@@ -77,6 +77,6 @@ async fn a_minute_without_command_services_rolls_nothing_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn twenty_minutes_without_command_services_call_people_and_the_first_answers_take_that_back() {
+async fn twenty_minutes_without_services_need_attention_until_the_first_answers() {
     nobody_is_there_for(20, true).await;
 }

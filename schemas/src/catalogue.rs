@@ -7,18 +7,18 @@ use serde_json::Value;
 
 /// The schema of one version of an event or a command.
 pub struct Contract {
-    /// The aggregate it belongs to, `saga`, or `provider_inbox`.
+    /// The aggregate that the contract belongs to, or `saga` or `provider_inbox`.
     pub aggregate: &'static str,
-    /// Its name, as in Rust.
+    /// Name of the event or command, as in Rust.
     pub name: &'static str,
-    /// Its version, from 1.
+    /// Version of the schema, from 1.
     pub version: u16,
-    /// JSON Schema, draft 2020-12.
+    /// The JSON Schema of the payload, draft 2020-12.
     pub schema: Value,
 }
 
 impl Contract {
-    /// `<aggregate>/<Name>.v<version>.json`
+    /// The path of the contract's file, `<aggregate>/<Name>.v<version>.json`.
     pub fn file(&self) -> String {
         format!("{}/{}.v{}.json", self.aggregate, self.name, self.version)
     }
@@ -28,7 +28,7 @@ fn contract<T: JsonSchema>(aggregate: &'static str, name: &'static str, version:
     Contract { aggregate, name, version, schema: schema_for!(T).to_value() }
 }
 
-/// Makes the contract of each event or command that it is shown.
+/// Makes the contract of each event or command that is declared to it.
 struct Catalogue {
     aggregate: &'static str,
     contracts: Vec<Contract>,
@@ -40,14 +40,14 @@ impl<T: JsonSchema> Visit<T> for Catalogue {
     }
 }
 
-/// The contracts of all that `declaration` shows.
+/// The contracts of everything that `declaration` declares.
 fn of(aggregate: &'static str, declaration: fn(&mut Catalogue)) -> Vec<Contract> {
     let mut catalogue = Catalogue { aggregate, contracts: Vec::new() };
     declaration(&mut catalogue);
     catalogue.contracts
 }
 
-/// All versions of all events: the newest as the aggregates declare them, then those that only old logs have.
+/// The contracts of all versions of all events: the newest as the aggregates declare them, then those of old logs.
 pub fn events() -> Vec<Contract> {
     let newest = [
         of("product", product::Event::visit),
@@ -65,7 +65,7 @@ fn older() -> Vec<Contract> {
     Vec::new()
 }
 
-/// All commands.
+/// The contracts of all commands, as the aggregates declare them.
 pub fn commands() -> Vec<Contract> {
     let all = [
         of("product", product::Command::visit),
@@ -77,7 +77,7 @@ pub fn commands() -> Vec<Contract> {
     all.into_iter().flatten().collect()
 }
 
-/// The events of sagas, and those of the provider's results that match no payment.
+/// The contracts of the sagas' events, and of the provider's results that match no payment.
 fn saga_and_inbox() -> Vec<Contract> {
     vec![
         contract::<saga::SagaStarted>("saga", "SagaStarted", 1),

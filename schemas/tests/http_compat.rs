@@ -117,7 +117,7 @@ fn a_property_of_an_answer_that_is_gone_optional_or_of_another_type_is_noticed()
 }
 
 #[test]
-fn a_change_that_nobody_told_a_line_without_a_reason_and_one_that_names_nothing_are_faults() {
+fn undeclared_changes_and_lines_without_a_reason_or_a_subject_are_faults() {
     let changes = ["GET /a answer 200/at: was string, is integer".to_owned(), "GET /b: is gone".to_owned()];
     assert_eq!(untold(&changes, "", "0.2.0").len(), 2);
     let told = "# Changes\n\n* `* answer 200*/at: was string, is integer`: positions are integers.\n* `GET /b: is gone`: unused.\n";

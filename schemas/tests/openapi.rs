@@ -207,7 +207,7 @@ fn the_name_of_a_schema_can_be_a_class_in_somebody_s_program() {
 }
 
 #[test]
-fn a_word_of_an_answer_comes_from_an_open_list_and_one_of_a_request_from_a_closed_one() {
+fn answers_take_words_from_open_lists_and_requests_from_closed_ones() {
     let document = document();
     let words = [
         "status",

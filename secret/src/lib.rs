@@ -42,7 +42,7 @@ pub struct WeakKey {
 }
 
 impl Secret {
-    /// A secret.
+    /// Wraps a text that must not be shown.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
@@ -54,7 +54,7 @@ impl Secret {
 }
 
 impl Key {
-    /// A key.
+    /// Wraps a key, if it is long enough.
     ///
     /// # Errors
     /// [`WeakKey`] if it has less than [`KEY_MIN_BYTES`] bytes.

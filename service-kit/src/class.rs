@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_and_live_reads_have_places_of_their_own_and_no_header_makes_heavy_work_light() {
+    fn waiting_and_live_reads_have_their_own_places_and_no_header_lightens_work() {
         let (live, wait, min) = (("accept", "text/event-stream"), ("prefer", "wait=5"), ("x-min-position", "7"));
         assert_eq!(class("GET", "/v1/events", &[live]), Some(Class::Stream));
         assert_eq!(class("GET", "/v1/orders/x", &[wait]), Some(Class::LongWait));

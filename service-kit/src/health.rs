@@ -1,4 +1,4 @@
-//! Whether the process lives, can serve, and how each thing it depends on is.
+//! Health: whether the process is alive and can serve requests, and the status of each of its dependencies.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,56 +22,56 @@ use crate::clock::{Clock, Timestamp};
 use crate::problem::Problem;
 use crate::tasks::Tasks;
 
-/// How a dependency is.
+/// The status of a dependency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// Being started or looked for.
+    /// The dependency is being started or looked for.
     Starting,
-    /// Works.
+    /// The dependency works.
     Up,
-    /// Does not.
+    /// The dependency does not work.
     Down,
-    /// Does not, and that does not pass by itself: an operator has to restore it.
+    /// The dependency does not work, and that does not pass by itself: an operator must restore it.
     Damaged,
 }
 
-/// Whether the process can serve without it.
+/// Whether the process can serve requests without a dependency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
-    /// It cannot: not ready until this is up.
+    /// The process is not ready until the dependency is up.
     Required,
-    /// It can, in part: shown, but ready all the same.
+    /// The process serves a part of the requests: the dependency is shown, and the process is ready all the same.
     Optional,
 }
 
-/// One dependency as `/health` shows it.
+/// The status of one dependency.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = HealthDependency)]
 pub struct Dependency {
-    /// How it is.
+    /// Status of the dependency: `starting`, `up`, `down` or `damaged`.
     #[schema(value_type = DependencyStatus)]
     pub status: Status,
-    /// Whether the process is only ready when this is up.
+    /// Whether the process is ready only while this dependency is up.
     pub required: bool,
-    /// More about it, for people.
+    /// Details for people, such as the reason why it is down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// Since when it is so.
+    /// When the dependency got this status.
     #[schema(value_type = String, format = DateTime)]
     pub since: Timestamp,
 }
 
-/// What `/health` says.
+/// The health of the process and its dependencies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HealthReport {
-    /// Whether requests can be served.
+    /// Whether the process can serve requests.
     pub ready: bool,
-    /// Each dependency by name.
+    /// Status of each dependency by its name.
     pub dependencies: BTreeMap<String, Dependency>,
 }
 
-/// Keeps how each dependency is. Cheap to clone.
+/// Keeps the status of each dependency. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Health {
     clock: Clock,
@@ -86,21 +86,21 @@ struct Entries {
     pulses: Vec<Weak<Pulse>>,
 }
 
-/// How long a part may say nothing before the process counts as hung: far longer than any pause of a machine that works.
+/// How long a part may be silent before the process counts as hung: far longer than any pause of a machine that works.
 const HUNG: Duration = Duration::from_secs(30);
 
-/// The heartbeat of a part that must never stand still, such as the loop that takes connections. Once it is dropped, the
-/// part has ended and is no longer waited for.
+/// The heartbeat of a part that must never stop, such as the loop that takes connections. When it is dropped, the part
+/// has ended and is not watched any more.
 #[derive(Debug)]
 pub struct Pulse {
     name: &'static str,
     begun: Instant,
-    /// When it beat last, in milliseconds since then.
+    /// When the last beat was, in milliseconds since the beginning.
     beat_ms: AtomicU64,
 }
 
 impl Pulse {
-    /// The part lives.
+    /// Records that the part is alive.
     pub fn beat(&self) {
         let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.beat_ms.store(now, Ordering::Relaxed);
@@ -111,7 +111,7 @@ impl Pulse {
     }
 }
 
-/// Says how one dependency is. Cheap to clone.
+/// Reports the status of one dependency. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Reporter {
     name: String,
@@ -119,12 +119,12 @@ pub struct Reporter {
 }
 
 impl Health {
-    /// No dependencies yet.
+    /// Health without dependencies; they are added with [`Self::register`].
     pub fn new(clock: Clock) -> Self {
         Self { clock, state: Arc::default() }
     }
 
-    /// Adds a dependency, which is starting.
+    /// Adds a dependency with the status `starting`.
     pub fn register(&self, name: &str, need: Need) -> Reporter {
         let required = need == Need::Required;
         let entry = Dependency { status: Status::Starting, required, detail: None, since: self.clock.now() };
@@ -132,8 +132,8 @@ impl Health {
         Reporter { name: name.to_owned(), health: self.clone() }
     }
 
-    /// Adds a dependency that is as `seen` shows, with each change, until the tasks are to end. `says` tells what it
-    /// means: that it works, or why not.
+    /// Adds a dependency whose status follows `seen`, with each change, until the tasks stop. `says` turns a value into
+    /// a status: `Ok` with a detail if it works, else the reason.
     pub fn follow<T: Send + Sync + 'static>(
         &self,
         (name, need): (&'static str, Need),
@@ -157,7 +157,7 @@ impl Health {
         });
     }
 
-    /// Watches over a part of the process: `/health/live` says 503 when it has not beaten for half a minute.
+    /// Watches a part of the process: `/health/live` answers 503 when it has not beaten for half a minute.
     pub fn pulse(&self, name: &'static str) -> Arc<Pulse> {
         let pulse = Arc::new(Pulse { name, begun: Instant::now(), beat_ms: AtomicU64::new(0) });
         let mut state = self.state.lock();
@@ -166,19 +166,19 @@ impl Health {
         pulse
     }
 
-    /// The parts that have not beaten for longer than `bound`, each with how long.
+    /// The parts that have not beaten for longer than `bound`, each with the time of its silence.
     fn hung(&self, bound: Duration) -> Vec<(&'static str, Duration)> {
         let pulses: Vec<Arc<Pulse>> = self.state.lock().pulses.iter().filter_map(Weak::upgrade).collect();
         let silent = pulses.iter().map(|pulse| (pulse.name, pulse.silent_for()));
         silent.filter(|(_, silent)| *silent > bound).collect()
     }
 
-    /// From now on the process is not ready: it is being stopped, and no new requests should come.
+    /// Makes the process not ready from now on: it is being stopped, and no new requests should come.
     pub fn stopping(&self) {
         self.state.lock().stopping = true;
     }
 
-    /// How everything is.
+    /// The present status of the process and of each dependency.
     pub fn report(&self) -> HealthReport {
         let state = self.state.lock();
         let serves = |dependency: &Dependency| !dependency.required || dependency.status == Status::Up;
@@ -190,27 +190,27 @@ impl Health {
 }
 
 impl Reporter {
-    /// It works.
+    /// Reports that the dependency works.
     pub fn up(&self) {
         self.set(Status::Up, None);
     }
 
-    /// It works; `detail` says more.
+    /// Reports that the dependency works, with a detail.
     pub fn up_with(&self, detail: impl std::fmt::Display) {
         self.set(Status::Up, Some(detail.to_string()));
     }
 
-    /// It is being started or looked for.
+    /// Reports that the dependency is being started or looked for.
     pub fn starting(&self, detail: impl std::fmt::Display) {
         self.set(Status::Starting, Some(detail.to_string()));
     }
 
-    /// It does not work, and will not until an operator has restored it.
+    /// Reports that the dependency does not work, and will not until an operator has restored it.
     pub fn damaged(&self, detail: impl std::fmt::Display) {
         self.set(Status::Damaged, Some(detail.to_string()));
     }
 
-    /// It does not work.
+    /// Reports that the dependency does not work, with the reason.
     pub fn down(&self, detail: impl std::fmt::Display) {
         self.set(Status::Down, Some(detail.to_string()));
     }
@@ -226,12 +226,12 @@ impl Reporter {
     }
 }
 
-/// `/health`, `/health/live`, `/health/ready`.
+/// The routes `/health`, `/health/live` and `/health/ready`.
 pub fn router(health: Health) -> OpenApiRouter {
     routes().with_state(health)
 }
 
-/// What the routes here are, for the contract.
+/// The OpenAPI document of these routes.
 pub fn openapi() -> OpenApi {
     routes().into_openapi()
 }

@@ -1,4 +1,4 @@
-//! Which names a server answers to, and what browsers are told about its answers.
+//! The names of a server in the header `Host`, and the headers that restrict what browsers do with its answers.
 //!
 //! Without a check of `Host`, a web page could reach a server on this machine by DNS rebinding: its own name resolves to
 //! 127.0.0.1 from one moment to the next, and the browser takes the server for the page's own. An address in `Host` cannot
@@ -13,22 +13,22 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 
 use crate::problem::Problem;
 
-/// What browsers may do with an answer: nothing but show it. Pages with scripts of their own (`/docs`) say more themselves.
+/// The policy for browsers: an answer may only be shown. Pages with scripts of their own (`/docs`) have another policy.
 const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
-/// The same for the pages of the API's viewer, which brings its scripts, styles and images along.
+/// The policy for the pages of the API's viewer, which has its own scripts, styles and images.
 const POLICY_OF_DOCS: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
                               frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
 /// The names that a server answers to.
 #[derive(Debug, Clone, Default)]
 pub struct Hosts {
-    /// `None`: any name.
+    /// The names; `None` accepts any name.
     names: Option<Arc<[String]>>,
 }
 
 impl Hosts {
-    /// Any name.
+    /// Hosts that accept any name.
     pub fn any() -> Self {
         Self::default()
     }

@@ -52,7 +52,7 @@ pub struct Limits {
     /// An upper bound for each number in `[limits.at_once]`.
     #[serde(deserialize_with = "crate::config::within::<1, 1000000, _, _>")]
     pub concurrent_requests: usize,
-    /// How many requests of each class are served at once; those beyond are told to come back.
+    /// Number of requests of each class that are served at once; further ones get 503 with `Retry-After`.
     pub at_once: AtOnce,
     /// Connections at once to a port. A connection beyond them is answered about health and metrics only.
     #[serde(deserialize_with = "crate::config::within::<1, 1000000, _, _>")]
@@ -135,7 +135,8 @@ impl Edge {
         self
     }
 
-    /// Once `stop` fires, requests that wait are told to ask again, and after `grace` all that are still under way.
+    /// Once `stop` fires, waiting requests get an answer to ask again, and after `grace` all requests that are still
+    /// open.
     #[must_use]
     pub fn until(mut self, stop: CancellationToken, grace: Duration) -> Self {
         (self.stop, self.grace) = (stop, grace);

@@ -1,5 +1,5 @@
-//! The places of each class of requests: so many at once, no more; a request beyond them is refused before any work is
-//! done for it.
+//! The places of each class of requests: so many are served at once. A request beyond them is refused before any work
+//! is done for it.
 //!
 //! *Invariant:* a class's places are its own. A class that is full refuses its own requests and nobody else's.
 
@@ -14,37 +14,36 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::class::Class;
 use crate::problem::Problem;
 
-/// Why requests are refused, as the label `reason` of the metric has it.
+/// The reasons of refusals, as in the label `reason` of the metric.
 const REASONS: [&str; 2] = [FULL, MEMORY];
 /// All places of the class are taken.
 pub(crate) const FULL: &str = "full";
 /// The memory of bodies is short.
 pub(crate) const MEMORY: &str = "memory";
 
-/// How often a log line says that requests are refused, for each class and reason: enough to be seen, too little to fill a
-/// disk.
+/// How often a log message reports refusals, for each class and reason: enough to be seen, too little to fill a disk.
 const SAID_EVERY: Duration = Duration::from_secs(10);
 
 /// `[limits.at_once]`: how many requests of each class are served at once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AtOnce {
-    /// Commands. At 7 000 a second and 30 ms each some 200 are under way; the rest is room for bursts.
+    /// Number of commands. At 7 000 a second and 30 ms each some 200 are under way; the rest is room for bursts.
     #[serde(deserialize_with = "crate::config::within::<1, 1000000, _, _>")]
     pub commands: usize,
-    /// Reads of one thing.
+    /// Number of reads of one thing.
     #[serde(deserialize_with = "crate::config::within::<1, 1000000, _, _>")]
     pub one_row: usize,
-    /// Pages of lists.
+    /// Number of reads of lists, each one page.
     #[serde(deserialize_with = "crate::config::within::<1, 1000000, _, _>")]
     pub lists: usize,
-    /// Reads that wait for a position or a state (`X-Min-Position`, `Prefer: wait`).
+    /// Number of reads that wait for a position or a state (`X-Min-Position`, `Prefer: wait`).
     #[serde(deserialize_with = "crate::config::within::<1, 1000000, _, _>")]
     pub long_waits: usize,
-    /// Live connections (server-sent events); each holds a subscription's buffer.
+    /// Number of live connections (server-sent events); each holds a subscription's buffer.
     #[serde(deserialize_with = "crate::config::within::<1, 1000000, _, _>")]
     pub streams: usize,
-    /// Reads of large parts of the log, reports, rebuilds.
+    /// Number of reads of large parts of the log, reports, rebuilds.
     #[serde(deserialize_with = "crate::config::within::<1, 1000000, _, _>")]
     pub heavy: usize,
 }
@@ -56,7 +55,7 @@ impl Default for AtOnce {
 }
 
 impl AtOnce {
-    /// How many requests of this class are served at once.
+    /// The number of requests of this class that are served at once.
     pub fn of(&self, class: Class) -> usize {
         match class {
             Class::Command => self.commands,
@@ -77,7 +76,7 @@ pub struct Permits(Arc<[Places; Class::ALL.len()]>);
 struct Places {
     bound: usize,
     free: Arc<Semaphore>,
-    /// Of each of [`REASONS`].
+    /// The refusals by reason, as in [`REASONS`].
     refused: [Refused; REASONS.len()],
 }
 
@@ -104,7 +103,7 @@ impl Permits {
         Self(Arc::new(places))
     }
 
-    /// Takes a place.
+    /// Takes a place of the class.
     ///
     /// # Errors
     /// 503 with `Retry-After`: all places of the class are taken. It is counted, and now and then logged.
@@ -142,7 +141,8 @@ impl Permits {
         )
     }
 
-    /// Logs again and again how many were refused since the last line, so that the end of a burst is told of, too.
+    /// Logs at intervals how many requests were refused since the last message, so that the end of a burst is logged,
+    /// too.
     pub async fn tell_refusals(&self) {
         loop {
             tokio::time::sleep(SAID_EVERY).await;

@@ -1,4 +1,4 @@
-//! The one shape of an error at the edge: a problem document. Source: RFC 9457.
+//! A problem document, the one form of an error over HTTP. Source: RFC 9457.
 
 use std::time::Duration;
 
@@ -8,26 +8,26 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// What went wrong, to what, and what to do, for people and programs.
+/// A problem document: what went wrong and what to do, for people and programs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
-    /// Names the kind of problem, for ever: `/problems/<slug>`, a page with cause and way out.
+    /// Identifies the kind of problem, for ever: `/problems/<slug>`, a page with its cause and its solution.
     #[schema(example = "/problems/out-of-stock")]
     #[serde(rename = "type")]
     pub problem_type: String,
-    /// The kind of problem in a few words, always the same for a type.
+    /// The kind of problem in a few words, the same for every problem of the type.
     #[schema(example = "There are too few pieces")]
     pub title: String,
-    /// The HTTP status.
+    /// Status code of the HTTP response, 400 to 599.
     #[schema(example = 409, minimum = 400, maximum = 599)]
     pub status: u16,
-    /// What happened this time, and what to do.
+    /// What went wrong in this case, and what to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// The fields at fault.
+    /// The fields with errors.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
-    /// Seconds after which to try again; also sent as `Retry-After`.
+    /// Seconds after which to retry; also sent as the header `Retry-After`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_s: Option<u32>,
 }
@@ -36,13 +36,14 @@ pub struct Problem {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AskAgain(pub Duration);
 
-/// One field at fault.
+/// A field with an error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = ProblemField)]
 pub struct FieldError {
-    /// Where: a JSON pointer (RFC 6901) into the body such as `/lines/0/quantity`, or `header:…`, `query:…`, `path:…`.
+    /// Where the field is: a JSON pointer (RFC 6901) into the body such as `/lines/0/quantity`, or `header:…`,
+    /// `query:…`, `path:…`.
     pub field: String,
-    /// What is wrong with it.
+    /// What is wrong with the field.
     pub message: String,
 }
 

@@ -1,6 +1,6 @@
-//! What a connection remembers of its refusals. A client that was told to ask again later, and asks at once, gets its next
-//! refusal when that time has come, or after a second. So over HTTP/1.1 a client that ignores `Retry-After` costs a request or
-//! two a second for each connection, and over HTTP/2 as many as the connection has streams.
+//! The refusals that a connection remembers. A client that must ask again later, and asks at once, gets its next
+//! refusal when that time has come, or after a second. So over HTTP/1.1 a client that ignores `Retry-After` costs a
+//! request or two a second for each connection, and over HTTP/2 as many as the connection has streams.
 
 use std::sync::Arc;
 use std::time::Duration;

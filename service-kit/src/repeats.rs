@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn causes_that_all_differ_are_bounded_and_what_names_none_is_kept_apart_by_its_fields() {
+    fn differing_causes_are_bounded_and_lines_without_one_differ_by_their_fields() {
         let lines = lines_of(Duration::from_secs(600), || {
             for number in 0..1_000 {
                 tracing::error!(error = format!("the offset {number} is wrong"), "a record cannot be read");

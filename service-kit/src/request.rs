@@ -1,4 +1,4 @@
-//! What a command's request must carry, whichever service it is for: its headers and its body.
+//! The headers and the body that a command's request must have, whichever service it is for.
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -19,7 +19,7 @@ pub const TENANT: &str = "default";
 /// Who is asking, until there is authentication.
 pub const PRINCIPAL: &str = "dev";
 
-/// The longest key. Source: Stripe's bound for `Idempotency-Key`.
+/// The longest key, in characters. Source: Stripe's bound for `Idempotency-Key`.
 const KEY_MAX_CHARS: usize = 255;
 
 /// The headers of a command.
@@ -37,10 +37,10 @@ pub struct CommandHeaders {
         pattern = r#"^([!#-~][\t -~]*|"([ !#-\[\]-~]|\\["\\])+")$"#
     )]
     idempotency_key: String,
-    /// Do it only if the thing is at this version, such as `"3"`.
+    /// The command is carried out only if the thing is at this version, such as `"3"`.
     #[param(rename = "If-Match", min_length = 3, max_length = 18, pattern = "^\"[0-9]{1,16}\"$", example = "\"3\"")]
     if_match: Option<String>,
-    /// A UUID that all that follows from this request carries; else the command's own id.
+    /// A UUID that all consequences of this request carry as their correlation id; without it, the command's own id.
     #[param(rename = "X-Correlation-Id")]
     correlation_id: Option<Uuid>,
     /// W3C trace context.
@@ -48,7 +48,7 @@ pub struct CommandHeaders {
     traceparent: Option<String>,
 }
 
-/// The headers of a command on something that has no version: `If-Match` is refused, as nothing could be compared.
+/// The headers of a command on something that has no version: `If-Match` is refused, because nothing could be compared.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Header)]
 #[allow(dead_code, reason = "describes the headers in the OpenAPI document; the functions below read them")]
@@ -77,7 +77,7 @@ pub fn key_without_version(headers: &HeaderMap) -> Result<String, Problem> {
     idempotency_key(headers)
 }
 
-/// What tells the command from all others; a repeat of it bears the same one.
+/// The key that distinguishes the command from all others; a repeat of it has the same key.
 ///
 /// # Errors
 /// A problem: it is missing, there more than once, or cannot be read.
@@ -121,10 +121,10 @@ fn unquoted(quoted: &str) -> Option<String> {
     }
 }
 
-/// The version that the thing must be at.
+/// The version that the thing must have.
 ///
 /// # Errors
-/// A problem: it is no `ETag` of ours.
+/// A problem: it is not an `ETag` of ours.
 pub fn if_match(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
     let version = value.to_str().ok().and_then(|text| text.strip_prefix('"')?.strip_suffix('"')?.parse().ok());
@@ -135,10 +135,10 @@ pub fn if_match(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     }
 }
 
-/// What all that follows from the request carries.
+/// The correlation id of everything that follows from the request.
 ///
 /// # Errors
-/// A problem: it is no UUID.
+/// A problem: it is not a UUID.
 pub fn correlation_id(headers: &HeaderMap) -> Result<Option<Uuid>, Problem> {
     let Some(value) = headers.get("x-correlation-id") else { return Ok(None) };
     match value.to_str().ok().and_then(|text| Uuid::try_parse(text).ok()) {
@@ -153,9 +153,9 @@ pub fn correlation_id(headers: &HeaderMap) -> Result<Option<Uuid>, Problem> {
 /// A body, parsed: JSON of exactly this shape. No body at all is read as `{}`.
 #[derive(Debug, Clone)]
 pub struct Body<T> {
-    /// What it says.
+    /// The content of the body, as its type.
     pub value: T,
-    /// SHA-256 (hex) of what it says, written in one way: spaces, the order of fields and defaults make no difference.
+    /// SHA-256 (hex) of the content in a canonical form: spaces, the order of fields and defaults make no difference.
     pub hash: String,
 }
 

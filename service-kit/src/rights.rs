@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_could_have_written_is_not_trusted_and_secrets_that_they_can_read_are_refused() {
+    fn files_that_others_can_write_and_secrets_that_others_can_read_are_refused() {
         let root = tempfile::tempdir().unwrap();
         let (file, link) = (root.path().join("cluster.json"), root.path().join("link"));
         fs::write(&file, "{}").unwrap();

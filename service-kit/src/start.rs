@@ -1,4 +1,4 @@
-//! How a service process starts: where it listens, and how it says that it cannot.
+//! The start of a service process: its ports, and the error when it cannot start.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -6,16 +6,17 @@ use std::net::{Ipv4Addr, SocketAddr};
 use serde::Deserialize;
 use tokio::net::TcpListener;
 
-/// `[http]`
+/// The section `[http]` of the settings.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpConfig {
-    /// Where to listen; port 0 takes a free one.
+    /// Address on which to listen; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Where health and metrics are served besides, by a thread of its own; none: at `listen` only.
+    /// Address at which a thread of its own also serves health and metrics; without it they are served at `listen`
+    /// only.
     pub admin_listen: Option<SocketAddr>,
-    /// Names in `Host` that are answered besides addresses and `localhost`; none: any name, but on a loopback address no
-    /// other.
+    /// Names in `Host` that are accepted besides addresses and `localhost`. Without any, every name is accepted, except
+    /// on a loopback address.
     #[serde(deserialize_with = "crate::config::list")]
     pub allowed_hosts: Vec<String>,
 }
@@ -27,12 +28,12 @@ impl Default for HttpConfig {
     }
 }
 
-/// Why a process did not start, or had to stop. Each is one line with the way out.
+/// The reason why a process did not start, or had to stop, with the solution.
 #[derive(Debug, Clone)]
 pub struct StartError {
-    /// What is wrong.
+    /// What is wrong, in one sentence.
     pub what: String,
-    /// What to type.
+    /// The command for the operator to type.
     pub hint: String,
 }
 
@@ -45,7 +46,7 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 impl StartError {
-    /// A reason and the way out.
+    /// An error with its reason and its solution.
     pub fn new(what: impl fmt::Display, hint: impl fmt::Display) -> Self {
         Self { what: what.to_string(), hint: hint.to_string() }
     }

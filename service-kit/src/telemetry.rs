@@ -61,8 +61,8 @@ pub enum TelemetryError {
     Twice,
 }
 
-/// What is never logged, whatever the filter says: sqlx repeats the value of each parameter of a database's URL that it does
-/// not know, such as that of `sslpassword`.
+/// Targets that are never logged, whatever the filter says: sqlx repeats the value of each unknown parameter of a
+/// database's URL, such as that of `sslpassword`.
 const REPEATS_SECRETS: &[&str] = &["sqlx_postgres::options::parse=off"];
 
 /// Starts logging to stderr (stdout is for data). Once in a process.

@@ -152,7 +152,7 @@ async fn clients_that_say_nothing_or_half_a_request_are_closed() {
 }
 
 #[tokio::test]
-async fn beyond_the_connections_in_all_or_from_one_address_only_health_and_metrics_are_answered() {
+async fn connections_beyond_a_bound_are_answered_health_and_metrics_only() {
     for (connections, per_address) in [(2, 100), (100, 2)] {
         let server = Server::start(Limits::default(), |options| {
             (options.connections, options.per_address) = (connections, per_address);
@@ -186,7 +186,7 @@ async fn silent_connections_beyond_the_bound_keep_no_probe_out() {
 }
 
 #[tokio::test]
-async fn a_class_that_is_full_refuses_its_own_requests_and_neither_another_class_nor_health() {
+async fn a_full_class_refuses_its_own_requests_and_no_other_class_or_health() {
     for full in Class::ALL {
         let server = Server::start(Limits { at_once: few(), ..Limits::default() }, |_| {}).await;
         let (line, headers) = of(full);
@@ -333,7 +333,7 @@ async fn begun_at(server: &Server, announced: usize, bytes: usize) -> TcpStream 
 }
 
 #[tokio::test]
-async fn http_2_is_spoken_where_a_client_begins_with_it_and_a_port_for_grpc_says_that_it_speaks_nothing_else() {
+async fn http_2_is_served_where_clients_begin_with_it_and_grpc_ports_refuse_http_1() {
     use http_body_util::{BodyExt as _, Full};
     let client: hyper_util::client::legacy::Client<_, Full<Bytes>> =
         hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).http2_only(true).build_http();

@@ -1,5 +1,5 @@
-//! The settings of `serve`: each service says what can be set and what is so by default; here they stand together, as
-//! the sections of `backstitch.toml`.
+//! The settings of `serve`: the settings of each service with their defaults, together as the sections of
+//! `backstitch.toml`.
 
 use std::path::{Path, PathBuf};
 

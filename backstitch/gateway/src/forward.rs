@@ -27,8 +27,8 @@ use crate::replicas::{Replica, Replicas};
 use crate::routes::{Service, service};
 use crate::{headers, path};
 
-/// The client towards the replicas. It sends what it is given to whom it is told: it follows nothing, knows no proxy and
-/// rewrites no path.
+/// The client towards the replicas. It sends a request unchanged to the given replica: it follows no redirect, uses no
+/// proxy and rewrites no path.
 pub(super) type Towards = Client<HttpConnector, Full<Bytes>>;
 
 /// How long a replica may take to accept a connection: on one network that is a matter of milliseconds.

@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_a_connection_does_not_go_on_and_neither_does_what_connection_names() {
+    fn hop_by_hop_headers_and_those_that_connection_names_are_not_forwarded() {
         let mut all = headers(&[
             ("connection", "keep-alive, X-Secret"),
             ("keep-alive", "timeout=5"),

@@ -298,7 +298,7 @@ async fn ask_raw(gateway: &Running, path: &str) -> String {
 }
 
 #[tokio::test]
-async fn paths_that_a_service_could_read_in_another_way_are_refused_before_they_are_routed() {
+async fn ambiguous_paths_are_refused_before_they_are_routed() {
     let fake = Fake::answering(|| "internal".into_response()).await;
     let gateway = before(&[fake.address]).await;
     for path in [
@@ -352,7 +352,7 @@ async fn the_path_that_is_decided_on_is_the_path_that_is_sent() {
 }
 
 #[tokio::test]
-async fn a_replica_hears_who_asked_from_the_gateway_alone_and_nothing_of_the_client_s_connection() {
+async fn a_replica_learns_the_caller_from_the_gateway_alone() {
     let fake = Fake::answering(created).await;
     let gateway = before(&[fake.address]).await;
     let request = reqwest::Client::new().post(format!("http://{}/v1/orders", gateway.address));

@@ -1,4 +1,4 @@
-//! Exit codes, and how a failure is told: one sentence, an empty line, and what to type.
+//! Exit codes, and the form of an error message: one sentence, an empty line, and the command to type.
 
 use std::fmt;
 use std::process::ExitCode;

@@ -35,7 +35,7 @@ fn answer(output: &Output) -> Value {
 }
 
 #[test]
-fn a_verb_asks_the_server_that_is_named_or_says_which_folder_it_reads_and_whether_a_server_runs_there() {
+fn a_verb_asks_the_named_server_or_says_which_folder_it_reads() {
     let folder = TempDir::new().unwrap();
     let (data, elsewhere) = (folder.path().join("data"), folder.path().join("elsewhere"));
     let dir = data.to_str().unwrap();

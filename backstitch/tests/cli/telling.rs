@@ -34,7 +34,7 @@ const FROM_THE_START: &[&str] = &[
 ];
 
 #[test]
-fn a_server_that_works_tells_of_requests_orders_and_sagas_and_has_its_numbers_from_the_start() {
+fn a_server_logs_requests_orders_and_sagas_and_counts_from_the_start() {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");
     let (data, config) = (data.to_str().unwrap(), folder.path().join("backstitch.toml"));

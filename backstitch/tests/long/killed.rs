@@ -174,7 +174,7 @@ async fn until_position(client: &Client, position: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_with_fifty_thousand_open_orders_killed_while_their_sagas_begin_goes_on_with_all_of_them() {
+async fn fifty_thousand_open_orders_go_on_after_a_kill_while_their_sagas_begin() {
     let orders = scaled(OPEN_ORDERS);
     let (mut processes, client) = shop(false).await;
     stream::iter(0..orders).for_each_concurrent(CUSTOMERS as usize, |number| place(&client, number)).await;
@@ -211,7 +211,7 @@ impl Load {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_killed_sixty_times_under_a_thousand_orders_a_second_ends_every_saga_and_takes_each_sum_once() {
+async fn sixty_kills_under_load_end_every_saga_and_capture_each_sum_once() {
     let (mut processes, client) = shop(true).await;
     let load = Arc::new(Load { placed: AtomicUsize::new(0), next: AtomicUsize::new(0), stop: AtomicBool::new(false) });
     let kills = async {

@@ -21,7 +21,7 @@ rows!(
     webhook_lost,
 );
 
-/// The row of a card that is authorised in the end: the order waits for the warehouse.
+/// The row of a card that is authorized in the end: the order waits for the warehouse.
 fn authorised(card: &'static str) -> Row {
     let ends = Ends::new(Confirmed, "", &[Authorized]).shipment(Planned).stock("MUG", [5, 0, 2]);
     Row {

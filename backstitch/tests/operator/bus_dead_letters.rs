@@ -101,7 +101,7 @@ fn work(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dead_letter_of_a_consumer_is_found_retried_and_discarded_while_the_consumer_runs() {
+async fn a_dead_letter_is_found_retried_and_discarded_while_its_consumer_runs() {
     let kafka = Kafka::shared().await.unwrap();
     let topic = kafka.topic("consumed", 1).await.unwrap();
     let config = BusConfig { brokers: Some(kafka.brokers().to_owned()), topic, partitions: 1, ..BusConfig::default() };

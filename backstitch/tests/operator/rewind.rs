@@ -48,7 +48,7 @@ async fn log(folder: &std::path::Path, events: u64) -> Arc<SqliteStore> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_ahead_of_a_restored_log_is_dropped_when_the_restore_is_accepted_and_not_before() {
+async fn state_ahead_of_a_restored_log_is_dropped_only_once_the_restore_is_accepted() {
     let (dir, tasks, kafka) = (tempfile::tempdir().unwrap(), Tasks::new(), Kafka::shared().await.unwrap());
     let topic = kafka.topic("restored", 1).await.unwrap();
     let bus = BusConfig { brokers: Some(kafka.brokers().to_owned()), topic, partitions: 1, ..BusConfig::default() };

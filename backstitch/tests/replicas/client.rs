@@ -53,7 +53,7 @@ fn authorize(number: u128, token: &str) -> domain::Command {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn commands_to_either_replica_have_their_effect_once_and_never_sell_what_is_not_there() {
+async fn commands_to_either_replica_have_one_effect_and_never_oversell() {
     let world = World::start().await;
     let (one, two) = (world.replica(&[]).await, world.replica(&[]).await);
     let client = client(&[one.ports[1], two.ports[1]], PATIENT);
@@ -138,7 +138,7 @@ async fn where_nobody_answers_sagas_are_told_so_at_once_and_when_to_try_again() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_payment_whose_replica_dies_is_carried_on_by_the_one_that_gets_the_command_again() {
+async fn a_payment_of_a_dead_replica_goes_on_at_the_one_that_gets_the_retry() {
     let world = World::start().await;
     let (one, two) = (world.replica(&[]).await, world.replica(&[]).await);
     let only_one = client(&[one.ports[1]], PATIENT);

@@ -48,7 +48,7 @@ async fn a_cancellation_after_the_capture_is_handed_over_and_the_money_goes_back
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancellation_that_races_the_dispatch_is_settled_by_the_order_one_way_or_the_other() {
+async fn a_race_of_cancellation_and_dispatch_is_settled_by_the_order() {
     let shop = World::start().await;
     shop.product("MUG", 100).await;
     let races = (0..24).map(|n| {

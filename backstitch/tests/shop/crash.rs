@@ -113,7 +113,7 @@ async fn without_checkpoint(data: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_killed_when_it_had_begun_a_thousand_sagas_answers_and_goes_on_with_all_of_them() {
+async fn a_server_killed_with_a_thousand_open_sagas_goes_on_with_all_of_them() {
     let settings = [
         ("BACKSTITCH__PROVIDER__MODE", "instant"),
         ("BACKSTITCH__RUN__PROJECTIONS", "false"),

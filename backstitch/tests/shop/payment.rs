@@ -65,7 +65,7 @@ async fn a_payment_that_nobody_ever_confirms_times_out_after_30_minutes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_authorisation_that_timed_out_but_was_charged_is_found_out_and_the_order_goes_on() {
+async fn a_charge_behind_a_timed_out_authorization_is_found_and_the_order_goes_on() {
     let shop = World::start().await;
     shop.product("MUG", 5).await;
     let order = shop.placed_and_settled("charged", &[("MUG", 1)], "tok_timeout_charged").await;

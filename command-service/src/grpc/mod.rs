@@ -44,15 +44,15 @@ const STREAMS_PER_CONNECTION: u32 = 1_024;
 /// How often the health service looks how the process is.
 const HEALTH_EVERY: Duration = Duration::from_millis(250);
 
-/// What is served.
+/// The parts of the write side that gRPC serves.
 pub struct Served {
-    /// Where commands go.
+    /// The bus that commands are sent to.
     pub bus: CommandBus,
-    /// The log, for those who follow it.
+    /// The log, for the clients that follow it.
     pub store: Arc<dyn EventStore>,
-    /// What orders cost besides their lines: a client's order is held against it.
+    /// The pricing of orders; a client's order is compared with it.
     pub pricing: Arc<PricingPolicy>,
-    /// Which commands are taken.
+    /// The kinds of aggregates whose commands are accepted.
     pub contexts: Contexts,
     /// The edge's bounds: the size of a body, the time of an answer, how many are under way.
     pub limits: Limits,

@@ -22,7 +22,7 @@ const ACTOR_MAX_BYTES: usize = 200;
 /// The longest key. Source: Stripe's bound for `Idempotency-Key`, as over HTTP.
 const KEY_MAX_CHARS: usize = 255;
 
-/// What is asked, and what comes with it.
+/// Reads the command and its metadata from a request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`, naming the field.

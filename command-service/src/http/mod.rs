@@ -1,4 +1,4 @@
-//! The write side's edge: one file per resource, `extract` for headers and bodies, `problems` for refusals.
+//! The HTTP API of the write side: one file per resource, `extract` for headers and bodies, `problems` for refusals.
 
 pub mod extract;
 pub mod orders;
@@ -20,17 +20,17 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::CommandBus;
 use crate::contexts::{Context, Contexts};
 
-/// What the handlers need. Cheap to clone.
+/// The state that the handlers share. Cheap to clone.
 #[derive(Clone)]
 pub struct HttpState {
-    /// Where commands go.
+    /// The bus that commands are sent to.
     pub bus: CommandBus,
-    /// What orders cost besides their lines.
+    /// The pricing of orders: tax and shipping.
     pub pricing: std::sync::Arc<PricingPolicy>,
 }
 
 impl HttpState {
-    /// Handlers over `bus`.
+    /// The state of handlers that send commands to `bus`.
     pub fn new(bus: CommandBus, pricing: PricingPolicy) -> Self {
         Self { bus, pricing: std::sync::Arc::new(pricing) }
     }

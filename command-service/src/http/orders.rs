@@ -68,7 +68,7 @@ pub struct PlaceOrderBody {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlaceOrderLine {
-    /// The product's SKU.
+    /// The SKU of the product that is ordered.
     #[schema(value_type = SkuText, inline)]
     pub sku: Sku,
     /// The number of pieces.
@@ -92,7 +92,7 @@ pub struct OrderTotals {
     /// Tax on lines and shipping.
     #[schema(value_type = MoneySchema)]
     pub tax: Money,
-    /// Net shipping.
+    /// The net cost of shipping; 0 where shipping is free.
     #[schema(value_type = MoneySchema)]
     pub shipping: Money,
     /// The sum that the customer pays.
@@ -112,12 +112,12 @@ pub struct PlacedOrder {
     /// The order's status: `pending`, as its saga takes it from here.
     #[schema(value_type = OrderStatus)]
     pub status: &'static str,
-    /// What it costs.
+    /// The cost of the order and its parts.
     #[serde(flatten)]
     pub totals: OrderTotals,
 }
 
-/// Why a customer does not want it any more.
+/// The reason why the customer cancels the order.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CancelOrderBody {
@@ -179,11 +179,11 @@ pub enum Verdict {
     Refuse,
 }
 
-/// The end of a risk review.
+/// The result of a person's risk review.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AssessOrderBody {
-    /// The verdict.
+    /// The verdict: the order goes on, or it is rejected.
     #[schema(value_type = OneOf<RiskVerdict>, inline)]
     pub assessment: Verdict,
     /// The name of the person who decided: 1 to 64 characters.

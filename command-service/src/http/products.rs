@@ -46,7 +46,7 @@ fn yes() -> bool {
     true
 }
 
-/// A new price.
+/// The new price of a product.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangePriceBody {

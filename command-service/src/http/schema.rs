@@ -116,7 +116,7 @@ pub struct ShipmentIdPath {
     id: Uuid,
 }
 
-/// No fields.
+/// A body without fields: `{}`, or no body at all.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Nothing {}

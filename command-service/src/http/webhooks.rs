@@ -58,7 +58,7 @@ fn routes() -> OpenApiRouter<Provider> {
         .routes(routes!(act))
 }
 
-/// What was made durable.
+/// The events that the webhook made durable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WebhookReply {
     /// How many events the webhook told, each of them durable now; repeated ones count too.
@@ -122,22 +122,22 @@ pub struct InboxView {
     pub entries: Vec<InboxEntry>,
 }
 
-/// An entry of the inbox. It is tried again every minute, and stays until it fits.
+/// An entry of the inbox: a result that fits no payment yet. It is tried every minute, and stays until it fits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = ProviderInboxEntry)]
 pub struct InboxEntry {
-    /// Who told it.
+    /// The name of the provider that reported the result.
     pub provider: String,
-    /// The provider's own name of the event.
+    /// The provider's own id of the event.
     pub event_id: String,
-    /// The payment and the request that it names: `{payment id}:{request id}`.
+    /// The payment and the request that the event names: `{payment id}:{request id}`.
     pub key: String,
-    /// The provider's own name of what it is about.
+    /// The provider's own id of the operation.
     pub provider_ref: String,
-    /// What it says.
+    /// The result that the provider reported, as it was received.
     #[schema(value_type = Object)]
     pub result: serde_json::Value,
-    /// Why it fits nothing: `no-such-payment`, `unknown-request`, or the payment's refusal when it came.
+    /// The reason why it fits nothing: `no-such-payment`, `unknown-request`, or the payment's refusal when it came.
     pub because: String,
 }
 
@@ -161,17 +161,17 @@ async fn inbox(State(provider): State<Provider>) -> Json<InboxView> {
     Json(InboxView { open, entries: entries.into_iter().map(entry).collect() })
 }
 
-/// Which payment provider is called.
+/// The payment provider that is called.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProviderView {
-    /// Its name.
+    /// The name of the provider, such as `simulated`.
     pub name: String,
     /// The kind of provider: simulated in this process, answering at once, or a process of its own.
     #[schema(value_type = ProviderMode)]
     pub mode: String,
-    /// Where its process is, for `http`.
+    /// The URL of the provider's process, for the mode `http`.
     pub url: Option<String>,
-    /// What it can do.
+    /// The features that the provider has.
     pub capabilities: Capabilities,
 }
 

@@ -126,13 +126,13 @@ impl<'de> Visitor<'de> for OneOrTwo {
     }
 }
 
-/// `[provider]`
+/// The section `[provider]` of the settings.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProviderConfig {
-    /// `in-process`, `instant` or `http`.
+    /// The kind of provider: `in-process`, `instant` or `http`.
     pub mode: Mode,
-    /// Where the provider's process listens, for `http`.
+    /// The URL of the provider's process, for `http`.
     #[serde(deserialize_with = "without_user")]
     pub url: String,
     /// What its webhooks are signed with, one key or two; needed for `http`, drawn at start otherwise.
@@ -184,11 +184,11 @@ fn without_user<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D:
     Ok(url.reveal().to_owned())
 }
 
-/// `[provider.simulated]`
+/// The section `[provider.simulated]` of the settings.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SimulatedConfig {
-    /// Where its chances come from: the same seed and the same calls give the same delays.
+    /// The seed of the random delays: the same seed and the same calls give the same delays.
     pub seed: u64,
     /// How long customers (3-D Secure), failing refunds and late successes take, in milliseconds.
     #[serde(deserialize_with = "service_kit::config::within::<0, 86400000, _, _>")]

@@ -37,7 +37,7 @@ pub struct ProviderEventRecorded {
     pub request_id: domain::ids::RequestId,
 }
 
-/// What is open in the inbox. Cheap to clone.
+/// The open entries of the inbox. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Inbox {
     open: Arc<Mutex<BTreeMap<StreamName, ProviderEventReceived>>>,

@@ -1,4 +1,5 @@
-//! Takes in what the provider tells by itself: believed, matched by our request id, appended, then acknowledged.
+//! Takes in the results that the provider sends by itself. Each is verified, matched by our request id, appended, then
+//! acknowledged.
 //!
 //! *Invariant:* nothing is acknowledged before it is durable: in the payment, or, where no payment or request of ours
 //! fits, in `provider_inbox-<provider>@<event id>`, which `inbox.rs` drains. Never "processed" and forgotten.
@@ -22,33 +23,33 @@ use crate::{CommandBus, CommandMeta, SendError};
 /// The longest name of an event: with the stream's prefix it must fit a stream's name (250 bytes).
 const EVENT_ID_MAX: usize = 128;
 
-/// The event of the inbox: what a provider told that fits no request of ours. Category `provider_inbox`, version 1.
+/// The event of the inbox: a result that fits no request of ours. Category `provider_inbox`, version 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ProviderEventReceived {
-    /// Who told it.
+    /// Name of the provider that reported the result.
     pub provider: String,
     /// What the provider reported.
     pub event: ProviderEvent,
-    /// Why it is here: `no-such-payment`, or the payment's refusal.
+    /// The reason why it is in the inbox: `no-such-payment`, or the payment's refusal.
     pub because: String,
 }
 
-/// Whether what a provider told fits a request of ours.
+/// Whether a result of the provider fits a request of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fit {
-    /// The payment has it, durably.
+    /// The payment has recorded the result, durably.
     Recorded,
-    /// It does not, and why.
+    /// The result fits no request; the value is the reason.
     Nothing(&'static str),
 }
 
-/// Why a webhook is not acknowledged.
+/// The reason why a webhook is not acknowledged.
 #[derive(Debug, thiserror::Error)]
 pub enum IntakeError {
-    /// Not believed or not understood.
+    /// The webhook is not authentic, or cannot be read.
     #[error(transparent)]
     Webhook(#[from] WebhookError),
-    /// It could not be made durable now: the provider sends it again.
+    /// The result could not be made durable now: the provider sends it again.
     #[error("the webhook cannot be taken in at the moment: {0}")]
     Unavailable(String),
 }

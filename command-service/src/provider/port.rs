@@ -1,4 +1,4 @@
-//! The port: what every payment provider must do for us.
+//! The port of payment providers: the operations that each adapter implements.
 //!
 //! *Invariant:* every call that moves money bears a key of ours, `{payment_id}:{request_id}`, minted in the Requested
 //! event. The provider does the same key and body once, however often it is called: so any call may be repeated.
@@ -65,58 +65,59 @@ impl From<RequestKey> for String {
     }
 }
 
-/// Holds money.
+/// Asks the provider to authorize a payment: to hold the money.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Authorize {
-    /// The idempotency key.
+    /// The idempotency key, `{payment_id}:{request_id}`.
     pub key: RequestKey,
-    /// Whose order, for the provider's statement.
+    /// The order that the payment is for, shown on the provider's statement.
     pub order_id: OrderId,
     /// The amount to authorize.
     pub amount: Money,
-    /// The card's token.
+    /// Token of the card at the provider, 1 to 100 characters.
     pub payment_method: String,
-    /// The order's labels.
+    /// The order's labels, passed on to the provider.
     #[serde(default)]
     pub tags: Vec<String>,
 }
 
-/// Takes held money.
+/// Asks the provider to capture authorized money.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Capture {
-    /// The idempotency key.
+    /// The idempotency key, `{payment_id}:{request_id}`.
     pub key: RequestKey,
     /// The order that the payment is for.
     pub order_id: OrderId,
-    /// How much, at most what is held.
+    /// Amount to capture, at most what is authorized.
     pub amount: Money,
 }
 
-/// Lets a hold go. Of a payment that the provider never saw it is a mark: a later authorisation of it is refused.
+/// Asks the provider to void an authorization. For a payment that the provider never saw it is a mark: a later
+/// authorization is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Void {
-    /// The idempotency key.
+    /// The idempotency key, `{payment_id}:{request_id}`.
     pub key: RequestKey,
     /// The order that the payment is for.
     pub order_id: OrderId,
 }
 
-/// Gives captured money back.
+/// Asks the provider to refund captured money.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Refund {
-    /// The idempotency key.
+    /// The idempotency key, `{payment_id}:{request_id}`.
     pub key: RequestKey,
     /// The order that the payment is for.
     pub order_id: OrderId,
-    /// How much, at most what was captured and not given back yet.
+    /// Amount to refund, at most what was captured and not refunded yet.
     pub amount: Money,
 }
 
-/// What the provider says of a request.
+/// The provider's result of a request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     /// The provider's own name for it.
@@ -196,24 +197,25 @@ pub enum ProviderError {
 /// Why a webhook is not believed or not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WebhookError {
-    /// It has no valid signature of a recent time: the sender does not know the secret, or has sent it again later.
+    /// The signature is missing, wrong or too old: the sender does not know the secret, or has sent the webhook again
+    /// later.
     #[error("the webhook's signature is not valid: {0}")]
     Signature(&'static str),
-    /// It is signed, and says nothing that can be read.
+    /// The signature is valid, and the content cannot be read.
     #[error("the webhook cannot be read: {0}")]
     Malformed(String),
 }
 
-/// A payment provider.
+/// A payment provider. Every adapter implements this trait.
 #[async_trait]
 pub trait PaymentProvider: Send + Sync + 'static {
-    /// Its name, as in webhook addresses and event metadata: `[a-z0-9_]{1,32}`.
+    /// The name of the provider, as in webhook addresses and event metadata: `[a-z0-9_]{1,32}`.
     fn name(&self) -> &str;
 
-    /// What it can do.
+    /// The features that the provider has.
     fn capabilities(&self) -> Capabilities;
 
-    /// Holds money. A declined card is an answer, not an error.
+    /// Authorizes a payment. A declined card is an answer, not an error.
     ///
     /// # Errors
     /// [`ProviderError`]; only `Refused` means that nothing was done.

@@ -1,4 +1,4 @@
-//! Puts the provider together by its settings: the port, the driver, the intake, the simulated one's webhooks.
+//! Assembles the provider from its settings: the port, the driver, the intake, and the simulated provider's webhooks.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -47,20 +47,20 @@ pub struct Opened {
     simulator: Option<Simulator>,
 }
 
-/// A provider at work, for the edge. Cheap to clone.
+/// A running provider, for the HTTP API. Cheap to clone.
 #[derive(Clone)]
 pub struct Provider {
-    /// The port.
+    /// The port to the provider.
     pub port: Arc<dyn PaymentProvider>,
-    /// Takes webhooks in.
+    /// The intake of the provider's webhooks.
     pub intake: Intake,
-    /// What was told and fits nothing so far.
+    /// The results that fit no payment so far.
     pub inbox: Inbox,
-    /// How it is run.
+    /// The kind of provider that runs.
     pub mode: Mode,
-    /// Where its process is, for `http`.
+    /// URL of the provider's process, for the mode `http`.
     pub url: Option<String>,
-    /// The provider in this process, where customers can act.
+    /// The simulated provider in this process, where customers can act.
     pub simulator: Option<Simulator>,
 }
 

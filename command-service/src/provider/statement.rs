@@ -1,4 +1,4 @@
-//! The provider's own account: the bank's word, which the demo and reconciliation hold ours against.
+//! The provider's own ledger, with which the demo and the reconciliation compare ours.
 
 use std::collections::BTreeMap;
 
@@ -33,21 +33,21 @@ impl Page {
     }
 }
 
-/// Sums of minor units of one currency.
+/// Sums in one currency, in its minor units.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = ProviderTotals)]
 pub struct Totals {
-    /// Ever held.
+    /// Amount authorized so far, also where it was captured or voided since.
     pub authorized: i64,
-    /// Taken.
+    /// Amount captured so far.
     pub captured: i64,
-    /// Held once and let go: voided, lapsed, or left over by a smaller capture.
+    /// Amount authorized and let go: voided, lapsed, or left over by a smaller capture.
     pub voided: i64,
-    /// Given back.
+    /// Amount refunded so far.
     pub refunded: i64,
 }
 
-/// Where a payment stands at the provider.
+/// The state of a payment at the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EntryState {
@@ -63,7 +63,7 @@ pub enum EntryState {
     Expired,
     /// Money was taken.
     Captured,
-    /// The hold was let go, or a void came before any authorisation.
+    /// The hold was let go, or a void came before any authorization.
     Voided,
     /// All that was taken was given back.
     Refunded,
@@ -79,37 +79,37 @@ pub struct Entry {
     /// The id of our order.
     #[schema(value_type = String, format = Uuid)]
     pub order_id: OrderId,
-    /// Where it stands.
+    /// The state of the payment at the provider.
     #[schema(value_type = ProviderPaymentState)]
     pub state: EntryState,
-    /// The currency; none for a void that came before any authorisation.
+    /// The currency; null for a void that came before any authorization.
     #[schema(value_type = Option<String>)]
     pub currency: Option<Currency>,
-    /// Ever held.
+    /// Amount authorized so far, in minor units.
     pub authorized: i64,
-    /// Taken.
+    /// Amount captured so far, in minor units.
     pub captured: i64,
-    /// Held once and let go.
+    /// Amount authorized and let go, in minor units.
     pub voided: i64,
-    /// Given back.
+    /// Amount refunded so far, in minor units.
     pub refunded: i64,
-    /// How often money was moved, by idempotency key: never more than 1.
+    /// Number of money movements by idempotency key: never more than 1.
     pub effects: BTreeMap<String, u32>,
 }
 
-/// What the provider did.
+/// The ledger of the provider.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = ProviderLedger)]
 pub struct Statement {
     /// Sums over everything, by currency.
     pub totals: BTreeMap<String, Totals>,
-    /// Payments ever seen.
+    /// Number of payments that the provider has seen.
     pub payments: u64,
-    /// Money movements ever made: holds, captures, voids and refunds.
+    /// Number of money movements: authorizations, captures, voids and refunds.
     pub effects: u64,
-    /// The most movements that any one key made: 1, or something is wrong.
+    /// The most money movements of one idempotency key: 1, or something is wrong.
     pub max_effects_per_key: u32,
-    /// Calls that bore a known key and another body. Each is a fault of the caller.
+    /// Number of calls that reused a key with another body. Each is a fault of the caller.
     pub key_conflicts: u64,
     /// Webhooks that are still to be delivered.
     #[serde(default)]

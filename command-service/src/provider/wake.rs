@@ -8,30 +8,30 @@ use uuid::Uuid;
 /// saga's next dispatch of the command, whose answer has not come, wakes again.
 const WAKES_MAX: usize = 16_384;
 
-/// What woke the driver, for the metadata of what it appends.
+/// The cause that woke the driver, for the metadata of the events that it appends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause {
-    /// The request that began it all.
+    /// Id of the client's request from which everything follows.
     pub correlation_id: Uuid,
-    /// The command that asked for the provider.
+    /// Id of the command that made the request to the provider.
     pub causation_id: Uuid,
-    /// W3C trace context.
+    /// The W3C trace context (`traceparent`) of the client's request.
     pub traceparent: Option<String>,
 }
 
-/// Wakes the driver. Cheap to clone.
+/// The sender that wakes the driver. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Wake {
     wakes: mpsc::Sender<(PaymentId, Cause)>,
 }
 
-/// The driver's end.
+/// The driver's end of the channel.
 #[derive(Debug)]
 pub struct Queue {
     pub(super) wakes: mpsc::Receiver<(PaymentId, Cause)>,
 }
 
-/// A way to a driver that is yet to be started: the bus needs the one end, the driver needs the bus.
+/// A channel to a driver that is started later: the bus needs the one end, the driver needs the bus.
 pub fn channel() -> (Wake, Queue) {
     let (sender, receiver) = mpsc::channel(WAKES_MAX);
     (Wake { wakes: sender }, Queue { wakes: receiver })

@@ -12,43 +12,44 @@ use service_kit::{HttpConfig, Limits};
 use crate::contexts::Contexts;
 use crate::provider::ProviderConfig;
 
-/// All that can be set. A key `k` of the section `[s]` is `BACKSTITCH__S__K` in the environment.
+/// The settings of a command service. A key `k` of the section `[s]` is `BACKSTITCH__S__K` in the environment.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Config {
-    /// `[http]`
+    /// The section `[http]`: the port of the HTTP API.
     pub http: HttpConfig,
-    /// `[grpc]`
+    /// The section `[grpc]`: the port for other processes.
     pub grpc: GrpcConfig,
-    /// `[limits]`: bounds of both edges.
+    /// The section `[limits]`: bounds of both APIs.
     pub limits: Limits,
-    /// `[event_store]`: where the log is.
+    /// The section `[event_store]`: where the log is.
     pub event_store: EventStoreConfig,
-    /// `[command]`
+    /// The section `[command]`: which commands are served.
     pub command: CommandConfig,
-    /// `[pricing]`: tax and shipping.
+    /// The section `[pricing]`: tax and shipping.
     pub pricing: PricingPolicy,
-    /// `[provider]`: which payment provider is called.
+    /// The section `[provider]`: which payment provider is called.
     pub provider: ProviderConfig,
-    /// `[log]`: what is logged, and how.
+    /// The section `[log]`: what is logged, and how.
     pub log: LogConfig,
-    /// What the process tells of them.
+    /// The settings as the process shows them at `/settings`.
     #[serde(skip)]
     pub started: Started,
 }
 
-/// `[grpc]`
+/// The section `[grpc]` of the settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GrpcConfig {
-    /// Where commands and followers from other processes are taken; none: nowhere. Port 0 takes a free one.
+    /// Address at which commands and followers from other processes are accepted; without it gRPC is not served. Port 0
+    /// takes a free one.
     pub listen: Option<SocketAddr>,
 }
 
-/// `[command]`
+/// The section `[command]` of the settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CommandConfig {
-    /// Which kinds of aggregates are served: any of `order,payment,stock,product,shipment`, with commas between.
+    /// The kinds of aggregates that are served: any of `order,payment,stock,product,shipment`, separated by commas.
     pub contexts: Contexts,
 }

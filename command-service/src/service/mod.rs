@@ -1,7 +1,7 @@
 //! The write side as a process of its own, one of several over a log that they share.
 //!
-//! *Invariant:* a process that is told to stop answers what it has taken, within a bound: first it says that it is not
-//! ready, then it takes nothing more, then what is under way ends, then the log is let go.
+//! *Invariant:* a process that is being stopped answers the requests that it has accepted, within a bound. First it
+//! reports that it is not ready, then it accepts no more requests, then the open ones end, then the log is closed.
 
 mod args;
 mod config;
@@ -38,11 +38,11 @@ const WORK_GRACE: Duration = Duration::from_secs(2);
 
 /// A running command service.
 pub struct Service {
-    /// Where HTTP is served.
+    /// The address at which HTTP is served.
     pub address: SocketAddr,
-    /// Where gRPC is served, if it is.
+    /// The address at which gRPC is served, if it is.
     pub grpc: Option<SocketAddr>,
-    /// How everything is.
+    /// The health of the process, as `/health` shows it.
     pub health: Health,
     edge: Tasks,
     work: Tasks,

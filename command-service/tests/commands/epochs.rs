@@ -63,7 +63,7 @@ async fn while_the_disk_is_broken_nothing_is_answered_as_done_and_afterwards_all
 }
 
 #[tokio::test]
-async fn what_was_answered_as_done_in_the_middle_of_failures_is_in_the_log_after_a_restart() {
+async fn commands_acknowledged_amid_failures_are_in_the_log_after_a_restart() {
     let world = World::new();
     world.receive(1_000).await;
     let mut done = Vec::new();

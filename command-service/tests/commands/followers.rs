@@ -66,7 +66,7 @@ async fn an_event_comes_with_all_that_the_log_has_of_it() {
 }
 
 #[tokio::test]
-async fn only_the_categories_that_were_asked_for_are_sent_and_the_position_moves_all_the_same() {
+async fn only_the_requested_categories_are_sent_and_the_position_still_moves() {
     let world = World::new();
     product(&world, "A", 1_000).await;
     world.receive(5).await;

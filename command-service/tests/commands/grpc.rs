@@ -138,7 +138,7 @@ async fn a_refusal_by_the_rules_is_an_answer_and_comes_again_to_a_client() {
 }
 
 #[tokio::test]
-async fn what_a_client_repeats_is_answered_again_and_what_it_changes_under_one_key_is_refused() {
+async fn a_repeat_is_answered_again_and_another_body_under_its_key_is_refused() {
     let world = World::selling().await;
     let server = Server::over(&world).await;
     let first = server.accepted(client("k", &receive(5))).await;
@@ -390,7 +390,7 @@ async fn a_server_that_is_stopped_answers_what_it_has_taken_and_takes_nothing_mo
 }
 
 #[tokio::test]
-async fn a_client_cancels_no_shipment_that_was_never_planned_and_takes_in_no_unknown_product() {
+async fn a_client_cannot_cancel_an_unplanned_shipment_or_receive_an_unknown_product() {
     let world = World::new();
     let server = Server::over(&world).await;
     let shipment_id = domain::ids::ShipmentId(id(9));

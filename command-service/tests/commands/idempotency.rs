@@ -41,7 +41,7 @@ async fn after_a_restart_the_answer_of_a_command_that_appended_comes_from_the_lo
 }
 
 #[tokio::test]
-async fn a_refusal_and_a_wish_that_was_so_are_answered_again_from_memory_and_judged_again_after_a_restart() {
+async fn refusals_and_no_ops_are_replayed_from_memory_and_decided_again_after_a_restart() {
     let world = World::new();
     world.receive(3).await;
     let no = world.send(adjust(-5), client(1, "five")).await;
@@ -85,7 +85,7 @@ fn soon(world: &World, number: u128) -> CommandMeta {
 }
 
 #[tokio::test]
-async fn a_stream_that_a_clock_ahead_has_touched_takes_commands_again_when_they_are_known_to_be_wanted() {
+async fn a_stream_written_by_a_clock_ahead_takes_commands_that_are_known_to_be_wanted() {
     for hours in [2, 25] {
         let world = World::new();
         world.clock.set(at(hours * 3600));
@@ -146,7 +146,7 @@ async fn a_deadline_is_compared_with_the_streams_last_event_when_the_clock_was_s
 }
 
 #[tokio::test]
-async fn a_stream_that_exists_is_never_taken_for_a_new_one_even_if_its_beginning_is_repeated() {
+async fn an_existing_stream_is_never_taken_for_a_new_one_even_if_its_start_is_repeated() {
     let world = World::new();
     let sku: Sku = "SKU".parse().unwrap();
     let send = |command| domain::Command::Product { id: sku.clone(), command };

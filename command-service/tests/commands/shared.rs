@@ -117,7 +117,7 @@ async fn one_key_at_both_replicas_has_one_effect_and_one_answer() {
 }
 
 #[tokio::test]
-async fn a_key_that_one_replica_refused_and_another_carried_out_is_answered_with_that_by_both() {
+async fn a_key_refused_by_one_replica_and_carried_out_by_another_has_one_answer() {
     let pair = Pair::new();
     let asked = || (adjust(-5), client(1, "five"));
     let (command, meta) = asked();
@@ -136,7 +136,7 @@ async fn a_key_that_one_replica_refused_and_another_carried_out_is_answered_with
 }
 
 #[tokio::test]
-async fn a_request_repeated_at_another_replica_gets_the_first_answer_again_also_where_it_began_the_stream() {
+async fn a_request_repeated_at_another_replica_gets_the_first_answer_again() {
     let pair = Pair::new();
     pair.one.post("/v1/products", "p", &product_body("MUG", 1_000)).await;
     let body = order(&[("MUG", 2)]);
@@ -151,7 +151,7 @@ async fn a_request_repeated_at_another_replica_gets_the_first_answer_again_also_
 }
 
 #[tokio::test]
-async fn two_hundred_orders_over_two_replicas_never_sell_more_than_the_fifty_pieces_there_are() {
+async fn two_hundred_orders_over_two_replicas_sell_no_more_than_fifty_pieces() {
     let pair = Pair::new();
     pair.one.receive(50).await;
     let answers = join_all((1..=200).map(|n| pair.bus(n as usize).send(reserve(n), machine(id(n))))).await;
@@ -279,7 +279,7 @@ async fn what_another_process_has_written_is_not_read_on_top_of_events_that_were
 }
 
 #[tokio::test]
-async fn what_was_decided_on_events_that_were_lost_is_not_appended_behind_another_process_s() {
+async fn decisions_on_lost_events_are_not_appended_behind_those_of_another_process() {
     let pair = Pair::new();
     pair.one.receive(5).await;
     let other = past_the_gate(&pair);

@@ -1,4 +1,4 @@
-//! What may be asked of an order.
+//! The commands of an order.
 
 use eventsourcing::commands;
 use schemars::JsonSchema;
@@ -13,17 +13,17 @@ use crate::quantity::Quantity;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OrderLine {
-    /// From 1, in the order the client gave.
+    /// Number of the line in the order, from 1, in the sequence that the client gave.
     pub line: u32,
-    /// What, and from where it is shipped.
+    /// The stock item that is ordered: a SKU and the location that ships it, such as `MUG-1@main`.
     pub item: StockId,
-    /// What people read.
+    /// Name of the product in the catalogue when the order was placed.
     pub name: String,
-    /// How many pieces.
+    /// Number of pieces ordered, 1 to 1 000 000.
     pub quantity: Quantity,
     /// Net price of one piece.
     pub unit_price: Money,
-    /// `unit_price` × `quantity`.
+    /// Net price of the line: `unit_price` × `quantity`.
     pub net: Money,
     /// This line's share of the order's discount.
     pub discount_share: Money,
@@ -31,84 +31,84 @@ pub struct OrderLine {
     pub tax_share: Money,
 }
 
-/// What an order costs, frozen.
+/// The cost of an order and its parts, frozen when the order is placed.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Totals {
-    /// Σ `net` of the lines.
+    /// Sum of the lines' `net`.
     pub subtotal: Money,
-    /// What is taken off.
+    /// Discount on the subtotal; 0 until there are discounts.
     pub discount: Money,
-    /// Tax on lines and shipping.
+    /// Tax on the lines and on shipping, rounded once to the minor unit.
     pub tax: Money,
-    /// Net shipping.
+    /// Net cost of shipping; 0 where shipping is free.
     pub shipping: Money,
-    /// `subtotal` − `discount` + `tax` + `shipping`.
+    /// Amount to pay: `subtotal` − `discount` + `tax` + `shipping`.
     pub total: Money,
 }
 
-/// What the risk check says.
+/// The verdict of the risk check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RiskAssessment {
-    /// Go on.
+    /// The order goes on.
     Approve,
-    /// A person must look: the order is held.
+    /// A person must look at the order; it is held until then.
     Review,
-    /// Do not go on.
+    /// The order must not go on and is rejected.
     Refuse,
 }
 
-/// Why an order was rejected.
+/// The reason why an order was rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RejectReason {
-    /// Too few pieces of a line.
+    /// Fewer pieces of an item were available than the order needs.
     OutOfStock,
-    /// Too many at once wanted the same item.
+    /// Too many orders wanted the same item at the same moment.
     Contention,
-    /// The provider declined.
+    /// The payment provider declined the payment.
     PaymentDeclined,
-    /// No payment in time.
+    /// The payment was not authorized in time.
     PaymentTimeout,
-    /// The hold on stock ran out and could not be had again.
+    /// A reservation expired, and its pieces could not be reserved again.
     ReservationExpired,
-    /// The risk check refused, or its hold was refused or lapsed.
+    /// The risk check refused the order, or a person refused it or did not decide in time.
     Fraud,
-    /// A person of the shop decided it.
+    /// A person of the shop rejected the order.
     Operator,
 }
 
-/// Why an order must not be dispatched. Source: Shopify's FulfillmentHoldReason.
+/// The reason for an order hold: why the order must not be dispatched. Source: Shopify's FulfillmentHoldReason.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Display, VariantArray, VariantNames,
 )]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum HoldReason {
-    /// The risk check wants a person to look.
+    /// The risk check wants a person to look at the order.
     HighRiskOfFraud,
-    /// Money is missing.
+    /// A payment is still missing.
     AwaitingPayment,
-    /// The address is wrong.
+    /// The address of the customer is wrong.
     IncorrectAddress,
-    /// Goods are missing.
+    /// Ordered goods are missing in the warehouse.
     InventoryOutOfStock,
-    /// Goods must come back first.
+    /// Goods must come back before others leave.
     AwaitingReturnItems,
-    /// Anything else.
+    /// A reason that is not in this list.
     Other,
 }
 
 impl HoldReason {
-    /// The word that is stored, such as `HIGH_RISK_OF_FRAUD`.
+    /// The stored name of the reason, such as `HIGH_RISK_OF_FRAUD`.
     pub const fn as_str(self) -> &'static str {
         <Self as VariantNames>::VARIANTS[self as usize]
     }
 }
 
 commands! {
-    /// What may be asked of an order. Each variant holds the payload struct of the same name.
+    /// A command to an order. Each variant holds the payload struct of the same name.
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
     #[serde(tag = "type")]
     pub enum Command {
@@ -126,35 +126,35 @@ commands! {
     }
 }
 
-/// Places the order, with prices that the handler resolved.
+/// Places an order. The prices come from the catalogue, not from the client.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PlaceOrder {
-    /// The order.
+    /// Id of the order to place.
     pub order_id: OrderId,
-    /// Who orders.
+    /// Id of the customer who orders.
     pub customer_id: CustomerId,
-    /// What, 1 to 100 lines, prices resolved.
+    /// The lines of the order with their prices, 1 to 100.
     pub lines: Vec<OrderLine>,
-    /// What it costs.
+    /// Cost of the whole order. It must equal the sums over `lines`.
     pub totals: Totals,
-    /// The card's token at the provider, 1 to 100 characters.
+    /// Token of the card at the payment provider, 1 to 100 characters.
     pub payment_method: String,
-    /// Free labels, at most 20 of 1 to 50 characters.
+    /// Free labels, at most 20 of 1 to 50 characters each.
     #[serde(default)]
     pub tags: Vec<String>,
-    /// What the client thinks it costs; refused if it differs.
+    /// Total that the client expects to pay. An order that costs something else is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_total: Option<Money>,
 }
 
-/// Records the risk check's answer.
+/// Records the verdict of the risk check.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AssessOrderRisk {
-    /// The answer.
+    /// Verdict of the risk check: `approve`, `review` or `refuse`.
     pub assessment: RiskAssessment,
-    /// A rule set or a person.
+    /// Name of the rule set or the person that gave the verdict.
     pub assessed_by: String,
-    /// Whether a person says it, which counts only while the order is under review.
+    /// Whether a person gave the verdict. A person's verdict is accepted only while the order is under review.
     #[serde(default, skip_serializing_if = "is_false")]
     pub by_person: bool,
 }
@@ -164,57 +164,57 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
-/// Stock is committed and money is held.
+/// Confirms the order, once its stock is committed and its payment is authorized.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ConfirmOrder {}
 
-/// It cannot be fulfilled; only while it is pending.
+/// Rejects an order that cannot be fulfilled; accepted only while the order is pending.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RejectOrder {
     /// The reason for the rejection.
     pub reason: RejectReason,
 }
 
-/// Stops it from being dispatched until released.
+/// Holds the order: it is not dispatched until the hold is released.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HoldOrder {
-    /// The reason for the hold.
+    /// The reason for the order hold.
     pub reason: HoldReason,
 }
 
-/// Releases one hold of the order; it goes on when it has none left.
+/// Releases one hold of the order. The order goes on when no hold is left.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ReleaseOrderHold {
-    /// The hold to release; none: the only one, unless it is that of a risk review.
+    /// The hold to release. Without it the only hold is released, unless that is the hold of a risk review.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<HoldReason>,
 }
 
-/// The customer does not want it any more.
+/// Requests the cancellation of the order on the customer's behalf.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RequestOrderCancellation {
     /// The reason for the cancellation, as people read it.
     pub reason: String,
 }
 
-/// Ends it; sent by a saga when all is undone.
+/// Cancels the order for good. A saga sends it when everything that was done for the order is undone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CancelOrder {
-    /// Why, such as `customer_request` or `capture_failed`.
+    /// The reason for the cancellation, such as `customer_request` or `capture_failed`.
     pub reason: String,
 }
 
-/// Asks the order, which settles the race with cancellation and holds, whether goods may leave.
+/// Asks whether the goods may leave. The order decides the race between dispatch, cancellation and holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AllowOrderDispatch {}
 
-/// The goods have left.
+/// Records that the goods have left the warehouse.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RecordOrderShipped {
-    /// With which shipment.
+    /// Id of the shipment with which the goods left.
     pub shipment_id: ShipmentId,
 }
 
-/// The goods have arrived.
+/// Completes the order: the goods have arrived.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CompleteOrder {}

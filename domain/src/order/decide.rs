@@ -1,4 +1,4 @@
-//! The rules of an order. What a new order must be is in `place.rs`.
+//! The rules of an order. The rules of placing it are in `place.rs`.
 
 use super::place;
 use super::{
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::aggregate::Timestamp;
 
-/// The longest reason, in characters.
+/// The longest reason of a rejection, hold or cancellation, in characters.
 pub const MAX_REASON_CHARS: usize = 200;
 
 pub(super) type Decision = Result<Vec<Event>, Rejection>;
@@ -30,10 +30,11 @@ pub(super) fn decide(order: &Order, command: &Command, now: Timestamp) -> Decisi
     }
 }
 
-/// Rule: the risk is assessed once, while the order is pending; only what is under review can be assessed again, and only
-/// then by a person. `review` holds the order in the same append, what clears it releases that hold in the same append.
+/// Rule: the risk is assessed once, while the order is pending. Only an order under review can be assessed again, and
+/// only by a person. The verdict `review` holds the order in the same append, and a verdict that clears it releases
+/// that hold in the same append.
 fn assess_risk(order: &Order, c: &AssessOrderRisk) -> Decision {
-    // The rules' word comes again when its answer was lost, also after a person has had his.
+    // The rules repeat their verdict when the answer was lost, also after a person has given one.
     let said_before = c.assessment == RiskAssessment::Review && order.was_reviewed;
     if order.risk == Some(c.assessment) || said_before {
         return Ok(vec![]);
@@ -66,7 +67,7 @@ fn assess_risk(order: &Order, c: &AssessOrderRisk) -> Decision {
     Ok(events)
 }
 
-/// Rule: a pending order is confirmed, held or not: a hold stops the dispatch only.
+/// Rule: a pending order is confirmed, held or not; a hold stops only the dispatch.
 fn confirm(order: &Order) -> Decision {
     match order.status {
         Status::Pending => Ok(vec![Event::OrderConfirmed(OrderConfirmed {})]),
@@ -78,7 +79,7 @@ fn confirm(order: &Order) -> Decision {
     }
 }
 
-/// Rule: only a pending order is rejected; later it is cancelled.
+/// Rule: only a pending order is rejected; a later one is cancelled.
 fn reject(order: &Order, c: &RejectOrder) -> Decision {
     match order.status {
         Status::Pending => Ok(vec![Event::OrderRejected(OrderRejected { reason: c.reason })]),
@@ -105,8 +106,8 @@ fn hold(order: &Order, c: &HoldOrder) -> Decision {
     }
 }
 
-/// Rule: a hold is released by its reason, unless the order has ended or is about to. Without a reason it is the only one;
-/// that of a risk review is released by name or by its assessment.
+/// Rule: an order hold is released by its reason, unless the order has ended or is about to. A command without a reason
+/// releases the only hold; the hold of a risk review is released by name or by the assessment.
 fn release_hold(order: &Order, c: &ReleaseOrderHold) -> Decision {
     match order.status {
         Status::None => Err(Rejection::NotFound),
@@ -125,7 +126,7 @@ fn release_hold(order: &Order, c: &ReleaseOrderHold) -> Decision {
     }
 }
 
-/// Rule: who asks first wins: before the dispatch is allowed an order can be cancelled, afterwards not.
+/// Rule: the first command wins: an order can be cancelled until its dispatch is allowed, and not afterwards.
 fn request_cancellation(order: &Order, c: &RequestOrderCancellation) -> Decision {
     match order.status {
         Status::Pending | Status::Confirmed => {
@@ -140,8 +141,8 @@ fn request_cancellation(order: &Order, c: &RequestOrderCancellation) -> Decision
     }
 }
 
-/// Rule: sagas end an order that was confirmed or is being cancelled, when all is undone; a dispatch that was allowed
-/// but turned out impossible too. A pending order is rejected instead.
+/// Rule: a saga cancels an order that was confirmed or is being cancelled, once everything is undone; also one whose
+/// dispatch was allowed but turned out to be impossible. A pending order is rejected instead.
 fn cancel(order: &Order, c: &CancelOrder) -> Decision {
     match order.status {
         Status::CancelPending | Status::Confirmed | Status::Dispatching => {
@@ -157,7 +158,7 @@ fn cancel(order: &Order, c: &CancelOrder) -> Decision {
     }
 }
 
-/// Rule: goods leave only for a confirmed order that is neither held nor being cancelled.
+/// Rule: the dispatch is allowed only for a confirmed order that is neither held nor being cancelled.
 fn allow_dispatch(order: &Order) -> Decision {
     match (order.status, order.held()) {
         (Status::Confirmed, None) => Ok(vec![Event::OrderDispatchAllowed(OrderDispatchAllowed {})]),
@@ -171,7 +172,7 @@ fn allow_dispatch(order: &Order) -> Decision {
     }
 }
 
-/// Rule: goods leave once, after that was allowed.
+/// Rule: the goods leave once, after their dispatch was allowed.
 fn record_shipped(order: &Order, c: &RecordOrderShipped) -> Decision {
     match order.status {
         Status::Dispatching => Ok(vec![Event::OrderShipped(OrderShipped { shipment_id: c.shipment_id })]),
@@ -186,7 +187,7 @@ fn record_shipped(order: &Order, c: &RecordOrderShipped) -> Decision {
     }
 }
 
-/// Rule: an order is complete when what had left has arrived.
+/// Rule: a shipped order is complete when its goods have arrived.
 fn complete(order: &Order) -> Decision {
     match order.status {
         Status::Shipped => Ok(vec![Event::OrderCompleted(OrderCompleted {})]),

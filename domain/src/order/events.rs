@@ -1,4 +1,5 @@
-//! What has happened to an order. Stored for ever: a field is only ever added, as optional, or a new version is made.
+//! The events of an order. Events are stored for ever: a field is only ever added, as optional, or a new version is
+//! made.
 
 use eventsourcing::events;
 use schemars::JsonSchema;
@@ -9,7 +10,7 @@ use crate::aggregate::Timestamp;
 use crate::ids::{CustomerId, OrderId, ShipmentId};
 
 events! {
-    /// What has happened to an order. Each variant holds the payload struct of the same name.
+    /// An event of an order. Each variant holds the payload struct of the same name.
     #[derive(Debug, Clone, PartialEq)]
     pub enum Event {
         OrderPlaced,
@@ -26,88 +27,88 @@ events! {
     }
 }
 
-/// The order was placed; prices, shares and each line's location are frozen here.
+/// The order was placed. Its prices, shares and each line's location are frozen here.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OrderPlaced {
-    /// The order.
+    /// Id of the order that was placed.
     pub order_id: OrderId,
-    /// What people read aloud: 12 Crockford characters of the id.
+    /// Order number for people, short enough to read aloud: 12 characters of Crockford's base 32, derived from the id.
     pub number: String,
-    /// Who orders.
+    /// Id of the customer who ordered.
     pub customer_id: CustomerId,
-    /// What, 1 to 100 lines, prices resolved.
+    /// The lines of the order with their prices, 1 to 100.
     pub lines: Vec<OrderLine>,
-    /// What it costs.
+    /// Cost of the whole order.
     pub totals: Totals,
-    /// The card's token at the provider, 1 to 100 characters.
+    /// Token of the card at the payment provider, 1 to 100 characters.
     pub payment_method: String,
-    /// Free labels, at most 20 of 1 to 50 characters.
+    /// Free labels, at most 20 of 1 to 50 characters each.
     #[serde(default)]
     pub tags: Vec<String>,
     /// When the order was placed.
     pub placed_at: Timestamp,
 }
 
-/// The risk check answered.
+/// The risk check gave its verdict.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OrderRiskAssessed {
-    /// The answer.
+    /// Verdict of the risk check: `approve`, `review` or `refuse`.
     pub assessment: RiskAssessment,
-    /// A rule set or a person.
+    /// Name of the rule set or the person that gave the verdict.
     pub assessed_by: String,
 }
 
-/// Stock is committed and money is held.
+/// The order was confirmed: its stock is committed and its payment is authorized.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OrderConfirmed {}
 
-/// It could not be fulfilled.
+/// The order was rejected, because it could not be fulfilled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OrderRejected {
     /// The reason for the rejection.
     pub reason: RejectReason,
 }
 
-/// It must not be dispatched until released.
+/// The order was held: it must not be dispatched until the hold is released.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OrderHeld {
-    /// The reason for the hold.
+    /// The reason for the order hold.
     pub reason: HoldReason,
 }
 
-/// A hold was released; the order may go on when it has none left.
+/// An order hold was released. The order may go on when it has no other hold.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OrderHoldReleased {
-    /// The hold that was released; none: all of them, as events up to 0.2.0 mean it.
+    /// The hold that was released. Events of releases up to 0.2.0 lack it; they release all holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<HoldReason>,
 }
 
-/// The customer does not want it any more.
+/// The customer requested the cancellation of the order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OrderCancellationRequested {
     /// The reason for the cancellation, as people read it.
     pub reason: String,
 }
 
-/// It ended without goods.
+/// The order was cancelled; no goods have left.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OrderCancelled {
     /// The reason for the cancellation, as people read it.
     pub reason: String,
 }
 
-/// From here on it cannot be cancelled or held.
+/// The dispatch of the order was allowed. From here on the order cannot be cancelled or held.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OrderDispatchAllowed {}
 
-/// The goods have left.
+/// The goods of the order have left the warehouse.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OrderShipped {
-    /// With which shipment.
+    /// Id of the shipment with which the goods left.
     pub shipment_id: ShipmentId,
 }
 
-/// The goods have arrived.
+/// The goods of the order have arrived.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OrderCompleted {}

@@ -1,4 +1,4 @@
-//! What a new order must be: the handler resolved its prices, here they are proved to add up.
+//! The rules of placing an order: the handler has resolved the prices, and the rules here prove that they add up.
 
 use super::Rejection;
 use super::decide::Decision;
@@ -8,7 +8,7 @@ use crate::money::{Currency, Money, MoneyError};
 use crate::product::MAX_PRICE;
 use crate::quantity::Quantity;
 
-/// The most lines of an order: what a person still checks, and one saga step still reserves at once.
+/// The most lines of an order. A person can still check as many, and one saga step can still reserve them at once.
 pub const MAX_LINES: usize = 100;
 
 /// The most tags of an order.
@@ -20,8 +20,9 @@ pub const MAX_TAG_CHARS: usize = 50;
 /// The longest card token, in characters.
 pub const MAX_PAYMENT_METHOD_CHARS: usize = 100;
 
-/// Rule: an order has 1 to 100 lines in one currency from one location, and its totals are the sums of its lines, shipping and tax less
-/// the discount. The same order again is already so, whatever its prices have become.
+/// Rule: an order has 1 to 100 lines in one currency from one location, and its totals are the sums of its lines,
+/// shipping and tax less the discount. A repeat of the same order is accepted and changes nothing, whatever its prices
+/// have become.
 pub(super) fn place(order: &Order, c: &PlaceOrder, now: Timestamp) -> Decision {
     if order.status != Status::None {
         return if is_same(order, c) { Ok(vec![]) } else { Err(Rejection::AlreadyExists) };
@@ -52,7 +53,7 @@ pub(super) fn place(order: &Order, c: &PlaceOrder, now: Timestamp) -> Decision {
     })])
 }
 
-/// Whether the client asks for what was placed. Prices are ours and may have changed since.
+/// Whether the command asks for the order that was placed. Prices are not compared: they are ours and may have changed.
 fn is_same(order: &Order, c: &PlaceOrder) -> bool {
     fn wishes(lines: &[OrderLine]) -> impl Iterator<Item = (&crate::ids::StockId, Quantity)> {
         lines.iter().map(|line| (&line.item, line.quantity))
@@ -98,7 +99,7 @@ fn check_line(line: usize, l: &OrderLine, currency: Currency) -> Result<(), Reje
     Ok(())
 }
 
-/// One reservation is made for all lines of an item, so that their sum must be a quantity.
+/// One reservation is made for all lines of an item, so their sum must be a valid quantity.
 fn check_pieces(c: &PlaceOrder) -> Result<(), Rejection> {
     for line in &c.lines {
         let same_item = c.lines.iter().filter(|other| other.item == line.item);
@@ -110,7 +111,7 @@ fn check_pieces(c: &PlaceOrder) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// One shipment carries an order, and it leaves from one place.
+/// One shipment carries an order, and it leaves from one location.
 fn check_location(c: &PlaceOrder) -> Result<(), Rejection> {
     let mut locations = c.lines.iter().map(|line| &line.item.location);
     let Some(has) = locations.next() else { return Ok(()) };
@@ -148,7 +149,7 @@ fn check_totals(c: &PlaceOrder, currency: Currency) -> Result<(), Rejection> {
 }
 
 impl Totals {
-    /// `subtotal` − `discount` + `tax` + `shipping`.
+    /// Adds up the total: `subtotal` − `discount` + `tax` + `shipping`.
     ///
     /// # Errors
     /// [`MoneyError::CurrencyMismatch`], [`MoneyError::Overflow`].

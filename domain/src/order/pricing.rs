@@ -1,5 +1,5 @@
-//! What an order costs: prices of the catalogue, shipping and tax by a small policy. Worked out once, when the order is
-//! placed; the result is frozen in `OrderPlaced`.
+//! Pricing of an order: prices from the catalogue, shipping and tax from a small policy. An order is priced once, when
+//! it is placed; `OrderPlaced` freezes the result.
 
 use std::collections::BTreeMap;
 
@@ -12,22 +12,23 @@ use crate::ids::{Sku, StockId};
 use crate::money::{Currency, Money, MoneyError};
 use crate::quantity::Quantity;
 
-/// How an order is priced. A part of the configuration; amounts are net, in minor units per currency.
+/// The policy by which orders are priced, a part of the configuration. Amounts are net, in minor units per currency.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PricingPolicy {
     /// Tax on goods and shipping, in basis points (1/100 %): 1900 is 19 %.
     pub tax_basis_points: u32,
-    /// Shipping of an order; a currency that is not listed ships free.
+    /// Cost of shipping an order, in minor units per currency; an order in a currency that is not listed ships free.
     #[serde(deserialize_with = "by_currency")]
     pub shipping: BTreeMap<Currency, i64>,
-    /// The subtotal from which shipping is free; a currency that is not listed has no such limit.
+    /// Subtotal from which shipping is free, in minor units per currency; a currency that is not listed has no such
+    /// limit.
     #[serde(deserialize_with = "by_currency")]
     pub free_shipping_from: BTreeMap<Currency, i64>,
 }
 
 impl Default for PricingPolicy {
-    /// 19 % tax; 4.90 EUR or 5.90 USD shipping, free from 50.00.
+    /// Tax of 19 %; shipping for 4.90 EUR or 5.90 USD, free from 50.00.
     fn default() -> Self {
         let per_currency = |amounts: &[(&str, i64)]| {
             let parsed = amounts.iter().filter_map(|(code, amount)| Some((code.parse().ok()?, *amount)));
@@ -41,7 +42,7 @@ impl Default for PricingPolicy {
     }
 }
 
-/// Reads amounts per currency. Environment variables reach us in lower case, so that `eur` is EUR.
+/// Reads amounts per currency. Environment variables arrive in lower case, so `eur` is EUR.
 fn by_currency<'de, D: Deserializer<'de>>(source: D) -> Result<BTreeMap<Currency, i64>, D::Error> {
     let parsed = BTreeMap::<String, i64>::deserialize(source)?.into_iter().map(|(code, amount)| {
         let currency: Currency = code.to_ascii_uppercase().parse().map_err(D::Error::custom)?;
@@ -53,63 +54,64 @@ fn by_currency<'de, D: Deserializer<'de>>(source: D) -> Result<BTreeMap<Currency
     parsed.collect()
 }
 
-/// A line as it was asked for, with what the catalogue says of its product.
+/// A requested line with the catalogue's data of its product, before it is priced.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LineToPrice {
-    /// What, and from where it is shipped.
+    /// The stock item that is ordered: a SKU and the location that ships it.
     pub item: StockId,
-    /// How many pieces.
+    /// Number of pieces ordered, 1 to 1 000 000.
     pub quantity: Quantity,
-    /// The product's name.
+    /// Name of the product in the catalogue.
     pub name: String,
-    /// The product's net price of one piece.
+    /// Net price of one piece in the catalogue.
     pub unit_price: Money,
-    /// Whether the product can be ordered.
+    /// Whether the product is for sale.
     pub active: bool,
 }
 
 rejections! {
-    /// Why there is no price.
+    /// The reason why an order has no price.
     #[derive(Debug, Clone, PartialEq, thiserror::Error)]
     pub enum PricingError {
-        /// Nothing to price.
+        /// The order has no lines.
         #[error("an order without lines has no price; give at least one line")]
         NoLines = "line-count",
-        /// The product cannot be ordered.
+        /// The product is not for sale.
         #[error("product `{sku}` (line {line}) is not for sale; leave it out, or activate it")]
         ProductNotForSale {
-            /// Which line, from 1.
+            /// Number of the line, from 1.
             line: usize,
-            /// Which product.
+            /// SKU of the product that is not for sale.
             sku: Sku,
         } = "product-not-for-sale",
         /// The products are priced in different currencies.
         #[error("product `{sku}` (line {line}) is priced in {found}, the order is in {has}; order it by itself")]
         CurrencyMismatch {
-            /// Which line, from 1.
+            /// Number of the line, from 1.
             line: usize,
-            /// Which product.
+            /// SKU of the product with the other currency.
             sku: Sku,
-            /// The order's currency.
+            /// Currency of the order, which is that of its first line.
             has: Currency,
-            /// The product's.
+            /// Currency of the product's price.
             found: Currency,
         } = "currency-mismatch",
-        /// The order costs more than an order may.
+        /// The order costs nothing, or more than an order may cost.
         #[error("the order costs more than {max} minor units; order less", max = Money::MAX_TOTAL)]
         TotalOutOfRange = "total-out-of-range",
     }
 }
 
 impl From<MoneyError> for PricingError {
-    /// Currencies were compared before any sum, and there is at least one line with a price: only the size is left.
+    /// Maps every error of money to the range of the total: currencies were compared before any sum, and at least one
+    /// line has a price, so only the size is left.
     fn from(_: MoneyError) -> Self {
         Self::TotalOutOfRange
     }
 }
 
 /// Prices an order. Tax is on subtotal − discount + shipping, rounded once, and shared by the lines in proportion to
-/// their nets. There is no discount yet; it has its place in the equation.
+/// their nets. There are no discounts yet; the formula has a place for them.
 ///
 /// # Errors
 /// [`PricingError`]: no lines, a product that is not for sale, two currencies, or more than an order may cost.

@@ -11,76 +11,77 @@ use crate::aggregate::{Aggregate, Timestamp};
 use crate::ids::{CustomerId, OrderId, ShipmentId, StockId};
 use crate::quantity::Quantity;
 
-/// Where an order stands.
+/// The status of an order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// There is no such order.
     #[default]
     None,
-    /// Placed; stock and money are being seen to.
+    /// The order was placed; its stock is being reserved and its payment authorized.
     Pending,
-    /// Stock is committed and money is held.
+    /// Stock is committed and the payment is authorized.
     Confirmed,
-    /// The goods may leave; it cannot be cancelled or held any more.
+    /// The goods may leave; the order cannot be cancelled or held any more.
     Dispatching,
     /// The goods have left.
     Shipped,
     /// The goods have arrived.
     Completed,
-    /// The customer does not want it any more; what was done is being undone.
+    /// The customer requested the cancellation; the steps done for the order are being undone.
     CancelPending,
-    /// It ended without goods.
+    /// The order ended without goods.
     Cancelled,
-    /// It could not be fulfilled.
+    /// The order could not be fulfilled.
     Rejected,
 }
 
-/// An order.
+/// The state of an order, folded from its events.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Order {
-    /// The order.
+    /// Id of the order; the nil UUID before it was placed.
     pub order_id: OrderId,
-    /// What people read aloud.
+    /// Order number for people, 12 characters; empty before the order was placed.
     pub number: String,
-    /// Who ordered.
+    /// Id of the customer who ordered.
     pub customer_id: CustomerId,
-    /// What, with its prices; empty before it was placed.
+    /// The lines of the order with their prices; empty before it was placed.
     pub lines: Vec<OrderLine>,
-    /// What it costs; none before it was placed.
+    /// Cost of the order; `None` before it was placed.
     pub totals: Option<Totals>,
-    /// The card's token at the provider.
+    /// Token of the card at the payment provider.
     pub payment_method: String,
-    /// Free labels.
+    /// Free labels that the client gave.
     pub tags: Vec<String>,
-    /// When it was placed.
+    /// When the order was placed.
     pub placed_at: Option<Timestamp>,
-    /// Where it stands.
+    /// How far the order has come.
     pub status: Status,
-    /// Why it must not be dispatched, each reason once, the oldest first; empty where it is not held.
+    /// The reasons why the order must not be dispatched, each once, the oldest first; empty where the order is not
+    /// held.
     pub holds: Vec<HoldReason>,
-    /// What the risk check said last.
+    /// The latest verdict of the risk check.
     pub risk: Option<RiskAssessment>,
-    /// Whether it wanted a person to look, whatever that person said then.
+    /// Whether the risk check ever asked for a person's review, whatever the review decided.
     #[serde(default)]
     pub was_reviewed: bool,
-    /// Why it was rejected.
+    /// The reason for the rejection, if the order was rejected.
     pub rejected: Option<RejectReason>,
-    /// Why the customer does not want it any more, or why it was cancelled.
+    /// The reason for the cancellation, requested or done.
     pub cancelled: Option<String>,
-    /// With which shipment the goods left.
+    /// Id of the shipment with which the goods left.
     pub shipment_id: Option<ShipmentId>,
 }
 
 impl OrderPlaced {
-    /// How many pieces of each item, the lines of one item summed: two lines on one item, reserved apart, could each
-    /// pass and together oversell. PlaceOrder keeps each sum within [`Quantity::MAX`].
+    /// Sums the pieces of each item over the lines: two lines on one item, reserved apart, could each pass and together
+    /// oversell. PlaceOrder keeps each sum within [`Quantity::MAX`].
     pub fn quantity_by_item(&self) -> BTreeMap<StockId, Quantity> {
         quantity_by_item(&self.lines)
     }
 }
 
-/// How many pieces of each item, the lines of one item summed.
+/// Sums the pieces of each item over the lines.
 pub(super) fn quantity_by_item(lines: &[OrderLine]) -> BTreeMap<StockId, Quantity> {
     let mut sums: BTreeMap<StockId, Quantity> = BTreeMap::new();
     for line in lines {
@@ -92,17 +93,17 @@ pub(super) fn quantity_by_item(lines: &[OrderLine]) -> BTreeMap<StockId, Quantit
 }
 
 impl Order {
-    /// How many pieces of each item, the lines of one item summed.
+    /// Sums the pieces of each item over the lines.
     pub fn quantity_by_item(&self) -> BTreeMap<StockId, Quantity> {
         quantity_by_item(&self.lines)
     }
 
-    /// The oldest reason why it must not be dispatched, if it is held.
+    /// The oldest reason why the order must not be dispatched, if it is held.
     pub fn held(&self) -> Option<HoldReason> {
         self.holds.first().copied()
     }
 
-    /// Whether a person is to look at its risk: the rules said so, and nobody has ended that since.
+    /// Whether a person must review the risk: the risk check asked for it, and the review is not over.
     pub fn is_under_review(&self) -> bool {
         self.risk == Some(RiskAssessment::Review) && self.holds.contains(&HoldReason::HighRiskOfFraud)
     }

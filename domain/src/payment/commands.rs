@@ -1,4 +1,4 @@
-//! What may be asked of a payment.
+//! The commands of a payment.
 
 use eventsourcing::commands;
 use schemars::JsonSchema;
@@ -10,82 +10,82 @@ use crate::aggregate::Timestamp;
 use crate::ids::{OrderId, PaymentId, RequestId};
 use crate::money::Money;
 
-/// What the provider said of a request.
+/// The provider's result of one request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum ProviderResult {
-    /// The customer must confirm first.
+    /// The customer must confirm the payment first, as with 3-D Secure.
     ActionRequired {
-        /// The page on which the customer confirms.
+        /// URL of the page on which the customer confirms.
         action_url: String,
     },
-    /// Money is held.
+    /// The money is authorized.
     Authorized {
-        /// How much of this request altogether.
+        /// Amount authorized for this request so far, in total.
         amount: Money,
-        /// When the hold lapses.
+        /// When the authorization lapses, if it is not captured before.
         capture_before: Timestamp,
     },
-    /// No money is held.
+    /// The provider declined the authorization; no money is held.
     Declined {
-        /// The provider's reason.
+        /// The provider's code of the reason, such as `insufficient_funds`.
         code: String,
     },
-    /// Nobody finished the authorisation, or the hold lapsed.
+    /// The customer did not finish the authorization in time, or the authorization lapsed.
     Expired,
-    /// Money was taken.
+    /// The money was captured.
     Captured {
-        /// How much of this request altogether.
+        /// Amount captured for this request so far, in total.
         amount: Money,
     },
-    /// Money was not taken.
+    /// The provider refused the capture; no money was taken.
     CaptureFailed {
-        /// The provider's reason.
+        /// The provider's code of the reason.
         code: String,
     },
-    /// The hold is gone, or never was.
+    /// The authorization is void, or there never was one.
     Voided,
-    /// The hold is still there.
+    /// The provider refused the void; the money is still authorized.
     VoidFailed {
-        /// The provider's reason.
+        /// The provider's code of the reason.
         code: String,
     },
-    /// Money was given back.
+    /// The money was refunded.
     Refunded {
-        /// How much of this request altogether.
+        /// Amount refunded for this request so far, in total.
         amount: Money,
     },
-    /// Money was not given back.
+    /// The provider refused the refund; no money was given back.
     RefundFailed {
-        /// The provider's reason.
+        /// The provider's code of the reason.
         code: String,
     },
 }
 
-/// How a result reached us.
+/// The way in which a result reached us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ResultSource {
-    /// In the answer to our call.
+    /// The result was the response to our request.
     Response,
-    /// By webhook.
+    /// The provider sent the result by webhook.
     Webhook,
-    /// When we asked again.
+    /// We fetched the result from the provider.
     Fetch,
 }
 
-/// What succeeded after the end.
+/// The kind of success that came after the payment's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LateSuccess {
-    /// Money is held.
+    /// The money is authorized.
     Authorized,
-    /// Money was taken.
+    /// The money was captured.
     Captured,
 }
 
 commands! {
-    /// What may be asked of a payment. Each variant holds the payload struct of the same name.
+    /// A command to a payment. Each variant holds the payload struct of the same name.
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
     #[serde(tag = "type")]
     pub enum Command {
@@ -99,10 +99,10 @@ commands! {
     }
 }
 
-/// Asks the provider to hold money.
+/// Asks the provider to authorize the payment: to hold the money.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RequestPaymentAuthorization {
-    /// This payment.
+    /// Id of this payment.
     pub payment_id: PaymentId,
     /// The order that the payment is for.
     pub order_id: OrderId,
@@ -110,30 +110,31 @@ pub struct RequestPaymentAuthorization {
     pub request_id: RequestId,
     /// The amount to authorize.
     pub amount: Money,
-    /// The card's token at the provider.
+    /// Token of the card at the payment provider, 1 to 100 characters.
     pub payment_method: String,
-    /// The order's how-manieth authorisation, from 0.
+    /// Number of the order's authorization, from 0; each has a payment of its own.
     pub attempt_group: u32,
-    /// The order's labels, handed on to the provider.
+    /// The order's labels, passed on to the provider.
     #[serde(default)]
     pub tags: Vec<String>,
-    /// UTC date of the order, frozen for sums by day.
+    /// UTC date of the order, such as `2026-03-01`; frozen, so that sums by day never change.
     pub placed_on: NaiveDate,
 }
 
-/// Asks the provider to take the held money.
+/// Asks the provider to capture the authorized money.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RequestPaymentCapture {
     /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
     pub request_id: RequestId,
-    /// How much, at most what is authorised.
+    /// Amount to capture, at most what is authorized.
     pub amount: Money,
 }
 
-/// Gives up: lets the hold go, an unknown one too. Accepted before the authorisation came, which is then refused.
+/// Gives the payment up and voids its authorization, also one whose outcome is unknown. The command is accepted before
+/// the authorization arrives, which is then refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RequestPaymentVoid {
-    /// This payment.
+    /// Id of this payment.
     pub payment_id: PaymentId,
     /// The order that the payment is for.
     pub order_id: OrderId,
@@ -146,42 +147,42 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
-/// Asks the provider to give captured money back.
+/// Asks the provider to refund captured money.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RequestPaymentRefund {
     /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
     pub request_id: RequestId,
-    /// How much; with `remaining` only what the sender believes to be left.
+    /// Amount to refund. With `remaining` it is only what the sender believes to be left.
     pub amount: Money,
-    /// Whether all that was captured and is neither refunded nor being refunded goes back. The payment decides the amount
-    /// when it takes the command.
+    /// Whether everything that was captured and is neither refunded nor being refunded is refunded. The payment then
+    /// decides the amount when it takes the command.
     #[serde(default, skip_serializing_if = "is_false")]
     pub remaining: bool,
     /// The reason for the refund, as people read it.
     pub reason: String,
 }
 
-/// What the provider said of a request: in its response, by webhook, or when asked.
+/// Records the provider's result of a request, from its response, a webhook or a later fetch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RecordProviderResult {
     /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
     pub request_id: RequestId,
-    /// What it said.
+    /// The provider's result of the request.
     pub result: ProviderResult,
-    /// The provider's own name for it.
+    /// The provider's own id of the operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_ref: Option<String>,
-    /// How we heard.
+    /// The way in which the result reached us.
     pub source: ResultSource,
 }
 
-/// A request has been open for too long.
+/// Marks the outcome of a request as unknown, because it has been open for too long.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MarkPaymentOutcomeUnknown {
     /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
     pub request_id: RequestId,
 }
 
-/// Nobody finished the authorisation in time.
+/// Expires the payment: the authorization was not finished in time, or it lapsed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ExpirePayment {}

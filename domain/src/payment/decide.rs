@@ -1,4 +1,4 @@
-//! The rules of a payment: what may be asked of it. What the provider says is judged in `results.rs`.
+//! The rules of the payment's own commands. The results of the provider are judged in `results.rs`.
 
 use super::results;
 use super::{
@@ -11,8 +11,8 @@ use crate::aggregate::Timestamp;
 use crate::ids::RequestId;
 use crate::money::Money;
 
-/// The most requests one payment makes of the provider: an authorisation, a capture, and what operators retry. More is
-/// a loop.
+/// The most requests that one payment makes of the provider: an authorization, a capture, and what operators retry. A
+/// larger number means a loop.
 pub const MAX_REQUESTS: usize = 100;
 
 pub(super) type Decision = Result<Vec<Event>, Rejection>;
@@ -29,7 +29,7 @@ pub(super) fn decide(payment: &Payment, command: &Command, now: Timestamp) -> De
     }
 }
 
-/// Rule: one authorisation a payment, and none after it was given up.
+/// Rule: a payment has one authorization, and none after it was given up.
 fn authorize(payment: &Payment, c: &RequestPaymentAuthorization, now: Timestamp) -> Decision {
     if already_made(payment, &c.request_id, RequestKind::Authorization)? {
         return Ok(vec![]);
@@ -61,7 +61,7 @@ fn authorize(payment: &Payment, c: &RequestPaymentAuthorization, now: Timestamp)
     })])
 }
 
-/// Rule: one capture of at most what is authorised, and none while a void is open.
+/// Rule: one capture of at most what is authorized, and none while a void is open.
 fn capture(payment: &Payment, c: &RequestPaymentCapture, now: Timestamp) -> Decision {
     if already_made(payment, &c.request_id, RequestKind::Capture)? {
         return Ok(vec![]);
@@ -90,8 +90,8 @@ fn capture(payment: &Payment, c: &RequestPaymentCapture, now: Timestamp) -> Deci
     Ok(vec![Event::CaptureRequested(CaptureRequested { request_id: c.request_id, amount: c.amount, at: now })])
 }
 
-/// Rule: giving up is accepted at any time before capture, also while the outcome of the authorisation is not known.
-/// What never came is marked, so that it is refused when it comes.
+/// Rule: a payment can be given up at any time before capture, also while the outcome of the authorization is unknown.
+/// A payment that never began is marked, so that a late authorization is refused.
 fn void(payment: &Payment, c: &RequestPaymentVoid, now: Timestamp) -> Decision {
     if already_made(payment, &c.request_id, RequestKind::Void)? {
         return Ok(vec![]);
@@ -116,7 +116,8 @@ fn void(payment: &Payment, c: &RequestPaymentVoid, now: Timestamp) -> Decision {
     Ok(vec![Event::VoidRequested(VoidRequested { request_id: c.request_id, at: now })])
 }
 
-/// Rule: refunded and being refunded together are at most what was captured. With `remaining` it is all that is left.
+/// Rule: the amounts refunded and being refunded are together at most what was captured. With `remaining` the refund is
+/// everything that is left.
 fn refund(payment: &Payment, c: &RequestPaymentRefund, now: Timestamp) -> Decision {
     if already_made(payment, &c.request_id, RequestKind::Refund)? {
         return Ok(vec![]);
@@ -143,7 +144,7 @@ fn refund(payment: &Payment, c: &RequestPaymentRefund, now: Timestamp) -> Decisi
     Ok(vec![Event::RefundRequested(RefundRequested { request_id, amount, reason, at: now })])
 }
 
-/// Rule: a request is unknown once, while the provider owes the answer. Waiting for the customer is no unknown outcome.
+/// Rule: an open request is marked as unknown once. A request that waits for the customer is not unknown.
 fn mark_unknown(payment: &Payment, c: &MarkPaymentOutcomeUnknown, now: Timestamp) -> Decision {
     let Some(request) = payment.requests.get(&c.request_id) else {
         return Err(Rejection::UnknownRequest(c.request_id));
@@ -154,7 +155,8 @@ fn mark_unknown(payment: &Payment, c: &MarkPaymentOutcomeUnknown, now: Timestamp
     Ok(vec![Event::PaymentOutcomeUnknown(PaymentOutcomeUnknown { request_id: c.request_id, at: now })])
 }
 
-/// Rule: what nobody finished can end, and a hold that has lapsed. A success that comes later is a late one.
+/// Rule: a payment can expire when its authorization was not finished or has lapsed. A success that comes later is a
+/// late one.
 fn expire(payment: &Payment, _: &ExpirePayment, now: Timestamp) -> Decision {
     let expired = || Ok(vec![Event::PaymentExpired(PaymentExpired { request_id: None })]);
     match payment.status {
@@ -171,7 +173,7 @@ fn expire(payment: &Payment, _: &ExpirePayment, now: Timestamp) -> Decision {
     }
 }
 
-/// Whether this very request was already made, as a repeat of its command makes it again.
+/// Whether this very request was already made; a repeated command makes it again.
 fn already_made(payment: &Payment, id: &RequestId, kind: RequestKind) -> Result<bool, Rejection> {
     match payment.requests.get(id) {
         None => Ok(false),

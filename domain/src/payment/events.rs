@@ -1,4 +1,5 @@
-//! What has happened to a payment. Stored for ever: a field is only ever added, as optional, or a new version is made.
+//! The events of a payment. Events are stored for ever: a field is only ever added, as optional, or a new version is
+//! made.
 
 use eventsourcing::events;
 use schemars::JsonSchema;
@@ -13,7 +14,7 @@ use crate::ids::{OrderId, PaymentId, RequestId};
 use crate::money::Money;
 
 events! {
-    /// What has happened to a payment. Each variant holds the payload struct of the same name.
+    /// An event of a payment. Each variant holds the payload struct of the same name.
     #[derive(Debug, Clone, PartialEq)]
     pub enum Event {
         PaymentAuthorizationRequested,
@@ -36,10 +37,10 @@ events! {
     }
 }
 
-/// The provider is to be asked to hold money.
+/// An authorization was requested: the provider is asked to hold the money once this event is durable.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PaymentAuthorizationRequested {
-    /// This payment.
+    /// Id of this payment.
     pub payment_id: PaymentId,
     /// The order that the payment is for.
     pub order_id: OrderId,
@@ -47,70 +48,71 @@ pub struct PaymentAuthorizationRequested {
     pub request_id: RequestId,
     /// The amount to authorize.
     pub amount: Money,
-    /// The card's token.
+    /// Token of the card at the payment provider, 1 to 100 characters.
     pub payment_method: String,
-    /// The order's how-manieth authorisation, from 0.
+    /// Number of the order's authorization, from 0; each has a payment of its own.
     pub attempt_group: u32,
-    /// Handed on to the provider.
+    /// The order's labels, passed on to the provider.
     #[serde(default)]
     pub tags: Vec<String>,
-    /// UTC date of the order, frozen for sums by day.
+    /// UTC date of the order, such as `2026-03-01`; frozen, so that sums by day never change.
     pub placed_on: NaiveDate,
     /// When the authorization was requested.
     pub at: Timestamp,
 }
 
-/// The customer must confirm first (3-D Secure).
+/// The customer must confirm the payment first (3-D Secure).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PaymentActionRequired {
     /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
     pub request_id: RequestId,
-    /// The provider's own name for it.
+    /// The provider's own id of the operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_ref: Option<String>,
-    /// The page on which the customer confirms.
+    /// URL of the page on which the customer confirms.
     pub action_url: String,
 }
 
-/// The money is held.
+/// Money was authorized at the provider.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PaymentAuthorized {
     /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
     pub request_id: RequestId,
-    /// The provider's own name for it.
+    /// The provider's own id of the operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_ref: Option<String>,
-    /// How much more than before.
+    /// Amount authorized by this event, in addition to earlier ones.
     pub amount: Money,
-    /// The request so far, where the provider has not done all of it at once; none: `amount` is all that was asked.
+    /// Progress of the request, where the provider does not do all of it at once. Without it `amount` is all that was
+    /// asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub portion: Option<Portion>,
-    /// When the hold lapses.
+    /// When the authorization lapses, if it is not captured before.
     pub capture_before: Timestamp,
 }
 
-/// The provider said no.
+/// The provider declined the authorization.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PaymentDeclined {
     /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
     pub request_id: RequestId,
-    /// The provider's own name for it.
+    /// The provider's own id of the operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_ref: Option<String>,
-    /// The provider's reason.
+    /// The provider's code of the reason, such as `insufficient_funds`.
     pub decline_code: String,
 }
 
-/// A request has been open for too long; its outcome is not known.
+/// A request has been open for too long; its outcome is unknown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PaymentOutcomeUnknown {
     /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
     pub request_id: RequestId,
-    /// Since when it is known to be unknown.
+    /// When the outcome was marked as unknown.
     pub at: Timestamp,
 }
 
-/// The provider is to be asked to take the money.
+/// A capture was requested: the provider is asked to take the money once this event is durable.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CaptureRequested {
     /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
@@ -121,38 +123,39 @@ pub struct CaptureRequested {
     pub at: Timestamp,
 }
 
-/// The money was taken.
+/// Money was captured at the provider.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PaymentCaptured {
     /// The order that the payment is for.
     pub order_id: OrderId,
     /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
     pub request_id: RequestId,
-    /// The provider's own name for it.
+    /// The provider's own id of the operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_ref: Option<String>,
-    /// How much more than before.
+    /// Amount captured by this event, in addition to earlier ones.
     pub amount: Money,
-    /// The request so far, where the provider has not done all of it at once; none: `amount` is all that was asked.
+    /// Progress of the request, where the provider does not do all of it at once. Without it `amount` is all that was
+    /// asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub portion: Option<Portion>,
-    /// UTC date of the order, frozen for sums by day.
+    /// UTC date of the order, such as `2026-03-01`; frozen, so that sums by day never change.
     pub placed_on: NaiveDate,
 }
 
-/// The provider refused to take it.
+/// The provider refused the capture.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CaptureFailed {
     /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
     pub request_id: RequestId,
-    /// The provider's own name for it.
+    /// The provider's own id of the operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_ref: Option<String>,
-    /// The provider's reason.
+    /// The provider's code of the reason for the failure.
     pub failure_code: String,
 }
 
-/// The provider is to be asked to let the hold go.
+/// A void was requested: the provider is asked to end the authorization once this event is durable.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct VoidRequested {
     /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
@@ -161,35 +164,36 @@ pub struct VoidRequested {
     pub at: Timestamp,
 }
 
-/// Nothing is held; a mark where nothing had been asked yet.
+/// The payment is void and no money is held. Without a `request_id` the event is a mark: the payment was given up
+/// before anything was requested, and a later authorization is refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PaymentVoided {
     /// The order that the payment is for.
     pub order_id: OrderId,
-    /// The request it answers, none for a mark.
+    /// The void request that this answers; absent for a mark.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<RequestId>,
-    /// The provider's own name for it.
+    /// The provider's own id of the operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_ref: Option<String>,
-    /// What had been held.
+    /// Amount that was authorized before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub amount: Option<Money>,
 }
 
-/// The provider refused to let it go.
+/// The provider refused the void.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct VoidFailed {
     /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
     pub request_id: RequestId,
-    /// The provider's own name for it.
+    /// The provider's own id of the operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_ref: Option<String>,
-    /// The provider's reason.
+    /// The provider's code of the reason for the failure.
     pub failure_code: String,
 }
 
-/// The provider is to be asked to give money back.
+/// A refund was requested: the provider is asked to give the money back once this event is durable.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RefundRequested {
     /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
@@ -202,79 +206,80 @@ pub struct RefundRequested {
     pub at: Timestamp,
 }
 
-/// The money was given back.
+/// Money was refunded at the provider.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PaymentRefunded {
     /// The order that the payment is for.
     pub order_id: OrderId,
     /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
     pub request_id: RequestId,
-    /// The provider's own name for it.
+    /// The provider's own id of the operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_ref: Option<String>,
-    /// How much more than before.
+    /// Amount refunded by this event, in addition to earlier ones.
     pub amount: Money,
-    /// The request so far, where the provider has not done all of it at once; none: `amount` is all that was asked.
+    /// Progress of the request, where the provider does not do all of it at once. Without it `amount` is all that was
+    /// asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub portion: Option<Portion>,
-    /// UTC date of the order, frozen for sums by day.
+    /// UTC date of the order, such as `2026-03-01`; frozen, so that sums by day never change.
     pub placed_on: NaiveDate,
 }
 
-/// The provider could not give it back; a person must act.
+/// The provider refused the refund; a person must act.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RefundFailed {
     /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
     pub request_id: RequestId,
-    /// The provider's own name for it.
+    /// The provider's own id of the operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_ref: Option<String>,
     /// The amount that was not refunded.
     pub amount: Money,
-    /// The provider's reason.
+    /// The provider's code of the reason for the failure.
     pub failure_code: String,
 }
 
-/// Nobody finished the authorisation in time, or the hold lapsed.
+/// The payment expired: the customer did not finish the authorization in time, or the authorization lapsed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PaymentExpired {
-    /// The authorisation that the provider let lapse; none where we gave up waiting, which leaves one whose outcome is
-    /// unknown open.
+    /// The authorization that lapsed at the provider. Without it we gave up waiting; an authorization with an unknown
+    /// outcome then stays open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<RequestId>,
 }
 
-/// A success that nobody wants any more: after the payment's end, or money that is taken after a void or a refund was
-/// requested. The money must go back.
+/// A request succeeded when the payment had ended, or money was captured after a void or a refund was requested. The
+/// money must go back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PaymentSucceededLate {
     /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
     pub request_id: RequestId,
-    /// The provider's own name for it.
+    /// The provider's own id of the operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_ref: Option<String>,
-    /// What succeeded.
+    /// What succeeded: an authorization or a capture.
     pub kind: LateSuccess,
-    /// How much more than before.
+    /// Amount authorized or captured by this event.
     pub amount: Money,
 }
 
-/// How far a request has got that the provider has not carried out at once.
+/// The progress of a request that the provider does not carry out at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Portion {
-    /// What was asked for.
+    /// Amount that was requested.
     pub asked: Money,
-    /// What the provider has done of it altogether, this event included.
+    /// Amount that the provider has done of it so far, this event included.
     pub done: Money,
 }
 
 impl Portion {
-    /// The portion that an event carries: none where the request is complete with this one amount.
+    /// The portion that an event carries: `None` where one amount completes the request.
     pub(super) fn of(asked: Money, done: Money, amount: Money) -> Option<Self> {
         (amount != asked).then_some(Self { asked, done })
     }
 
-    /// Whether nothing is missing.
+    /// Whether the request is complete.
     pub fn is_complete(&self) -> bool {
         self.done.amount >= self.asked.amount
     }
@@ -286,36 +291,36 @@ fn completes(portion: Option<&Portion>) -> bool {
 }
 
 impl PaymentAuthorized {
-    /// Whether all that was asked for is held now.
+    /// Whether everything that was asked for is authorized now.
     pub fn is_complete(&self) -> bool {
         completes(self.portion.as_ref())
     }
 }
 
 impl PaymentCaptured {
-    /// Whether all that was asked for is taken now.
+    /// Whether everything that was asked for is captured now.
     pub fn is_complete(&self) -> bool {
         completes(self.portion.as_ref())
     }
 }
 
 impl PaymentRefunded {
-    /// Whether all that was asked for is given back now.
+    /// Whether everything that was asked for is refunded now.
     pub fn is_complete(&self) -> bool {
         completes(self.portion.as_ref())
     }
 }
 
-/// The provider was asked again and has done less than was requested; a person must act. What it does later still
-/// counts.
+/// The provider, asked again, has done less than was requested; a person must act. Results that arrive later still
+/// count.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PaymentFellShort {
     /// The request; the provider's idempotency key is `{payment_id}:{request_id}`.
     pub request_id: RequestId,
-    /// What was requested.
+    /// The kind of the request: authorization, capture, void or refund.
     pub kind: RequestKind,
-    /// The amount that was asked for.
+    /// Amount that was requested.
     pub asked: Money,
-    /// The amount that the provider has held, taken or given back.
+    /// Amount that the provider has authorized, captured or refunded.
     pub done: Money,
 }

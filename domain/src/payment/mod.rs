@@ -1,10 +1,10 @@
-//! Payment: one authorisation at the provider and what follows from it. An order's second authorisation is another
+//! Payment: one authorization at the provider and what follows from it. An order's second authorization is another
 //! payment. A request is an event before the provider is called; a result matches exactly one request.
 //!
 //! | from | by | to |
 //! |---|---|---|
 //! | (nothing) | RequestPaymentAuthorization | Requested |
-//! | (nothing) | RequestPaymentVoid | Voided, a mark: the late authorisation is then refused |
+//! | (nothing) | RequestPaymentVoid | Voided, a mark: the late authorization is then refused |
 //! | Requested | result ActionRequired | ActionRequired |
 //! | Requested, ActionRequired | result Authorized, Captured, Declined, Expired, Voided | the same name |
 //! | Requested, ActionRequired; Authorized past its `capture_before` | ExpirePayment | Expired |
@@ -15,8 +15,8 @@
 //! | SucceededLate | result Voided, Refunded | the same name |
 //!
 //! `PaymentOutcomeUnknown` marks an open *request*, in any state; only a result closes it. RequestPaymentVoid is
-//! accepted in every state before capture, with the authorisation still open too: both are then open, and Voided
-//! closes both. A late failure never downgrades, a result that was known is nothing.
+//! accepted in every state before capture, also while the authorization is open: both requests are then open, and
+//! Voided closes both. A late failure never downgrades a payment, and a result that is already known changes nothing.
 
 pub mod commands;
 pub mod decide;

@@ -1,9 +1,10 @@
-//! What the provider says of a request. Results come in any order, late and more than once; facts about money are
-//! taken whenever they are news, a failure never takes a success back.
+//! The rules for results of the provider. Results come in any order, late and more than once. A fact about money counts
+//! whenever it is new, and a failure never takes a success back.
 //!
-//! *Invariant:* an amount in a result is the total of its request. Only the difference to what is booked already becomes
-//! an event, so a larger total that comes later adds, and a smaller one changes nothing. A total below what was asked
-//! for leaves the request open, so that the provider is asked; `PaymentFellShort` records that it was asked in vain.
+//! *Invariant:* an amount in a result is the total of its request. Only the difference to what is booked already
+//! becomes an event, so a larger total that comes later adds, and a smaller one changes nothing. A total below the
+//! requested amount leaves the request open, so that its result is fetched; `PaymentFellShort` records that fetching
+//! did not help.
 
 use super::Rejection;
 use super::decide::Decision;
@@ -15,7 +16,8 @@ use super::{
 use crate::aggregate::Timestamp;
 use crate::money::Money;
 
-/// Rule: a result matches exactly one request, by our own id, and fits what was asked; what is already known is nothing.
+/// Rule: a result matches exactly one request, by our own id, and fits its kind and amount; a known result changes
+/// nothing.
 pub(super) fn record(payment: &Payment, c: &RecordProviderResult) -> Decision {
     let Some(request) = payment.requests.get(&c.request_id) else {
         return Err(Rejection::UnknownRequest(c.request_id));
@@ -74,7 +76,7 @@ pub(super) fn record(payment: &Payment, c: &RecordProviderResult) -> Decision {
     }
 }
 
-/// Rule: the customer is asked once, and not after the outcome is known.
+/// Rule: the customer is asked to confirm once, and not after the outcome is known.
 fn action_required(payment: &Payment, request: &Request, c: &RecordProviderResult, action_url: &str) -> Vec<Event> {
     if payment.status != Status::Requested || !request.state.is_open() {
         return vec![];
@@ -83,7 +85,7 @@ fn action_required(payment: &Payment, request: &Request, c: &RecordProviderResul
     vec![Event::PaymentActionRequired(PaymentActionRequired { request_id, provider_ref, action_url })]
 }
 
-/// Rule: money that was not held before is news; after the end it is a late success.
+/// Rule: a newly authorized amount is recorded; after the payment's end it is a late success.
 fn authorized(
     payment: &Payment,
     request: &Request,
@@ -103,20 +105,20 @@ fn authorized(
         Status::Voided | Status::Expired | Status::Declined | Status::SucceededLate => {
             news(request, total).map(|amount| late(c, LateSuccess::Authorized, amount))
         }
-        // The money was taken: it is held no more.
+        // The money was captured, so it is not authorized any more.
         Status::None | Status::Captured | Status::Refunded => return Ok(vec![]),
     };
     Ok(with_shortfall(request, c, total, more))
 }
 
-/// Rule: a refusal ends what is open, never what succeeded. After the end it still closes a request whose outcome was
-/// unknown.
+/// Rule: a refusal ends an open request, never a success. After the payment's end it still closes a request whose
+/// outcome was unknown.
 fn declined(payment: &Payment, request: &Request, c: &RecordProviderResult, code: &str) -> Vec<Event> {
     if !request.state.is_open() {
         return vec![];
     }
     if request.done.amount > 0 {
-        return vec![fell_short(request, c, request.done)]; // A part of it is held, or was taken.
+        return vec![fell_short(request, c, request.done)]; // A part of it is authorized or was captured.
     }
     if payment.status == Status::SucceededLate {
         return vec![];
@@ -125,8 +127,8 @@ fn declined(payment: &Payment, request: &Request, c: &RecordProviderResult, code
     vec![Event::PaymentDeclined(PaymentDeclined { request_id, provider_ref, decline_code })]
 }
 
-/// Rule: an authorisation that nobody finished ends, and a hold that lapsed. While a capture is open its own outcome
-/// decides.
+/// Rule: an expiry ends an authorization that was not finished or has lapsed. While a capture is open, the capture's
+/// own outcome decides.
 fn expired(payment: &Payment, request: &Request, c: &RecordProviderResult) -> Vec<Event> {
     let lapses = match payment.status {
         Status::Requested | Status::ActionRequired => true,
@@ -137,7 +139,7 @@ fn expired(payment: &Payment, request: &Request, c: &RecordProviderResult) -> Ve
     if lapses { vec![Event::PaymentExpired(PaymentExpired { request_id: Some(c.request_id) })] } else { vec![] }
 }
 
-/// Rule: a provider may take the money at once; then the authorisation is the capture.
+/// Rule: a provider may capture the money at once; then the authorization is also the capture.
 fn captured_at_once(payment: &Payment, request: &Request, c: &RecordProviderResult, told: Money) -> Decision {
     let by_capture = |other: &Request| other.kind == RequestKind::Capture && other.done.amount > 0;
     let taken_at_once = payment.captured.amount > 0 && !payment.requests.values().any(by_capture);
@@ -160,7 +162,7 @@ fn captured_at_once(payment: &Payment, request: &Request, c: &RecordProviderResu
     }
 }
 
-/// Rule: money taken on our request always lands, also after a failure was told; once.
+/// Rule: money captured on our request always counts, once, also after a failure was reported.
 fn captured(payment: &Payment, request: &Request, c: &RecordProviderResult, told: Money) -> Decision {
     let told = check_amount(told, request.amount)?;
     let left = payment.authorized.amount - payment.voided.amount - payment.captured.amount;
@@ -171,7 +173,8 @@ fn captured(payment: &Payment, request: &Request, c: &RecordProviderResult, told
             taken(payment, request, c, told)
         }
         Status::Voided | Status::Expired if fits => taken(payment, request, c, told),
-        // Another request took the money, or it was let go: this cannot be true of the same hold.
+        // Another request captured the money, or the authorization was voided: this result cannot be true of the same
+        // authorization.
         Status::None
         | Status::Requested
         | Status::ActionRequired
@@ -184,9 +187,10 @@ fn captured(payment: &Payment, request: &Request, c: &RecordProviderResult, told
     }
 }
 
-/// Rule: money that was not taken before is news. It is a late success, which goes back, in three cases: after the
-/// payment's end; once a refund was requested; and once a void was requested and no capture since. What became of that
-/// refund or void does not matter: the saga that requested it may have ended, and knows only of what was taken before.
+/// Rule: a newly captured amount is recorded. It is a late success, which goes back, in three cases: after the
+/// payment's end; once a refund was requested; and once a void was requested and no capture since. The outcome of that
+/// refund or void does not matter: the saga that requested it may have ended, and knows only of what was captured
+/// before.
 fn taken(payment: &Payment, request: &Request, c: &RecordProviderResult, told: Money) -> Decision {
     let total = check_amount(told, request.amount)?;
     let asked_back = payment.requests.values().any(|request| request.kind == RequestKind::Refund);
@@ -211,7 +215,7 @@ fn taken(payment: &Payment, request: &Request, c: &RecordProviderResult, told: M
     Ok(with_shortfall(request, c, total, more))
 }
 
-/// Rule: Voided ends whatever is held, and an authorisation that is still open.
+/// Rule: Voided ends every authorized amount, and an authorization that is still open.
 fn voided(payment: &Payment, c: &RecordProviderResult) -> Decision {
     let order_id = match (payment.status, payment.order_id) {
         (Status::Requested | Status::ActionRequired | Status::Authorized, Some(order_id)) => order_id,
@@ -227,7 +231,7 @@ fn voided(payment: &Payment, c: &RecordProviderResult) -> Decision {
     Ok(vec![Event::PaymentVoided(PaymentVoided { order_id, request_id, provider_ref, amount })])
 }
 
-/// Rule: money given back on our request always lands, also after a failure was told, up to what was captured.
+/// Rule: money refunded on our request always counts, also after a failure was reported, up to what was captured.
 fn refunded(payment: &Payment, request: &Request, c: &RecordProviderResult, told: Money) -> Decision {
     let total = check_amount(told, request.amount)?;
     let more = match news(request, total) {
@@ -248,7 +252,8 @@ fn refunded(payment: &Payment, request: &Request, c: &RecordProviderResult, told
     Ok(with_shortfall(request, c, total, more))
 }
 
-/// Rule: a failure ends an open request, and never takes a success back. Where a part was done, the rest is missing.
+/// Rule: a failure ends an open request, and never takes a success back. Where a part was done, the rest is a
+/// shortfall.
 fn failed(request: &Request, c: &RecordProviderResult, event: Event) -> Vec<Event> {
     if !request.state.is_open() {
         vec![]
@@ -259,13 +264,13 @@ fn failed(request: &Request, c: &RecordProviderResult, event: Event) -> Vec<Even
     }
 }
 
-/// What a total adds to what is booked of its request; none where it is no news.
+/// The part of a result's total that is not booked yet; `None` where there is none.
 fn news(request: &Request, total: Money) -> Option<Money> {
     let more = total.amount - request.done.amount;
     (more > 0).then(|| Money::new(more, total.currency))
 }
 
-/// Rule: a part is a shortfall only when the provider says so on being asked (`fetch`), and once.
+/// Rule: a part is a shortfall only when the provider reports it on a fetch, and once.
 fn with_shortfall(request: &Request, c: &RecordProviderResult, total: Money, more: Option<Event>) -> Vec<Event> {
     let done = Money::new(total.amount.max(request.done.amount), total.currency);
     let is_short = c.source == ResultSource::Fetch && request.state.is_open() && done.amount < request.amount.amount;
@@ -282,7 +287,7 @@ fn late(c: &RecordProviderResult, kind: LateSuccess, amount: Money) -> Event {
     Event::PaymentSucceededLate(PaymentSucceededLate { request_id, provider_ref, kind, amount })
 }
 
-/// What the provider tells is more than nothing, at most what was asked, and in its currency.
+/// Checks the amount of a result: more than 0, at most what was requested, in the currency of the payment.
 fn check_amount(told: Money, asked: Money) -> Result<Money, Rejection> {
     if told.currency == asked.currency && (1..=asked.amount).contains(&told.amount) {
         Ok(told)

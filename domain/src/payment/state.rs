@@ -14,62 +14,62 @@ use crate::aggregate::{Aggregate, Timestamp};
 use crate::ids::{OrderId, PaymentId, RequestId};
 use crate::money::{Currency, Money};
 
-/// Where a payment stands.
+/// The status of a payment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// Nothing was asked yet.
+    /// Nothing was requested yet.
     #[default]
     None,
-    /// The provider is being asked to hold money.
+    /// The authorization was requested and has no outcome yet.
     Requested,
-    /// The customer must confirm first.
+    /// The customer must confirm the payment first.
     ActionRequired,
-    /// Money is held.
+    /// The money is authorized.
     Authorized,
-    /// Money was taken.
+    /// The money was captured.
     Captured,
-    /// Nothing is held, because we gave up.
+    /// No money is held, because the payment was given up.
     Voided,
-    /// Nothing is held, because time ran out.
+    /// No money is held, because time ran out.
     Expired,
-    /// Nothing is held, because the provider said no.
+    /// No money is held, because the provider declined.
     Declined,
-    /// All that was taken was given back.
+    /// Everything that was captured was refunded.
     Refunded,
-    /// It succeeded after its end, or after a void or a refund was requested: the money must go back.
+    /// A request succeeded after the payment's end, or after a void or a refund was requested: the money must go back.
     SucceededLate,
 }
 
-/// What is asked of the provider.
+/// The kind of a request to the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RequestKind {
-    /// To hold money.
+    /// To authorize: to hold money.
     Authorization,
-    /// To take held money.
+    /// To capture: to take authorized money.
     Capture,
-    /// To let held money go.
+    /// To void: to let authorized money go.
     Void,
-    /// To give taken money back.
+    /// To refund: to give captured money back.
     Refund,
 }
 
-/// Where a request stands.
+/// The state of a request to the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RequestState {
-    /// The provider has not answered yet, or the customer has not.
+    /// The provider, or the customer, has not answered yet.
     Open,
-    /// It has been open for too long.
+    /// The request has been open for too long; its outcome is unknown.
     Unknown,
-    /// It was done.
+    /// The provider has done what was requested.
     Succeeded,
-    /// The provider said no.
+    /// The provider refused the request.
     Failed,
-    /// What it was about ended otherwise; its own outcome was never told.
+    /// The subject of the request ended in another way; the provider never reported its own outcome.
     Closed,
-    /// The provider has done a part of it, and says so when it is asked again: a person must act.
+    /// The provider, asked again, has done only a part of the request: a person must act.
     FellShort,
 }
 
@@ -83,83 +83,84 @@ impl RequestState {
     }
 }
 
-/// A request to the provider.
+/// A request to the provider, as the payment's state keeps it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Request {
-    /// For what.
+    /// The kind of the request, such as a capture.
     pub kind: RequestKind,
-    /// About how much; of a void what is known to be held, 0 while that is open.
+    /// Amount of the request. For a void it is the amount known to be authorized, 0 while that is open.
     pub amount: Money,
-    /// What the provider has said that it did of it, added up: at most `amount`.
+    /// Amount that the provider has done of it so far: at most `amount`.
     pub done: Money,
-    /// Where it stands.
+    /// Whether the request is open, and how it ended.
     pub state: RequestState,
-    /// When it was made.
+    /// When the request was made.
     pub opened_at: Timestamp,
 }
 
-/// A request that the provider still owes an answer to, as its driver needs it.
+/// A request without an outcome, as the driver that sends requests to the provider needs it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OpenRequest {
-    /// Which; the provider's idempotency key is `{payment_id}:{request_id}`.
+    /// Id of the request; the provider's idempotency key is `{payment_id}:{request_id}`.
     pub request_id: RequestId,
-    /// For what.
+    /// The kind of the request, such as a capture.
     pub kind: RequestKind,
-    /// About how much.
+    /// Amount of the request; 0 for a void while the authorization is open.
     pub amount: Money,
-    /// Whether it was marked as unknown.
+    /// Whether the outcome was marked as unknown.
     pub unknown: bool,
-    /// Whether the provider answered that the customer must confirm first: only time or a webhook ends that.
+    /// Whether the customer must confirm first: only time or a webhook ends that.
     pub awaits_customer: bool,
-    /// Whether the provider has done a part of it: then it is only asked about, never sent again.
+    /// Whether the provider has done a part of it: the request is then only fetched, never sent again.
     pub partly_done: bool,
-    /// When it was made.
+    /// When the request was made.
     pub opened_at: Timestamp,
 }
 
-/// A payment.
+/// The state of a payment, folded from its events.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Payment {
-    /// This payment, once an authorisation was requested.
+    /// Id of this payment; the nil UUID before an authorization was requested.
     pub payment_id: PaymentId,
-    /// Whose; none before the first event.
+    /// The order that the payment is for; `None` before the first event.
     pub order_id: Option<OrderId>,
-    /// Where it stands.
+    /// How far the payment has come.
     pub status: Status,
-    /// How much was asked for.
+    /// Amount that was requested for authorization.
     pub amount: Money,
-    /// How much was held at the provider, over all time.
+    /// Amount authorized at the provider, over all time.
     pub authorized: Money,
-    /// How much was taken.
+    /// Amount captured so far.
     pub captured: Money,
-    /// How much of what was held was let go.
+    /// Part of the authorized amount that was voided.
     pub voided: Money,
-    /// How much of what was taken was given back.
+    /// Part of the captured amount that was refunded.
     pub refunded: Money,
-    /// How much is being given back.
+    /// Part of the captured amount that is being refunded.
     pub refund_pending: Money,
     /// The card's token at the provider.
     pub payment_method: String,
-    /// The order's how-manieth authorisation, from 0.
+    /// Number of the order's authorization, from 0.
     pub attempt_group: u32,
-    /// The order's labels.
+    /// The order's labels, passed on to the provider.
     pub tags: Vec<String>,
-    /// UTC date of the order; none before an authorisation was requested.
+    /// UTC date of the order; `None` before an authorization was requested.
     pub placed_on: Option<NaiveDate>,
-    /// The provider's own name for the authorisation.
+    /// The provider's own id of the authorization.
     pub provider_ref: Option<String>,
-    /// When the hold lapses.
+    /// When the authorization lapses, if it is not captured before.
     pub capture_before: Option<Timestamp>,
-    /// Where the customer confirms.
+    /// URL of the page on which the customer confirms.
     pub action_url: Option<String>,
-    /// All that was asked of the provider.
+    /// All requests made of the provider.
     pub requests: BTreeMap<RequestId, Request>,
-    /// Whether a void was requested and no capture since: money that is taken now goes back, whatever became of the void.
+    /// Whether a void was requested and no capture since: money that is captured now goes back, whatever became of the
+    /// void.
     pub given_up: bool,
 }
 
 impl Payment {
-    /// The requests that the provider still owes an answer to, the oldest first.
+    /// The requests that have no outcome yet, the oldest first.
     pub fn open_requests(&self) -> Vec<OpenRequest> {
         let mut open: Vec<OpenRequest> = self
             .requests
@@ -184,12 +185,12 @@ impl Payment {
         self.requests.values().any(|request| request.kind == kind && request.state.is_open())
     }
 
-    /// Whether the outcome of a request has been open for too long.
+    /// Whether the outcome of a request is marked as unknown.
     pub fn has_unknown(&self) -> bool {
         self.requests.values().any(|request| request.state == RequestState::Unknown)
     }
 
-    /// What is held at the provider, as far as is known.
+    /// Amount authorized at the provider and neither captured nor voided, as far as is known.
     pub fn held(&self) -> Money {
         let held = match self.status {
             Status::Authorized | Status::SucceededLate => {
@@ -207,7 +208,7 @@ impl Payment {
         Money::new(held, self.authorized.currency)
     }
 
-    /// What was taken, and neither given back nor being given back.
+    /// Amount that was captured and is neither refunded nor being refunded.
     pub fn refundable(&self) -> Money {
         let amount = self.captured.amount - self.refunded.amount - self.refund_pending.amount;
         Money::new(amount, self.captured.currency)
@@ -224,8 +225,8 @@ impl Payment {
         self.requests.insert(id, Request { kind, amount, done, state: RequestState::Open, opened_at });
     }
 
-    /// Books what the provider did of a request. It has succeeded when nothing is missing; until then the outcome of
-    /// one that was unknown is open again.
+    /// Books an amount that the provider did of a request. The request has succeeded when nothing is missing; until
+    /// then a request whose outcome was unknown is open again.
     fn book(&mut self, id: &RequestId, amount: Money) {
         if let Some(request) = self.requests.get_mut(id) {
             request.done.amount += amount.amount;
@@ -243,7 +244,7 @@ impl Payment {
         }
     }
 
-    /// Closes what is open of a kind: what it was about has ended.
+    /// Closes the open requests of a kind, because their subject has ended.
     fn close(&mut self, kind: RequestKind) {
         self.close_others(kind, None);
     }
@@ -294,7 +295,7 @@ impl Payment {
         self.book(&e.request_id, e.amount);
     }
 
-    /// What captured at once was also authorised: captured + voided stays within authorised.
+    /// What captured at once was also authorized: captured + voided stays within authorized.
     fn captured(&mut self, request_id: &RequestId, amount: Money) {
         self.captured.amount += amount.amount;
         self.authorized.amount = self.authorized.amount.max(self.captured.amount + self.voided.amount);
@@ -317,13 +318,13 @@ impl Payment {
         self.close(RequestKind::Authorization);
     }
 
-    /// An authorisation whose outcome is unknown stays open when we give up waiting: only the provider closes that.
+    /// An authorization whose outcome is unknown stays open when we give up waiting: only the provider closes that.
     fn expire(&mut self, e: &PaymentExpired) {
         if self.is_live() {
             self.status = Status::Expired;
         }
         self.action_url = None;
-        self.close(RequestKind::Void); // Nothing is held: it is as the void wished.
+        self.close(RequestKind::Void); // Nothing is authorized, which is what the void asked for.
         for (id, request) in &mut self.requests {
             let unanswered = request.kind == RequestKind::Authorization && request.state == RequestState::Open;
             if unanswered || (e.request_id == Some(*id) && request.state.is_open()) {
@@ -355,7 +356,7 @@ impl Payment {
         }
     }
 
-    /// What is missing of an open refund is pending no more; one that had failed was not pending.
+    /// The missing part of an open refund is not pending any more; a refund that had failed was not pending.
     fn stop_refund(&mut self, request_id: &RequestId) {
         if let Some(request) = self.requests.get(request_id).filter(|request| request.state.is_open()) {
             self.refund_pending.amount -= request.amount.amount - request.done.amount;
@@ -399,7 +400,7 @@ impl Aggregate for Payment {
                 self.action_url = None;
                 self.keep_ref(e.provider_ref.as_ref());
                 self.set(&e.request_id, RequestState::Failed);
-                self.close(RequestKind::Void); // Nothing is held: it is as the void wished.
+                self.close(RequestKind::Void); // Nothing is authorized, which is what the void asked for.
             }
             Event::PaymentOutcomeUnknown(e) => self.set(&e.request_id, RequestState::Unknown),
             Event::CaptureRequested(e) => {

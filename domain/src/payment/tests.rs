@@ -14,7 +14,7 @@ mod time;
 
 const PAYMENT: PaymentId = PaymentId(uuid::Uuid::from_u128(1));
 const ORDER: OrderId = OrderId(uuid::Uuid::from_u128(2));
-/// The authorisation's request.
+/// The authorization's request.
 const A: RequestId = RequestId(uuid::Uuid::from_u128(0xA));
 /// The capture's request.
 const C: RequestId = RequestId(uuid::Uuid::from_u128(0xC));
@@ -196,7 +196,7 @@ fn expired() -> Event {
     Event::PaymentExpired(PaymentExpired { request_id: None })
 }
 
-/// The provider's own word that the authorisation has lapsed.
+/// The provider's own word that the authorization has lapsed.
 fn lapsed() -> Event {
     Event::PaymentExpired(PaymentExpired { request_id: Some(A) })
 }

@@ -1,4 +1,4 @@
-//! What may be asked of a product.
+//! The commands of a product.
 
 use eventsourcing::commands;
 use schemars::JsonSchema;
@@ -8,7 +8,7 @@ use crate::ids::Sku;
 use crate::money::Money;
 
 commands! {
-    /// What may be asked of a product. Each variant holds the payload struct of the same name.
+    /// A command to a product. Each variant holds the payload struct of the same name.
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
     #[serde(tag = "type")]
     pub enum Command {
@@ -19,30 +19,30 @@ commands! {
     }
 }
 
-/// Takes a product into the catalogue.
+/// Adds a product to the catalogue.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CreateProduct {
-    /// Its name, and the stream's.
+    /// Stock-keeping unit, the id of the product and of its stream: 1 to 64 of the characters `A-Z a-z 0-9 . _ -`.
     pub sku: Sku,
-    /// What people read, 1 to 200 characters.
+    /// Name of the product for people, 1 to 200 characters.
     pub name: String,
-    /// Net price of one piece, minor units.
+    /// Net price of one piece.
     pub price: Money,
-    /// Whether it can be ordered at once.
+    /// Whether the product can be ordered at once.
     pub active: bool,
 }
 
-/// Changes the net price; orders already placed keep theirs.
+/// Changes the net price; orders already placed keep their prices.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ChangeProductPrice {
     /// The new net price of one piece, in the product's currency.
     pub price: Money,
 }
 
-/// Makes the product orderable.
+/// Makes the product available to order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ActivateProduct {}
 
-/// Takes the product off sale; orders already placed are not touched.
+/// Takes the product off sale; orders already placed are not affected.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DiscontinueProduct {}

@@ -24,8 +24,8 @@ pub(super) fn decide(product: &Product, command: &Command) -> Decision {
     }
 }
 
-/// Rule: a SKU names one product for ever. Creating it again as it was first created is already so, whatever
-/// happened to it since.
+/// Rule: a SKU names one product for ever. A repeat of the first creation is accepted and changes nothing, whatever
+/// happened to the product since.
 fn create(product: &Product, c: &CreateProduct) -> Decision {
     if product.exists() {
         let same = product.name == c.name && product.created.price == c.price;
@@ -62,7 +62,7 @@ fn change_price(product: &Product, c: &ChangeProductPrice) -> Decision {
     Ok(vec![Event::ProductPriceChanged(ProductPriceChanged { price: c.price, previous: product.price })])
 }
 
-/// Rule: what exists can be put on sale, a discontinued product again too.
+/// Rule: every existing product can be put on sale, also a discontinued one.
 fn activate(product: &Product, _: &ActivateProduct) -> Decision {
     match product.status {
         Status::Missing => Err(Rejection::NotFound),
@@ -71,7 +71,7 @@ fn activate(product: &Product, _: &ActivateProduct) -> Decision {
     }
 }
 
-/// Rule: what exists can be taken off sale.
+/// Rule: every existing product can be taken off sale.
 fn discontinue(product: &Product, _: &DiscontinueProduct) -> Decision {
     match product.status {
         Status::Missing => Err(Rejection::NotFound),

@@ -1,4 +1,5 @@
-//! What has happened to a product. Stored for ever: a field is only ever added, as optional, or a new version is made.
+//! The events of a product. Events are stored for ever: a field is only ever added, as optional, or a new version is
+//! made.
 
 use eventsourcing::events;
 use schemars::JsonSchema;
@@ -8,7 +9,7 @@ use crate::ids::Sku;
 use crate::money::Money;
 
 events! {
-    /// What has happened to a product. Each variant holds the payload struct of the same name.
+    /// An event of a product. Each variant holds the payload struct of the same name.
     #[derive(Debug, Clone, PartialEq)]
     pub enum Event {
         ProductCreated,
@@ -18,30 +19,30 @@ events! {
     }
 }
 
-/// The product is in the catalogue, not yet orderable.
+/// The product was added to the catalogue; it cannot be ordered yet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ProductCreated {
-    /// Its name.
+    /// Stock-keeping unit, the id of the product: 1 to 64 of the characters `A-Z a-z 0-9 . _ -`.
     pub sku: Sku,
-    /// What people read.
+    /// Name of the product for people, 1 to 200 characters.
     pub name: String,
     /// Net price of one piece.
     pub price: Money,
 }
 
-/// Its net price changed.
+/// The net price of the product changed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ProductPriceChanged {
     /// The new net price of one piece.
     pub price: Money,
-    /// The price until then.
+    /// Net price of one piece until then.
     pub previous: Money,
 }
 
-/// It can be ordered.
+/// The product can be ordered from now on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ProductActivated {}
 
-/// It can no longer be ordered.
+/// The product cannot be ordered any more.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ProductDiscontinued {}

@@ -16,33 +16,33 @@ rejections! {
         /// The SKU is taken by a product that was created with another name or price.
         #[error("product `{sku}` already exists with another name or price; choose another SKU, or change its price")]
         AlreadyExists {
-            /// The SKU.
+            /// SKU of the product.
             sku: Sku,
         } = "already-exists",
-        /// A SKU that no path of the HTTP API can have as a segment.
+        /// The SKU is `.` or `..`, which cannot be a segment of a path of the HTTP API.
         #[error("a product cannot be called `{sku}`, which no path can have as a part; choose another SKU")]
         ReservedSku {
-            /// The SKU.
+            /// SKU that was asked for.
             sku: Sku,
         } = "reserved-sku",
-        /// Not a price.
+        /// The price is 0, negative or too large.
         #[error("{price} is no price; a price is more than 0 and at most {max} minor units", max = MAX_PRICE)]
         PriceOutOfRange {
-            /// What was asked.
+            /// Price that was asked for.
             price: Money,
         } = "price-out-of-range",
-        /// Not a name.
+        /// The name is empty or too long.
         #[error("a name of {chars} characters does not fit; give 1 to {max}", max = MAX_NAME_CHARS)]
         NameLength {
             /// How many characters it had.
             chars: usize,
         } = "name-length",
-        /// Another currency than the product's.
+        /// The price is in another currency than the product's.
         #[error("the product is priced in {has}, not in {asked}; create another product for another currency")]
         CurrencyMismatch {
-            /// The product's.
+            /// Currency of the product's price.
             has: Currency,
-            /// What was asked.
+            /// Currency of the command.
             asked: Currency,
         } = "currency-mismatch",
     }

@@ -7,40 +7,41 @@ use crate::aggregate::{Aggregate, Timestamp};
 use crate::ids::Sku;
 use crate::money::Money;
 
-/// Whether a product can be ordered.
+/// The status of a product: whether it can be ordered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// There is no such product.
     #[default]
     Missing,
-    /// In the catalogue, not yet orderable.
+    /// The product is in the catalogue and cannot be ordered yet.
     Inactive,
-    /// Orderable.
+    /// The product can be ordered.
     Active,
-    /// No longer orderable.
+    /// The product cannot be ordered any more.
     Discontinued,
 }
 
-/// What the product was created with, so that a repeated `CreateProduct` is known as such after its price changed.
+/// The data that the product was created with, so that a repeated `CreateProduct` is known as such after a change of
+/// the price.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Created {
-    /// The first price.
+    /// Net price of one piece at the creation.
     pub price: Money,
 }
 
-/// A product.
+/// The state of a product, folded from its events.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Product {
-    /// Its name, and the stream's.
+    /// Stock-keeping unit, the id of the product and of its stream.
     pub sku: Sku,
-    /// What people read.
+    /// Name of the product for people.
     pub name: String,
     /// Net price of one piece.
     pub price: Money,
     /// Whether it can be ordered.
     pub status: Status,
-    /// What it was created with.
+    /// The data that the product was created with.
     pub created: Created,
 }
 

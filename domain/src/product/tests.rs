@@ -55,7 +55,7 @@ fn a_new_product_can_be_orderable_at_once_or_later() {
 }
 
 #[test]
-fn creating_a_product_again_as_it_was_created_is_nothing_even_after_its_price_changed() {
+fn a_repeated_creation_of_a_product_changes_nothing_even_after_a_new_price() {
     given([created(), activated()]).when(create("Mug", eur(1_999), true)).then_nothing();
     given([created(), price_changed(5, 1_999), discontinued()]).when(create("Mug", eur(1_999), true)).then_nothing();
 }
@@ -69,7 +69,7 @@ fn a_sku_is_not_given_to_a_second_product() {
 }
 
 #[test]
-fn no_new_product_is_called_by_dots_that_no_path_can_have_and_an_old_one_is_still_read() {
+fn no_new_product_may_be_called_by_dots_and_an_old_one_is_still_read() {
     for text in [".", ".."] {
         let sku: crate::ids::Sku = text.parse().unwrap();
         let create = |name: &str| {

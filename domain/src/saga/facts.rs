@@ -1,4 +1,4 @@
-//! What a saga knows from its start on, frozen in its first event: no later price or line can change what it does.
+//! The facts that a saga starts with, frozen in its first event: no later price or line can change what it does.
 
 use chrono::NaiveDate;
 use schemars::JsonSchema;
@@ -9,20 +9,20 @@ use crate::money::Money;
 use crate::payment::LateSuccess;
 use crate::quantity::Quantity;
 
-/// What a saga starts with.
+/// The facts that a saga starts with; `about` names their kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "about", rename_all = "snake_case")]
 pub enum Facts {
-    /// An order to fulfil.
+    /// The facts of an order to fulfil.
     Order(OrderFacts),
-    /// An order to take back.
+    /// The facts of an order to refund.
     Refund(RefundFacts),
-    /// A payment whose books and the provider's may differ.
+    /// The facts of a payment whose state may differ between us and the provider.
     Reconciliation(ReconciliationFacts),
 }
 
 impl Facts {
-    /// The order that it is all about.
+    /// The order that the saga is about.
     pub fn order_id(&self) -> OrderId {
         match self {
             Self::Order(facts) => facts.order_id,
@@ -31,7 +31,7 @@ impl Facts {
         }
     }
 
-    /// The money that it is about, where that is known.
+    /// The amount that the saga is about, where it is known.
     pub fn amount(&self) -> Option<Money> {
         match self {
             Self::Order(facts) => Some(facts.total),
@@ -41,78 +41,78 @@ impl Facts {
     }
 }
 
-/// Pieces of one item, the lines of one item summed.
+/// The pieces of one item, summed over the lines of the order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Item {
-    /// What, and from where.
+    /// The stock item: a SKU and the location that ships it.
     pub item: StockId,
-    /// How many pieces.
+    /// Number of pieces over all lines, 1 to 1 000 000.
     pub quantity: Quantity,
 }
 
-/// What fulfilment needs of `OrderPlaced`.
+/// The part of `OrderPlaced` that the fulfilment needs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OrderFacts {
-    /// The order.
+    /// Id of the order to fulfil.
     pub order_id: OrderId,
-    /// What to reserve and ship, each item once: two lines of one item, reserved apart, could together oversell.
+    /// The items to reserve and ship, each once: two lines of one item, reserved apart, could together oversell.
     pub items: Vec<Item>,
-    /// What it costs.
+    /// Total of the order, the amount to authorize and capture.
     pub total: Money,
-    /// The card's token at the provider.
+    /// Token of the card at the payment provider, 1 to 100 characters.
     pub payment_method: String,
-    /// The order's labels.
+    /// The order's labels, passed on to the provider.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
-    /// UTC date of the order.
+    /// UTC date of the order, such as `2026-03-01`.
     pub placed_on: NaiveDate,
 }
 
-/// A hold of stock to give back.
+/// A reservation of stock to release.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Held {
     /// The reserved stock item: a SKU at a location.
     pub item: StockId,
-    /// The hold.
+    /// Id of the committed reservation.
     pub reservation_id: ReservationId,
 }
 
-/// What the refund saga needs of the fulfilment that handed the order over.
+/// The facts that the refund needs of the fulfilment that handed the order over.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RefundFacts {
-    /// The order.
+    /// Id of the order to refund.
     pub order_id: OrderId,
     /// The payment that was captured.
     pub payment_id: PaymentId,
-    /// What was captured.
+    /// Amount that was captured.
     pub amount: Money,
-    /// The shipment that is not to leave.
+    /// Id of the shipment that must not leave.
     pub shipment_id: ShipmentId,
-    /// The committed holds.
+    /// The committed reservations, which are to be released.
     pub held: Vec<Held>,
-    /// Why, such as `customer_request`; the order's reason in the end.
+    /// The reason for the refund, such as `customer_request`; the order is cancelled with it in the end.
     pub reason: String,
 }
 
-/// What the reconciliation of a payment starts with.
+/// The facts that the reconciliation of a payment starts with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ReconciliationFacts {
-    /// The order.
+    /// Id of the order that the payment is for.
     pub order_id: OrderId,
-    /// The payment.
+    /// Id of the payment to reconcile.
     pub payment_id: PaymentId,
-    /// The request whose outcome is not known, or which succeeded late.
+    /// Id of the request that has an unknown outcome or succeeded late.
     pub request_id: RequestId,
-    /// What succeeded after the payment's end, and must go back; none: the outcome is not known yet.
+    /// The late success, whose money must go back. Without it the outcome of the request is still unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late: Option<Late>,
 }
 
-/// A success after the end.
+/// A success that came after the payment's end.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Late {
-    /// Whether money is held or was taken.
+    /// Whether the money is authorized or was captured.
     pub kind: LateSuccess,
-    /// The amount that succeeded late.
+    /// Amount that was authorized or captured late.
     pub amount: Money,
 }

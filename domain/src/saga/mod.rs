@@ -1,8 +1,8 @@
-//! Sagas as the log knows them: their events, and a pure fold that says how a saga stands.
+//! Sagas as the event log knows them: their events, and a pure fold into the state of a saga.
 //!
-//! The types are those of `saga-engine`, with what is the shop's own filled in. The tables of steps are in `saga-orchestrator`;
-//! code that only shows sagas needs nothing but this.
-//! *Invariant:* what a saga is waiting for, and whether it is settled, follows from its events alone.
+//! The types are those of `saga-engine`, filled in with the shop's own. The tables of steps are in `saga-orchestrator`;
+//! code that only shows sagas does not need them.
+//! *Invariant:* what a saga waits for, and whether it is settled, follows from its events alone.
 
 pub mod facts;
 pub mod shop;
@@ -26,17 +26,17 @@ pub use shop::{Note, Party, REVIEW_HOLD, Shop, Subject};
 pub type Event = saga_engine::events::Event<Shop>;
 /// The first event of a saga of the shop.
 pub type SagaStarted = saga_engine::events::SagaStarted<Shop>;
-/// A fact from outside came that ends no step by itself.
+/// A fact from outside was recorded that ends no step by itself.
 pub type SagaInputRecorded = saga_engine::events::SagaInputRecorded<Shop>;
-/// A step began; its commands are on their way.
+/// A step attempt began; its commands are being sent.
 pub type StepStarted = saga_engine::events::StepStarted<Shop>;
-/// A step is being undone.
+/// The compensation of a step attempt began.
 pub type UndoStarted = saga_engine::events::UndoStarted<Shop>;
-/// Another saga takes over from here on.
+/// The saga handed its subject over to another saga.
 pub type SagaHandedOver = saga_engine::events::SagaHandedOver<Shop>;
 /// A fact from outside that must follow before a step ends.
 pub type Awaits = saga_engine::parts::Awaits<Shop>;
-/// How a saga of the shop stands.
+/// The state of a saga of the shop, for people.
 pub type View = saga_engine::view::View<Shop>;
-/// How one attempt group of a step stands, one way.
+/// The state of one step attempt, forward or in compensation.
 pub type LegView = saga_engine::view::LegView<Shop>;

@@ -1,4 +1,4 @@
-//! What stands in the events of the shop's sagas.
+//! The shop's own types in the events of its sagas.
 
 use std::fmt;
 
@@ -28,10 +28,10 @@ impl Story for Shop {
     }
 }
 
-/// What a saga of the shop is about.
+/// The subject of a saga of the shop: one order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Subject {
-    /// The order.
+    /// Id of the order that the saga is about.
     pub order_id: OrderId,
 }
 
@@ -53,15 +53,15 @@ impl From<RefundFacts> for Facts {
     }
 }
 
-/// Who must do something before a step can end.
+/// The party that must act before a step can end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Party {
-    /// The payment provider (or the customer at the provider's page): a request of ours is open there.
+    /// The payment provider, or the customer on the provider's page: a request is open there.
     Provider,
-    /// The warehouse or the carrier.
+    /// The warehouse, or the carrier.
     Warehouse,
-    /// Somebody of the shop.
+    /// A person of the shop.
     Person,
 }
 
@@ -82,25 +82,25 @@ impl story::Party for Party {
     }
 }
 
-/// What a fact from outside means to a saga that it does not carry a step further by itself.
+/// The meaning of a fact from outside that by itself ends no step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Note {
-    /// The customer does not want the order any more.
+    /// The customer requested the cancellation of the order.
     CancellationRequested,
     /// The order is held; the detail is the reason.
     Held,
-    /// A hold was released; the detail is its reason, none: all of them.
+    /// An order hold was released. The detail is its reason; without one all holds were released.
     HoldReleased,
     /// The customer must confirm the payment first.
     CustomerMustAct,
-    /// A request to the provider has been open for too long.
+    /// The outcome of a request to the provider is unknown, because it has been open for too long.
     OutcomeUnknown,
-    /// The step's effect is gone, or never was: there is nothing left to undo.
+    /// The effect of the step is gone, or never was: there is nothing left to compensate.
     NothingLeft,
-    /// The fact that a step will wait for is there before the step began.
+    /// The fact that a step will wait for arrived before the step began.
     CameEarly,
-    /// The way back failed once; it is tried again.
+    /// The compensation failed once; it is retried.
     UndoFailed,
 }
 

@@ -243,7 +243,7 @@ fn a_saga_that_nobody_could_follow_goes_on_once_it_is_resumed() {
 }
 
 #[test]
-fn a_call_for_a_person_because_nobody_answered_is_taken_back_by_the_first_answer_and_no_other_is() {
+fn only_attention_for_want_of_an_answer_ends_with_the_first_answer() {
     let unavailable = Failure { kind: ErrorKind::Unavailable, ..failure("unavailable") };
     for (failure, then) in [(unavailable, SagaState::Waiting), (failure("overdue"), SagaState::NeedsAttention)] {
         let attention = SagaNeedsAttention {
@@ -267,7 +267,7 @@ fn calls_for_a_person(failure: Failure, stuck: bool) -> Event {
 }
 
 #[test]
-fn a_saga_that_a_person_was_called_for_because_nobody_answers_goes_on_by_itself_and_is_not_settled() {
+fn a_saga_that_needs_attention_for_want_of_an_answer_is_not_settled() {
     let unavailable = || Failure { kind: ErrorKind::Unavailable, ..failure("unavailable") };
     let begun = [started(), step_started(Party::Warehouse)];
     let called = view(&[&begun[..], &[calls_for_a_person(unavailable(), false)]].concat());

@@ -1,4 +1,4 @@
-//! What may be asked of a shipment.
+//! The commands of a shipment.
 
 use eventsourcing::commands;
 use schemars::JsonSchema;
@@ -7,17 +7,17 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{OrderId, StockId};
 use crate::quantity::Quantity;
 
-/// Pieces of one item to pack.
+/// The pieces of one item to pack.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ShipmentLine {
-    /// What, and from where.
+    /// The stock item: a SKU at a location.
     pub item: StockId,
-    /// How many pieces.
+    /// Number of pieces to pack, 1 to 1 000 000.
     pub quantity: Quantity,
 }
 
 commands! {
-    /// What may be asked of a shipment. Each variant holds the payload struct of the same name.
+    /// A command to a shipment. Each variant holds the payload struct of the same name.
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
     #[serde(tag = "type")]
     pub enum Command {
@@ -35,30 +35,31 @@ commands! {
 pub struct PlanShipment {
     /// The order whose goods are shipped.
     pub order_id: OrderId,
-    /// What to pack, 1 to 100 lines.
+    /// The items to pack, 1 to 100 lines.
     pub lines: Vec<ShipmentLine>,
 }
 
-/// It is packed.
+/// Marks the shipment as packed and ready to leave.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MarkShipmentReady {}
 
-/// It leaves the house. Sent only by the saga, after OrderDispatchAllowed.
+/// Dispatches the shipment: it leaves the warehouse. Only the saga sends it, after `OrderDispatchAllowed`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DispatchShipment {}
 
-/// It has arrived.
+/// Records that the shipment has arrived.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DeliverShipment {}
 
-/// It will not arrive.
+/// Reports that the shipment is lost and will not arrive.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ReportShipmentLost {
     /// What is known of the loss, as people read it.
     pub reason: String,
 }
 
-/// Not to be packed, or to be unpacked. Accepted before the plan came: it is then refused when it comes.
+/// Cancels the shipment: it is not packed, or is unpacked. The command is accepted before the plan arrives, which is
+/// then refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CancelShipment {
     /// The order whose goods are shipped.

@@ -9,7 +9,7 @@ use crate::ids::OrderId;
 /// The most lines of a shipment, as of an order.
 pub const MAX_LINES: usize = 100;
 
-/// The longest reason, in characters.
+/// The longest reason of a loss or a cancellation, in characters.
 pub const MAX_REASON_CHARS: usize = 200;
 
 type Decision = Result<Vec<Event>, Rejection>;
@@ -41,7 +41,7 @@ fn plan(shipment: &Shipment, c: &PlanShipment) -> Decision {
     }
 }
 
-/// Rule: what is planned can be packed.
+/// Rule: a planned shipment can be packed.
 fn mark_ready(shipment: &Shipment) -> Decision {
     let order_id = order_of(shipment)?;
     match shipment.status {
@@ -52,7 +52,7 @@ fn mark_ready(shipment: &Shipment) -> Decision {
     }
 }
 
-/// Rule: only what is packed leaves the house.
+/// Rule: only a packed shipment leaves the warehouse.
 fn dispatch(shipment: &Shipment) -> Decision {
     let order_id = order_of(shipment)?;
     match shipment.status {
@@ -64,7 +64,7 @@ fn dispatch(shipment: &Shipment) -> Decision {
     }
 }
 
-/// Rule: only what has left can arrive, and not after it was given up.
+/// Rule: only a dispatched shipment can arrive, and not after it was reported lost.
 fn deliver(shipment: &Shipment) -> Decision {
     let order_id = order_of(shipment)?;
     match shipment.status {
@@ -77,7 +77,7 @@ fn deliver(shipment: &Shipment) -> Decision {
     }
 }
 
-/// Rule: only what has left can get lost, and not after it arrived.
+/// Rule: only a dispatched shipment can get lost, and not after it arrived.
 fn report_lost(shipment: &Shipment, c: &ReportShipmentLost) -> Decision {
     let order_id = order_of(shipment)?;
     match shipment.status {
@@ -93,7 +93,8 @@ fn report_lost(shipment: &Shipment, c: &ReportShipmentLost) -> Decision {
     }
 }
 
-/// Rule: what has not left can be called off. What never came is marked, so that it is refused when it comes.
+/// Rule: a shipment that has not left can be cancelled. One that was never planned is marked, so that its late plan is
+/// refused.
 fn cancel(shipment: &Shipment, c: &CancelShipment) -> Decision {
     match shipment.status {
         Status::None | Status::Planned | Status::Ready => {

@@ -1,4 +1,5 @@
-//! What has happened to a shipment. Stored for ever: a field is only ever added, as optional, or a new version is made.
+//! The events of a shipment. Events are stored for ever: a field is only ever added, as optional, or a new version is
+//! made.
 
 use eventsourcing::events;
 use schemars::JsonSchema;
@@ -8,7 +9,7 @@ use super::commands::ShipmentLine;
 use crate::ids::OrderId;
 
 events! {
-    /// What has happened to a shipment. Each variant holds the payload struct of the same name.
+    /// An event of a shipment. Each variant holds the payload struct of the same name.
     #[derive(Debug, Clone, PartialEq)]
     pub enum Event {
         ShipmentPlanned,
@@ -20,37 +21,37 @@ events! {
     }
 }
 
-/// The warehouse was asked to pack it.
+/// The shipment was planned: the warehouse was asked to pack it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ShipmentPlanned {
     /// The order whose goods are shipped.
     pub order_id: OrderId,
-    /// What to pack.
+    /// The items to pack, 1 to 100 lines.
     pub lines: Vec<ShipmentLine>,
 }
 
-/// It is packed.
+/// The shipment is packed and ready to leave.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ShipmentReady {
     /// The order whose goods are shipped.
     pub order_id: OrderId,
 }
 
-/// It left the house.
+/// The shipment has left the warehouse.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ShipmentDispatched {
     /// The order whose goods are shipped.
     pub order_id: OrderId,
 }
 
-/// It arrived.
+/// The shipment has arrived at the customer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ShipmentDelivered {
     /// The order whose goods are shipped.
     pub order_id: OrderId,
 }
 
-/// It will not arrive.
+/// The shipment is lost and will not arrive.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ShipmentLost {
     /// The order whose goods are shipped.
@@ -59,7 +60,7 @@ pub struct ShipmentLost {
     pub reason: String,
 }
 
-/// It is not to be shipped.
+/// The shipment was cancelled and must not leave.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ShipmentCancelled {
     /// The order whose goods are shipped.

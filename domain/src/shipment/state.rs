@@ -6,7 +6,7 @@ use super::{Command, Event, Rejection, ShipmentLine, decide};
 use crate::aggregate::{Aggregate, Timestamp};
 use crate::ids::OrderId;
 
-/// Where a shipment stands.
+/// The status of a shipment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
@@ -15,26 +15,26 @@ pub enum Status {
     None,
     /// The warehouse was asked to pack it.
     Planned,
-    /// It is packed.
+    /// The shipment is packed and ready to leave.
     Ready,
-    /// It left the house.
+    /// The shipment has left the warehouse.
     Dispatched,
-    /// It arrived.
+    /// The shipment has arrived.
     Delivered,
-    /// It will not arrive.
+    /// The shipment is lost and will not arrive.
     Lost,
-    /// It is not to be shipped.
+    /// The shipment must not leave.
     Cancelled,
 }
 
-/// A shipment.
+/// The state of a shipment, folded from its events.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Shipment {
-    /// Whose; none before the first event.
+    /// The order whose goods are shipped; `None` before the first event.
     pub order_id: Option<OrderId>,
-    /// What to pack; nothing if it was cancelled before it was planned.
+    /// The items to pack; empty if the shipment was cancelled before it was planned.
     pub lines: Vec<ShipmentLine>,
-    /// Where it stands.
+    /// How far the shipment has come.
     pub status: Status,
 }
 

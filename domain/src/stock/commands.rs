@@ -1,4 +1,4 @@
-//! What may be asked of a stock item.
+//! The commands of a stock item.
 
 use eventsourcing::commands;
 use schemars::JsonSchema;
@@ -8,7 +8,7 @@ use crate::ids::{OrderId, ReservationId, StockId};
 use crate::quantity::Quantity;
 
 commands! {
-    /// What may be asked of a stock item. Each variant holds the payload struct of the same name.
+    /// A command to a stock item. Each variant holds the payload struct of the same name.
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
     #[serde(tag = "type")]
     pub enum Command {
@@ -24,79 +24,80 @@ commands! {
     }
 }
 
-/// Goods came in.
+/// Receives goods: the pieces are added to those on hand.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ReceiveStock {
-    /// What, and where: the stream's own name, which its first event freezes.
+    /// The stock item, a SKU at a location. It is the stream's own id, which the first event freezes.
     pub item: StockId,
-    /// How many pieces.
+    /// Number of pieces received, 1 to 1 000 000.
     pub quantity: Quantity,
 }
 
-/// A count found more or fewer pieces than were known.
+/// Corrects the number of pieces on hand after a count.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AdjustStock {
-    /// Pieces to add, or to take away where negative; not 0, at most 1 000 000 either way.
+    /// Number of pieces to add, negative to take away; not 0, at most 1 000 000 either way.
     pub delta: i64,
-    /// Why, for the audit, 1 to 200 characters.
+    /// The reason for the audit, 1 to 200 characters.
     pub reason: String,
 }
 
-/// Holds pieces for an order until `RESERVATION_TTL` has passed.
+/// Reserves pieces for an order until `RESERVATION_TTL` (15 minutes) has passed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ReserveStock {
-    /// The hold.
+    /// Id of the reservation to make.
     pub reservation_id: ReservationId,
     /// The order that the pieces are reserved for.
     pub order_id: OrderId,
-    /// How many pieces, the lines of one item summed.
+    /// Number of pieces to reserve, summed over the order's lines of this item, 1 to 1 000 000.
     pub quantity: Quantity,
 }
 
-/// Holds them for another `RESERVATION_TTL`.
+/// Renews a reservation for another `RESERVATION_TTL` (15 minutes) from now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RenewReservation {
-    /// The hold.
+    /// Id of the reservation to renew.
     pub reservation_id: ReservationId,
 }
 
-/// Makes the hold last until it is shipped or released.
+/// Commits a reservation: it lasts until its pieces are shipped or released.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CommitReservation {
-    /// The hold.
+    /// Id of the reservation to commit.
     pub reservation_id: ReservationId,
 }
 
-/// Gives the pieces back, committed ones too. Accepted before the hold came: it is then refused when it comes.
+/// Releases a reservation, also a committed one: its pieces are available again. The command is accepted before the
+/// reservation arrives, which is then refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ReleaseReservation {
-    /// The hold.
+    /// Id of the reservation to release.
     pub reservation_id: ReservationId,
-    /// For whom it was held.
+    /// The order that the pieces were reserved for.
     pub order_id: OrderId,
     /// The reason for the release, as people read it.
     pub reason: String,
 }
 
-/// Ends a hold whose time has passed.
+/// Ends a reservation whose time has passed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ExpireReservation {
-    /// The hold.
+    /// Id of the reservation to end.
     pub reservation_id: ReservationId,
 }
 
-/// The committed pieces leave the house.
+/// Ships the pieces of a committed reservation: they leave the warehouse.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ShipStock {
-    /// The hold.
+    /// Id of the committed reservation whose pieces leave.
     pub reservation_id: ReservationId,
 }
 
-/// Shipped pieces came back and are sellable.
+/// Restocks shipped pieces that came back and can be sold again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RestockItems {
-    /// The order they were shipped for.
+    /// The order that the pieces were shipped for.
     pub order_id: OrderId,
-    /// How many pieces.
+    /// Number of pieces that came back, 1 to 1 000 000.
     pub quantity: Quantity,
 }

@@ -12,21 +12,21 @@ use crate::aggregate::Timestamp;
 use crate::ids::ReservationId;
 use crate::quantity::Quantity;
 
-/// For how long a reservation holds its pieces: the time a customer gets to confirm a payment. The fulfilment saga
-/// renews it at half of that while risk and payment are open.
+/// The time for which a reservation holds its pieces: the time that a customer gets to confirm a payment. The
+/// fulfilment saga renews it at half of that while the risk check and the payment are open.
 pub const RESERVATION_TTL: TimeDelta = TimeDelta::minutes(15);
 
-/// The most pieces an item may have in the house, so that sums stay far from the end of `i64`.
+/// The most pieces of an item in the warehouse, so that sums stay far from the end of `i64`.
 pub const MAX_ON_HAND: i64 = 1_000_000_000_000;
 
 /// The most pieces one adjustment may add or take away, as for a [`Quantity`].
 pub const MAX_DELTA: i64 = Quantity::MAX;
 
-/// The longest reason, in characters.
+/// The longest reason of an adjustment, in characters.
 pub const MAX_REASON_CHARS: usize = 200;
 
-/// The most overdue reservations that one ReserveStock ends: their events share its append, whose size is bounded.
-/// If more stand in the way it is refused, and their own sagas end them.
+/// The most overdue reservations that one ReserveStock ends: their events share its append, whose size is bounded. If
+/// more of them hold the pieces, the command is refused, and their own sagas end them.
 pub const MAX_EXPIRED_PER_APPEND: usize = 256;
 
 type Decision = Result<Vec<Event>, Rejection>;
@@ -45,7 +45,7 @@ pub(super) fn decide(stock: &StockItem, command: &Command, now: Timestamp) -> De
     }
 }
 
-/// Rule: goods may always come in, up to what can be counted. Two receipts are two: repeats are told apart by the
+/// Rule: goods may always be received, up to [`MAX_ON_HAND`]. Two receipts count twice; repeats are recognized by the
 /// command's id.
 fn receive(stock: &StockItem, c: &ReceiveStock) -> Decision {
     if stock.item.is_none() && !c.item.sku.fits_in_a_path() {
@@ -55,7 +55,7 @@ fn receive(stock: &StockItem, c: &ReceiveStock) -> Decision {
     Ok(vec![Event::StockReceived(StockReceived { item: c.item.clone(), quantity: c.quantity })])
 }
 
-/// Rule: a count may correct what is on hand, but not below what is promised.
+/// Rule: an adjustment may correct the pieces on hand, but not below the reserved and committed ones.
 fn adjust(stock: &StockItem, c: &AdjustStock) -> Decision {
     let Some(item) = stock.item.clone() else {
         return Err(Rejection::NotFound);
@@ -68,7 +68,7 @@ fn adjust(stock: &StockItem, c: &AdjustStock) -> Decision {
         return Err(Rejection::ReasonLength(chars));
     }
     check_room(stock, c.delta)?;
-    // What is available is never more than what is on hand: this keeps both from going below 0.
+    // The available pieces are never more than those on hand, so this keeps both from going below 0.
     if stock.available() + c.delta < 0 && c.delta < 0 {
         let (reserved, committed) = (stock.reserved_pieces(), stock.committed_pieces());
         return Err(Rejection::AdjustmentTooLow { on_hand: stock.on_hand, reserved, committed, delta: c.delta });
@@ -76,15 +76,15 @@ fn adjust(stock: &StockItem, c: &AdjustStock) -> Decision {
     Ok(vec![Event::StockAdjusted(StockAdjusted { item, delta: c.delta, reason: c.reason.clone() })])
 }
 
-/// Rule: a reservation takes no more than is available, and nothing once it is committed or has ended, even if its
-/// end came first. Overdue reservations are free only by ending in the same append.
+/// Rule: a reservation takes no more than is available, and is refused once it is committed or has ended, even if its
+/// end came first. The pieces of an overdue reservation become available only when it ends in the same append.
 fn reserve(stock: &StockItem, c: &ReserveStock, now: Timestamp) -> Decision {
     let id = c.reservation_id;
     if stock.end_of(&id).is_some() || stock.committed.contains_key(&id) {
         return Err(Rejection::ReservationEnded(id));
     }
     if let Some(hold) = stock.reserved.get(&id) {
-        // The same command again: it is already so.
+        // A repeat of the same command changes nothing.
         let same = hold.order_id == c.order_id && hold.quantity == c.quantity.get();
         return if same { Ok(vec![]) } else { Err(Rejection::ReservationDiffers(id)) };
     }
@@ -106,7 +106,7 @@ fn reserve(stock: &StockItem, c: &ReserveStock, now: Timestamp) -> Decision {
     Ok(events)
 }
 
-/// Rule: what is held can be held for longer, never for shorter; an overdue hold too, as long as it has not ended.
+/// Rule: a reservation can be renewed for longer, never for shorter; also an overdue one that has not ended.
 fn renew(stock: &StockItem, c: &RenewReservation, now: Timestamp) -> Decision {
     let id = c.reservation_id;
     if let Some(hold) = stock.reserved.get(&id) {
@@ -117,12 +117,12 @@ fn renew(stock: &StockItem, c: &RenewReservation, now: Timestamp) -> Decision {
         return Ok(vec![Event::ReservationRenewed(ReservationRenewed { reservation_id: id, expires_at })]);
     }
     if stock.committed.contains_key(&id) {
-        return Ok(vec![]); // It is held without a limit: more than was asked.
+        return Ok(vec![]); // A committed reservation has no time limit, which is more than was asked.
     }
     Err(not_open(stock, id))
 }
 
-/// Rule: what is held can be committed; an overdue hold too, as long as it has not ended.
+/// Rule: a reservation can be committed, also an overdue one that has not ended.
 fn commit(stock: &StockItem, c: &CommitReservation) -> Decision {
     let id = c.reservation_id;
     if stock.reserved.contains_key(&id) {
@@ -134,8 +134,8 @@ fn commit(stock: &StockItem, c: &CommitReservation) -> Decision {
     Err(not_open(stock, id))
 }
 
-/// Rule: a hold can be given back at any time before its pieces leave. What never came is marked as ended, so that it
-/// is refused when it comes.
+/// Rule: a reservation can be released at any time before its pieces leave. One that never arrived is marked as ended,
+/// so that it is refused when it arrives.
 fn release(stock: &StockItem, c: &ReleaseReservation, now: Timestamp) -> Decision {
     let id = c.reservation_id;
     let released = |order_id, quantity, committed| {
@@ -156,7 +156,7 @@ fn release(stock: &StockItem, c: &ReleaseReservation, now: Timestamp) -> Decisio
     }
 }
 
-/// Rule: a hold ends by itself only when its time has passed, a committed one never.
+/// Rule: a reservation expires only when its time has passed; a committed one never expires.
 fn expire(stock: &StockItem, c: &ExpireReservation, now: Timestamp) -> Decision {
     let id = c.reservation_id;
     if let Some(hold) = stock.reserved.get(&id) {
@@ -171,7 +171,7 @@ fn expire(stock: &StockItem, c: &ExpireReservation, now: Timestamp) -> Decision 
     if stock.end_of(&id).is_some() { Ok(vec![]) } else { Err(Rejection::ReservationNotFound(id)) }
 }
 
-/// Rule: only committed pieces leave the house.
+/// Rule: only committed pieces leave the warehouse.
 fn ship(stock: &StockItem, c: &ShipStock, now: Timestamp) -> Decision {
     let reservation_id = c.reservation_id;
     if let Some(hold) = stock.committed.get(&reservation_id) {
@@ -209,7 +209,7 @@ fn expired(reservation_id: ReservationId, hold: &Reserved, at: Timestamp) -> Eve
     Event::ReservationExpired(ReservationExpired { reservation_id, order_id, quantity, at })
 }
 
-/// Why a reservation that is neither reserved nor committed cannot be used.
+/// The reason why a reservation that is neither reserved nor committed cannot be used.
 fn not_open(stock: &StockItem, id: ReservationId) -> Rejection {
     match stock.end_of(&id) {
         Some(_) => Rejection::ReservationEnded(id),

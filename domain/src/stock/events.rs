@@ -1,4 +1,5 @@
-//! What has happened to a stock item. Stored for ever: a field is only ever added, as optional, or a new version is made.
+//! The events of a stock item. Events are stored for ever: a field is only ever added, as optional, or a new version is
+//! made.
 
 use eventsourcing::events;
 use schemars::JsonSchema;
@@ -9,7 +10,7 @@ use crate::ids::{OrderId, ReservationId, StockId};
 use crate::quantity::Quantity;
 
 events! {
-    /// What has happened to a stock item. Each variant holds the payload struct of the same name.
+    /// An event of a stock item. Each variant holds the payload struct of the same name.
     #[derive(Debug, Clone, PartialEq)]
     pub enum Event {
         StockReceived,
@@ -24,104 +25,105 @@ events! {
     }
 }
 
-/// Goods came in.
+/// Goods were received: the pieces were added to those on hand.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StockReceived {
     /// The stock item: a SKU at a location.
     pub item: StockId,
-    /// How many pieces.
+    /// Number of pieces received, 1 to 1 000 000.
     pub quantity: Quantity,
 }
 
-/// A count corrected what is on hand.
+/// A count corrected the number of pieces on hand.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StockAdjusted {
     /// The stock item: a SKU at a location.
     pub item: StockId,
-    /// Pieces added, or taken away where negative.
+    /// Number of pieces added, negative where they were taken away.
     pub delta: i64,
     /// The reason for the adjustment, as people read it.
     pub reason: String,
 }
 
-/// Pieces are held for an order.
+/// Pieces were reserved for an order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StockReserved {
-    /// The hold.
+    /// Id of the reservation that was made.
     pub reservation_id: ReservationId,
     /// The order that the pieces are reserved for.
     pub order_id: OrderId,
-    /// How many pieces.
+    /// Number of pieces reserved, 1 to 1 000 000.
     pub quantity: Quantity,
-    /// Until when, unless renewed or committed.
+    /// When the reservation expires, unless it is renewed or committed.
     pub expires_at: Timestamp,
 }
 
-/// They are held for longer.
+/// A reservation was renewed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ReservationRenewed {
-    /// The hold.
+    /// Id of the reservation that was renewed.
     pub reservation_id: ReservationId,
-    /// When the reservation ends.
+    /// When the reservation expires now.
     pub expires_at: Timestamp,
 }
 
-/// They are held until shipped or released.
+/// A reservation was committed: it lasts until its pieces are shipped or released.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ReservationCommitted {
-    /// The hold.
+    /// Id of the reservation that was committed.
     pub reservation_id: ReservationId,
 }
 
-/// The hold ended and its pieces are free again; a mark where it had not come yet.
+/// A reservation was released and its pieces are available again. With a quantity of 0 the event is a mark: the release
+/// came before the reservation, which is refused from then on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ReservationReleased {
-    /// The hold.
+    /// Id of the reservation that was released.
     pub reservation_id: ReservationId,
-    /// For whom it was held.
+    /// The order that the pieces were reserved for.
     pub order_id: OrderId,
-    /// How many pieces it held, 0 for a mark.
+    /// Number of pieces that the reservation held, 0 for a mark.
     pub quantity: i64,
-    /// Whether it had been committed.
+    /// Whether the reservation had been committed.
     pub committed: bool,
     /// The reason for the release, as people read it.
     pub reason: String,
-    /// When it ended.
+    /// When the reservation was released.
     pub at: Timestamp,
 }
 
-/// The hold's time passed and its pieces are free again.
+/// A reservation expired and its pieces are available again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ReservationExpired {
-    /// The hold.
+    /// Id of the reservation that expired.
     pub reservation_id: ReservationId,
-    /// For whom it was held.
+    /// The order that the pieces were reserved for.
     pub order_id: OrderId,
-    /// How many pieces it held.
+    /// Number of pieces that the reservation held.
     pub quantity: i64,
-    /// When it ended.
+    /// When the end of the reservation was recorded, which may be later than its expiry.
     pub at: Timestamp,
 }
 
-/// The hold ended because its pieces left the house.
+/// The pieces of a committed reservation have left the warehouse; the reservation has ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StockShipped {
-    /// The hold.
+    /// Id of the reservation whose pieces left.
     pub reservation_id: ReservationId,
-    /// The order that the pieces are reserved for.
+    /// The order that the pieces were reserved for.
     pub order_id: OrderId,
-    /// How many pieces.
+    /// Number of pieces that left.
     pub quantity: i64,
     /// When the pieces left.
     pub at: Timestamp,
 }
 
-/// Shipped pieces came back.
+/// Shipped pieces came back and can be sold again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StockRestocked {
-    /// The order they were shipped for.
+    /// The order that the pieces were shipped for.
     pub order_id: OrderId,
-    /// How many pieces.
+    /// Number of pieces that came back, 1 to 1 000 000.
     pub quantity: Quantity,
     /// When the pieces came back.
     pub at: Timestamp,

@@ -10,11 +10,11 @@
 //! | reserved, committed | ReleaseReservation | ended, released |
 //! | committed | ShipStock | ended, shipped: on hand goes down |
 //!
-//! A reservation ends exactly once, and neither a committed nor an ended one can be reserved again. Ends are
-//! remembered for [`ENDS_REMEMBERED`] at least; no command is delivered that late.
+//! A reservation ends exactly once, and neither a committed nor an ended one can be reserved again. Ends are remembered
+//! for [`ENDS_REMEMBERED`] at least; no command is delivered that late.
 //!
-//! A reservation whose time has passed is *held until its end is an event*: it can still be renewed and committed,
-//! and its pieces are nobody else's. So a clock that steps back cannot let two orders take one piece.
+//! A reservation whose time has passed is *held until its end is an event*: it can still be renewed and committed, and
+//! no other order gets its pieces. So a clock that steps back cannot let two orders take one piece.
 
 pub mod commands;
 pub mod decide;

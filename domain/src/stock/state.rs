@@ -1,7 +1,7 @@
 //! The state of a stock item, and how events change it.
 //!
-//! A hot item has tens of thousands of reservations: sums are kept, not counted, and what is due is found in order
-//! of time. Indexes are rebuilt when a snapshot is read, so that a snapshot holds each thing once.
+//! A hot item has tens of thousands of reservations: sums are kept, not counted, and due reservations are found in the
+//! order of their expiry. Indexes are rebuilt when a snapshot is read, so that a snapshot contains each fact once.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -12,52 +12,52 @@ use super::{Command, Event, Rejection, decide};
 use crate::aggregate::{Aggregate, Timestamp};
 use crate::ids::{OrderId, ReservationId, StockId};
 
-/// For how long at least the end of a reservation is remembered, by the earlier of the clock and the stream's latest event
-/// (`Aggregate::forget`). A machine's command is refused 15 minutes after it was sent, so that no late duplicate meets a
-/// forgotten end.
+/// The least time for which the end of a reservation is remembered, by the earlier of the clock and the stream's latest
+/// event (`Aggregate::forget`). A machine's command is refused 15 minutes after it was sent, so no late duplicate meets
+/// a forgotten end.
 pub const ENDS_REMEMBERED: TimeDelta = TimeDelta::hours(24);
 
-/// About what a hold, a committed hold and an end have in memory, in all collections that name them.
+/// Approximate bytes of memory of a reservation, a committed one and an ended one, in all collections that name them.
 const RESERVED_BYTES: usize = 160;
 const COMMITTED_BYTES: usize = 80;
 const ENDED_BYTES: usize = 96;
 
-/// Pieces held for an order for some time.
+/// A reservation with a time limit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reserved {
     /// The order that the pieces are reserved for.
     pub order_id: OrderId,
-    /// How many pieces.
+    /// Number of pieces reserved.
     pub quantity: i64,
-    /// Until when, unless renewed or committed.
+    /// When the reservation expires, unless it is renewed or committed.
     pub expires_at: Timestamp,
 }
 
-/// Pieces held for an order until shipped or released.
+/// A committed reservation: it lasts until its pieces are shipped or released.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Committed {
     /// The order that the pieces are reserved for.
     pub order_id: OrderId,
-    /// How many pieces.
+    /// Number of pieces reserved.
     pub quantity: i64,
 }
 
-/// How a reservation ended.
+/// The way in which a reservation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EndKind {
-    /// Its pieces are free again, or it never came.
+    /// The pieces are available again, or the reservation was released before it arrived.
     Released,
-    /// Its time passed.
+    /// The time of the reservation passed.
     Expired,
-    /// Its pieces left the house.
+    /// The pieces left the warehouse.
     Shipped,
 }
 
-/// The end of a reservation.
+/// The end of a reservation, as it is remembered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ended {
-    /// The reservation's id.
+    /// Id of the reservation that ended.
     pub reservation_id: ReservationId,
     /// How the reservation ended.
     pub kind: EndKind,
@@ -65,21 +65,21 @@ pub struct Ended {
     pub at: Timestamp,
 }
 
-/// A stock item: one SKU at one location.
+/// The state of a stock item, one SKU at one location, folded from its events.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Snapshot")]
 pub struct StockItem {
-    /// What, and where; none before the first receipt.
+    /// The SKU and the location; `None` before the first receipt.
     pub item: Option<StockId>,
-    /// Pieces in the house, those held included.
+    /// Number of pieces in the warehouse, the reserved ones included.
     pub on_hand: i64,
-    /// Pieces that ever left the house.
+    /// Number of pieces that ever left the warehouse.
     pub shipped: i64,
-    /// Pieces that ever came back of those.
+    /// Number of shipped pieces that ever came back.
     pub restocked: i64,
-    /// Holds with a time limit.
+    /// Reservations with a time limit.
     pub reserved: BTreeMap<ReservationId, Reserved>,
-    /// Holds without one.
+    /// Committed reservations, which have no time limit.
     pub committed: BTreeMap<ReservationId, Committed>,
     /// Ends of the last [`ENDS_REMEMBERED`] at least, in the order of their events.
     pub ended: VecDeque<Ended>,
@@ -124,17 +124,17 @@ impl From<Snapshot> for StockItem {
 }
 
 impl StockItem {
-    /// Pieces that can be promised: on hand, neither reserved nor committed.
+    /// Number of pieces that can be reserved: on hand, neither reserved nor committed.
     pub fn available(&self) -> i64 {
         self.on_hand - self.reserved_pieces - self.committed_pieces
     }
 
-    /// Pieces held with a time limit.
+    /// Number of pieces in reservations with a time limit.
     pub fn reserved_pieces(&self) -> i64 {
         self.reserved_pieces
     }
 
-    /// Pieces held without one.
+    /// Number of pieces in committed reservations.
     pub fn committed_pieces(&self) -> i64 {
         self.committed_pieces
     }

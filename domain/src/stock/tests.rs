@@ -106,7 +106,7 @@ fn what_comes_in_is_on_hand_and_two_receipts_are_two() {
 }
 
 #[test]
-fn nothing_new_is_called_by_dots_that_no_path_can_have_and_what_was_is_still_received() {
+fn no_new_item_may_be_called_by_dots_and_an_old_one_is_still_received() {
     for text in ["..@main", ".@main"] {
         let item: StockId = text.parse().unwrap();
         let receive = || Command::ReceiveStock(ReceiveStock { item: item.clone(), quantity: pieces(1) });

@@ -1,4 +1,4 @@
-//! A command's company: who sends it, what comes with it, and how it can end.
+//! The metadata of a command (who sends it, and when it is too late) and the results that it can have.
 
 use std::sync::Arc;
 
@@ -6,38 +6,38 @@ use event_store::Position;
 use eventsourcing::Timestamp;
 use uuid::Uuid;
 
-/// Who sends a command, which decides how it is bounded and remembered.
+/// The kind of sender of a command, which decides how the command is bounded and remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// A client: passes the semaphore for outsiders and is remembered by its key.
     Client,
-    /// A saga or a driver of an outside system: skips the semaphore, and is recognised by what it names, so it takes no room in
+    /// A saga or a driver of an outside system: skips the semaphore, and is recognized by what it names, so it takes no room in
     /// the stream's window of keys.
     Machine,
 }
 
-/// What comes with a command.
+/// The metadata of a command.
 #[derive(Debug, Clone)]
 pub struct CommandMeta {
-    /// Derived: the same command again has the same id.
+    /// Id of the command. It is derived, so a repeated command has the same id.
     pub command_id: Uuid,
     /// SHA-256 (hex) of the canonical parsed body of a client's command; machines give none.
     pub command_hash: Option<String>,
-    /// The request that began it all; the command's own id where nothing is known of it.
+    /// Id of the client's request from which everything follows; the command's own id where none is known.
     pub correlation_id: Uuid,
-    /// What it follows from; the command's own id for a client's command.
+    /// Id of the command or event that it follows from; the command's own id for a client's command.
     pub causation_id: Uuid,
     /// The W3C trace context of the request, kept with the events.
     pub traceparent: Option<String>,
-    /// Who asks: a principal, or the machine that acts, such as `saga:<type>`.
+    /// The actor that asks: a principal, or the machine that acts, such as `saga:<type>`.
     pub actor: String,
-    /// Whether a client or a machine sends it.
+    /// Whether a client or a machine sends the command.
     pub origin: Origin,
-    /// Refused when the clock shows a later time, or the stream's latest event is later.
+    /// Deadline: the command is refused when the clock shows a later time, or the stream's latest event is later.
     pub not_after: Option<Timestamp>,
     /// The deadline for the stream's latest event where that is ahead of the clock; no earlier than `not_after`.
     pub stream_not_after: Option<Timestamp>,
-    /// Refused unless the stream's last event has this version.
+    /// The expected version: the command is refused unless the stream's last event has it.
     pub if_match: Option<u64>,
 }
 
@@ -59,30 +59,30 @@ impl CommandMeta {
     }
 }
 
-/// The answer to a command that was carried out, or whose wish was already so. It is durable.
+/// The answer to a command that was carried out, or that had nothing to change. It is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reply {
     /// The version of the stream's last event after the command; `None`: the stream has no events.
     pub version: Option<u64>,
-    /// The position up to which a reader must be to see it.
+    /// The position that a reader must have reached to see the effect.
     pub position: Position,
-    /// Whether this is the first answer again.
+    /// Whether the answer is a replay of the first answer.
     pub replayed: bool,
     /// Whether it appended events (the first time).
     pub changed: bool,
 }
 
-/// Why there is no good answer to a command. What a rejection was decided on is durable.
+/// The reason why a command was not carried out. The events on which a rejection was decided are durable.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SendError {
-    /// The answer is no.
+    /// A rule of the aggregate refused the command.
     #[error("{detail}")]
     Rejected {
-        /// The refusal's stable name, [`eventsourcing::Rejected::code`].
+        /// The stable code of the rejection, [`eventsourcing::Rejected::code`].
         code: &'static str,
-        /// What happened, for people.
+        /// The reason of the rejection, for people.
         detail: String,
-        /// Whether this is the first answer again.
+        /// Whether the answer is a replay of the first answer.
         replayed: bool,
     },
     /// `If-Match` names another version than the stream is at.
@@ -93,40 +93,40 @@ pub enum SendError {
         /// The version of the stream's last event; `None`: it has no events.
         actual: Option<u64>,
     },
-    /// The key was used before, with another body.
+    /// The key was used before with another body.
     #[error("this idempotency key was used before with another body; use a new key for a new request")]
     KeyReused,
     /// The same command is being carried out at this moment.
     #[error("the same request is still being carried out; ask again in a moment")]
     InFlight,
-    /// Too much is waiting.
+    /// Too many commands are waiting.
     #[error("{detail}; nothing was done, try again in a moment")]
     Busy {
-        /// What is full.
+        /// The queue or memory that is full.
         detail: &'static str,
     },
-    /// There is no room for it for a while.
+    /// There is no room for the command for a while.
     #[error("{detail}; nothing was done")]
     Full {
-        /// What is full.
+        /// The memory that is full.
         detail: String,
-        /// After how many seconds there may be room again.
+        /// Seconds after which there may be room again.
         retry_after_s: u32,
     },
-    /// The log is damaged. It does not pass by itself.
+    /// The log is damaged. That does not pass by itself.
     #[error("{detail}")]
     Damaged {
-        /// What is known of it, for people.
+        /// The known damage, for people.
         detail: String,
     },
     /// The command came after its deadline.
     #[error("the command came after its deadline of {not_after}: the clock shows {now}{}", of_stream(stream_time))]
     TooLate {
-        /// The deadline.
+        /// Deadline of the command.
         not_after: Timestamp,
-        /// What the clock showed.
+        /// Time of the receiver's clock.
         now: Timestamp,
-        /// The time of the stream's latest event; `None`: it has no events.
+        /// Time of the stream's latest event; `None` if it has no events.
         stream_time: Option<Timestamp>,
     },
     /// The log did not answer; whether the command was carried out will be known when it is sent again.

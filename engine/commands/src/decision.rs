@@ -1,4 +1,4 @@
-//! One decision: a command, the state that those before it leave, and what is known of it.
+//! One decision: from a command, the state that earlier commands leave, and what is known of earlier requests.
 
 use std::sync::Arc;
 
@@ -10,20 +10,20 @@ use crate::command::{CommandMeta, SendError};
 use crate::engine::Request;
 use crate::idempotency::Known;
 
-/// An answer to a command, once what it was decided on is durable.
+/// The kind of an answer to a command, given once the events that it rests on are durable.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// It appended; its events are what is beneath.
+    /// The command appended events now; the answer rests on them.
     Appended { version: Option<u64> },
-    /// It appended before.
+    /// The command appended its events before.
     Replayed { version: u64, position: Position },
-    /// Its wish was so.
+    /// The command had nothing to change.
     AlreadySo { version: Option<u64> },
-    /// No.
+    /// The command was refused.
     No(SendError),
 }
 
-/// What was decided.
+/// The result of a decision.
 pub(crate) enum Judged<E> {
     /// Events to append, at this time.
     Events(Timestamp, Vec<E>),

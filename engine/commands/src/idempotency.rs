@@ -1,8 +1,10 @@
-//! What is known of requests that came before: so that a command has its effect once and the first answer comes again.
+//! Idempotency: earlier requests are remembered, so that a command has its effect once and a repeat gets the first
+//! answer.
 //!
-//! A command that appended is known from its own events' metadata, so it is remembered for a day ([`Window`], kept in the
-//! snapshot), and where there are too many, by where they stand in the log ([`Older`]). A refusal or a wish that was already so appended nothing: it is remembered in bounded memory
-//! ([`Answers`]) and judged again after a restart.
+//! A command that appended is recognized by the metadata of its own events. It is remembered for a day ([`Window`],
+//! kept in the snapshot), and where there are too many commands, by its position in the log ([`Older`]). A refusal, or
+//! a command that had nothing to change, appended nothing: it is remembered in bounded memory ([`Answers`]) and decided
+//! again after a restart.
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
@@ -72,16 +74,16 @@ impl Remembered {
     }
 }
 
-/// What is known of a command's id and body.
+/// The record of an earlier command with the same id.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Known {
-    /// Nothing.
+    /// There was no such command.
     No,
-    /// It appended; durable.
+    /// The command appended events, which are durable.
     Done { version: u64, position: Position },
-    /// It appended; not durable yet.
+    /// The command appended events, which are not durable yet.
     InFlight,
-    /// The id came with another body.
+    /// The id was used with another body.
     OtherBody,
 }
 
@@ -99,7 +101,7 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// What is known of a command.
+    /// Looks up an earlier command with this id.
     pub fn find(&mut self, command_id: Uuid, hash: &str) -> Known {
         self.settle();
         let recalled = self.recalled.as_ref().filter(|command| command.command_id == command_id);

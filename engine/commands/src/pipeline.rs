@@ -1,8 +1,9 @@
-//! The way of a command through its stream: take its turn, look whether it came before, decide on the state that those
-//! before it leave, queue the events, let the next one in, and answer when everything beneath is durable.
+//! The path of a command through its stream: it takes its turn, is compared with earlier requests, is decided on the
+//! state that earlier commands leave, and queues its events. Then the next command has its turn, and the answer is
+//! given when everything that it rests on is durable.
 //!
-//! *Invariant:* what [`Pipeline::send`] returns stands on durable events only, whether it is a yes, a no or an
-//! "already so".
+//! *Invariant:* every answer of [`Pipeline::send`] rests on durable events only: an acceptance, a refusal, and an
+//! answer without a change.
 //! *Invariant:* a state folded from events that were lost is never decided on: it is read again.
 //! *Invariant:* where others write the log, too, an answer that appends nothing is only given from a state that was all
 //! there was at some moment after the question came. An append needs no such care: it says what it was decided on.

@@ -23,17 +23,17 @@ pub trait Aggregate:
     /// The format of the state in a snapshot, from 1: raised when a field of the state changes its meaning. A snapshot of
     /// another format is ignored, and the stream is read from its first event.
     const STATE_FORMAT: u32 = 1;
-    /// What may be asked.
+    /// The commands of the aggregate.
     type Command: Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static;
-    /// What has happened.
+    /// The events of the aggregate.
     type Event: StoredEvent;
-    /// Why the answer is no.
+    /// The reasons for which a command is refused.
     type Rejection: Rejected;
 
-    /// Judges a command by the state. An empty list means: it is already so.
+    /// Decides a command on the state. An empty list means that the command has nothing to change.
     ///
     /// # Errors
-    /// The rejection: the answer is no, nothing happened.
+    /// The rejection: the command is refused, and nothing happened.
     fn decide(&self, command: &Self::Command, now: Timestamp) -> Result<Vec<Self::Event>, Self::Rejection>;
 
     /// Folds one event into the state.
@@ -137,7 +137,7 @@ pub enum DecodeError {
     },
 }
 
-/// Writes a payload of `schema_version`. Payloads are plain structs, which always serialise.
+/// Writes a payload of `schema_version`. Payloads are plain structs, which always serialize.
 pub fn encoded<T: Serialize>(event_type: &'static str, schema_version: u16, payload: &T) -> EncodedEvent {
     let data = serde_json::value::to_raw_value(payload)
         .expect("payloads are structs of strings, numbers and lists with string keys, which serialise");

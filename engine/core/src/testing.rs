@@ -10,7 +10,7 @@ pub fn at(seconds: i64) -> Timestamp {
     Timestamp::from_timestamp(1_767_614_400 + seconds, 0).expect("seconds of a test are far from the calendar's ends")
 }
 
-/// What was: a state, and what time it is.
+/// The given part of a test: a state and a time.
 #[derive(Debug, Clone)]
 pub struct Given<A: Aggregate> {
     state: A,
@@ -45,7 +45,7 @@ impl<A: Aggregate> Given<A> {
     }
 }
 
-/// What was asked, and what was decided.
+/// The when part of a test: a command and its decision.
 #[derive(Debug)]
 pub struct When<A: Aggregate> {
     given: Given<A>,
@@ -70,7 +70,7 @@ impl<A: Aggregate> When<A> {
         given
     }
 
-    /// It is already so.
+    /// Asserts that the command has nothing to change.
     #[track_caller]
     pub fn then_nothing(self) -> Given<A> {
         self.then([])

@@ -58,305 +58,305 @@ macro_rules! saga_events {
 }
 
 saga_events!(
-    /// It began.
+    /// The first event of a saga: it began.
     SagaStarted<S>,
-    /// A fact from outside came that ends no step by itself.
+    /// A fact from outside was recorded that ends no step by itself.
     SagaInputRecorded<S>,
-    /// A step began; its commands are on their way.
+    /// A step attempt began; its commands are being sent.
     StepStarted<S>,
-    /// Commands were answered, and the step goes on.
+    /// Commands of a step were answered, and the step goes on.
     CommandAnswered,
-    /// A step is tried again, or asked about again.
+    /// The commands of a step are to be sent again.
     StepRetryScheduled,
-    /// What a step did is kept alive for longer.
+    /// The effect of a step was renewed, so that it does not lapse.
     StepRenewed,
-    /// A step is done.
+    /// A step attempt succeeded.
     StepSucceeded,
-    /// A step cannot be done.
+    /// A step attempt failed for good.
     StepFailed,
-    /// From here on the saga goes back.
+    /// The compensation of the saga began.
     CompensationStarted,
-    /// A step is being undone.
+    /// The compensation of a step attempt began.
     UndoStarted<S>,
-    /// A step is undone.
+    /// A step attempt was compensated.
     UndoSucceeded,
-    /// It reached its end.
+    /// The saga completed: its last step succeeded.
     SagaCompleted,
-    /// It is back where it began.
+    /// The saga was compensated: all its effects are undone.
     SagaCompensated,
-    /// Another saga takes over from here on.
+    /// The saga handed its subject over to another saga.
     SagaHandedOver<S>,
-    /// It cannot go on by itself, or takes too long: a person must look.
+    /// The saga cannot go on by itself, or takes too long: a person must look.
     SagaNeedsAttention,
-    /// A person did something about it; what follows from that stands behind it in the same append.
+    /// An operator acted on the saga. The events that follow from it are in the same append.
     OperatorActed,
 );
 
-/// It began.
+/// The first event of a saga: it began.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(bound = "")]
 #[schemars(bound = "", rename = "SagaStarted")]
 pub struct SagaStarted<S: Story> {
-    /// Its type, which is a part of its stream's name.
+    /// Type of the saga, which is a part of its stream's name.
     pub saga: String,
-    /// Which version of the table of steps it follows to its end.
+    /// Version of the table of steps that the saga follows to its end.
     pub definition_version: u32,
     /// What the saga is about.
     #[serde(flatten)]
     pub subject: S::Subject,
-    /// What it started on.
+    /// The event that started the saga.
     pub source: Source,
-    /// What it knows.
+    /// The facts that the saga starts with. They are frozen here: no later event changes them.
     pub facts: S::Facts,
 }
 
-/// A fact from outside came that ends no step by itself.
+/// A fact from outside was recorded that ends no step by itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(bound = "")]
 #[schemars(bound = "", rename = "SagaInputRecorded")]
 pub struct SagaInputRecorded<S: Story> {
-    /// Which event it was.
+    /// The event that brought the fact.
     pub source: Source,
-    /// What it means.
+    /// Meaning of the fact to the saga.
     pub note: S::Note,
-    /// The step that it is about.
+    /// The step attempt that the fact is about; without it the fact is about the saga.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub about: Option<StepRef>,
-    /// More, for people.
+    /// Detail for people, such as the reason of a hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
 
-/// A step began; its commands are on their way.
+/// A step attempt began; its commands are being sent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(bound = "")]
 #[schemars(bound = "", rename = "StepStarted")]
 pub struct StepStarted<S: Story> {
-    /// The step.
+    /// Name of the step in the saga's table.
     pub step: String,
-    /// What it is to the saga.
+    /// Role of the step in the saga, such as the pivot.
     pub kind: Kind,
-    /// The attempt group, from 0; ids of commands and of what they make depend on it.
+    /// Number of the step attempt, from 0. The ids of its commands, and of what the commands create, depend on it.
     pub group: u32,
-    /// What is sent, to the byte.
+    /// The commands of the attempt, stored to the byte as they are sent.
     pub commands: Vec<IssuedCommand>,
-    /// The fact that must follow.
+    /// The fact from outside that must follow before the step ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub awaits: Option<Awaits<S>>,
-    /// When the commands are sent again if nothing was heard.
+    /// When the commands are sent again if neither an answer nor the fact has come by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check_at: Option<Timestamp>,
-    /// When it has taken too long.
+    /// When the step has taken too long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,
 }
 
-/// Commands were answered, and the step goes on.
+/// Commands of a step were answered, and the step goes on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CommandAnswered {
-    /// The step.
+    /// Name of the step whose commands were answered.
     pub step: String,
-    /// The attempt group.
+    /// Number of the step attempt, from 0.
     pub group: u32,
-    /// The way they were for.
+    /// Direction of the commands: forward, compensation or renewal.
     pub direction: Direction,
-    /// The answers.
+    /// The answers, one for each command that was answered.
     pub answers: Vec<Answer>,
-    /// When the step has taken too long, where that is later than it was because nobody could be reached for a while.
+    /// The new deadline of the step. It is later than before because the participants could not be reached for a while.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,
 }
 
-/// A step is tried again, or asked about again.
+/// The commands of a step are to be sent again, after a failure or because nothing was heard.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StepRetryScheduled {
-    /// The step.
+    /// Name of the step to retry.
     pub step: String,
-    /// The attempt group.
+    /// Number of the step attempt, from 0.
     pub group: u32,
-    /// The way.
+    /// Direction of the commands: forward, compensation or renewal.
     pub direction: Direction,
-    /// How often its commands have been sent before, from 1.
+    /// How often the commands have been sent before, from 1.
     pub attempt: u32,
-    /// When they are sent again.
+    /// When the commands are sent again.
     pub next_at: Timestamp,
-    /// When they are sent once more if nothing was heard by then.
+    /// When the commands are sent once more if nothing was heard by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check_at: Option<Timestamp>,
-    /// Answers that did come.
+    /// The answers that did come.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<Answer>,
-    /// The failure after which the step is tried again.
+    /// The failure because of which the commands are sent again.
     pub failure: Failure,
-    /// By which times a participant refused the commands as too late. The next deadline counts from these times: this
-    /// event, appended at the expected version, proves that the step is still open.
+    /// The times by which a participant refused the commands as too late. The next deadline counts from these times:
+    /// this event, appended at the expected version, proves that the step is still open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub too_late: Option<LateBy>,
 }
 
-/// What a step did is kept alive for longer.
+/// The effect of a step was renewed, so that it does not lapse.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StepRenewed {
-    /// The step.
+    /// Name of the step whose effect is renewed.
     pub step: String,
-    /// The attempt group.
+    /// Number of the step attempt, from 0.
     pub group: u32,
-    /// How often it has been renewed, from 1.
+    /// Number of the renewal, from 1.
     pub round: u32,
-    /// What is sent, to the byte.
+    /// The commands of the renewal, stored to the byte as they are sent.
     pub commands: Vec<IssuedCommand>,
-    /// When it is due again.
+    /// When the next renewal is due.
     pub next_at: Timestamp,
 }
 
-/// A step is done.
+/// A step attempt succeeded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StepSucceeded {
-    /// The step.
+    /// Name of the step that succeeded.
     pub step: String,
-    /// The attempt group.
+    /// Number of the step attempt, from 0.
     pub group: u32,
-    /// The fact that ended it; none: its commands' answers did.
+    /// The fact from outside that ended the step; without it the answers to its commands did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
-    /// When what was gained lapses by itself, such as an authorization.
+    /// When the effect of the step, such as an authorization, lapses by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lapses_at: Option<Timestamp>,
-    /// When what was gained is to be renewed, such as a reservation.
+    /// When the effect of the step, such as a reservation, is to be renewed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renew_at: Option<Timestamp>,
 }
 
-/// A step cannot be done.
+/// A step attempt failed for good.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StepFailed {
-    /// The step.
+    /// Name of the step that failed.
     pub step: String,
-    /// The attempt group.
+    /// Number of the step attempt, from 0.
     pub group: u32,
-    /// The fact that ended it; none: an answer or a deadline did.
+    /// The fact from outside that ended the step; without it an answer or a deadline did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
     /// The failure that ended the step.
     pub failure: Failure,
-    /// Answers that its commands had: what was refused needs no undoing.
+    /// The answers to its commands: a refused command needs no compensation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<Answer>,
-    /// Whether it is certain that it left nothing to undo.
+    /// Whether it is certain that the step left no effect to compensate.
     pub leaves_nothing: bool,
 }
 
-/// From here on the saga goes back.
+/// The compensation of the saga began.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CompensationStarted {
-    /// Why, in one word; `operator` where a person wanted it.
+    /// Code of the reason, in snake case; `operator` where a person decided it.
     pub reason: String,
-    /// What is undone, in this order.
+    /// The step attempts to compensate, in this order.
     pub steps: Vec<StepRef>,
 }
 
-/// A step is being undone.
+/// The compensation of a step attempt began.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(bound = "")]
 #[schemars(bound = "", rename = "UndoStarted")]
 pub struct UndoStarted<S: Story> {
-    /// The step.
+    /// Name of the step to compensate.
     pub step: String,
-    /// The attempt group that is undone.
+    /// Number of the step attempt that is compensated, from 0.
     pub group: u32,
-    /// The how-manieth way back is tried, from 0.
+    /// Number of the try at this compensation, from 0.
     pub round: u32,
-    /// What is sent, to the byte.
+    /// The commands of the compensation, stored to the byte as they are sent.
     pub commands: Vec<IssuedCommand>,
-    /// The fact that must follow.
+    /// The fact from outside that must follow before the compensation ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub awaits: Option<Awaits<S>>,
-    /// When the commands are sent (not before); none: at once.
+    /// When the commands are sent; without it they are sent at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_at: Option<Timestamp>,
-    /// When the commands are sent again if nothing was heard.
+    /// When the commands are sent again if neither an answer nor the fact has come by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check_at: Option<Timestamp>,
 }
 
-/// A step is undone.
+/// A step attempt was compensated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct UndoSucceeded {
-    /// The step.
+    /// Name of the step that was compensated.
     pub step: String,
-    /// The attempt group that is undone.
+    /// Number of the step attempt that was compensated, from 0.
     pub group: u32,
-    /// The fact that ended it; none: its commands' answers did.
+    /// The fact from outside that ended the compensation; without it the answers to its commands did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
 }
 
-/// It reached its end.
+/// The saga completed: its last step succeeded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SagaCompleted {}
 
-/// It is back where it began.
+/// The saga was compensated: all its effects are undone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SagaCompensated {
-    /// Why it went back.
+    /// Code of the reason for the compensation, in snake case.
     pub reason: String,
 }
 
-/// Another saga takes over from here on.
+/// The saga handed its subject over to another saga.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(bound = "")]
 #[schemars(bound = "", rename = "SagaHandedOver")]
 pub struct SagaHandedOver<S: Story> {
-    /// That saga's type, which is a part of its stream's name.
+    /// Type of the other saga, which is a part of its stream's name.
     pub to: String,
     /// The reason for the handover.
     pub reason: String,
-    /// What it needs to know.
+    /// The facts that the other saga starts with.
     pub facts: S::Handover,
-    /// The fact that caused it, if one did.
+    /// The fact from outside that caused the handover, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
 }
 
-/// It cannot go on by itself, or takes too long: a person must look.
+/// The saga cannot go on by itself, or takes too long: a person must look.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SagaNeedsAttention {
-    /// The step.
+    /// Name of the step that needs attention.
     pub step: String,
-    /// The attempt group.
+    /// Number of the step attempt, from 0.
     pub group: u32,
-    /// The way.
+    /// Whether the step, its compensation or its renewal needs attention.
     pub direction: Direction,
     /// The failure that a person must look at.
     pub failure: Failure,
-    /// Whether the step stands still until a person acts; otherwise it goes on trying or waiting meanwhile.
+    /// Whether the step stands still until an operator acts. Otherwise it keeps retrying or waiting.
     pub stuck: bool,
-    /// The fact that caused it, if one did.
+    /// The fact from outside that caused it, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
 }
 
-/// A person did something about it; what follows from that stands behind it in the same append.
+/// An operator acted on the saga. The events that follow from it are in the same append.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OperatorActed {
     /// What the operator did.
     pub action: Action,
     /// The operator who did it.
     pub actor: String,
-    /// Why, in that person's words.
+    /// The reason that the operator gave.
     pub reason: String,
-    /// The step that it is about; none: the saga as a whole.
+    /// Name of the step that the action is about; without it the action is about the whole saga.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
-    /// The attempt group.
+    /// Number of the step attempt that the action is about, from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<u32>,
-    /// The way.
+    /// Whether the action is about the step, its compensation or its renewal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub direction: Option<Direction>,
-    /// When a person is called again if nothing has moved by then.
+    /// When the saga needs attention again if nothing has changed by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,
-    /// The request; the same one again changes nothing.
+    /// Id of the operator's request. A repeat of the request changes nothing.
     pub request_id: Uuid,
 }

@@ -28,7 +28,7 @@ impl<S: Story> View<S> {
                 answered(leg, &e.answers);
                 leg.deadline = e.deadline.or(leg.deadline);
                 if leg.unanswered {
-                    (leg.attention, leg.unanswered) = (false, false); // Somebody answers again.
+                    (leg.attention, leg.unanswered) = (false, false); // A participant answers again.
                 }
                 if leg.direction == Direction::Renew && leg.open_commands.is_empty() {
                     (leg.status, leg.ended_at) = (LegStatus::Succeeded, Some(at));
@@ -37,7 +37,7 @@ impl<S: Story> View<S> {
             Event::StepRetryScheduled(e) => self.retry(e),
             Event::StepRenewed(e) => {
                 let kind = self.kind_of(&e.step);
-                self.legs.retain(|leg| !(leg.direction == Direction::Renew && leg.step == e.step)); // The newest says it all.
+                self.legs.retain(|leg| !(leg.direction == Direction::Renew && leg.step == e.step)); // It replaces the one before.
                 self.legs.push(new_leg((&e.step, e.group, Direction::Renew), kind, &e.commands, at));
             }
             Event::StepSucceeded(e) => self.end(&e.step, e.group, Direction::Do, LegStatus::Succeeded, at),
@@ -94,7 +94,7 @@ impl<S: Story> View<S> {
         });
     }
 
-    /// What was done is remembered, and the call for a person is answered. What else follows has its own events.
+    /// Records the action and ends the need for attention. The other consequences have their own events.
     fn acted(&mut self, e: &OperatorActed, at: Timestamp) {
         let (action, actor, reason) = (e.action, e.actor.clone(), e.reason.clone());
         let (step, direction) = (e.step.clone(), e.direction);
@@ -151,7 +151,7 @@ impl<S: Story> View<S> {
         self.on_leg(step, group, direction, |leg| close(leg, status, at));
     }
 
-    /// What was on its way forward when the saga turned back is not waited for any more.
+    /// Open forward attempts are not awaited any more once the saga compensates.
     fn abandon(&mut self, at: Timestamp) {
         let forward = |leg: &&mut LegView<S>| {
             leg.direction != Direction::Undo && matches!(leg.status, LegStatus::Open | LegStatus::Stuck)

@@ -1,4 +1,4 @@
-//! The ids of what sagas make. They are derived, so that the second attempt finds what the first one left.
+//! The ids that sagas derive. They are derived so that a second attempt finds the result of the first one.
 
 use eventsourcing::Namespace;
 use eventsourcing::ids::sha256_hex;
@@ -9,7 +9,8 @@ pub fn event(ids: &Namespace, stream: &str, version: u64, data: &str) -> Uuid {
     ids.derive(&["saga-event", stream, &version.to_string(), &sha256_hex(data)])
 }
 
-/// The id of a command that a saga issues. `direction` is as it stands in `Ctx`, `group` is the attempt group of the step.
+/// The id of a command that a saga issues. `direction` is written as in `Ctx`; `group` is the number of the step
+/// attempt.
 pub fn command(ids: &Namespace, stream: &str, step: &str, direction: &str, group: u32, target: &str) -> Uuid {
     ids.derive(&["saga-command", stream, step, direction, &group.to_string(), target])
 }

@@ -1,12 +1,12 @@
 //! Sagas as pure rules, for any domain: a table of steps, and what follows from an input. No IO.
 //!
-//! An application implements [`Story`] (what stands in the stored events of its sagas) and [`Process`] (its definitions,
-//! commands and settings). [`react`] judges an input by the state and says which events follow; [`State::evolve`] folds
-//! them; [`pending`] says which commands must be on their way. A process that dies between two appends loses nothing:
-//! from the same events follow the same pending commands, with the same ids and bytes.
+//! An application implements [`Story`] (the types in the stored events of its sagas) and [`Process`] (its definitions,
+//! commands and settings). [`react`] decides from an input and the state which events follow; [`State::evolve`] folds
+//! them; [`pending`] says which commands must be sent. A process that dies between two appends loses nothing: the same
+//! events give the same pending commands, with the same ids and bytes.
 //!
-//! *Invariant:* nothing here waits, sends, reads a clock or draws a number. *Invariant:* the engine knows no saga by name:
-//! what is special about one stands in its definition.
+//! *Invariant:* nothing here waits, sends, reads a clock or draws a number. *Invariant:* the engine knows no saga by
+//! name: the peculiarities of a saga are in its definition.
 
 pub mod definition;
 pub mod engine;

@@ -1,26 +1,26 @@
-//! What became of a command, as the engine is told.
+//! The outcome of a command, as it is reported to the engine.
 
 use std::time::Duration;
 
 use crate::parts::LateBy;
 use uuid::Uuid;
 
-/// What became of a command.
+/// The outcome of a command.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    /// Done, or already so; durable.
+    /// The command was accepted, or changed nothing; the outcome is durable.
     Done,
-    /// The answer is no.
+    /// The command was refused.
     Rejected {
-        /// The refusal's stable name, as `Rejected::code` says it.
+        /// The stable code of the refusal, as `Rejected::code` gives it.
         code: String,
-        /// What happened, for people.
+        /// The reason of the refusal for people.
         detail: String,
     },
-    /// It came after its deadline, by these times: nothing was decided. It may be sent with a later deadline when the saga
-    /// has proven that it is still to be carried out.
+    /// The command came after its deadline, by these times: nothing was decided. It may be sent with a later deadline
+    /// once the saga has proven that it is still to be carried out.
     TooLate(LateBy),
-    /// There is no answer: try again.
+    /// There was no answer: the command is sent again.
     Unavailable {
         /// The reason, as people read it.
         detail: String,
@@ -29,11 +29,11 @@ pub enum Outcome {
     },
 }
 
-/// What became of one command.
+/// The outcome of one command, with its id.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answered {
     /// The id of the command.
     pub command_id: Uuid,
-    /// What became of it.
+    /// The outcome of the command.
     pub outcome: Outcome,
 }

@@ -1,4 +1,4 @@
-//! What the events of sagas are made of.
+//! The types that the events of sagas consist of.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,20 +12,20 @@ use uuid::Uuid;
 use super::story::Story;
 use eventsourcing::aggregate::Timestamp;
 
-/// The way forward, or the way back.
+/// The direction of a step's commands: forward, back or renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
-    /// Forward.
+    /// Forward: the step is carried out.
     Do,
-    /// Back.
+    /// Back: the step is compensated.
     Undo,
-    /// On the spot: what was done is kept alive.
+    /// Neither: the effect of the step is renewed.
     Renew,
 }
 
 impl Direction {
-    /// As it is written in ids and shown to people.
+    /// The name of the direction in ids and for people.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Do => "do",
@@ -35,17 +35,17 @@ impl Direction {
     }
 }
 
-/// What a step is to the saga.
+/// The role of a step in its saga.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// What began the saga; it is undone last.
+    /// The event that began the saga; it is compensated last.
     Start,
-    /// Before the pivot: it can be undone.
+    /// A step before the pivot, which can be compensated.
     Compensatable,
-    /// The point of no return: while it is open everything waits, after it the saga only goes forward.
+    /// The point of no return: while it is open the saga waits for its outcome, after it the saga only goes forward.
     Pivot,
-    /// After the pivot: tried until it succeeds.
+    /// A step after the pivot, which is retried until it succeeds.
     Retriable,
 }
 
@@ -54,45 +54,45 @@ pub enum Kind {
 #[serde(bound = "")]
 #[schemars(bound = "", rename = "Awaits")]
 pub struct Awaits<S: Story> {
-    /// The name of the fact.
+    /// Name of the fact: the type of the event that brings it.
     pub fact: String,
-    /// Who brings it.
+    /// The party that brings the fact.
     pub from: S::Party,
 }
 
-/// Which event of another stream an input was; a later one of the same stream has a higher version.
+/// The event of another stream that an input came from. A later event of the same stream has a higher version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Source {
-    /// The stream.
+    /// Name of the stream of the event, `<category>-<id>`.
     pub stream: String,
-    /// The event's version.
+    /// Number of the event in its stream, from 0.
     pub version: u64,
-    /// The event's type.
+    /// Type of the event, in the past tense and camel case.
     pub event: String,
 }
 
-/// The JSON of a command, to the byte: new code can never send another body under an old id.
+/// The JSON of a command, kept to the byte: new code can never send another body under an old id.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CommandBody(Box<RawValue>);
 
 impl CommandBody {
-    /// A command as it will be sent, now and ever after.
+    /// Serializes a command as it will be sent, now and in every retry.
     pub fn of<C: Serialize>(command: &C) -> Self {
         let json = serde_json::value::to_raw_value(command)
             .expect("commands are structs of strings, numbers and lists with string keys, which serialise");
         Self(json)
     }
 
-    /// The bytes.
+    /// The stored JSON, unparsed.
     pub fn raw(&self) -> &RawValue {
         &self.0
     }
 
-    /// The command.
+    /// Parses the stored JSON as a command.
     ///
     /// # Errors
-    /// What serde says, when this program does not know the command any more.
+    /// The error of serde, when this program does not know the command any more.
     pub fn parse<C: DeserializeOwned>(&self) -> Result<C, serde_json::Error> {
         serde_json::from_str(self.0.get())
     }
@@ -116,44 +116,44 @@ impl JsonSchema for CommandBody {
 /// A command as a saga has issued it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct IssuedCommand {
-    /// Its id, derived: the same command again has the same id.
+    /// Id of the command. It is derived, so the same command again has the same id.
     pub id: Uuid,
-    /// The stream that it is for.
+    /// Name of the stream that the command is for.
     pub target: String,
-    /// The name of the command.
+    /// Name of the command, in camel case.
     pub name: String,
-    /// The command itself.
+    /// The JSON of the command, kept to the byte.
     pub body: CommandBody,
 }
 
-/// What became of a command.
+/// The final answer to a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Answer {
-    /// The command.
+    /// Id of the command that was answered.
     pub command_id: Uuid,
-    /// Why the answer is no; none: it is done, or was already so.
+    /// The failure with which the command was refused; without it the command was accepted, or changed nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejected: Option<Failure>,
 }
 
-/// What kind of trouble it is.
+/// The kind of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorKind {
-    /// A rule says no.
+    /// A rule refused the command.
     Rejected,
-    /// There was no answer; trying again may help.
+    /// There was no answer; a retry may help.
     Unavailable,
-    /// An outside fact says that it failed.
+    /// A fact from outside reports the failure.
     Failed,
-    /// It took too long.
+    /// The time limit of the step passed.
     TimedOut,
-    /// This program cannot do it: an unknown definition, a command it does not know.
+    /// This program cannot do it: the definition or the command is unknown to it.
     Unsupported,
 }
 
 impl ErrorKind {
-    /// As it is written.
+    /// The stored name of the kind, such as `timed_out`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Rejected => "rejected",
@@ -165,23 +165,23 @@ impl ErrorKind {
     }
 }
 
-/// Why something did not work.
+/// The failure of a command, a step or a compensation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
-    /// What kind of trouble.
+    /// Kind of the failure.
     pub kind: ErrorKind,
-    /// Its stable name, such as `too-late`.
+    /// Stable code of the failure, such as `too-late`.
     pub code: String,
-    /// What happened, for people.
+    /// Description of the failure for people.
     pub detail: String,
 }
 
-/// The code of a failure that says that a command came after its deadline.
+/// The code of the failure of a command that came after its deadline.
 pub const TOO_LATE: &str = "too-late";
 
 impl Failure {
-    /// Whether nothing was decided: nobody could be reached, or the command came after its deadline. Sending it again
-    /// may well be answered, so that no step fails by it.
+    /// Whether nothing was decided: the participant could not be reached, or the command came after its deadline. The
+    /// command may well be answered when it is sent again, so no step fails because of it.
     pub fn is_no_answer(&self) -> bool {
         self.kind == ErrorKind::Unavailable || self.code == TOO_LATE
     }
@@ -190,15 +190,15 @@ impl Failure {
 /// The times by which a participant refused a command as too late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LateBy {
-    /// The participant's clock.
+    /// Time of the participant's clock when it refused.
     pub now: Timestamp,
-    /// The time of the latest event in the participant's stream; none: the stream has no events.
+    /// Time of the latest event in the participant's stream; absent if the stream has no events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream_time: Option<Timestamp>,
 }
 
 impl LateBy {
-    /// The later times of two refusals.
+    /// Takes the later times of two refusals.
     pub fn max(self, other: Self) -> Self {
         Self { now: self.now.max(other.now), stream_time: self.stream_time.max(other.stream_time) }
     }
@@ -210,18 +210,18 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What holds a saga up, as it has noted it: a set by reason.
+/// The holds of a saga, by reason: while there is one, the saga does not go on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Holds(BTreeSet<String>);
 
 impl Holds {
-    /// Notes a hold. Notes up to 0.2.0 say no reason: such a hold is released with any other.
+    /// Adds a hold. Notes of releases up to 0.2.0 have no reason: such a hold is released together with any other.
     pub fn add(&mut self, reason: Option<&str>) {
         self.0.insert(reason.unwrap_or_default().to_owned());
     }
 
-    /// Notes a release: of one hold, or without a reason (up to 0.2.0) of all.
+    /// Releases the hold with this reason; without a reason (up to 0.2.0) all holds.
     pub fn release(&mut self, reason: Option<&str>) {
         match reason {
             Some(reason) => self.0.retain(|held| !held.is_empty() && held != reason),
@@ -229,38 +229,38 @@ impl Holds {
         }
     }
 
-    /// Whether the saga is held up for this reason; without one, whether it is held up at all.
+    /// Whether there is a hold with this reason; without a reason, whether there is any.
     pub fn has(&self, reason: Option<&str>) -> bool {
         reason.map_or(!self.0.is_empty(), |reason| self.0.contains(reason))
     }
 
-    /// Whether nothing holds the saga up.
+    /// Whether there is no hold.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// What a person does to one saga.
+/// An action of an operator on one saga.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
-    /// The step that stands still, or waits, is sent again now.
+    /// Sends the open or stopped step again now.
     Retry,
-    /// The step counts as done: somebody did it outside.
+    /// Counts the step as done, because a person did it outside of the system.
     Skip,
-    /// The saga goes back.
+    /// Compensates the saga.
     Compensate,
-    /// The call for a person is taken away, and the saga goes on waiting.
+    /// Ends the need for attention; the saga keeps waiting.
     Resume,
-    /// Another saga takes over, to take back what was done.
+    /// Hands over to another saga, which takes back what was done.
     HandOver,
 }
 
 impl Action {
-    /// All of them, what repairs first.
+    /// All actions, repairing ones first.
     pub const ALL: [Self; 5] = [Self::Retry, Self::Resume, Self::Skip, Self::Compensate, Self::HandOver];
 
-    /// As it is written, and typed.
+    /// The name of the action in the log, in paths and on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Retry => "retry",
@@ -275,7 +275,7 @@ impl Action {
 /// One attempt group of a step.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct StepRef {
-    /// The step.
+    /// Name of the step in the saga's table.
     pub step: String,
     /// The attempt group, from 0.
     pub group: u32,

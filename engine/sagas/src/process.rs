@@ -1,4 +1,4 @@
-//! What the sagas of a program are made of: one type says it, and the engine is compiled for that type.
+//! The parts of which the sagas of a program consist. One type names them, and the engine is compiled for that type.
 
 use std::fmt::{Debug, Display};
 use std::time::Duration;
@@ -15,44 +15,45 @@ use crate::definition::{Definition, DefinitionError};
 
 /// The sagas of a program. An empty type implements it.
 pub trait Process: Copy + Debug + Default + Eq + Send + Sync + 'static {
-    /// The types that stand in stored events.
+    /// The types that are stored in events.
     type Story: Story;
-    /// A command that steps send. Its JSON is stored, and is sent as it was stored.
+    /// A command that steps send. Its JSON is stored, and sent as it was stored.
     type Command: Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static;
     /// A fact from outside, read from an event of the log.
     type Outside: Clone + Debug + PartialEq + Send + Sync + 'static;
-    /// What an operator has set.
+    /// The settings of the operator.
     type Settings: Settings;
 
     /// All definitions, every version that active sagas may still follow.
     const DEFINITIONS: &'static [&'static Definition<Self>];
     /// The namespace of the ids of commands and events. It never changes.
     const IDS: Namespace;
-    /// What the category of each saga's stream begins with; the saga's type follows. It never changes.
+    /// The prefix of the category of each saga's stream; the saga's type follows. It never changes.
     const CATEGORY_PREFIX: &'static str = "saga_";
 
-    /// The id of the saga that begins with this event and these facts. Where a subject has at most one saga of the type
-    /// that is the subject's id; otherwise it follows from the event, so that the event again finds the saga.
+    /// The id of the saga that begins with this event and these facts. Where a subject has at most one saga of the
+    /// type, it is the subject's id. Otherwise it is derived from the event, so that a repeat of the event finds the
+    /// saga.
     fn saga_id(source: &Source, facts: &FactsOf<Self>) -> Uuid;
 
-    /// The stream that a command is for.
+    /// The name of the stream that a command is for.
     fn target(command: &Self::Command) -> String;
 
     /// The name of a command.
     fn command_name(command: &Self::Command) -> &'static str;
 
-    /// What of a command cannot be undone, only made good. People read it in the plan of a saga.
+    /// The effect of a command that cannot be undone, only made good. People read it in the plan of a saga. The default is none.
     fn lasting(_command: &Self::Command) -> Option<&'static str> {
         None
     }
 
-    /// The definition of this name and version.
+    /// The definition with this name and version.
     fn definition(name: &str, version: u32) -> Option<&'static Definition<Self>> {
         let mut all = Self::DEFINITIONS.iter().copied();
         all.find(|definition| definition.name == name && definition.version == version)
     }
 
-    /// The newest definition of this name.
+    /// The newest definition with this name.
     fn newest(name: &str) -> Option<&'static Definition<Self>> {
         let named = Self::DEFINITIONS.iter().copied().filter(|definition| definition.name == name);
         named.max_by_key(|definition| definition.version)
@@ -64,7 +65,7 @@ pub trait Process: Copy + Debug + Default + Eq + Send + Sync + 'static {
         Self::DEFINITIONS.iter().copied().filter(starts).max_by_key(|definition| definition.version)
     }
 
-    /// The stream of a saga: `<prefix><type>-<id>`.
+    /// The name of a saga's stream: `<prefix><type>-<id>`.
     fn stream(name: &str, id: impl Display) -> String {
         format!("{}{name}-{id}", Self::CATEGORY_PREFIX)
     }
@@ -72,40 +73,40 @@ pub trait Process: Copy + Debug + Default + Eq + Send + Sync + 'static {
     /// Checks all tables of steps.
     ///
     /// # Errors
-    /// [`DefinitionError`] of the first that cannot be followed.
+    /// [`DefinitionError`] of the first table that cannot be followed.
     fn validate() -> Result<(), DefinitionError> {
         Self::DEFINITIONS.iter().try_for_each(|definition| definition.validate())
     }
 }
 
-/// What an operator has set: how long things may take.
+/// The settings of the operator: the durations of waits and time limits.
 pub trait Settings: Clone + Debug + Send + Sync + 'static {
     /// The times that tables of steps name.
     type Time: Time;
 
-    /// How long a time is.
+    /// The duration of a time.
     fn duration(&self, time: Self::Time) -> Duration;
 
-    /// How long to wait between two tries.
+    /// The waits between two tries.
     fn retry(&self) -> Retry;
 }
 
 /// A time that a table of steps names. The engine itself needs three of them.
 pub trait Time: Copy + Debug + Eq + Send + Sync + 'static {
-    /// Until a command counts as unanswered.
+    /// Time until a command counts as unanswered.
     const COMMAND: Self;
-    /// Until a party that was asked to compensate is asked again.
+    /// Time until a party that was asked to compensate is asked again.
     const CHECK: Self;
-    /// Without an answer, until a person is called.
+    /// Time without an answer until the saga needs attention.
     const UNANSWERED: Self;
 }
 
-/// How long to wait between two tries.
+/// The waits between two tries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
     /// The wait before the first retry; it doubles with each.
     pub base: Duration,
-    /// The longest wait while the trouble is young.
+    /// The longest wait during the first while of a failure.
     pub cap: Duration,
 }
 
@@ -113,17 +114,17 @@ pub struct Retry {
 pub type StoryOf<P> = <P as Process>::Story;
 /// An event of a process's sagas.
 pub type EventOf<P> = Event<StoryOf<P>>;
-/// What a process's sagas know from their start on.
+/// The facts that a process's sagas start with.
 pub type FactsOf<P> = <StoryOf<P> as Story>::Facts;
-/// What a saga of a process needs to know to take over.
+/// The facts that one saga of a process hands over to another.
 pub type HandoverOf<P> = <StoryOf<P> as Story>::Handover;
-/// What a process's sagas are about.
+/// The subject of a process's sagas.
 pub type SubjectOf<P> = <StoryOf<P> as Story>::Subject;
-/// What a process's sagas note.
+/// The notes of a process's sagas.
 pub type NoteOf<P> = <StoryOf<P> as Story>::Note;
-/// Who brings the facts that a process's steps wait for.
+/// The parties that bring the facts for which a process's steps wait.
 pub type PartyOf<P> = <StoryOf<P> as Story>::Party;
-/// What an operator has set for a process.
+/// The settings of a process.
 pub type SettingsOf<P> = <P as Process>::Settings;
 /// The times that a process's tables of steps name.
 pub type TimeOf<P> = <SettingsOf<P> as Settings>::Time;

@@ -1,4 +1,4 @@
-//! The given/when/then kit for sagas: how a saga has gone so far, what happens to it, what follows.
+//! The given/when/then kit for sagas: the events so far, the input, and the events that follow.
 
 use eventsourcing::Timestamp;
 use uuid::Uuid;
@@ -15,18 +15,18 @@ pub fn at(seconds: i64) -> Timestamp {
     Timestamp::from_timestamp(1_767_614_400 + seconds, 0).expect("seconds of a test are far from the calendar's ends")
 }
 
-/// A saga as it stands.
+/// A saga in its present state, as the given of a test.
 #[derive(Debug, Clone)]
 pub struct Given<P: Process> {
     state: State<P>,
     settings: SettingsOf<P>,
     now: Timestamp,
-    /// How many facts from outside it has heard: each gets the next version.
+    /// How many facts from outside it has taken in: each gets the next version.
     heard: u64,
 }
 
 impl<P: Process> Given<P> {
-    /// A saga of this type has just begun, at the kit's epoch.
+    /// A saga of this type that has just begun, at the kit's epoch.
     pub fn begun(saga: &str, start: &Begin<P>, settings: SettingsOf<P>) -> Self {
         let definition = P::newest(saga).unwrap_or_else(|| panic!("there is no saga `{saga}`"));
         let stream = P::stream(saga, start.id());
@@ -35,7 +35,7 @@ impl<P: Process> Given<P> {
         given.folded(&events)
     }
 
-    /// It is now so many seconds after the kit's epoch.
+    /// Sets the time to so many seconds after the kit's epoch.
     #[must_use]
     pub fn at(mut self, seconds: i64) -> Self {
         self.now = at(seconds);
@@ -47,13 +47,13 @@ impl<P: Process> Given<P> {
         &self.state
     }
 
-    /// The names of the commands that must be on their way.
+    /// The names of the commands that must be sent.
     pub fn sends(&self) -> Vec<String> {
         let steps = pending(&self.state, self.now);
         steps.iter().flat_map(|step| &step.commands).map(|command| command.name.clone()).collect()
     }
 
-    /// Every command that is on its way gets this answer, step by step.
+    /// Gives every sent command this answer, step by step.
     #[must_use = "say what follows"]
     pub fn answered(self, outcome: Outcome) -> When<P> {
         let mut given = self;
@@ -68,7 +68,7 @@ impl<P: Process> Given<P> {
         When { given, events }
     }
 
-    /// A fact from outside comes.
+    /// Brings a fact from outside.
     #[must_use = "say what follows"]
     pub fn hears(mut self, outside: P::Outside) -> When<P> {
         let source = Source { stream: "outside".to_owned(), version: self.heard, event: "Fact".to_owned() };
@@ -76,16 +76,16 @@ impl<P: Process> Given<P> {
         self.input(&Input::Fact(source, Box::new(outside)))
     }
 
-    /// The saga looks at the time.
+    /// Lets the saga look at the time.
     #[must_use = "say what follows"]
     pub fn looks_at_the_time(self) -> When<P> {
         self.input(&Input::Time)
     }
 
-    /// A person acts on the saga; the saga is as before if that is refused.
+    /// Lets an operator act on the saga. A refused action leaves the saga unchanged.
     ///
     /// # Errors
-    /// [`Refusal`]: it would break a rule, or change nothing.
+    /// [`Refusal`]: the action would break a rule, or change nothing.
     pub fn acted(self, asked: &Act) -> Result<When<P>, Refusal> {
         let events = act(&self.state, asked, self.now, &self.settings)?;
         Ok(When { given: self.folded(&events), events })
@@ -96,7 +96,7 @@ impl<P: Process> Given<P> {
         When { given: self.folded(&events), events }
     }
 
-    /// Folds the events as they come back from the log.
+    /// Folds the events as they are read back from the log.
     fn folded(mut self, events: &[EventOf<P>]) -> Self {
         for event in events {
             let written = event.encode();
@@ -110,7 +110,7 @@ impl<P: Process> Given<P> {
     }
 }
 
-/// What followed.
+/// The events that followed from an input, to be compared.
 #[derive(Debug)]
 pub struct When<P: Process> {
     given: Given<P>,
@@ -118,7 +118,7 @@ pub struct When<P: Process> {
 }
 
 impl<P: Process> When<P> {
-    /// These events followed and nothing else, each as its name and, where it is about a step, the step.
+    /// Asserts that these events followed and no others, each as its name and, where it is about a step, the step.
     #[track_caller]
     pub fn then(self, expected: &[&str]) -> Given<P> {
         let told: Vec<String> = self.events.iter().map(told).collect();
@@ -126,14 +126,14 @@ impl<P: Process> When<P> {
         self.given
     }
 
-    /// Nothing followed.
+    /// Asserts that no event followed.
     #[track_caller]
     pub fn then_nothing(self) -> Given<P> {
         self.then(&[])
     }
 }
 
-/// An event in a few words, such as `StepStarted hold`.
+/// Describes an event in a few words, such as `StepStarted hold`.
 pub fn told<S: Story>(event: &Event<S>) -> String {
     let step = match event {
         Event::StepStarted(e) => Some(e.step.as_str()),

@@ -1,4 +1,4 @@
-//! How a saga stands, for people and tables: a pure fold of its events that knows no table of steps.
+//! The state of a saga for people and tables: a pure fold of its events that knows no table of steps.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,29 +8,29 @@ use super::parts::{Action, Awaits, Direction, Failure, Holds, Kind, StepRef};
 use super::story::{Party as _, Story};
 use eventsourcing::aggregate::Timestamp;
 
-/// How a saga stands.
+/// The state of a saga in one word.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SagaState {
-    /// Commands of the way forward are on their way.
+    /// Commands of forward steps are being sent.
     #[default]
     Running,
-    /// Everything that is open waits for somebody outside.
+    /// Every open step waits for a party outside.
     Waiting,
-    /// It goes back.
+    /// The saga is being compensated.
     Compensating,
     /// A person must look.
     NeedsAttention,
-    /// It reached its end.
+    /// The saga completed: its last step succeeded.
     Completed,
-    /// It is back where it began.
+    /// The saga was compensated: all its effects are undone.
     Compensated,
     /// Another saga has taken over.
     HandedOver,
 }
 
 impl SagaState {
-    /// As it is written.
+    /// The stored name of the state, such as `needs_attention`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
@@ -52,58 +52,59 @@ impl SagaState {
     }
 }
 
-/// How one attempt group of a step stands, one way.
+/// The status of one step attempt, forward, in compensation or in renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LegStatus {
-    /// On its way.
+    /// The commands are being sent, or their outcome is awaited.
     Open,
-    /// Done, or undone.
+    /// The attempt succeeded; in compensation, the step is undone.
     Succeeded,
-    /// It cannot be done.
+    /// The attempt failed for good.
     Failed,
-    /// It stands still until a person acts.
+    /// The attempt stands still until an operator acts.
     Stuck,
 }
 
-/// One attempt group of a step, one way.
+/// One step attempt, forward, in compensation or in renewal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(bound = "")]
 #[schemars(bound = "", rename = "LegView")]
 pub struct LegView<S: Story> {
-    /// The step.
+    /// Name of the step in the saga's table.
     pub step: String,
-    /// The attempt group, from 0.
+    /// Number of the step attempt, from 0.
     pub group: u32,
-    /// The way.
+    /// Whether this is the step itself, its compensation or its renewal.
     pub direction: Direction,
-    /// What the step is to the saga; the way back has the kind of the step it undoes, `start` where it undoes the start.
+    /// Role of the step in the saga. A compensation has the kind of the step that it undoes, `start` where it undoes
+    /// the start.
     pub kind: Kind,
-    /// How it stands.
+    /// Status of the attempt.
     pub status: LegStatus,
-    /// When it began.
+    /// When the attempt began.
     pub started_at: Timestamp,
-    /// When it ended.
+    /// When the attempt ended; absent while it is open.
     pub ended_at: Option<Timestamp>,
     /// How often its commands have been sent, from 1.
     pub attempts: u32,
-    /// Commands without a final answer.
+    /// Names of the commands without a final answer.
     pub open_commands: Vec<String>,
-    /// The streams its commands are for.
+    /// Names of the streams that its commands are for.
     pub targets: Vec<String>,
-    /// The fact that must follow.
+    /// The fact from outside that must follow.
     pub awaits: Option<Awaits<S>>,
     /// When its commands are sent again after a failure.
     pub next_at: Option<Timestamp>,
-    /// When its commands are sent again if nothing was heard.
+    /// When its commands are sent again if neither an answer nor the fact has come by then.
     pub check_at: Option<Timestamp>,
-    /// When it has taken too long.
+    /// When the attempt has taken too long.
     pub deadline: Option<Timestamp>,
-    /// The last thing that did not work.
+    /// The latest failure of the attempt.
     pub last_error: Option<Failure>,
-    /// Whether a person was called, and nothing has moved since.
+    /// Whether the attempt needs attention, and nothing has changed since.
     pub attention: bool,
-    /// Whether the person was called because there was no answer: the first answer takes the call back.
+    /// Whether it needs attention because there was no answer: the first answer ends that.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) unanswered: bool,
     /// The ids of `open_commands`, one for each.
@@ -111,14 +112,14 @@ pub struct LegView<S: Story> {
 }
 
 impl<S: Story> LegView<S> {
-    /// Whether it waits only for somebody who acts when they want to: no command, retry or request to a party is open.
+    /// Whether it waits only for a party that acts when it wants to: no command, retry or request to a party is open.
     pub fn waits_for_people(&self) -> bool {
         let by_people = self.awaits.as_ref().is_some_and(|awaits| !awaits.from.is_asked());
         by_people && self.open_commands.is_empty()
     }
 }
 
-/// Something that a person did about a saga.
+/// An action of an operator on a saga.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ActionView {
     /// What the operator did.
@@ -127,47 +128,47 @@ pub struct ActionView {
     pub actor: String,
     /// The reason that the operator gave.
     pub reason: String,
-    /// The step that it was about; none: the saga as a whole.
+    /// Name of the step that the action was about; absent where it was about the whole saga.
     pub step: Option<String>,
-    /// The way.
+    /// Whether the action was about the step, its compensation or its renewal.
     pub direction: Option<Direction>,
     /// When the operator did it.
     pub at: Timestamp,
 }
 
-/// How a saga stands. Fold its events, oldest first, with [`View::fold`].
+/// The state of a saga in detail. Fold its events, oldest first, with [`View::fold`].
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(bound = "")]
 #[schemars(bound = "", rename = "View")]
 pub struct View<S: Story> {
-    /// Its type, which is a part of its stream's name.
+    /// Type of the saga, which is a part of its stream's name.
     pub saga: String,
-    /// Which version of the table of steps it follows.
+    /// Version of the table of steps that the saga follows.
     pub definition_version: u32,
     /// What the saga is about.
     #[serde(flatten)]
     pub subject: S::Subject,
-    /// When it began.
+    /// When the saga began.
     pub started_at: Option<Timestamp>,
-    /// When something last happened to it.
+    /// When an event of the saga last occurred.
     pub changed_at: Option<Timestamp>,
-    /// When it ended.
+    /// When the saga ended; absent while it is active.
     pub ended_at: Option<Timestamp>,
-    /// Why it goes back or was handed over.
+    /// Code of the reason for which the saga is compensated or was handed over.
     pub reason: Option<String>,
     /// The saga that has taken over.
     pub handed_over_to: Option<String>,
-    /// What was noted of the outside, oldest first, each kind once per step.
+    /// The notes about facts from outside, oldest first, each kind once per step.
     pub notes: Vec<(<S as Story>::Note, Option<StepRef>)>,
-    /// What is to be undone, in this order.
+    /// The step attempts to compensate, in this order.
     pub to_undo: Vec<StepRef>,
-    /// Its steps, in the order they began; each attempt group and each way of its own.
+    /// The step attempts in the order in which they began; each number and each direction has its own.
     pub legs: Vec<LegView<S>>,
-    /// What people did about it, oldest first.
+    /// The actions of operators, oldest first.
     pub actions: Vec<ActionView>,
-    /// Why no program that has seen it can follow it.
+    /// The failure that says that no program that has seen the saga can follow it.
     pub unsupported: Option<Failure>,
-    /// What holds the saga up, by reason.
+    /// The holds of the saga, by reason.
     #[serde(default)]
     pub holds: Holds,
     pub(super) ended: Option<SagaState>,
@@ -175,14 +176,14 @@ pub struct View<S: Story> {
 }
 
 impl<S: Story> View<S> {
-    /// The saga after these events, each with the moment it occurred.
+    /// Folds these events, each with the moment at which it occurred.
     pub fn of<'a>(events: impl IntoIterator<Item = (&'a Event<S>, Timestamp)>) -> Self {
         let mut view = Self::default();
         events.into_iter().for_each(|(event, at)| view.fold(event, at));
         view
     }
 
-    /// How it stands.
+    /// The state in one word.
     pub fn state(&self) -> SagaState {
         if let Some(end) = self.ended {
             return end;
@@ -203,7 +204,7 @@ impl<S: Story> View<S> {
         self.reason.is_some() && self.ended.is_none()
     }
 
-    /// What is on its way or stands still, oldest first. Renewals count only while nothing else is open.
+    /// The attempts that are open or stand still, oldest first. Renewals count only while nothing else is open.
     pub fn open_legs(&self) -> impl Iterator<Item = &LegView<S>> {
         self.legs.iter().filter(|leg| match leg.status {
             LegStatus::Open | LegStatus::Stuck => true,
@@ -211,12 +212,12 @@ impl<S: Story> View<S> {
         })
     }
 
-    /// The one to look at: what needs a person, else the newest that is open, else the newest.
+    /// The attempt to look at: one that needs attention, else the newest that is open, else the newest.
     pub fn current(&self) -> Option<&LegView<S>> {
         self.open_legs().find(|leg| leg.attention).or_else(|| self.open_legs().last()).or_else(|| self.legs.last())
     }
 
-    /// The step that it is at.
+    /// Name of the current step.
     pub fn step(&self) -> Option<&str> {
         self.current().map(|leg| leg.step.as_str())
     }
@@ -226,32 +227,34 @@ impl<S: Story> View<S> {
         self.current().map_or(0, |leg| leg.attempts)
     }
 
-    /// The last thing that did not work, also where a later try did.
+    /// The latest failure, also where a later try succeeded.
     pub fn last_error(&self) -> Option<&Failure> {
         self.last.as_ref()
     }
 
-    /// What kind of trouble the last error was.
+    /// The kind of the latest failure.
     pub fn error_kind(&self) -> Option<&'static str> {
         self.last.as_ref().map(|failure| failure.kind.as_str())
     }
 
-    /// The next moment at which it acts by itself or calls a person: the earliest of all retries, checks and deadlines.
+    /// The next moment at which the saga acts by itself or needs attention: the earliest of all retries, checks and
+    /// deadlines.
     pub fn deadline(&self) -> Option<Timestamp> {
         self.open_legs().flat_map(|leg| [leg.next_at, leg.check_at, leg.deadline]).flatten().min()
     }
 
-    /// When something that failed is tried again.
+    /// When a failed command is next retried.
     pub fn next_attempt(&self) -> Option<Timestamp> {
         self.open_legs().filter_map(|leg| leg.next_at).min()
     }
 
-    /// What it waits for, in words; nothing once it has ended.
+    /// What the saga waits for, in words; empty once it has ended.
     pub fn waits_for(&self) -> Vec<String> {
         self.open_legs().map(waits_for).collect()
     }
 
-    /// The way back: each step and how its undoing stands, in order. Steps still to come are `None`.
+    /// The compensations in order: each step attempt and the status of its compensation, `None` where that is still to
+    /// come.
     pub fn compensations(&self) -> Vec<(StepRef, Option<LegStatus>)> {
         let undone = |step: &StepRef| {
             self.legs
@@ -262,9 +265,9 @@ impl<S: Story> View<S> {
         self.to_undo.iter().map(|step| (step.clone(), undone(step))).collect()
     }
 
-    /// Whether nothing will move until somebody outside acts: it has ended, or needs attention, or waits only for a
-    /// party that acts when it wants to, with no command, retry or request open. A person who was called only because
-    /// nobody answers is not waited for: it goes on by itself as soon as somebody does.
+    /// Whether nothing will change until a party outside acts: the saga has ended, or needs attention, or waits only
+    /// for a party that acts when it wants to, with no command, retry or request open. A saga that needs attention only
+    /// because there was no answer is not settled: it goes on by itself as soon as there is one.
     pub fn settled(&self) -> bool {
         match self.state() {
             SagaState::Completed | SagaState::Compensated | SagaState::HandedOver => true,

@@ -63,7 +63,7 @@ impl From<sqlx::Error> for Fault {
     }
 }
 
-/// What is to be done about a record, by what it is.
+/// The handling that a record needs, by its content.
 pub(super) fn judge(shared: &Shared, record: &OwnedMessage) -> (Kind, i64) {
     let undecodable = |error: String| (Kind::Park(Verdict { cause: Cause::Undecodable, error, attempts: 1 }), 0);
     let event = match cloudevents::decode(record) {

@@ -1,4 +1,4 @@
-//! Handlers by event type and schema version: what a team writes, and how a record comes to it.
+//! Handlers by event type and schema version: the code that a team writes, and the dispatch of records to it.
 
 use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
@@ -10,43 +10,43 @@ use sqlx::PgConnection;
 
 use crate::retry::HandlerError;
 
-/// A handler's work.
+/// The future of a handler's work on one event.
 pub type Handled<'c> = Pin<Box<dyn Future<Output = Result<(), HandlerError>> + Send + 'c>>;
 
-/// An event for a handler: its data, and all that stands around it.
+/// An event for a handler: its decoded data and its envelope.
 #[derive(Debug, Clone)]
 pub struct Received<T> {
-    /// The data, as the handler's type.
+    /// The data of the event, as the handler's type.
     pub data: T,
     /// The event: its stream, version, position, metadata with `traceparent`, and its data to the byte.
     pub event: Arc<RecordedEvent>,
-    /// Where it came from.
+    /// The record in Kafka that the event came from.
     pub from: Origin,
 }
 
-/// Where a record lies.
+/// The place of a record in Kafka.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
-    /// The topic.
+    /// Name of the topic.
     pub topic: String,
-    /// The partition.
+    /// Number of the partition, from 0.
     pub partition: i32,
-    /// The offset.
+    /// Offset of the record in its partition.
     pub offset: i64,
 }
 
 /// A handler with its event, not yet run.
 pub(super) type Call = Box<dyn for<'c> FnOnce(&'c mut PgConnection) -> Handled<'c> + Send>;
 
-/// Decodes for its handler.
+/// Decodes the data of an event for a handler.
 type Prepare = dyn Fn(&Arc<RecordedEvent>, Origin) -> Result<Call, serde_json::Error> + Send + Sync;
 
-/// What a consumer does with an event.
+/// The consumer's handling of an event.
 pub(super) enum Found<'a> {
     Handler(&'a Prepare),
-    /// No handler for the type: the event is none of this consumer's business.
+    /// The consumer has no handler for the type: it skips the event.
     OtherType,
-    /// Handlers for the type, but not for this version of its schema.
+    /// The consumer has handlers for the type, but not for this version of its schema.
     OtherVersion,
 }
 
@@ -58,7 +58,7 @@ pub(super) struct Handlers {
 }
 
 impl Handlers {
-    /// Adds one. Another one for the same type and version takes its place.
+    /// Adds a handler. It replaces another one for the same type and version.
     pub fn add<T, F>(&mut self, event_type: &str, schema_version: u16, handler: F)
     where
         T: DeserializeOwned + Send + 'static,
@@ -86,7 +86,7 @@ impl Handlers {
         }
     }
 
-    /// The versions of a type that are read, for messages.
+    /// The schema versions of a type that have handlers, for messages.
     pub fn versions(&self, event_type: &str) -> String {
         let mut versions: Vec<u16> =
             self.by_version.keys().filter(|(of, _)| of == event_type).map(|(_, version)| *version).collect();

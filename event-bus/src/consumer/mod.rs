@@ -19,9 +19,10 @@
 //! A handler writes its rows on the connection it is given; they, the offsets (`bus_offsets`) and what is parked
 //! (`bus_dead_letters`) are one Postgres transaction. Kafka's own committed offsets are for its tools only.
 //!
-//! *Invariant:* a handler's rows are there exactly once per record, whichever consumer is killed, paused or replaced, and when.
-//! *Invariant:* what comes again (a relay repeats, the topic was filled anew) at a position of the log that was dealt with
-//! is passed by.
+//! *Invariant:* the rows of a handler exist exactly once per record, whichever consumer is killed, paused or replaced
+//! at any time.
+//! *Invariant:* a record at a position of the log that was handled before (a relay repeats it, or the topic was filled
+//! again) is skipped.
 
 mod commit;
 mod handlers;
@@ -147,8 +148,9 @@ impl Builder {
         self
     }
 
-    /// Handles events of a type and a version of its schema. `T` is what their data are read as; data that do not fit make
-    /// a dead letter, and so does a version of a handled type without a handler. Types without a handler are passed by.
+    /// Adds a handler for events of a type and a version of its schema. The data are decoded as `T`. Data that do not
+    /// fit become a dead letter, and so does a version of a handled type without a handler. Types without a handler are
+    /// skipped.
     ///
     /// The handler's rows belong on the connection that it is given. What it does elsewhere may be done again.
     #[must_use]

@@ -27,7 +27,7 @@ where consumer_group = $1 and topic = $2 and partition = $3 and next_offset = $7
 /// One program after the other makes the tables.
 const LOCK: &str = "select pg_advisory_xact_lock(hashtext('backstitch.event-bus'))";
 
-/// Whose offsets, of which partition.
+/// The consumer group and the partition that offsets belong to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
     pub group: String,

@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// How often the lag is measured.
 const MEASURE_EVERY: Duration = Duration::from_secs(2);
 
-/// What the worker is told.
+/// A message to the worker.
 #[derive(Debug)]
 pub(super) enum Read {
     /// The next record.
@@ -33,7 +33,7 @@ pub(super) enum Read {
     Lost { from: i64, to: i64 },
     /// Kafka cannot be reached. It is tried again by itself.
     Away(String),
-    /// It is there again.
+    /// Kafka can be reached again.
     Back,
 }
 

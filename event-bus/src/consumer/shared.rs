@@ -1,4 +1,4 @@
-//! What all workers of a consumer share: what it is made of, what it has counted, what keeps it from going on.
+//! The state that all workers of a consumer share: its parts, its counts, and its current troubles.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,24 +16,24 @@ use crate::config::BusConfig;
 use crate::dead_letter::Cause;
 use crate::retry::Retry;
 
-/// How many records went which way since the start.
+/// The numbers of records since the start, by what was done about them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Read from Kafka.
+    /// Number of records read from Kafka.
     pub consumed: u64,
-    /// Handled, their rows committed.
+    /// Number of records that were handled, their rows committed.
     pub handled: u64,
-    /// Passed by, because their position in the log was dealt with before.
+    /// Number of records skipped because their position in the log was handled before.
     pub repeated: u64,
-    /// Passed by, because there is no handler for their type.
+    /// Number of records skipped because there is no handler for their type.
     pub other_types: u64,
-    /// Made dead letters.
+    /// Number of records that became dead letters.
     pub parked: u64,
-    /// Put behind a dead letter of their key.
+    /// Number of records that were put behind a dead letter of their key.
     pub behind: u64,
-    /// Dead letters handled after all.
+    /// Number of dead letters that were handled after all.
     pub settled: u64,
-    /// Attempts of handlers that failed.
+    /// Number of failed attempts of handlers.
     pub handler_errors: u64,
 }
 
@@ -49,16 +49,16 @@ pub(super) struct Stats {
     pub handler_errors: AtomicU64,
 }
 
-/// At what something is wrong.
+/// The kind of a trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum At {
-    /// Kafka, or the topic.
+    /// Kafka, or the topic, cannot be read.
     Reading,
-    /// Postgres, or what a handler needs.
+    /// Postgres, or a system that a handler needs, is unavailable.
     Working,
 }
 
-/// What all workers of a consumer share.
+/// The state that all workers of a consumer share.
 pub(super) struct Shared {
     pub config: BusConfig,
     pub group: String,
@@ -70,13 +70,13 @@ pub(super) struct Shared {
     pub letters: LetterTopic,
     pub stats: Stats,
     pub health: Option<Reporter>,
-    /// What is wrong, by topic and partition. Held for a look or a write.
+    /// The current troubles by topic and partition. The lock is held only for a look or a write.
     pub troubles: Mutex<BTreeMap<(String, i32, At), String>>,
     pub stopping: CancellationToken,
 }
 
 impl Stats {
-    /// As they are now.
+    /// The numbers at this moment.
     pub fn counts(&self) -> Counts {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Counts {
@@ -93,7 +93,7 @@ impl Stats {
 }
 
 impl Shared {
-    /// Takes note of what is wrong with a partition, or that nothing is; said once, when it changes.
+    /// Records the trouble of a partition, or that there is none; it is logged once when it changes.
     pub fn trouble(&self, place: &Place, at: At, reason: Option<&str>) {
         let key = (place.topic.clone(), place.partition, at);
         {
@@ -131,7 +131,7 @@ impl Shared {
         })
     }
 
-    /// Counts what was done about a record.
+    /// Counts the handling of a record.
     pub fn count(&self, place: &Place, step: &Step) {
         let stats = &self.stats;
         let (count, name) = match &step.kind {

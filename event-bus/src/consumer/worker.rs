@@ -24,10 +24,11 @@ use crate::source::Progress;
 
 /// How often the table of dead letters is looked into for what people ask.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// What is only passed by (watermarks, other types) moves the offsets this often: read again after a crash, it is passed by again.
+/// Skipped records (watermarks, other types) move the offsets at this interval: read again after a crash, they are
+/// skipped again.
 const PASS_EVERY: Duration = Duration::from_secs(1);
-/// So many keys of a partition are parked one by one. More are no longer the fault of some events, but of the program or
-/// the database: the partition stops, and says so.
+/// The most keys of a partition that are parked one by one. A larger number is not the fault of some events but of the
+/// program or the database: the partition stops and reports that.
 const MOST_PARKED: usize = 10_000;
 /// The pause before everything of a partition is begun anew: its offsets were moved by others, or Postgres is away.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -48,7 +49,7 @@ pub(super) struct Worker {
     pub parked: HashSet<Vec<u8>>,
 }
 
-/// Why work does not go on from here.
+/// The reason why the work stops here.
 #[derive(Debug)]
 pub(super) enum Halt {
     /// The partition is taken away, or the consumer stops.

@@ -117,7 +117,7 @@ async fn heard(world: &World, is_so: impl Fn(&Word) -> bool) -> Word {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_record_that_its_topic_does_not_take_is_known_before_and_named_to_everybody_who_waits() {
+async fn a_record_too_large_for_its_topic_is_known_before_and_named_to_all_who_wait() {
     let kafka = Kafka::shared().await.unwrap();
     let world = World::on(kafka, "too-large");
     kafka.create_topic(&world.config.topic, 3, &SMALL).await.unwrap();

@@ -38,7 +38,7 @@ fn first_letter(kafka: &Kafka, topic: &str) -> Vec<(String, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_poisoned_record_becomes_a_dead_letter_with_its_cause_and_holds_up_its_key_only_until_it_is_repaired() {
+async fn a_poisoned_record_becomes_a_dead_letter_and_blocks_only_its_key_until_repair() {
     let kafka = Kafka::shared().await.unwrap();
     let shop = Shop::open(kafka, 1).await;
     let events = orders("p", 4, 5, 0);
@@ -112,7 +112,7 @@ async fn a_discarded_record_is_out_for_ever_and_those_behind_it_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_foreign_or_of_the_future_is_put_aside_with_its_cause_and_what_nobody_wants_is_passed_by() {
+async fn foreign_and_future_records_are_parked_and_unwanted_types_are_skipped() {
     let shop = Shop::open(Kafka::shared().await.unwrap(), 1).await;
     let newer = RecordedEvent { schema_version: 9, ..placed("newer", 0, 1) };
     let other = RecordedEvent { event_type: "OrderSeen".into(), ..placed("other", 0, 2) };

@@ -29,7 +29,7 @@ async fn each_record_is_handled_once_in_order_and_the_next_start_goes_on_there()
 }
 
 #[test]
-fn a_consumer_that_dies_within_a_transaction_leaves_nothing_and_its_successor_does_all_of_it() {
+fn a_consumer_that_dies_within_a_transaction_leaves_all_to_its_successor() {
     let world = runtime();
     let shop = Arc::new(world.block_on(async { Shop::open(Kafka::shared().await.unwrap(), 1).await }));
     let events = orders("k", 5, 8, 0);
@@ -111,7 +111,7 @@ async fn redelivery_of_everything_from_offset_0_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_topic_that_was_deleted_and_filled_anew_is_read_from_its_beginning_without_double_effects() {
+async fn a_topic_deleted_and_filled_again_is_read_from_its_start_without_doubles() {
     let kafka = Kafka::shared().await.unwrap();
     let shop = Shop::open(kafka, 1).await;
     let events = orders("n", 4, 10, 0);
@@ -133,7 +133,7 @@ async fn a_topic_that_was_deleted_and_filled_anew_is_read_from_its_beginning_wit
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_topic_that_was_made_anew_under_a_consumer_while_it_could_not_look_loses_nothing() {
+async fn a_topic_made_again_while_its_consumer_cannot_look_loses_nothing() {
     let kafka = Kafka::start().await.unwrap();
     let mut shop = Shop::open(&kafka, 1).await;
     // So long that it stays the partition's, and does not begin again by itself.

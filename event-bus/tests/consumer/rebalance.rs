@@ -8,7 +8,7 @@ use event_bus::testing::Kafka;
 use crate::shop::{BOUND, OrderPlaced, Shop, orders};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_consumers_share_partitions_under_load_and_hand_them_over_without_double_effects() {
+async fn two_consumers_hand_partitions_over_under_load_without_double_effects() {
     let shop = Shop::open(Kafka::shared().await.unwrap(), 4).await;
     let parts: Vec<_> = (0..4_u64).map(|n| orders(&format!("s{n}-"), 5, 40, n * 1_000)).collect();
     let one = shop.consumer("shared").batch(5).start(&shop.pool).await.unwrap();
@@ -35,7 +35,7 @@ async fn two_consumers_share_partitions_under_load_and_hand_them_over_without_do
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_consumer_whose_partition_another_has_moved_meanwhile_commits_nothing_and_goes_on_from_there() {
+async fn a_consumer_whose_partition_another_has_moved_commits_nothing_and_follows() {
     let shop = Shop::open(Kafka::shared().await.unwrap(), 1).await;
     let events = orders("z", 4, 25, 0);
     let one = shop.consumer("zombie").batch(1).start(&shop.pool).await.unwrap();
@@ -56,7 +56,7 @@ async fn a_consumer_whose_partition_another_has_moved_meanwhile_commits_nothing_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn shutting_down_finishes_what_is_under_way_and_keeps_its_bound_when_a_handler_hangs() {
+async fn shutting_down_finishes_open_work_within_its_bound_even_if_a_handler_hangs() {
     let shop = Shop::open(Kafka::shared().await.unwrap(), 1).await;
     shop.publish(0, &orders("h", 1, 3, 0)).await;
     let (entered, mut seen) = tokio::sync::mpsc::unbounded_channel();

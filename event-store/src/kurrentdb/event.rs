@@ -9,7 +9,7 @@ use crate::envelope::Timestamp;
 use crate::wire::{CONTENT_TYPE, Defaults, SNAPSHOT_PREFIX, metadata_json, metadata_of};
 use crate::{Filter, NewEvent, Position, ReadError, RecordedEvent, StreamName};
 
-/// Who appended, where an event's metadata does not say it.
+/// The actor of an event whose metadata names none.
 const FOREIGN: &str = "kurrentdb";
 
 /// An event to be appended.
@@ -24,8 +24,8 @@ pub(super) fn new_event(event: NewEvent) -> client::NewEvent {
     }
 }
 
-/// An event as it was read; the reason, if it is none of this log's: its stream has a name, or it has a payload, that
-/// only another program can have written.
+/// Reads an event of the server. The error is the reason why it is not an event of this log: only another program can
+/// have written such a stream name or payload.
 pub(super) fn recorded(event: client::RecordedEvent) -> Result<RecordedEvent, String> {
     let stream: StreamName = event.stream.parse().map_err(|error| format!("{error}"))?;
     let (id, version) = (event.id, event.revision);

@@ -1,4 +1,4 @@
-//! The log that the settings name, for processes that have none of their own.
+//! The log that the settings name, for processes without a log of their own.
 
 use std::sync::Arc;
 
@@ -7,19 +7,19 @@ use eventstore_client::SettingsError;
 use super::{Health, KurrentStore};
 use crate::EventStoreConfig;
 
-/// Why the log of another process cannot be opened.
+/// The reason why the log of another process cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum NotNamed {
-    /// The settings have none.
+    /// The settings name no log.
     #[error("no event store: `event_store.url` is not set, and {0} has no log of its own")]
     Missing(&'static str),
-    /// It is no address, or one that must not be used.
+    /// The URL is not an address, or one that must not be used.
     #[error("`event_store.url` cannot be used: {0}")]
     Unusable(SettingsError),
 }
 
 impl NotNamed {
-    /// What to type.
+    /// The command for the operator to type.
     pub const fn hint(&self) -> &'static str {
         match self {
             Self::Missing(_) => {
@@ -31,7 +31,8 @@ impl NotNamed {
 }
 
 impl KurrentStore {
-    /// The log that `[event_store] url` names, for `who` ("a relay"). That nobody answers is no error: it is waited for.
+    /// Opens the log that `[event_store] url` names, for `who` ("a relay"). An unreachable log is not an error: its
+    /// answer is awaited.
     ///
     /// # Errors
     /// [`NotNamed`].
@@ -40,7 +41,7 @@ impl KurrentStore {
         Self::connect(url.reveal()).await.map_err(NotNamed::Unusable)
     }
 
-    /// Says for people what [`Self::health`] shows: where the log is and what it runs, or why it cannot be used.
+    /// Describes for people what [`Self::health`] shows: where the log is and its version, or why it cannot be used.
     pub fn describes(&self) -> impl Fn(&Health) -> Result<String, String> + use<> {
         let address = self.address().to_owned();
         move |health| match health {

@@ -1,5 +1,5 @@
-//! Snapshots: the last event of the stream `snapshot-<stream>`. KurrentDB is told to keep no other (`$maxCount`); a served
-//! log keeps no other anyway. They are never in the log as the port shows it.
+//! Snapshots: the last event of the stream `snapshot-<stream>`. KurrentDB is instructed to keep no other (`$maxCount`);
+//! a served log keeps no other anyway. Reads of the log through the port never contain them.
 
 use bytes::Bytes;
 use eventstore_client as client;
@@ -9,11 +9,11 @@ use super::event::unread;
 use crate::wire::{CONTENT_TYPE, SNAPSHOT_TYPE, SnapshotBody, snapshot_stream};
 use crate::{ReadError, StreamName, StreamSnapshot};
 
-/// Where KurrentDB keeps what it is told of a stream: in the stream of that name behind this.
+/// The prefix of the stream in which KurrentDB keeps the metadata of a stream.
 const METADATA_OF: &str = "$$";
-/// After how many snapshots of a stream it is told again.
+/// Number of snapshots of a stream after which the instruction is repeated.
 const LIMIT_EVERY: u64 = 16;
-/// What it is told.
+/// The metadata that instructs KurrentDB to keep one event.
 const KEEP_ONE: &[u8] = br#"{"$maxCount":1}"#;
 
 pub(super) async fn load(client: &client::Client, stream: &StreamName) -> Result<Option<StreamSnapshot>, ReadError> {

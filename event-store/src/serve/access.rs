@@ -1,4 +1,5 @@
-//! Who may call: everybody, or who has the one name and password (HTTP basic authentication, RFC 7617, in every call).
+//! Access to the served log: every client may call, or only one with the right name and password (HTTP basic
+//! authentication, RFC 7617, in every call).
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,15 +10,15 @@ use tonic::metadata::MetadataMap;
 
 use super::refusal::Refusal;
 
-/// Who appends where nobody has to say who he is.
+/// The actor of an append when clients need no password.
 const ANYBODY: &str = "kurrentdb-client";
 
-/// Who may call.
+/// The clients that may call.
 #[derive(Clone)]
 pub(super) struct Access {
-    /// `user:password`; none: everybody.
+    /// The expected `user:password`; `None` lets every client call.
     only: Option<Arc<str>>,
-    /// Whom a caller is taken for.
+    /// The actor that a caller counts as.
     caller: Arc<str>,
 }
 
@@ -42,7 +43,7 @@ impl Access {
         self.only.is_none()
     }
 
-    /// Who calls. Where everybody may, nobody's word is taken for who he is.
+    /// Identifies the caller. Where every client may call, the given name is not trusted.
     pub fn caller(&self, headers: &MetadataMap) -> Result<Arc<str>, Refusal> {
         let Some(only) = &self.only else { return Ok(self.caller.clone()) };
         let given = headers.get("authorization").and_then(|header| header.to_str().ok()).and_then(basic);

@@ -28,24 +28,24 @@ use super::refusal::{self, Refusal};
 use super::streams::Appends;
 use super::target::target;
 
-/// Appends of one call that wait to be durable: beyond, no more is read from the client.
+/// The most appends of one call that wait to be durable; beyond it no more is read from the client.
 const IN_FLIGHT: usize = 1_024;
-/// Appends of one call whose last chunk is not there yet.
+/// The most appends of one call whose last chunk has not arrived yet.
 const UNFINISHED: usize = 64;
-/// Bytes that these may take together.
+/// The most bytes that these may take together.
 const UNFINISHED_BYTES: usize = 64 << 20;
-/// Answers that are sent at once.
+/// The most answers that are sent at once.
 const ANSWERS: usize = 256;
 
-/// An append whose last chunk is not there yet.
+/// An append whose last chunk has not arrived yet.
 #[derive(Debug)]
 struct Unfinished {
     options: Options,
-    /// The first thing that is wrong with it; the rest of its chunks is passed over.
+    /// The first fault of the append; the rest of its chunks is skipped.
     collected: Result<Collected, Refusal>,
 }
 
-/// A call.
+/// One call with its appends.
 pub(super) struct Session {
     requests: Streaming<BatchAppendReq>,
     appender: Appender,
@@ -54,19 +54,19 @@ pub(super) struct Session {
     unfinished: HashMap<Uuid, Unfinished>,
     in_flight: FuturesUnordered<BoxFuture<'static, BatchAppendResp>>,
     reading: bool,
-    /// What the call ends with; none: well, as the client ended it.
+    /// The status with which the call ends; `None`: it ended well, by the client.
     end: Option<Status>,
 }
 
-/// What happens next in a call.
+/// The next event of a call.
 enum Step {
-    /// Appends are durable, or refused.
+    /// Appends are durable, or were refused.
     Answers(Vec<BatchAppendResp>),
     /// The client sent a chunk.
     Request(BatchAppendReq),
-    /// It sends no more, or is not listened to any more.
+    /// The client sends no more, or does not listen any more.
     NoMore(Option<Status>),
-    /// All is answered.
+    /// Every append was answered.
     End,
 }
 
@@ -81,7 +81,7 @@ impl Session {
         Self { requests, appender, caller, stopping, unfinished, in_flight, reading: true, end: None }
     }
 
-    /// The answers.
+    /// The stream of answers, one batch for each group of appends that has ended.
     pub fn answers(self) -> Appends {
         stream::unfold(self, Self::next).flat_map(stream::iter).boxed()
     }

@@ -27,18 +27,18 @@ const READS: usize = 2_048;
 /// middle of large events.
 const BUDGET_BYTES: usize = 256 << 20;
 
-/// Work that has begun and goes on by itself. Dropped, it ends.
+/// Work that was begun and continues in a task of its own. Dropping it ends it.
 pub(super) struct Ahead<T>(JoinSet<T>);
 
 impl<T: Send + 'static> Ahead<T> {
-    /// Begins.
+    /// Begins the work in a task of its own.
     pub fn begin(work: impl Future<Output = T> + Send + 'static) -> Self {
         let mut task = JoinSet::new();
         task.spawn(work);
         Self(task)
     }
 
-    /// Waits for the end.
+    /// Waits for the end of the work.
     pub async fn finish(mut self) -> Result<T, Refusal> {
         match self.0.join_next().await {
             Some(Ok(done)) => Ok(done),
@@ -47,14 +47,14 @@ impl<T: Send + 'static> Ahead<T> {
     }
 }
 
-/// Room for reads.
+/// The places for reads.
 #[derive(Clone)]
 pub(super) struct Places {
     reads: Arc<Semaphore>,
     pub budget: Budget,
 }
 
-/// A read's place, given back when it ends.
+/// The place of one read, given back when the read ends.
 pub(super) struct Place {
     _of_all: OwnedSemaphorePermit,
     _of_connection: Option<OwnedSemaphorePermit>,
@@ -65,7 +65,7 @@ impl Places {
         Self { reads: Arc::new(Semaphore::new(READS)), budget: Budget::default() }
     }
 
-    /// A place for a read, if there is room; nobody waits for one.
+    /// Takes a place for a read if there is one, without waiting.
     pub fn enter(&self, peer: Option<&Peer>) -> Result<Place, Refusal> {
         let full = |whose: &str| Refusal::Busy(format!("too many reads and subscriptions are open {whose}; end some"));
         let of_connection = peer.map(|peer| Arc::clone(&peer.reads).try_acquire_owned());
@@ -75,18 +75,18 @@ impl Places {
     }
 }
 
-/// Bytes that readers' pages hold.
+/// The bytes of the pages that readers hold.
 #[derive(Clone, Default)]
 pub(super) struct Budget(Arc<AtomicUsize>);
 
-/// Bytes of one page, given back when it was sent.
+/// The bytes of one page, given back when the page was sent.
 pub(super) struct Held {
     budget: Budget,
     bytes: usize,
 }
 
 impl Budget {
-    /// Takes the bytes of a page's events.
+    /// Takes the bytes of a page's events from the budget.
     pub fn take<'a>(&self, events: impl IntoIterator<Item = &'a RecordedEvent>) -> Result<Held, Refusal> {
         let bytes = events.into_iter().map(RecordedEvent::size).sum();
         let before = self.0.fetch_add(bytes, Ordering::Relaxed);
@@ -105,7 +105,7 @@ impl Drop for Held {
     }
 }
 
-/// Answers that are sent one after the other; what they hold is given back behind the last one.
+/// Answers that are sent one after the other; their bytes are given back after the last one.
 pub(super) struct Batch {
     answers: std::vec::IntoIter<Result<ReadResp, Status>>,
     _held: Option<Held>,
@@ -116,7 +116,7 @@ impl Batch {
         Self { answers: answers.into_iter(), _held: held }
     }
 
-    /// The one answer that ends a read.
+    /// The single answer that ends a read.
     pub fn end(refusal: &Refusal) -> Self {
         Self::new(vec![Err(refusal.status())], None)
     }

@@ -1,4 +1,5 @@
-//! A no, as the protocol says it: a status with trailers for a call, an error in the answer for one of many appends.
+//! A refusal in the protocol's terms: a status with trailers for a call, an error in the answer for one of many
+//! appends.
 
 use bytes::Bytes;
 use eventstore_client::proto;
@@ -7,26 +8,26 @@ use tonic::{Code, Status};
 
 use crate::{AppendError, ReadError};
 
-/// Why a call is not answered as it wished. (A conflict is an answer and no refusal.)
+/// The reason why a call is refused. (A conflict is an answer and no refusal.)
 #[derive(Debug, Clone)]
 pub(super) enum Refusal {
-    /// What was sent makes no sense, or cannot be in this log.
+    /// The request is malformed, or its events cannot be in this log.
     BadRequest(String),
     /// A property that every event has is missing.
     MissingProperty(&'static str),
-    /// One append has more than a commit takes; the most bytes there are.
+    /// The append has more bytes than a commit takes; the value is the limit.
     TooLarge(usize),
-    /// It would break history, or belongs to KurrentDB's own system.
+    /// The call would change history, or belongs to KurrentDB's own system.
     Denied(String),
-    /// Nobody said who he is, or not rightly.
+    /// The credentials are missing or wrong.
     Unauthenticated(&'static str),
-    /// Too much waits to be written. Nothing was written: again, a little later.
+    /// Too many appends wait to be written. Nothing was written; the client retries a little later.
     Busy(String),
-    /// Whether it was written is unknown: the same ids again settle it.
+    /// It is unknown whether the append was written; a retry with the same ids settles it.
     Unsettled(String),
     /// The log cannot be read or written at the moment.
     Away(String),
-    /// The server stops: connect again.
+    /// The server stops; the client must connect again.
     Stopping,
 }
 
@@ -53,7 +54,7 @@ impl Refusal {
         }
     }
 
-    /// For a call.
+    /// The status with trailers with which a call is refused.
     pub fn status(&self) -> Status {
         let mut trailers = MetadataMap::new();
         let mut add = |name: &'static str, value: &str| {
@@ -82,7 +83,7 @@ impl Refusal {
         Status::with_metadata(self.code(), self.message(), trailers)
     }
 
-    /// For one of many appends.
+    /// The error with which one of many appends is refused.
     pub fn error(&self) -> proto::Status {
         let message = self.message();
         let details = match self {
@@ -101,7 +102,7 @@ impl Refusal {
     }
 }
 
-/// A detail of an error; clients look at the end of the type's URL.
+/// A detail of an error. Clients look at the end of the type's URL.
 pub(super) fn any(name: &str, message: &impl prost::Message) -> prost_types::Any {
     prost_types::Any {
         type_url: format!("type.googleapis.com/event_store.client.{name}"),
@@ -109,7 +110,7 @@ pub(super) fn any(name: &str, message: &impl prost::Message) -> prost_types::Any
     }
 }
 
-/// The stream is not where the append expected it: an error among many appends.
+/// The error of one of many appends whose stream is not at the expected version.
 pub(super) fn conflict(message: String, conflict: &proto::WrongExpectedVersion) -> proto::Status {
     let details = Some(any("WrongExpectedVersion", conflict));
     proto::Status { code: Code::AlreadyExists.into(), message, details }
@@ -128,7 +129,7 @@ impl From<ReadError> for Refusal {
 }
 
 impl From<AppendError> for Refusal {
-    /// A conflict is not asked here.
+    /// Maps the errors of an append; a conflict never gets here.
     fn from(error: AppendError) -> Self {
         let what = error.to_string();
         match error {
@@ -144,7 +145,7 @@ impl From<AppendError> for Refusal {
     }
 }
 
-/// The name of a stream as the protocol writes it.
+/// The name of a stream in the protocol's form.
 pub(super) fn identifier(name: &str) -> proto::StreamIdentifier {
     proto::StreamIdentifier { stream_name: Bytes::copy_from_slice(name.as_bytes()) }
 }

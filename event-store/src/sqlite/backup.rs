@@ -1,9 +1,9 @@
-//! A copy of a log, taken while it is served, and verified: a new folder, ready to be served.
+//! Backup: a copy of a log, taken while it is served and verified. It is a new folder, ready to be served.
 //!
-//! Events are read page by page and written as they are, with the same checksums, so no read is open for long and the
-//! write-ahead log of a served folder can restart meanwhile. The folder is made under another name, verified event by event,
-//! synced, and renamed: a backup that stands under its name is whole. It ends between two appends: with the last event when
-//! it began, or at the position or moment that was asked for.
+//! Events are read page by page and written unchanged, with the same checksums, so no read is open for long and the
+//! write-ahead log of a served folder can restart meanwhile. The folder is made under another name, verified event by
+//! event, synced, and renamed: a folder under the name of the backup is complete. It ends between two appends: with the
+//! last event when it began, or at the position or moment that was asked for.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use super::open;
 use crate::envelope::Timestamp;
 use crate::{OpenError, Position, ReadError};
 
-/// Why there is no backup. Nothing stands under its name then.
+/// The reason why a backup failed. No folder has the backup's name then.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     /// There is no log to copy.
@@ -24,63 +24,63 @@ pub enum BackupError {
     /// The log cannot be read: it would be copied with its damage.
     #[error(transparent)]
     Log(#[from] ReadError),
-    /// Something stands in its place.
+    /// A file or folder with the backup's name exists already.
     #[error("`{0}` exists already; give the backup another name")]
     Exists(PathBuf),
-    /// Nothing was there yet.
+    /// The log had no event at that position or moment yet.
     #[error("nothing was written by then: the log goes from position 1 to {0}")]
     Nothing(Position),
     /// The copy cannot be written.
     #[error("the backup `{path}` cannot be written: {reason}; free space or give another place")]
     Unwritable {
-        /// The folder.
+        /// Path of the folder.
         path: PathBuf,
-        /// What the system says.
+        /// The system's description of the error.
         reason: String,
     },
-    /// The copy is not what was written.
+    /// The copy differs from what was written.
     #[error("the copy has {} problems: the disk did not keep what was written, or the log is damaged", .0.problem_count)]
     Damaged(Box<CheckReport>),
 }
 
-/// Where a backup ends.
+/// The end of a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {
-    /// With the last event when it begins.
+    /// The last event of the log when the backup begins.
     Now,
-    /// At this position, or before it where that would cut an append in two.
+    /// The event at this position, or one before it where an append would be cut in two.
     Position(Position),
-    /// With the last append that was written at or before this moment.
+    /// The last append that was written at or before this moment.
     Moment(Timestamp),
 }
 
-/// What a backup is doing, for a progress bar.
+/// The phase of a backup, for a progress bar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BackupStep {
-    /// Copying events.
+    /// The events are being copied.
     Copying,
-    /// Verifying the copy's events.
+    /// The events of the copy are being verified.
     Verifying,
 }
 
-/// A backup that was made.
+/// The result of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct BackedUp {
-    /// The folder.
+    /// Path of the new folder.
     pub folder: String,
-    /// The last position of the log when the backup began.
+    /// Position of the log's last event when the backup began.
     pub log_position: Position,
     /// When the store wrote the last event of the copy.
     pub last_recorded_at: Option<Timestamp>,
-    /// Snapshots that were copied: short cuts, those that fit.
+    /// Number of snapshots that were copied; those that do not fit are left out.
     pub snapshots: u64,
-    /// What was verified of the copy.
+    /// The report of the check of the copy.
     #[serde(flatten)]
     pub report: CheckReport,
 }
 
-/// Copies the log of a folder, also one that another process serves, to a new folder. `progress` is told the step, the events
-/// that are done of it and how many it has.
+/// Copies the log of a folder, also one that another process serves, to a new folder. `progress` gets the phase, the
+/// events that are done and the number of events in the phase.
 ///
 /// # Errors
 /// [`BackupError`].
@@ -154,7 +154,7 @@ fn make(
     }
 }
 
-/// Makes the names in the folder of a file durable.
+/// Makes the file names in the folder of a file durable.
 pub(super) fn sync_folder_of(path: &Path) -> std::io::Result<()> {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
@@ -162,7 +162,7 @@ pub(super) fn sync_folder_of(path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Removes an unfinished backup: the files that we make, and the folder if nothing else is in it.
+/// Removes an unfinished backup: the files that a backup makes, and the folder if nothing else is in it.
 fn remove(draft: &Path) {
     let log = draft.join(open::LOG_FILE);
     let files = [open::wal_path(&log), open::shm_path(&log), log];

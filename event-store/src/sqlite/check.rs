@@ -1,5 +1,5 @@
-//! Verifies a log event by event: every position is there, every checksum fits, the chain holds, versions have no holes,
-//! the totals are right, and SQLite's own structure is whole.
+//! Verifies a log event by event: every position exists, every checksum fits, the chain is intact, versions have no
+//! gaps, the totals are right, and SQLite's own structure is intact.
 //!
 //! It reads page by page up to the end that it found at its begin, so it can run while another process serves the folder.
 //! No read is open for long; `structure.rs` tells what is left to SQLite's own check.
@@ -18,53 +18,54 @@ use super::{in_service, open, structure};
 use crate::port::{Direction, StoreStats};
 use crate::{OpenError, Position, RecordedEvent};
 
-/// Events verified at every start: the newest, some milliseconds.
+/// The newest events are verified at every start, which takes some milliseconds.
 const EVENTS_AT_OPEN: usize = 256;
-/// Problems reported by name; what is more is only counted.
+/// The most problems that a report describes; further ones are only counted.
 const PROBLEMS_NAMED: usize = 100;
 
 const PAGE: &str = "select * from log where position > ?1 and position <= ?2 order by position limit ?3";
 const TOTALS: &str = "select name, events, streams from categories order by name";
 
-/// Something that is not as it was written.
+/// A deviation of the log from what was written.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Problem {
-    /// The event it was found at; [`Position::START`] if it belongs to none.
+    /// Position of the event with the problem; [`Position::START`] if the problem belongs to no event.
     pub position: Position,
-    /// What does not fit.
+    /// Description of the problem.
     pub what: String,
 }
 
-/// What a check found.
+/// The report of a check.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct CheckReport {
-    /// The file.
+    /// Path of the log's file.
     pub path: String,
-    /// Events verified.
+    /// Number of events that were verified.
     pub events: u64,
-    /// Streams met.
+    /// Number of streams that the events belong to.
     pub streams: u64,
-    /// The last position when the check began.
+    /// Position of the last event when the check began.
     pub position: Position,
     /// Whether a process was serving the folder when the check began.
     pub served: bool,
-    /// Whether SQLite's own check was made, too: not beside a server, whose write-ahead log it would hold up.
+    /// Whether SQLite's own check was made, too. It is left out while a server has the folder open, whose write-ahead
+    /// log it would hold up.
     pub structure: bool,
-    /// The first hundred problems; empty: the log is whole.
+    /// The first hundred problems; empty if the log is intact.
     pub problems: Vec<Problem>,
-    /// All problems.
+    /// Number of all problems, also those that are not described.
     pub problem_count: u64,
-    /// What is to be known although it is no problem.
+    /// Remarks that are no problems.
     pub notes: Vec<String>,
 }
 
 impl CheckReport {
-    /// Whether nothing is wrong.
+    /// Whether the check found no problem.
     pub fn is_whole(&self) -> bool {
         self.problem_count == 0
     }
 
-    /// Adds what else does not fit.
+    /// Adds a problem to the report.
     pub fn add(&mut self, position: Position, what: impl Into<String>) {
         self.problem_count += 1;
         if self.problems.len() < PROBLEMS_NAMED {
@@ -73,18 +74,19 @@ impl CheckReport {
     }
 }
 
-/// Verifies the log of a folder, also one that another process serves; writes nothing. `progress` is told the events
-/// verified and the events there are. Memory grows by about 30 bytes per stream.
+/// Verifies the log of a folder, also one that another process serves; writes nothing. `progress` gets the number of
+/// events verified and the number of all events. Memory grows by about 30 bytes per stream.
 ///
 /// # Errors
-/// [`OpenError`] if there is no log to verify. What is wrong in a log is in the report.
+/// [`OpenError`] if there is no log to verify. The problems of a log are in the report.
 pub fn check(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<CheckReport, OpenError> {
     let mut report = check_file(&dir.join(open::LOG_FILE), progress)?;
     witnesses(dir, &mut report)?;
     Ok(report)
 }
 
-/// What else in the folder has seen the log: the mark of the last clean stop, an import, snapshots.
+/// Compares the log with other files of the folder that have seen it: the mark of the last clean stop, an import,
+/// snapshots.
 fn witnesses(dir: &Path, report: &mut CheckReport) -> Result<(), OpenError> {
     let log = LogFile::open_as_it_is(dir)?;
     match open::read_mark(dir) {
@@ -118,7 +120,7 @@ fn witnesses(dir: &Path, report: &mut CheckReport) -> Result<(), OpenError> {
     }
 }
 
-/// Numbers about the log of a folder, also one that another process serves.
+/// Counts the events, streams and bytes of the log of a folder, also one that another process serves.
 ///
 /// # Errors
 /// [`OpenError`] if there is no log to read.
@@ -129,7 +131,7 @@ pub fn stats(dir: &Path) -> Result<StoreStats, OpenError> {
         .map_err(|error| OpenError::Damaged { path: path.display().to_string(), what: error.to_string() })
 }
 
-/// The same for a file, wherever it stands.
+/// Verifies a log file, wherever it is.
 pub(super) fn check_file(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<CheckReport, OpenError> {
     let dir = path.parent().unwrap_or(path);
     let served = open::is_served(dir);
@@ -172,7 +174,7 @@ pub(super) fn check_file(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Res
     Ok(report)
 }
 
-/// Verifies the newest events, at a start.
+/// Verifies the newest events at a start.
 pub(super) fn check_end(path: &Path, connection: &Connection) -> Result<(), OpenError> {
     super::reader::all(
         connection,
@@ -185,10 +187,10 @@ pub(super) fn check_end(path: &Path, connection: &Connection) -> Result<(), Open
     .map_err(|error| open::of_read(path, error))
 }
 
-/// Per category: events and streams.
+/// By category, the number of events and of streams.
 type Totals = BTreeMap<String, (u64, u64)>;
 
-/// The end and the totals of one moment.
+/// Reads the end and the totals at one moment.
 fn snapshot(connection: &Connection) -> rusqlite::Result<(End, Totals)> {
     let transaction = connection.unchecked_transaction()?;
     let end = End::read(&transaction)?;
@@ -199,21 +201,21 @@ fn snapshot(connection: &Connection) -> rusqlite::Result<(End, Totals)> {
     Ok((end, rows.collect::<rusqlite::Result<_>>()?))
 }
 
-/// How far the check has come.
+/// The progress of a check.
 #[derive(Default)]
 struct Walk {
     position: u64,
-    /// The chain after `position`; `None`: unknown, because the event there is damaged.
+    /// The chain after `position`; `None` if it is unknown, because the event there is damaged.
     chain: Option<u32>,
-    /// Per stream its next version.
+    /// By stream, its next version.
     versions: HashMap<i64, u64>,
     totals: Totals,
-    /// What the index on (stream, version) must hold.
+    /// The sum that the index on (stream, version) must have.
     entries: structure::Sum,
 }
 
 impl Walk {
-    /// Verifies the next events up to `end`, and always comes further.
+    /// Verifies the next events up to `end`; every call advances.
     fn page(&mut self, connection: &Connection, end: u64, report: &mut CheckReport) -> rusqlite::Result<()> {
         let mut statement = connection.prepare_cached(PAGE)?;
         let bounds =
@@ -250,7 +252,7 @@ impl Walk {
         Ok(())
     }
 
-    /// The next event there is stands at `position`.
+    /// Reports the missing positions before the next event, which is at `position`.
     fn expect(&mut self, position: u64, report: &mut CheckReport) {
         if position > self.position + 1 {
             let first = self.position + 1;

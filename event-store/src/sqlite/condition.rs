@@ -1,4 +1,5 @@
-//! How a served log is: whether it can be read and written, whether it is whole, and whether there is room for more.
+//! The condition of a served log: whether it can be read and written, whether it is intact, and whether there is room
+//! for more.
 
 use std::fmt;
 use std::path::Path;
@@ -22,12 +23,12 @@ const VERIFIED_PER_PROBE: usize = 256;
 /// A disk with so much room is never short, however small a share of the disk it is: a write-ahead log at its limit fits twice.
 const ROOM_ENOUGH_BYTES: u64 = 2 * crate::config::WAL_LIMIT_BYTES;
 
-/// Why a log does not do what it should.
+/// The reason why a log does not work as it should.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogTrouble {
-    /// What is stored is not what was written. It does not pass by itself.
+    /// The stored data differs from what was written. The condition does not pass by itself.
     Damaged(String),
-    /// Nothing can be written: the disk is full, or the file is not there any more.
+    /// Nothing can be written: the disk is full, or the file does not exist any more.
     Unwritable(String),
     /// Reads or commits have had no answer for too long.
     Hanging(String),
@@ -46,20 +47,21 @@ impl fmt::Display for LogTrouble {
     }
 }
 
-/// Numbers about the files of a served log.
+/// Sizes of the files of a served log and of its disk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LogNumbers {
     /// Bytes of the write-ahead log that are in use.
     pub wal_bytes: u64,
-    /// How long the write-ahead log has been waiting to begin anew; zero while it is below the size at which it should.
+    /// How long the restart of the write-ahead log has been overdue; zero while it is below the size at which it should
+    /// restart.
     pub checkpoint_overdue: Duration,
-    /// Bytes that are free on the disk, for this user.
+    /// Bytes that are free on the disk for this user.
     pub disk_free_bytes: u64,
-    /// Bytes of the disk.
+    /// Bytes of the whole disk.
     pub disk_bytes: u64,
 }
 
-/// What the threads of a log have seen of it.
+/// The observations of a log's threads.
 #[derive(Default)]
 pub(super) struct Condition {
     damage: OnceLock<String>,
@@ -69,15 +71,15 @@ pub(super) struct Condition {
 
 #[derive(Default)]
 struct Seen {
-    /// Why the last commit failed; `None`: it did not.
+    /// The reason why the last commit failed; `None` if it succeeded.
     failing: Option<String>,
     committing_since: Option<Instant>,
-    /// When the writer was last seen to go on; `None`: it is at something that may take as long as it does.
+    /// When the writer last reported progress; `None` during work that may take any time.
     writer_seen: Option<Instant>,
     overdue_since: Option<Instant>,
     numbers: LogNumbers,
     short: Option<Arc<str>>,
-    /// Up to where the events have been verified.
+    /// Position up to which the events have been verified.
     verified: Position,
 }
 
@@ -86,30 +88,30 @@ impl Condition {
         self.seen.lock()
     }
 
-    /// What is damaged, if anything is known to be.
+    /// The known damage of the log, if there is any.
     pub fn damage(&self) -> Option<&str> {
         self.damage.get().map(String::as_str)
     }
 
-    /// A commit begins.
+    /// Records that a commit begins.
     pub fn committing(&self) {
         let now = Some(Instant::now());
         let mut seen = self.seen();
         (seen.committing_since, seen.writer_seen) = (now, now);
     }
 
-    /// A commit has ended; with the reason if it failed.
+    /// Records that a commit has ended, with the reason if it failed.
     pub fn committed(&self, failed: Option<String>) {
         let mut seen = self.seen();
         (seen.committing_since, seen.failing) = (None, failed);
     }
 
-    /// The writer goes on; about once a second also when there is nothing to write.
+    /// Records that the writer makes progress, about once a second also when there is nothing to write.
     pub fn writer_goes_on(&self) {
         self.seen().writer_seen = Some(Instant::now());
     }
 
-    /// What the writer does next takes as long as it does: it opens a log anew, or it ends.
+    /// Records that the writer's next work may take any time: it opens a log, or it ends.
     pub fn writer_takes_its_time(&self) {
         self.seen().writer_seen = None;
     }
@@ -119,7 +121,7 @@ impl Condition {
         self.seen().failing.is_some()
     }
 
-    /// How large the write-ahead log is, and whether it should have begun anew.
+    /// Records the size of the write-ahead log, and whether its restart is overdue.
     pub fn wal(&self, bytes: u64, overdue: bool) {
         let mut seen = self.seen();
         seen.numbers.wal_bytes = bytes;
@@ -131,24 +133,24 @@ impl Condition {
         self.seen().numbers.wal_bytes
     }
 
-    /// Whether the write-ahead log should have begun anew.
+    /// Whether the restart of the write-ahead log is overdue.
     pub fn is_overdue(&self) -> bool {
         self.seen().overdue_since.is_some()
     }
 
-    /// How long the write-ahead log has been waiting to begin anew.
+    /// How long the restart of the write-ahead log has been overdue.
     pub fn overdue(&self) -> Duration {
         self.seen().overdue_since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    /// Why clients' commands are refused at the moment.
+    /// The reason why clients' commands are refused at the moment.
     pub fn short(&self) -> Option<Arc<str>> {
         self.seen().short.clone()
     }
 }
 
 impl Shared {
-    /// Takes down that the log is damaged: from now on nothing is written to it.
+    /// Records that the log is damaged: from now on nothing is written to it.
     pub(super) fn damaged(&self, what: &str) {
         if self.condition.damage.set(what.to_owned()).is_ok() {
             tracing::error!(
@@ -160,7 +162,7 @@ impl Shared {
         }
     }
 
-    /// Takes down what a read has found out about the log.
+    /// Records what a read has found out about the log.
     pub(super) fn noted<T>(&self, read: Result<T, ReadError>) -> Result<T, ReadError> {
         if let Err(ReadError::Damaged { position, what, .. }) = &read {
             self.damaged(&format!("at position {position}: {what}"));
@@ -218,7 +220,7 @@ fn is_nearly_full(free: u64, all: u64, percent: u64) -> bool {
     all > 0 && free < ROOM_ENOUGH_BYTES && free * 100 < all * percent
 }
 
-/// Free and all bytes of a file's disk; zeros where the system does not tell.
+/// The free bytes and all bytes of a file's disk; zeros where the system does not know.
 fn room_of(path: &std::path::Path) -> (u64, u64) {
     use std::os::unix::ffi::OsStrExt;
     let folder = path.parent().unwrap_or(path);
@@ -236,8 +238,8 @@ fn room_of(path: &std::path::Path) -> (u64, u64) {
 }
 
 impl SqliteStore {
-    /// Looks whether the log does what it should: whether the last commit succeeded and none hangs, whether a read of its end
-    /// and of a further part is answered within `deadline`, and whether what is read is what was written.
+    /// Examines whether the log works: whether the last commit succeeded and none hangs, whether a read of its end and
+    /// of a further part is answered within `deadline`, and whether the events read are as they were written.
     ///
     /// # Errors
     /// [`LogTrouble`], the worst first.
@@ -259,7 +261,7 @@ impl SqliteStore {
         self.shared.condition.short().map_or(Ok(()), |why| Err(LogTrouble::Short(why.to_string())))
     }
 
-    /// What is known without reading.
+    /// Checks for trouble that is known without reading.
     fn known_trouble(&self) -> Result<(), LogTrouble> {
         let shared = &self.shared;
         if let Some(what) = shared.condition.damage() {
@@ -283,7 +285,7 @@ impl SqliteStore {
         }
     }
 
-    /// Reads the end of the log, and the next part of it behind what was verified before.
+    /// Reads the end of the log, and the next part after the one that was verified before.
     async fn verify_on(&self) -> Result<(), ReadError> {
         let filter = Filter::default();
         self.read_all(Position(u64::MAX), Direction::Backward, 1, &filter).await?;
@@ -296,20 +298,21 @@ impl SqliteStore {
         Ok(())
     }
 
-    /// For how long the thread that writes has not gone on. It does so about once a second, whether or not there is something
-    /// to write; a restart helps where it never does again. Zero while it opens the log anew and once the store is closed.
+    /// How long the writing thread has made no progress. It reports progress about once a second, also when there is
+    /// nothing to write; a restart helps if it never does again. Zero while it opens the log and once the store is
+    /// closed.
     pub fn writer_silent_for(&self) -> Duration {
         self.shared.condition.seen().writer_seen.map_or(Duration::ZERO, |seen| seen.elapsed())
     }
 
-    /// Numbers about the files, as they were seen within the last second.
+    /// Sizes of the files and the disk, as observed within the last second.
     pub fn numbers(&self) -> LogNumbers {
         let condition = &self.shared.condition;
         let numbers = condition.seen().numbers;
         LogNumbers { checkpoint_overdue: condition.overdue(), ..numbers }
     }
 
-    /// Carries out a read on one of the reading threads, and takes down what it has found out about the log.
+    /// Carries out a read on one of the reading threads, and records what it has found out about the log.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         subject: Subject,

@@ -1,7 +1,8 @@
 //! The export of a folder's log to a file, beside the process that serves it.
 //!
-//! The file is made as `<file>.partial`, synced, and renamed when it has its end: an export that stands under its name is
-//! whole. What an interrupted one left is verified line by line, a last line that was cut off is removed, and it goes on.
+//! The file is made as `<file>.partial`, synced, and renamed when it is complete: a file under the name of the export
+//! is complete. The remains of an interrupted export are verified line by line, a last line that was cut off is
+//! removed, and the export continues.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Seek, SeekFrom, Write};
@@ -14,10 +15,10 @@ use super::backup::sync_folder_of;
 use crate::export::{ExportError, Good, Header, LineReader, LineWriter};
 use crate::{OpenError, Position, ReadError};
 
-/// Bytes gathered before they are written.
+/// Bytes that are gathered before they are written.
 const BUFFER: usize = 1 << 20;
 
-/// Why there is no export.
+/// The reason why an export failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportFileError {
     /// There is no log to read.
@@ -26,66 +27,66 @@ pub enum ExportFileError {
     /// The log cannot be read.
     #[error(transparent)]
     Log(#[from] ReadError),
-    /// Something stands in its place.
+    /// A file with the export's name exists already.
     #[error("`{0}` exists already; give the export another name")]
     Exists(PathBuf),
-    /// An export was interrupted.
+    /// The remains of an interrupted export exist.
     #[error("`{0}` is what an interrupted export left; resume it, or remove it")]
     Interrupted(PathBuf),
-    /// What stands there cannot be gone on with.
+    /// The remains of an interrupted export cannot be continued.
     #[error("`{path}` cannot be resumed: {why}; remove it to begin anew")]
     NotResumable {
-        /// The unfinished file.
+        /// Path of the unfinished file.
         path: PathBuf,
-        /// What keeps the file from being continued.
+        /// The reason why the file cannot be continued.
         why: String,
     },
     /// The range has no events in this log.
     #[error("the log goes from position 1 to {head}, so there is nothing from {from} to {to}")]
     Nothing {
-        /// From.
+        /// First position of the range.
         from: Position,
-        /// To.
+        /// Last position of the range.
         to: Position,
-        /// The last event.
+        /// Position of the log's last event.
         head: Position,
     },
     /// The file cannot be written.
     #[error("`{path}` cannot be written: {reason}")]
     Unwritable {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's description of the error.
         reason: String,
     },
 }
 
-/// Which part of a log.
+/// A range of positions of the log.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Range {
-    /// From this position on; the first where nothing is said.
+    /// First position, inclusive; without it the log's first.
     pub from: Option<Position>,
-    /// Up to this position; what is the last when the export begins, where nothing is said.
+    /// Last position, inclusive; without it the log's last when the export begins.
     pub to: Option<Position>,
 }
 
-/// What was exported.
+/// The result of an export.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Exported {
-    /// The file; `-`: what was given.
+    /// Path of the file; `-` for an export to a given output.
     pub path: String,
-    /// Its events.
+    /// Number of events in the file.
     pub events: u64,
-    /// The first of them.
+    /// Position of the first event in the file.
     pub first_position: Position,
-    /// The last of them.
+    /// Position of the last event in the file.
     pub position: Position,
-    /// Of them, those that an interrupted export had left.
+    /// Number of events that an interrupted export had written before.
     pub resumed: u64,
 }
 
-/// Writes the log of a folder to a new file. With `resume` it goes on with what an interrupted export of the same log left,
-/// up to the position that was the last when that began; without such a file it begins.
+/// Writes the log of a folder to a new file. With `resume` it continues the remains of an interrupted export of the
+/// same log, up to the position that was the last when that began; without such remains it begins.
 ///
 /// # Errors
 /// [`ExportFileError`].
@@ -128,7 +129,7 @@ pub fn export(
     Ok(exported(to.display().to_string(), &header, resumed))
 }
 
-/// The same to anything that takes bytes, such as a pipe.
+/// Writes the log of a folder to any output that takes bytes, such as a pipe.
 ///
 /// # Errors
 /// [`ExportFileError`].
@@ -153,7 +154,7 @@ fn exported(path: String, header: &Header, resumed: u64) -> Exported {
     Exported { path, events, first_position, position, resumed }
 }
 
-/// The unfinished file of an export.
+/// The path of an unfinished export.
 fn draft_of(to: &Path) -> PathBuf {
     let mut name = to.as_os_str().to_owned();
     name.push(".partial");
@@ -188,7 +189,8 @@ fn copy<W: Write>(
     writer.end().map_err(unwritable)
 }
 
-/// How far an unfinished file is good, if it has a whole header at all; refused where it is not the beginning of this export.
+/// Reads how far an unfinished file is valid, if it has a complete header; refuses one that is not the beginning of
+/// this export.
 fn left_by(draft: &Path, log: &LogFile, range: Range) -> Result<Option<(Header, Good)>, ExportFileError> {
     let refused = |why: String| ExportFileError::NotResumable { path: draft.to_owned(), why };
     let file = File::open(draft).map_err(|error| refused(error.to_string()))?;
@@ -221,7 +223,7 @@ fn left_by(draft: &Path, log: &LogFile, range: Range) -> Result<Option<(Header, 
     }
 }
 
-/// The first and the last event of the file are those of the log; those between are chained to them.
+/// Checks that the first and the last event of the file are those of the log; those between are chained to them.
 fn same_log(log: &LogFile, header: &Header, last: Option<(Position, Uuid)>) -> Result<(), String> {
     let first = header.first_event_id.map(|id| (header.first_position, id));
     for (position, id) in [first, last].into_iter().flatten() {

@@ -110,7 +110,7 @@ impl Faults {
         self.commits.close();
     }
 
-    /// Commits go on.
+    /// Lets stalled commits continue.
     pub fn resume_commits(&self) {
         self.commits.open();
     }

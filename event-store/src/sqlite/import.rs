@@ -58,20 +58,20 @@ pub enum ImportError {
 /// What an import did.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Imported {
-    /// The log.
+    /// Path of the log's file.
     pub path: String,
-    /// Events that were written.
+    /// Number of events that were written.
     pub events: u64,
-    /// Events that were there already, the same.
+    /// Number of events that the folder had already.
     pub there: u64,
-    /// The last event of the file.
+    /// Position of the last event of the file.
     pub position: Position,
-    /// The last event of the folder's log: beyond the file's where the log has gone on.
+    /// Position of the last event of the folder's log. It is beyond the file's where the log has grown since.
     pub head: Position,
 }
 
-/// Imports a file into a folder: a new one, or one that has the beginning of the same log. `progress` is told the events that
-/// are done and how many there are.
+/// Imports a file into a folder: a new one, or one with the beginning of the same log. `progress` gets the number of
+/// events that are done and the number of all events.
 ///
 /// # Errors
 /// [`ImportError`]. What was imported before stays; the same import again goes on behind it.

@@ -48,12 +48,12 @@ impl LogFile {
         Ok(Self { connection: open::open_to_read(&path)?, path })
     }
 
-    /// The file.
+    /// Path of the log's file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The position of the last event now.
+    /// Position of the last event now.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -63,8 +63,8 @@ impl LogFile {
             .map_err(|error| reader::failed(&self.path, Position::START, &error))
     }
 
-    /// The next events after a position, up to `end` and a statement's worth; verified, and chained to the one at `after`.
-    /// None is left: `after` is the end.
+    /// Reads the next events after a position, up to `end` and as many as one statement reads; they are verified, and
+    /// chained to the event at `after`. There are none once `after` is the end.
     ///
     /// # Errors
     /// [`ReadError`], also if the log ends before.
@@ -82,7 +82,7 @@ impl LogFile {
         Ok(page)
     }
 
-    /// The event at a position.
+    /// Reads the event at a position.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -91,7 +91,7 @@ impl LogFile {
         Ok(reader::all(&self.connection, &self.path, before, Direction::Forward, PageLimit::events(1))?.pop())
     }
 
-    /// The position of the last event that was written at or before a moment; the start where there is none.
+    /// Position of the last event that was written at or before a moment; the start if there is none.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -109,7 +109,7 @@ impl LogFile {
         Ok(Position(at_or_before))
     }
 
-    /// The last position at or below `wanted` behind which no append is cut in two. Neighbours in the log are of different
+    /// The last position at or below `wanted` behind which no append is cut in two. Neighbors in the log are of different
     /// appends if their streams or the times of their commits differ; what cannot be told apart is kept together.
     ///
     /// # Errors
@@ -131,7 +131,7 @@ impl LogFile {
         Ok(position)
     }
 
-    /// The version of a stream's last event.
+    /// Version of a stream's last event.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -139,7 +139,7 @@ impl LogFile {
         reader::head(&self.connection, &self.path, stream).map(|head| head.version)
     }
 
-    /// The snapshot of a stream; one that is damaged is none.
+    /// Reads the snapshot of a stream; a damaged one counts as none.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -147,7 +147,7 @@ impl LogFile {
         reader::snapshot(&self.connection, &self.path, stream)
     }
 
-    /// The next snapshots by the names of their streams, and the last name looked at: `None` at the end.
+    /// Reads the next snapshots by the names of their streams, and the last name read: `None` at the end.
     pub(super) fn snapshots(&self, after: &str) -> Result<(Snapshots, Option<String>), ReadError> {
         let read = || {
             let mut statement = self.connection.prepare_cached(SNAPSHOTS)?;
@@ -167,7 +167,7 @@ impl LogFile {
         Ok((whole.collect(), last))
     }
 
-    /// The number of an event's stream, and when it was written. Read without the event, which may be damaged.
+    /// Reads the number of an event's stream and when it was written, without the event, which may be damaged.
     fn commit_of(&self, position: Position) -> Result<(i64, i64), ReadError> {
         let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
         let found = self

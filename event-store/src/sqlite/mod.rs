@@ -93,8 +93,9 @@ const READ_LIMIT: usize = 10_000;
 /// How to open a log. The default is right for a product.
 #[derive(Clone)]
 pub struct SqliteOptions {
-    /// Who has seen how much of the log, with the name an operator knows it by. If one has seen more than the log holds,
-    /// its end is missing and it is not opened. (The mark of the last clean stop is always asked.)
+    /// The witnesses of the log: the position that each has seen, with the name by which an operator knows it. If one
+    /// has seen more than the log has, the end of the log is missing and the log is not opened. (The mark of the last
+    /// clean stop is always a witness.)
     pub witnesses: Vec<(String, Position)>,
     /// The write-ahead log is copied into the file beyond this size.
     pub wal_bytes: u64,

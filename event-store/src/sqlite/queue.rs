@@ -295,7 +295,7 @@ impl Queue {
         room
     }
 
-    /// Whether nothing waits.
+    /// Whether no append and no snapshot waits.
     pub fn is_empty(&self) -> bool {
         self.appends.is_empty() && self.snapshots.is_empty()
     }

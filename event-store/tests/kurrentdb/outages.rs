@@ -33,7 +33,7 @@ async fn free_address() -> SocketAddr {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_server_killed_again_and_again_under_appends_loses_no_acknowledged_event_and_doubles_none() {
+async fn a_server_killed_repeatedly_under_appends_loses_and_doubles_no_event() {
     const WRITERS: u64 = 8;
     let dir = TempDir::new().unwrap();
     let mut served = Served::start(dir.path(), None).await;
@@ -167,7 +167,7 @@ async fn a_store_that_is_away_is_said_to_be_within_the_deadline_and_found_when_i
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_frozen_server_gives_an_error_within_the_deadline_and_the_outcome_of_an_append_is_unknown() {
+async fn a_frozen_server_gives_an_error_in_time_and_leaves_the_append_unknown() {
     let dir = TempDir::new().unwrap();
     let served = Served::start(dir.path(), None).await;
     let wire = Wire::to(served.address).await;

@@ -23,7 +23,7 @@ async fn until(waited: impl Fn() -> bool) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_served_log_without_room_has_commands_refused_by_those_who_take_them_and_takes_what_was_begun() {
+async fn a_served_log_without_room_has_commands_refused_and_takes_begun_work() {
     let dir = TempDir::new().unwrap();
     let served = Served::start(dir.path(), None).await;
     let store = KurrentStore::connect(&served.url()).await.unwrap();

@@ -169,7 +169,7 @@ async fn our_envelope_is_kept_and_one_that_is_missing_follows_from_the_event() {
 }
 
 #[tokio::test]
-async fn an_append_whose_commit_failed_is_said_to_be_unsettled_and_the_same_ids_again_settle_it() {
+async fn an_append_whose_commit_failed_is_unsettled_until_the_same_ids_settle_it() {
     let served = Served::start().await;
     served.append("order-1", 0, 1).await;
     let mut client = served.client().await;

@@ -71,7 +71,7 @@ async fn a_snapshot_is_never_in_the_log_nor_told_to_a_subscriber() {
 }
 
 #[tokio::test]
-async fn what_is_no_snapshot_is_refused_and_the_metadata_of_such_streams_is_taken_as_it_already_is() {
+async fn a_snapshot_stream_takes_snapshots_only_and_its_metadata_only_unchanged() {
     let served = Served::start().await;
     let mut client = served.client().await;
     let other_type = ProposedMessage { data: body(1, "{}").data, ..proposed(1) };

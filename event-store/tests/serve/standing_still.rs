@@ -30,7 +30,7 @@ fn from_the_start() -> read_req::Options {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_reads_none_of_its_subscriptions_keeps_nobody_from_reading_nor_the_server_from_stopping() {
+async fn a_client_that_reads_nothing_blocks_no_other_reader_and_no_stop_of_the_server() {
     let served = Served::start().await;
     for first in (0..3_000).step_by(500) {
         served.append("order-1", first, 500).await;
@@ -122,7 +122,7 @@ async fn connections_that_say_nothing_are_closed_and_one_address_cannot_take_all
 }
 
 #[tokio::test]
-async fn who_speaks_http_1_is_answered_in_it_and_who_calls_what_is_not_served_is_told_what_is() {
+async fn http_1_is_answered_in_http_1_and_an_unknown_call_with_the_served_ones() {
     let served = Served::start().await;
     let mut browser = TcpStream::connect(served.address).await.unwrap();
     browser.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();

@@ -82,7 +82,7 @@ async fn a_backup_of_a_position_is_a_prefix_and_cuts_no_append_in_two() {
     let log = texts_of(&read_log(&store).await.unwrap());
     for wanted in 1..=24 {
         let to = safe.path().join(format!("at-{wanted}"));
-        // Each commit here has one append, and two neighbours are of different streams: every append's end is known.
+        // Each commit here has one append, and two neighbors are of different streams: every append's end is known.
         let end = ends.iter().rfind(|end| end.0 <= wanted).unwrap().0;
         match backup(dir.path(), &to, Until::Position(Position(wanted))) {
             Err(BackupError::Nothing(head)) => assert!(end == 0 && head == Position(24), "{wanted}"),
@@ -165,7 +165,7 @@ async fn a_backup_replaces_nothing_and_copies_no_damage() {
 }
 
 #[tokio::test]
-async fn neither_a_check_nor_a_backup_nor_an_export_keeps_the_write_ahead_log_from_restarting() {
+async fn the_write_ahead_log_restarts_during_a_check_a_backup_and_an_export() {
     let (dir, safe) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let options = event_store::SqliteOptions { wal_bytes: 64 << 10, ..event_store::SqliteOptions::default() };
     let store = SqliteStore::open(dir.path(), options).unwrap();

@@ -46,7 +46,7 @@ async fn a_killed_process_leaves_a_log_that_is_whole() {
 }
 
 #[tokio::test]
-async fn a_flipped_bit_in_the_write_ahead_log_refuses_the_start_or_costs_the_last_commit_only() {
+async fn a_flipped_bit_in_the_write_ahead_log_stops_the_start_or_costs_one_commit() {
     let (file, wal, events) = killed().await;
     let (mut refused, mut shortened) = (0, 0);
     // Every part of a frame is met: the step is no divisor of its 4 120 bytes.

@@ -134,7 +134,7 @@ async fn lines_that_are_missing_repeated_or_moved_are_told_by_number() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_cut_off_anywhere_is_good_up_to_there_and_is_continued_to_the_same_file() {
+async fn an_export_cut_off_anywhere_is_good_up_to_there_and_continues_to_the_same_file() {
     let (events, file) = exported(20).await;
     for length in (0..file.len()).step_by(7) {
         let mut reader = match LineReader::open(&file[..length]) {
@@ -193,7 +193,7 @@ const HEADER: &str = r#"{"backstitch_export":1,"first_position":1,"events":2,"he
 const EVENT: &str = r#"{"position":1,"stream":"order-1","version":0,"id":"00000000-0000-0000-0000-000000000001","type":"A","schema_version":1,"metadata":{"partition_key":"p","correlation_id":"00000000-0000-0000-0000-000000000001","causation_id":"00000000-0000-0000-0000-000000000001","command_id":"00000000-0000-0000-0000-000000000001","actor":"a","occurred_at":"2026-11-21T10:00:00Z"},"recorded_at":"2026-11-21T10:00:00Z","data":{"x":1}}"#;
 
 #[test]
-fn a_line_with_the_right_checksum_is_refused_all_the_same_when_it_is_not_what_a_line_says() {
+fn a_line_with_the_right_checksum_and_a_wrong_content_is_refused() {
     let lines = |from: &str, to: &str| {
         assert!(HEADER.contains(from) || EVENT.contains(from), "{from}");
         let second = EVENT.replace("\"position\":1", "\"position\":2").replace("\"version\":0", "\"version\":1");

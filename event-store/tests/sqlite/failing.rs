@@ -119,7 +119,7 @@ async fn a_log_that_cannot_be_opened_anew_closes_all_the_same() {
 }
 
 #[tokio::test]
-async fn when_the_writer_stops_on_a_broken_invariant_all_are_answered_and_the_process_is_left() {
+async fn a_writer_that_stops_on_a_broken_invariant_answers_all_and_ends_the_process() {
     let (dir, faults) = (TempDir::new().unwrap(), Faults::default());
     let left = Arc::new(AtomicU32::new(0));
     let leave = left.clone();

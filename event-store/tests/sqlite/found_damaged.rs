@@ -61,7 +61,7 @@ async fn a_log_that_was_found_damaged_is_left_as_it_is_by_the_stop_and_by_every_
 }
 
 #[tokio::test]
-async fn damage_that_no_start_looks_at_keeps_the_log_from_starting_again_once_it_was_found() {
+async fn damage_that_no_start_looks_at_prevents_the_start_once_it_was_found() {
     let dir = TempDir::new().unwrap();
     let store = open(dir.path());
     fill(&store, 600).await;

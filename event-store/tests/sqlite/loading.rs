@@ -67,7 +67,7 @@ async fn a_log_that_was_exported_and_imported_is_the_same_to_the_byte() {
 }
 
 #[tokio::test]
-async fn an_export_beside_a_server_that_keeps_writing_ends_where_the_log_ended_when_it_began() {
+async fn an_export_during_writes_ends_where_the_log_ended_when_it_began() {
     let (dir, safe) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let store = open(dir.path());
     fill_many(&store, 5_000, 50).await;

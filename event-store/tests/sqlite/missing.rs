@@ -143,7 +143,7 @@ async fn what_was_committed_survives_the_removal_of_the_write_ahead_log_under_th
 }
 
 #[tokio::test]
-async fn a_plain_copy_of_a_served_log_without_its_write_ahead_log_is_refused_by_all_who_open_it() {
+async fn a_copy_of_a_served_log_without_its_write_ahead_log_is_always_refused() {
     let dir = TempDir::new().unwrap();
     let store = open(dir.path());
     fill(&store, 5).await;

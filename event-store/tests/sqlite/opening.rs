@@ -85,7 +85,7 @@ async fn a_log_of_a_newer_format_is_refused() {
 }
 
 #[tokio::test]
-async fn a_log_whose_format_a_newer_release_has_raised_is_refused_before_anything_is_written() {
+async fn a_log_in_the_format_of_a_newer_release_is_refused_before_any_write() {
     let dir = log_of(3).await;
     let path = dir.path().join("events.db");
     // The raise stands in the write-ahead log only, as after a kill of the newer release.

@@ -137,7 +137,7 @@ async fn the_server_hears_who_calls_and_that_only_a_leader_will_do() {
 }
 
 #[tokio::test]
-async fn after_so_many_failed_connects_callers_are_told_at_once_and_a_closed_client_says_so() {
+async fn after_too_many_failed_connects_calls_fail_at_once_and_a_closed_client_says_so() {
     let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let client = client(&nobody.to_string(), "&maxDiscoverAttempts=3");
     let mut health = client.health();

@@ -14,16 +14,16 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 pub const X_POSITION: HeaderName = HeaderName::from_static("x-position");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// An answer with what stands around it.
+/// An answer with its headers.
 #[derive(Debug)]
 pub struct Answer<T> {
-    /// What was asked for.
+    /// The body of the answer.
     pub body: T,
-    /// Everything at or below is in it.
+    /// The position that the answer reflects: it includes everything at or below.
     pub position: Position,
-    /// The thing's version.
+    /// The version of the thing, sent as its `ETag`.
     pub version: Option<u64>,
-    /// How many seconds it was, or would have been, waited for, where the client asked for that.
+    /// The seconds that the answer was, or would have been, waited for, if the client asked for that.
     pub waited_s: Option<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! What a comparison of two generations found, as answers say it.
+//! The result of the comparison of two generations, as answers show it.
 
 use projection_engine::generations::comparison;
 use serde::Serialize;
@@ -17,43 +17,43 @@ pub struct Comparison {
     pub differences: i64,
     /// The counts of each table.
     pub tables: Vec<Counts>,
-    /// The first that differ, cell by cell.
+    /// The first differences, cell by cell.
     pub first: Vec<Difference>,
 }
 
-/// How many rows of a table are the same.
+/// The numbers of equal and differing rows of a table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = ComparedTable)]
 pub struct Counts {
-    /// The table.
+    /// The name of the table.
     pub table: String,
-    /// Rows of the live one.
+    /// The number of rows in the live generation.
     pub live: i64,
-    /// Rows of the rebuilt one.
+    /// The number of rows in the rebuilt generation.
     pub rebuilt: i64,
-    /// In both, and not the same.
+    /// The number of rows that are in both and differ.
     pub differing: i64,
-    /// Only in the live one.
+    /// The number of rows that only the live generation has.
     pub missing: i64,
-    /// Only in the rebuilt one.
+    /// The number of rows that only the rebuilt generation has.
     pub extra: i64,
 }
 
-/// A cell that differs; a row that only one has is one difference without a column.
+/// A cell that differs. A row that only one generation has is one difference without a column.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = ComparedCell)]
 pub struct Difference {
-    /// The table.
+    /// The name of the table.
     pub table: String,
     /// The row's primary key.
     #[schema(value_type = Object)]
     pub key: Value,
-    /// The column.
+    /// The name of the column; null for a row that only one generation has.
     pub column: Option<String>,
-    /// What the live one says.
+    /// The value in the live generation.
     #[schema(value_type = Option<Object>)]
     pub live: Option<Value>,
-    /// What the rebuilt one says.
+    /// The value in the rebuilt generation.
     #[schema(value_type = Option<Object>)]
     pub rebuilt: Option<Value>,
 }

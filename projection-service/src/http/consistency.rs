@@ -144,7 +144,7 @@ impl Consistency {
     }
 }
 
-/// What answers queries.
+/// A reader that answers queries within the bounds of the request.
 #[derive(Debug, Clone)]
 pub struct Reader {
     readers: Readers,

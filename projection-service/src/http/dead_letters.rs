@@ -57,28 +57,28 @@ select row_to_json(t) from (
 /// A stream that a read model has parked, at the event that cannot be applied.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct DeadLetter {
-    /// The read model.
+    /// The name of the read model that parked the stream.
     #[schema(example = "orders")]
     pub projection: String,
     /// The generation of the read model's tables.
     pub generation: i32,
-    /// The stream.
+    /// The name of the parked stream.
     pub stream: String,
-    /// The event's version: the next that the rows need.
+    /// The version of the event that cannot be applied, the next that the rows need.
     pub version: u64,
     /// The event's position in the log.
     #[schema(value_type = LogPosition)]
     pub position: u64,
-    /// The event's id.
+    /// The id of the event that cannot be applied.
     pub event_id: Uuid,
-    /// The event's type.
+    /// The type of the event that cannot be applied.
     pub r#type: String,
-    /// The order, for streams that belong to one.
+    /// The id of the order, for streams that belong to one; else the stream's name.
     pub partition_key: String,
     /// The cause: the program cannot decode the event, or Postgres refuses its rows.
     #[schema(value_type = DeadLetterCause)]
     pub cause: String,
-    /// What the program or Postgres says.
+    /// The error, as the program or Postgres describes it.
     pub error: String,
     /// How often it was tried.
     pub attempts: u32,
@@ -90,29 +90,29 @@ pub struct DeadLetter {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = DeadLetterInFull)]
 pub struct DeadLetterShown {
-    /// The parked stream.
+    /// The parked stream, without its events.
     #[serde(flatten)]
     pub letter: DeadLetter,
     /// The event, as it is in the log.
     #[schema(value_type = Option<EventDocument>)]
     pub event: Option<RecordedEvent>,
-    /// How many later events of the stream wait behind it.
+    /// The number of later events of the stream that wait behind it.
     pub waiting: u64,
-    /// Events of the stream that were moved past before.
+    /// The events of the stream that were discarded before.
     pub discarded: Vec<Discarded>,
 }
 
-/// An event that was moved past, by whom and why.
+/// An event that was discarded: by whom and why.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = DiscardedEvent)]
 pub struct Discarded {
     /// The event's version in its stream.
     pub version: u64,
-    /// The event's id.
+    /// The id of the discarded event.
     pub event_id: Uuid,
-    /// The event's type.
+    /// The type of the discarded event.
     pub r#type: String,
-    /// The error that kept it from being applied.
+    /// The error because of which it could not be applied.
     pub error: String,
     /// The name of the person who discarded it.
     pub actor: String,
@@ -120,25 +120,25 @@ pub struct Discarded {
     pub reason: String,
     /// The moment when it was discarded.
     pub discarded_at: DateTime<Utc>,
-    /// Whether it is still moved past: the tables from which it is missing are there.
+    /// Whether it is still left out: the tables from which it is missing exist.
     pub holds: bool,
 }
 
-/// What came of it.
+/// The result of an operation on a parked stream.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct DeadLetterOutcome {
-    /// The read model.
+    /// The name of the read model.
     pub projection: String,
     /// The generation of the read model's tables.
     pub generation: i32,
-    /// The stream.
+    /// The name of the parked stream.
     pub stream: String,
-    /// The operation.
+    /// The operation that was asked for.
     #[schema(value_type = DeadLetterVerb)]
     pub verb: &'static str,
-    /// Events that were applied (`try`: that would be).
+    /// The number of events that were applied (`try`: that would be).
     pub applied: u64,
-    /// The version that was moved past.
+    /// The version of the event that was discarded.
     pub discarded: Option<u64>,
     /// Whether the stream is (`try`: would be) up to date.
     pub up_to_date: bool,
@@ -146,13 +146,13 @@ pub struct DeadLetterOutcome {
     pub stands: Option<Standing>,
 }
 
-/// Where a parked stream stands.
+/// The event at which a parked stream stands.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = ParkedEvent)]
 pub struct Standing {
     /// The event's version in its stream.
     pub version: u64,
-    /// The event's type.
+    /// The type of the event.
     pub r#type: String,
     /// The error that keeps it from being applied.
     pub error: String,
@@ -160,7 +160,7 @@ pub struct Standing {
     pub attempts: u32,
 }
 
-/// Who asks for it, and why.
+/// The person who asks for it, and the reason.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = DiscardEventBody)]

@@ -52,7 +52,7 @@ pub struct Generation {
     pub comparison: Option<Comparison>,
     /// How many rows each table of a replay has.
     pub row_counts: Option<BTreeMap<String, i64>>,
-    /// The last thing that did not work, until it works again.
+    /// The latest failure, until the work succeeds again.
     pub last_error: Option<String>,
 }
 
@@ -60,7 +60,7 @@ pub struct Generation {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = ProjectionInFull)]
 pub struct OneProjection {
-    /// How it stands.
+    /// The read model and its progress.
     #[serde(flatten)]
     pub projection: Projection,
     /// Its generations, oldest first.

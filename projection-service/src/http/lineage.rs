@@ -40,24 +40,24 @@ select row_to_json(t) from (
     t.command_id, t.summary, t.occurred_at
   from order_timeline t where t.order_id = $1 order by t.position limit $2) t";
 
-/// Causes and effects.
+/// The causes and effects around an event, command or request.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Lineage {
-    /// What was asked for.
+    /// The id or name that was asked for.
     pub id: String,
-    /// The orders to whose story it belongs, the first five in the order in which the log has them.
+    /// The orders to which it belongs: the first five, in the order of the log.
     pub orders: Vec<Uuid>,
-    /// Whether it belongs to more orders than these.
+    /// Whether it belongs to further orders.
     #[serde(default)]
     pub more_orders: bool,
-    /// What nothing in here caused: requests from outside.
+    /// The ids without a cause in the graph: requests from outside.
     pub roots: Vec<Uuid>,
-    /// Causes and effects.
+    /// The graph of causes and effects.
     #[serde(flatten)]
     pub graph: Graph,
 }
 
-/// What a path names.
+/// The subject that a path names.
 struct Wanted {
     orders: Vec<Uuid>,
     /// The events of this stream, or what bears this id; none: the whole story.

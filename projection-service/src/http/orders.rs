@@ -121,17 +121,17 @@ select row_to_json(t) from (
   from orders
   where customer_id = $1 and placed_at is not null and status not in ('cancelled', 'rejected') group by currency order by currency) t";
 
-/// An order with all that belongs to it.
+/// An order with its lines, payments and shipments.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Order {
-    /// The order's id.
+    /// The id of the order.
     pub id: Uuid,
     /// The order's number, for people: 12 characters without I, L, O and U.
     #[schema(example = "4QX9K2M7R1TB")]
     pub number: String,
     /// The id of its customer.
     pub customer_id: Uuid,
-    /// The order's status.
+    /// The status of the order.
     #[schema(value_type = OrderStatus)]
     pub status: String,
     /// The status of its money. With several payments the latest authorization decides.
@@ -222,7 +222,7 @@ pub struct Line {
     /// The line's number, from 1.
     #[schema(example = 1)]
     pub line: i32,
-    /// The product's SKU.
+    /// The SKU of the product that was ordered.
     #[schema(example = "TSHIRT-M")]
     pub sku: String,
     /// The location that it is shipped from.
@@ -247,14 +247,14 @@ pub struct Line {
 /// An order in a list.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ListedOrder {
-    /// The order's id.
+    /// The id of the order.
     pub id: Uuid,
     /// The order's number, for people: 12 characters without I, L, O and U.
     #[schema(example = "4QX9K2M7R1TB")]
     pub number: String,
     /// The id of its customer.
     pub customer_id: Uuid,
-    /// The order's status.
+    /// The status of the order.
     #[schema(value_type = OrderStatus)]
     pub status: String,
     /// The status of its money. With several payments the latest authorization decides.
@@ -288,27 +288,27 @@ pub struct ListedOrder {
     pub updated_at: DateTime<Utc>,
 }
 
-/// Something that happened to an order.
+/// An event in the timeline of an order.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = OrderTimelineEntry)]
 pub struct TimelineEntry {
     /// The event's position in the log.
     #[schema(value_type = LogPosition)]
     pub position: u64,
-    /// The event's stream.
+    /// The name of the event's stream.
     #[schema(example = "stock-TSHIRT-M@main")]
     pub stream: String,
     /// The event's version in its stream.
     pub version: u64,
-    /// The event's id.
+    /// The id of the event.
     pub event_id: Uuid,
-    /// The event's type.
+    /// The type of the event.
     #[schema(example = "StockReserved")]
     pub r#type: String,
     /// The person, saga or provider that asked for it.
     #[schema(example = "saga:order_fulfilment")]
     pub actor: String,
-    /// The id of the request that began it all.
+    /// The id of the client's request from which everything follows.
     pub correlation_id: Uuid,
     /// The id of the command or event that it follows from.
     pub causation_id: Uuid,
@@ -322,17 +322,17 @@ pub struct TimelineEntry {
     pub occurred_at: DateTime<Utc>,
 }
 
-/// A customer's orders, newest first, and what all of them come to.
+/// A customer's orders, newest first, and their sums.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CustomerOrders {
-    /// The page.
+    /// The page of the list of orders.
     #[serde(flatten)]
     pub page: Page<ListedOrder>,
-    /// Over all orders that were not cancelled or rejected, by currency.
+    /// The sums over all orders that were not cancelled or rejected, by currency.
     pub lifetime: Vec<Lifetime>,
 }
 
-/// What a customer's orders come to in a currency.
+/// The number and the sum of a customer's orders in a currency.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = CustomerTotal)]
 pub struct Lifetime {

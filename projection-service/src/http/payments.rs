@@ -53,13 +53,13 @@ select row_to_json(t) from (
 /// A payment: one authorization, and what followed from it. The amounts are null where it was given up before it began.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Payment {
-    /// The payment's id.
+    /// The id of the payment.
     pub id: Uuid,
     /// The id of its order.
     pub order_id: Uuid,
     /// The number of the order's authorization, from 0; null: it was given up before it began.
     pub attempt_group: Option<i32>,
-    /// The payment's status.
+    /// The status of the payment.
     #[schema(value_type = PaymentStatus)]
     pub status: String,
     /// The amount that was asked for.
@@ -98,10 +98,10 @@ pub struct Payment {
 /// A payment with its ledger.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct PaymentWithLedger {
-    /// The payment.
+    /// The payment itself, without its ledger.
     #[serde(flatten)]
     pub payment: Payment,
-    /// What was asked and what the provider said, oldest first.
+    /// Our requests and the provider's results, oldest first.
     pub ledger: Vec<LedgerEntry>,
 }
 
@@ -125,7 +125,7 @@ pub struct LedgerEntry {
     pub provider_ref: Option<String>,
     /// The id of our request.
     pub request_id: Option<Uuid>,
-    /// The provider's explanation.
+    /// The provider's explanation, for people.
     pub detail: Option<String>,
     /// The moment when it occurred.
     pub occurred_at: DateTime<Utc>,

@@ -30,10 +30,10 @@ select row_to_json(t) from (
     p.stream_version as version, p.updated_at
   from products p where p.sku = $1) t";
 
-/// A product.
+/// A product of the catalogue.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Product {
-    /// The product's SKU.
+    /// The SKU of the product.
     #[schema(example = "TSHIRT-M")]
     pub sku: String,
     /// The product's name, for people.
@@ -41,14 +41,14 @@ pub struct Product {
     pub name: String,
     /// The net price of one piece.
     pub price: Money,
-    /// The product's status.
+    /// The status of the product.
     #[schema(value_type = ProductStatus)]
     pub status: String,
-    /// When it came into the catalogue.
+    /// The moment when it was added to the catalogue.
     pub created_at: Option<DateTime<Utc>>,
     /// The version of its stream.
     pub version: u64,
-    /// When it last changed.
+    /// The moment when it last changed.
     pub updated_at: DateTime<Utc>,
     /// Its parked streams: it does not reflect them beyond where they stand; not given where there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

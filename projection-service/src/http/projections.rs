@@ -61,20 +61,20 @@ pub struct Projection {
     pub folded: u64,
     /// Events of unknown types, moved past since the start.
     pub skipped: u64,
-    /// Streams that stand still: `GET /v1/dead-letters` says why.
+    /// The number of parked streams: `GET /v1/dead-letters` lists them with their errors.
     pub parked_streams: u64,
-    /// In a cluster, how far each partition is, and which replica feeds it; not given in one process.
+    /// In a cluster, the progress of each partition and the replica that feeds it; absent in one process.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub partitions: Vec<Partition>,
 }
 
-/// All read models.
+/// The list of all read models.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = ProjectionList)]
 pub struct Projections {
-    /// The read models.
+    /// The read models with their progress.
     pub items: Vec<Projection>,
-    /// Always false: there are few.
+    /// Always false: all read models are in one answer.
     pub has_more: bool,
 }
 

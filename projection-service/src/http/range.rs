@@ -18,22 +18,22 @@ const LONGEST_GAP_MINUTES: i64 = 25 * 60;
 /// Postgres keeps microseconds: the first moment behind one that is included.
 const NEXT: TimeDelta = TimeDelta::microseconds(1);
 
-/// The first moment of a range, and the first moment behind it.
+/// The first moment of a range, and the first moment after it.
 pub type Bounds = (Option<DateTime<Utc>>, Option<DateTime<Utc>>);
 
 /// A day of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Day {
-    /// The date.
+    /// The date of the day.
     pub date: NaiveDate,
-    /// Its first moment.
+    /// The first moment of the day in the report's time zone.
     pub begins: DateTime<Utc>,
     /// The first moment of the next day.
     pub ends: DateTime<Utc>,
 }
 
 impl Params {
-    /// The time zone in which days are meant.
+    /// The time zone of the days.
     pub fn zone(&self) -> Result<Tz, Problem> {
         let wrong = "it is a name of the IANA time zone database, such as Europe/Berlin or UTC";
         self.raw("tz").map_or(Ok(Tz::UTC), |name| name.parse().map_err(|_| refuse("tz", wrong)))
@@ -93,7 +93,7 @@ impl Params {
         Ok(days.iter().map(day).collect())
     }
 
-    /// A day.
+    /// Reads a parameter that is a day, such as `2026-11-21`.
     pub fn day(&self, name: &str) -> Result<Option<NaiveDate>, Problem> {
         let Some(text) = self.raw(name) else { return Ok(None) };
         let day = date_of(text).filter(|day| (0..=9_999).contains(&day.year()));

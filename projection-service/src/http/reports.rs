@@ -62,14 +62,14 @@ const DAYS_IN_ZONE: usize = 31;
 /// orders are counted in `cancelled`, and their amounts stay in the sums.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct SalesOfDay {
-    /// The day.
+    /// The day on which the orders were placed.
     pub day: NaiveDate,
     /// The currency, an ISO 4217 code.
     #[schema(example = "EUR")]
     pub currency: String,
-    /// Orders placed and not rejected.
+    /// The number of orders placed and not rejected.
     pub orders: i64,
-    /// Pieces in these orders.
+    /// The number of pieces in these orders.
     pub units: i64,
     /// Gross sales: the value of the lines before discounts, without tax and shipping.
     pub gross: Money,
@@ -77,17 +77,17 @@ pub struct SalesOfDay {
     pub discounts: Money,
     /// Tax on lines and shipping.
     pub tax: Money,
-    /// Shipping without tax.
+    /// The cost of shipping, without tax.
     pub shipping: Money,
-    /// Money captured, also where a capture succeeded after the end of its payment.
+    /// The amount captured, also where a capture succeeded after the end of its payment.
     pub captured: Money,
-    /// Money refunded.
+    /// The amount refunded so far.
     pub refunded: Money,
-    /// `captured` − `refunded`.
+    /// The amount that stays with the shop: `captured` − `refunded`.
     pub net: Money,
-    /// Orders that were cancelled.
+    /// The number of orders that were cancelled.
     pub cancelled: i64,
-    /// Orders that were rejected.
+    /// The number of orders that were rejected.
     pub rejected: i64,
 }
 

@@ -68,26 +68,26 @@ const FILTERS: &[&str] = &[
     "cursor",
 ];
 
-/// How a saga stands.
+/// A saga with its current state.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = ListedSaga)]
 pub struct Saga {
-    /// The saga's id: `/v1/sagas/{id}` shows all of it.
+    /// The id of the saga: `/v1/sagas/{id}` shows it in full.
     #[schema(example = "order_fulfilment-7c0f0c3e-5f3e-4a43-9d3c-2f6f5d5c2b11")]
     pub id: String,
-    /// The saga's type.
+    /// The type of the saga.
     #[schema(example = "order_fulfilment")]
     pub r#type: String,
     /// The id of its order.
     pub order_id: Uuid,
-    /// The saga's state.
+    /// The state of the saga.
     #[schema(value_type = SagaState)]
     pub state: String,
-    /// The step that it is at.
+    /// The name of the current step.
     pub step: Option<String>,
-    /// How often that step's commands were sent.
+    /// How often the commands of that step were sent.
     pub attempts: i32,
-    /// The last thing that did not work, also where a later try did.
+    /// The latest failure, also where a later try succeeded.
     pub last_error: Option<String>,
     /// The kind of that failure.
     #[schema(value_type = Option<SagaErrorKind>)]
@@ -102,39 +102,39 @@ pub struct Saga {
     pub stuck: bool,
     /// Since when a person is needed.
     pub attention_since: Option<DateTime<Utc>>,
-    /// When it next acts by itself or calls a person.
+    /// The moment when the saga next acts by itself or needs attention.
     pub deadline: Option<DateTime<Utc>>,
-    /// When what failed is tried again.
+    /// The moment when the next retry is made.
     pub next_attempt: Option<DateTime<Utc>>,
-    /// The way back: each step and how its undoing stands.
+    /// The compensations in order: each step and the status of its compensation.
     pub compensations: Vec<Compensation>,
-    /// What it waits for, in words.
+    /// What the saga waits for, in words.
     pub waits_for: Vec<String>,
-    /// When it began.
+    /// The moment when the saga began.
     pub started_at: DateTime<Utc>,
-    /// When something last happened to it.
+    /// The moment of the saga's latest event.
     pub changed_at: Option<DateTime<Utc>>,
-    /// When it ended.
+    /// The moment when the saga ended; null while it is active.
     pub ended_at: Option<DateTime<Utc>>,
-    /// Why it goes back or was handed over.
+    /// The reason for which it is compensated or was handed over.
     pub reason: Option<String>,
     /// The saga that drives the order now.
     pub handed_over_to: Option<String>,
-    /// Whether nothing happens any more until somebody outside acts.
+    /// Whether nothing changes any more until a party outside acts.
     pub settled: bool,
-    /// Which version of the table of steps it follows.
+    /// The version of the table of steps that the saga follows.
     pub definition_version: i32,
     /// The version of its stream.
     pub version: u64,
 }
 
-/// A step of the way back.
+/// A compensation of the saga: a step attempt to undo.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = SagaCompensation)]
 pub struct Compensation {
     /// The name of the step that is undone.
     pub step: String,
-    /// The attempt group of the step, from 0.
+    /// The number of the step attempt, from 0.
     pub group: u32,
     /// The state of its compensation.
     #[schema(value_type = SagaStepStatus)]
@@ -147,13 +147,13 @@ fn one_word<'de, D: serde::Deserializer<'de>>(from: D) -> Result<String, D::Erro
     String::deserialize(from).map(|word| word.replace(' ', "_"))
 }
 
-/// Sagas that need a person for the same reason.
+/// The sagas that need attention for the same reason.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = SagaIncident)]
 pub struct Incident {
-    /// The sagas' type.
+    /// The type of the sagas.
     pub r#type: String,
-    /// The step at which they are.
+    /// The name of the step at which they are.
     pub step: Option<String>,
     /// The direction of that step.
     #[schema(value_type = Option<SagaDirection>)]
@@ -161,21 +161,21 @@ pub struct Incident {
     /// The kind of the failure.
     #[schema(value_type = Option<SagaErrorKind>)]
     pub error_kind: Option<String>,
-    /// The trouble's stable name.
+    /// The stable code of the failure.
     pub error_code: Option<String>,
-    /// Which version of the table of steps they follow.
+    /// The version of the table of steps that they follow.
     pub definition_version: i32,
-    /// Whether they stand still until a person acts; otherwise they go on trying or waiting meanwhile.
+    /// Whether they stand still until an operator acts. Otherwise they keep retrying or waiting.
     pub stuck: bool,
-    /// How many.
+    /// The number of the sagas.
     pub count: i64,
-    /// Since when a person is needed, of the first of them.
+    /// The moment since which the first of them needs attention.
     pub since: Option<DateTime<Utc>>,
-    /// Of the last of them.
+    /// The moment since which the last of them needs attention.
     pub latest: Option<DateTime<Utc>>,
-    /// The first of them.
+    /// The id of the first of them.
     pub example: String,
-    /// What it says of the trouble.
+    /// The failure of that saga, in words.
     pub last_error: Option<String>,
 }
 

@@ -32,14 +32,14 @@ select row_to_json(t) from (
     s.ended_at, s.stream_version as version, s.updated_at
   from shipments s where s.id = $1) t";
 
-/// A shipment.
+/// A shipment with its lines.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Shipment {
-    /// The shipment's id.
+    /// The id of the shipment.
     pub id: Uuid,
     /// The id of its order.
     pub order_id: Uuid,
-    /// The shipment's status.
+    /// The status of the shipment.
     #[schema(value_type = ShipmentStatus)]
     pub status: String,
     /// The lines to pack.
@@ -65,10 +65,10 @@ pub struct Shipment {
     pub stale: Vec<Stale>,
 }
 
-/// What to pack.
+/// The pieces of one item to pack.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ShipmentLine {
-    /// The product's SKU.
+    /// The SKU of the product.
     #[schema(example = "TSHIRT-M")]
     pub sku: String,
     /// The location that it is shipped from.

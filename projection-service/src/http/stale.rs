@@ -1,4 +1,4 @@
-//! What an answer says of streams that are parked: that it does not reflect them beyond where they stand.
+//! The parked streams of an answer: the answer does not reflect them beyond the event at which they stand.
 
 use event_store::StreamName;
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use projection_engine::dead_letters::Letter;
 
-/// So many are named in an answer; `GET /v1/dead-letters` lists all.
+/// The most streams that an answer names; `GET /v1/dead-letters` lists all.
 pub const MOST_NAMED: usize = 50;
 
 /// A stream that this answer touches and that a read model has parked: an event of it cannot be applied. The answer
@@ -15,10 +15,10 @@ pub const MOST_NAMED: usize = 50;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[schema(as = StaleStream)]
 pub struct Stale {
-    /// The read model.
+    /// The name of the read model that parked the stream.
     #[schema(example = "orders")]
     pub projection: String,
-    /// The stream's name.
+    /// The name of the parked stream.
     #[schema(example = "order-7c0f0c3e-5f3e-4a43-9d3c-2f6f5d5c2b11")]
     pub stream: String,
     /// The version of the event that cannot be applied.

@@ -49,16 +49,16 @@ select row_to_json(t) from (
     and ($6::timestamptz is null or (r.state = 'reserved' and r.expires_at < $6))
   order by r.reservation_id limit $7) t";
 
-/// What there is of an item at a place, in pieces.
+/// The stock of an item at a location, in pieces.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct StockLevel {
-    /// The product's SKU.
+    /// The SKU of the product.
     #[schema(example = "TSHIRT-M")]
     pub sku: String,
     /// The location of the stock.
     #[schema(example = "main")]
     pub location: String,
-    /// The pieces in the house.
+    /// The number of pieces in the warehouse, the reserved ones included.
     #[schema(example = 10)]
     pub on_hand: i64,
     /// The pieces of these that are reserved for orders that are not confirmed yet.
@@ -89,31 +89,31 @@ pub struct StockLevel {
     pub stale: Vec<Stale>,
 }
 
-/// A hold of an order on an item.
+/// A reservation: pieces of an item held for an order.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Reservation {
-    /// The reservation's id.
+    /// The id of the reservation.
     pub reservation_id: Uuid,
     /// The id of the order that the pieces are reserved for.
     pub order_id: Uuid,
-    /// The product's SKU.
+    /// The SKU of the reserved product.
     #[schema(example = "TSHIRT-M")]
     pub sku: String,
     /// The location of the stock.
     #[schema(example = "main")]
     pub location: String,
-    /// The number of pieces; 0: the reservation was given up before it was made.
+    /// The number of pieces; 0 if the reservation was given up before it was made.
     pub quantity: i64,
-    /// The reservation's state.
+    /// The state of the reservation.
     #[schema(value_type = ReservationState)]
     pub state: String,
-    /// When it lapses, while it is `reserved`.
+    /// The moment when it expires, while it is `reserved`.
     pub expires_at: Option<DateTime<Utc>>,
-    /// When it ended.
+    /// The moment when the reservation ended; null while it is open.
     pub ended_at: Option<DateTime<Utc>>,
-    /// Why it was released.
+    /// The reason for which it was released.
     pub reason: Option<String>,
-    /// When it last changed.
+    /// The moment when it last changed.
     pub updated_at: DateTime<Utc>,
 }
 

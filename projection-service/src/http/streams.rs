@@ -20,20 +20,20 @@ use crate::Handle;
 #[schema(as = RecordedEvent)]
 #[allow(dead_code, reason = "describes `event_store::RecordedEvent` in the OpenAPI document")]
 pub struct EventDocument {
-    /// The event's id.
+    /// The id of the event, unique in the log.
     pub id: Uuid,
-    /// The event's stream.
+    /// The name of the event's stream.
     #[schema(example = "order-7c0f0c3e-5f3e-4a43-9d3c-2f6f5d5c2b11")]
     pub stream: String,
-    /// The event's version in its stream: from 0, without holes.
+    /// The number of the event in its stream, from 0 without gaps.
     pub version: u64,
-    /// The event's position in the log: strictly increasing in commit order.
+    /// The number of the event in the whole log, strictly increasing in commit order.
     #[schema(value_type = LogPosition)]
     pub position: u64,
-    /// The event's type.
+    /// The type of the event.
     #[schema(example = "OrderPlaced")]
     pub r#type: String,
-    /// The version of the event's schema, from 1.
+    /// The version of the schema of `data`, from 1.
     #[schema(example = 1)]
     pub schema_version: u16,
     /// The event's payload, as its schema says.
@@ -51,10 +51,10 @@ pub struct EventDocument {
 #[schema(as = StreamInfo)]
 #[allow(dead_code, reason = "describes `event_store::StreamInfo` in the OpenAPI document")]
 pub struct StreamDocument {
-    /// The stream's name.
+    /// The name of the stream.
     #[schema(example = "order-7c0f0c3e-5f3e-4a43-9d3c-2f6f5d5c2b11")]
     pub stream: String,
-    /// The version of its last event.
+    /// The version of the stream's last event.
     pub version: u64,
 }
 

@@ -19,7 +19,7 @@ use uuid::Uuid;
 /// The views over tables of several read models; they are made where readers look tables up.
 pub const VIEWS: &str = include_str!("views.sql");
 
-/// All read models.
+/// The read models of the shop, in the order in which they are listed.
 pub const ALL: &[ReadModel] = &[
     ReadModel {
         name: orders::NAME,

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// The projection's name.
+/// The name of the read model.
 pub const NAME: &str = "order_timeline";
 
 /// The table. The summary is the few fields of the event that people look for. By any of its ids the order is found to
@@ -82,7 +82,7 @@ struct Entry {
     summary: String,
 }
 
-/// The projection.
+/// The projection that writes `order_timeline`.
 #[derive(Debug, Default)]
 pub struct OrderTimeline {
     marks: Marks,

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::{stream_named, uuid_of, uuids_of};
 
-/// The projection's name.
+/// The name of the read model.
 pub const NAME: &str = "orders";
 
 /// The tables. Each filter of the list of orders has an index in the list's own order, as has a customer's status; that
@@ -85,7 +85,7 @@ struct Order {
     placed: Option<(Arc<OrderPlaced>, Head)>,
 }
 
-/// The projection.
+/// The projection that writes `orders` and `order_lines`.
 #[derive(Debug, Default)]
 pub struct Orders {
     orders: Changes<Order>,

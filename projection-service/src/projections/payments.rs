@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::payments_ledger::{self, Entry, Said};
 use super::{stream_named, uuid_of, uuids_of};
 
-/// The projection's name.
+/// The name of the read model.
 pub const NAME: &str = "payments";
 
 /// The table. `attempt_group` is null for a payment that was given up before it began.
@@ -68,7 +68,7 @@ struct Payment {
     capture_before: Option<DateTime<Utc>>,
 }
 
-/// The projection.
+/// The projection that writes `payments` and `payments_ledger`.
 #[derive(Debug, Default)]
 pub struct Payments {
     payments: Changes<Payment>,
@@ -240,7 +240,7 @@ fn succeeded_late(payment: &mut Payment, e: PaymentSucceededLate) -> Said {
         }
         LateSuccess::Captured => {
             payment.captured += e.amount.amount;
-            // What captured at once was also authorised.
+            // What captured at once was also authorized.
             payment.authorized = payment.authorized.max(payment.captured + payment.voided);
             "capture"
         }
@@ -272,7 +272,7 @@ fn fold_later(payment: &mut Payment, event: &RecordedEvent, decoded: Event) -> S
             hear_of(payment, "captured", e.is_complete());
             payment.order_id = e.order_id.0;
             payment.captured += e.amount.amount;
-            // What captured at once was also authorised.
+            // What captured at once was also authorized.
             payment.authorized = payment.authorized.max(payment.captured + payment.voided);
             let provider_ref = refer(payment, e.provider_ref);
             Said { provider_ref, ..said("capture", "succeeded", e.request_id.0, Some(e.amount)) }

@@ -7,7 +7,7 @@ use projection_engine::projecting::upsert::Upsert;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// The table.
+/// The DDL of the table.
 pub const DDL: &str = "
 create table payments_ledger (
     entry_id uuid primary key, payment_id uuid not null, order_id uuid not null, kind text not null,

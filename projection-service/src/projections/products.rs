@@ -14,10 +14,10 @@ use sqlx::{PgConnection, Row as _};
 
 use super::stream_named;
 
-/// The projection's name.
+/// The name of the read model.
 pub const NAME: &str = "products";
 
-/// The table.
+/// The DDL of the table.
 pub const DDL: &str = "
 create table products (
     sku text collate \"C\" primary key, name text not null, price bigint not null, currency text not null,
@@ -39,7 +39,7 @@ struct Product {
     created_at: Option<DateTime<Utc>>,
 }
 
-/// The projection.
+/// The projection that writes `products`.
 #[derive(Debug, Default)]
 pub struct Products {
     products: Changes<Product>,

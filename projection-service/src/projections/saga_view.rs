@@ -18,7 +18,7 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-/// The projection's name.
+/// The name of the read model.
 pub const NAME: &str = "saga_view";
 
 /// The table. `awaits` are the facts from outside that open steps wait for. `direction`, `error_kind` and `error_code` are
@@ -102,7 +102,7 @@ impl Standing {
     }
 }
 
-/// The projection.
+/// The projection that writes `saga_view`.
 #[derive(Debug)]
 pub struct SagaView {
     sagas: Changes<Standing>,

@@ -24,7 +24,7 @@ use projection_engine::projecting::changes::signed;
 use projection_engine::projecting::upsert::Upsert;
 use sqlx::PgConnection;
 
-/// The projection's name.
+/// The name of the read model.
 pub const NAME: &str = "sales_by_day";
 
 /// The table. `stream_version` does not apply to a sum; `global_position` is that of the last event added.
@@ -53,7 +53,7 @@ struct Sum {
     position: Position,
 }
 
-/// The projection.
+/// The projection that writes `sales_by_day`.
 #[derive(Debug, Default)]
 pub struct SalesByDay {
     marks: Marks,

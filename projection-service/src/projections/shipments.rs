@@ -16,10 +16,10 @@ use uuid::Uuid;
 
 use super::{stream_named, uuid_of, uuids_of};
 
-/// The projection's name.
+/// The name of the read model.
 pub const NAME: &str = "shipments";
 
-/// The table.
+/// The DDL of the table.
 pub const DDL: &str = "
 create table shipments (
     id uuid primary key, order_id uuid not null, status text not null, lines jsonb not null, reason text,
@@ -54,7 +54,7 @@ struct Shipment {
     ended_at: Option<DateTime<Utc>>,
 }
 
-/// The projection.
+/// The projection that writes `shipments`.
 #[derive(Debug, Default)]
 pub struct Shipments {
     shipments: Changes<Shipment>,

@@ -16,13 +16,13 @@ use uuid::Uuid;
 
 use super::stream_named;
 
-/// The projection's name.
+/// The name of the read model.
 pub const NAME: &str = "stock";
 
 /// Open reservations kept in memory beyond their batch: 32 768 of about 200 bytes; others are looked up again.
 const RESERVATIONS_KEPT: usize = 32_768;
 
-/// The tables.
+/// The DDL of the tables.
 pub const DDL: &str = "
 create table stock_levels (
     sku text collate \"C\" not null, location text collate \"C\" not null, on_hand bigint not null,
@@ -84,7 +84,7 @@ struct Reservation {
     changed: bool,
 }
 
-/// The projection.
+/// The projection that writes `stock_levels` and `reservations`.
 #[derive(Debug, Default)]
 pub struct Stock {
     levels: Changes<Level>,

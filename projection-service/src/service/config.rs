@@ -8,35 +8,35 @@ use service_kit::secret::SecretUrl;
 use service_kit::telemetry::LogConfig;
 use service_kit::{HttpConfig, Limits};
 
-/// All that can be set. A key `k` of the section `[s]` is `BACKSTITCH__S__K` in the environment.
+/// The settings of a projection service. A key `k` of the section `[s]` is `BACKSTITCH__S__K` in the environment.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Config {
-    /// `[http]`
+    /// The section `[http]`: the port of the HTTP API.
     pub http: HttpConfig,
-    /// `[limits]`: bounds of the edge.
+    /// The section `[limits]`: bounds of the HTTP API.
     pub limits: Limits,
-    /// `[event_store]`: where the log is.
+    /// The section `[event_store]`: where the log is.
     pub event_store: EventStoreConfig,
-    /// `[bus]`: where Kafka is.
+    /// The section `[bus]`: where Kafka is.
     pub bus: BusConfig,
-    /// `[postgres]`: where the read models are.
+    /// The section `[postgres]`: where the read models are.
     pub postgres: PostgresConfig,
     /// `[projections]`: which read models.
     pub projections: crate::Config,
-    /// `[log]`: what is logged, and how.
+    /// The section `[log]`: what is logged, and how.
     pub log: LogConfig,
-    /// What the process tells of them.
+    /// The settings as the process shows them at `/settings`.
     #[serde(skip)]
     pub started: Started,
 }
 
-/// `[postgres]`
+/// The section `[postgres]` of the settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PostgresConfig {
-    /// A running Postgres for the read models. Without, `serve` starts a private one, and a projection
-    /// service does not start: its replicas share one.
+    /// URL of a running Postgres for the read models. Without it `serve` starts a private one, and a projection service
+    /// does not start: its replicas share one.
     pub url: Option<SecretUrl>,
 }
 

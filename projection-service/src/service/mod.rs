@@ -1,7 +1,8 @@
 //! The read side as a process of its own, one of several replicas that share the partitions of the bus.
 //!
-//! *Invariant:* a replica that is told to stop first says that it is not ready, then answers what it has taken, then ends
-//! its batches and leaves the group, so that others go on with its partitions at once; only then it lets Postgres go.
+//! *Invariant:* a replica that is being stopped first reports that it is not ready, then answers the requests that it
+//! has accepted, then ends its batches and leaves the group, so that other replicas continue its partitions at once.
+//! Only then it closes its connections to Postgres.
 
 mod args;
 mod config;
@@ -38,13 +39,13 @@ const WORK_GRACE: Duration = Duration::from_secs(2);
 
 /// A running projection service.
 pub struct Service {
-    /// Where HTTP is served.
+    /// The address at which HTTP is served.
     pub address: SocketAddr,
-    /// How everything is.
+    /// The health of the process, as `/health` shows it.
     pub health: Health,
-    /// Where the read models are, for people.
+    /// The place of the read models, for people.
     pub postgres_place: String,
-    /// How far the read models are, and what feeds them here.
+    /// The progress of the read models, and of their feed in this process.
     pub handle: crate::Handle,
     store: Arc<KurrentStore>,
     fatal: watch::Receiver<Option<StartError>>,

@@ -1,4 +1,5 @@
-//! Whether a replica is worth asking: after some failures in a row it is left alone for a while, then asked with one call.
+//! The circuit breaker of a replica: after some failures in a row it gets no calls for a while, then one call as a
+//! trial.
 //!
 //! | state | calls pass | ends |
 //! |---|---|---|
@@ -19,14 +20,14 @@ const PAUSE_FIRST: Duration = Duration::from_millis(500);
 /// The longest pause: below the 10 s within which everything has to go on.
 const PAUSE_MAX: Duration = Duration::from_secs(8);
 
-/// Whether calls pass.
+/// The state of a circuit breaker: whether calls pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// They do.
+    /// All calls pass.
     Closed,
-    /// One does.
+    /// One call passes, as a trial.
     HalfOpen,
-    /// None do.
+    /// No call passes.
     Open,
 }
 
@@ -85,7 +86,7 @@ impl Breaker {
         Ok(Pass { breaker: self, trial, said: false })
     }
 
-    /// Whether calls pass.
+    /// The state at this moment.
     pub fn state(&self) -> State {
         match *self.lock() {
             Now::Closed { .. } => State::Closed,
@@ -125,13 +126,13 @@ impl Breaker {
 }
 
 impl Pass<'_> {
-    /// The replica answered, whatever it said.
+    /// Records that the replica answered, with any answer.
     pub fn answered(mut self) {
         self.said = true;
         self.breaker.answered();
     }
 
-    /// It did not.
+    /// Records that the replica did not answer.
     pub fn failed(mut self, now: Instant) {
         self.said = true;
         self.breaker.failed(now, self.trial);

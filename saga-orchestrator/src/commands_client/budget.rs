@@ -23,12 +23,12 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// A full bucket.
+    /// A budget that is full.
     pub fn new() -> Self {
         Self { saved: AtomicU32::new(SAVED_MAX) }
     }
 
-    /// A command is sent for the first time.
+    /// Pays in for a command that is sent for the first time.
     pub fn pay_in(&self) {
         self.save(PAID_IN);
     }
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn replicas_that_all_refuse_are_sent_a_fifth_more_at_most_once_the_savings_are_spent() {
+    fn replicas_that_all_refuse_get_at_most_a_fifth_more_once_savings_are_spent() {
         let budget = Budget::new();
         while budget.pays_for_another() {}
         let again = (0..10_000).filter(|_| {

@@ -1,4 +1,4 @@
-//! One replica of the command service: where it is, what it serves, how one call of it goes.
+//! One replica of the command service: its address, the kinds of aggregates that it serves, and a call to it.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -16,16 +16,16 @@ const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(2);
 /// See above.
 const KEEP_ALIVE_WITHIN: Duration = Duration::from_secs(2);
 
-/// The contexts that there are; `aggregate` in a command's body.
+/// All contexts, that is, kinds of aggregates; `aggregate` in a command's body.
 const CONTEXTS: [&str; 5] = ["order", "payment", "stock", "product", "shipment"];
 
-/// Where a replica is, as settings say it: `http://host:port`, or `order+stock=http://host:port` if it serves only these
-/// contexts.
+/// The address of a replica in the settings: `http://host:port`, or `order+stock=http://host:port` if it serves only
+/// these contexts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
-    /// `http://host:port`
+    /// URL of the replica, `http://host:port`.
     pub url: String,
-    /// None: all.
+    /// The contexts that the replica serves; empty means all.
     pub contexts: Vec<String>,
 }
 

@@ -1,5 +1,5 @@
-//! A saga as a graph: the way forward in full lines, the way back in dashed ones. How a step stands is written and
-//! coloured, never coloured alone.
+//! A saga as a graph: steps in full lines, compensations in dashed ones. The status of a step is written and colored,
+//! never colored alone.
 
 use std::fmt::Write as _;
 
@@ -26,7 +26,7 @@ struct Mark {
     text: String,
 }
 
-/// The classes and their colours; the same in both formats.
+/// The classes and their colors; the same in both formats.
 const CLASSES: &[(&str, &str)] = &[
     ("succeeded", "#c8e6c9"),
     ("open", "#fff9c4"),

@@ -1,4 +1,4 @@
-//! What people do about a saga. The answer is told from the log, so that a repeat gets the same one.
+//! The actions of operators on a saga. The answer is derived from the log, so a repeat gets the same one.
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -56,31 +56,31 @@ pub struct ActQuery {
     pub dry_run: bool,
 }
 
-/// What a person's act does, or would do.
+/// The result of an operator's action, or what it would be.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = SagaActionReply)]
 pub struct Acted {
-    /// The saga.
+    /// The id of the saga.
     pub saga: String,
     /// The action that was asked for.
     #[schema(value_type = SagaActed)]
     pub action: String,
-    /// Whether nothing was done.
+    /// Whether it was a dry run, in which nothing was done.
     pub dry_run: bool,
-    /// The version of the saga that the answer stands on; once it is done, the version after it.
+    /// The version of the saga that the answer is based on; once the action is done, the version after it.
     pub version: u64,
     /// What happens, in a sentence.
     pub summary: String,
-    /// The step that it is about.
+    /// The name of the step that the action is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
     /// The direction of that step.
     #[schema(value_type = Option<SagaDirection>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub direction: Option<String>,
-    /// What is sent.
+    /// The commands that are sent.
     pub sends: Vec<Sent>,
-    /// What of it cannot be undone.
+    /// The effects that cannot be undone.
     pub irreversible: Vec<String>,
     /// The saga's state afterwards.
     #[schema(value_type = api::SagaState)]
@@ -91,11 +91,11 @@ pub struct Acted {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = SagaCommand)]
 pub struct Sent {
-    /// Its name.
+    /// The name of the command.
     pub command: String,
     /// The stream that it is for.
     pub target: String,
-    /// The money that it moves or lets go.
+    /// The amount that the command moves or lets go.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub amount: Option<api::Money>,
 }

@@ -1,4 +1,4 @@
-//! What may follow from how a saga stands: the next steps, and what a failure now would mean.
+//! The plan of a saga: the next steps, and the consequences of a failure now.
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -13,37 +13,37 @@ use super::operate::{Sent, sends};
 use super::{Handle, Loaded};
 use saga_engine::engine::{self, Undone};
 
-/// What to tell.
+/// The options of a plan.
 #[derive(Debug, Clone, Copy, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct PlanQuery {
-    /// `true`: also what a failure now would mean.
+    /// Whether to add the consequences of a failure now.
     #[serde(default)]
     #[param(inline)]
     pub if_fails: bool,
 }
 
-/// What may follow.
+/// The plan of a saga: what may follow from its present state.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = SagaPlan)]
 pub struct Plan {
-    /// The saga.
+    /// The id of the saga.
     pub saga: String,
-    /// The version that this stands on.
+    /// The version of the saga that the plan is based on.
     pub version: u64,
-    /// The steps that it is at.
+    /// The names of the current steps.
     pub at: Vec<String>,
-    /// What a failure now would mean: of the step that needs a person, else of the newest.
+    /// The consequences of a failure now: of the step that needs attention, else of the newest.
     pub if_fails: Option<IfFails>,
-    /// What a failure of each other step that it is at would mean.
+    /// The consequences of a failure of each other current step.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub if_others_fail: Vec<IfFails>,
-    /// What follows if all goes well.
+    /// The steps that follow if all goes well.
     pub next: Vec<Next>,
 }
 
-/// What a failure of one step, for good, would mean.
+/// The consequences if one step failed for good.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = SagaIfFails)]
 pub struct IfFails {
@@ -52,53 +52,53 @@ pub struct IfFails {
     /// The direction of the step.
     #[schema(value_type = SagaDirection)]
     pub direction: String,
-    /// The way that the saga would take.
+    /// The consequence for the saga: compensation, a handover, or attention.
     #[schema(value_type = IfFailsWay)]
     pub way: String,
     /// The step that would get one more attempt first.
     pub first: Option<String>,
-    /// What would be done then, in this order.
+    /// The compensations that would follow, in this order.
     pub steps: Vec<Then>,
-    /// What is done and cannot be undone.
+    /// The steps that are done and cannot be undone.
     pub irreversible: Vec<Lasting>,
 }
 
-/// A step of the way that would follow.
+/// A compensation that would follow.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = SagaThen)]
 pub struct Then {
-    /// The step.
+    /// The name of the step to compensate.
     pub step: String,
-    /// The attempt group.
+    /// The number of the step attempt, from 0.
     pub group: u32,
-    /// What would be sent.
+    /// The commands that would be sent.
     pub sends: Vec<Sent>,
-    /// What else is to be known.
+    /// A remark for people.
     pub note: Option<String>,
 }
 
-/// A step that is done and stays so.
+/// A step whose effect cannot be undone.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = SagaLasting)]
 pub struct Lasting {
-    /// The step.
+    /// The name of the step.
     pub step: String,
-    /// Why it stays.
+    /// The reason why its effect cannot be undone.
     pub why: String,
 }
 
-/// A step that follows.
+/// A step that follows if all goes well.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = SagaNext)]
 pub struct Next {
-    /// The step.
+    /// The name of the step.
     pub step: String,
     /// The kind of the step.
     #[schema(value_type = SagaStepKind)]
     pub kind: String,
 }
 
-/// What may follow from how a saga stands, found by letting the engine itself run on a supposed failure.
+/// Plans what may follow from the present state of a saga, by letting the engine itself run on an assumed failure.
 #[utoipa::path(get, path = "/v1/sagas/{id}/plan", tag = "sagas", operation_id = "planSaga",
     params(("id" = inline(SagaPath), Path, description = "The saga's id: `<type>-<id>`, such as `order_fulfilment-<order id>`"), PlanQuery),
     responses((status = 200, description = "What may follow", body = Plan),

@@ -1,4 +1,4 @@
-//! How a saga stands, for programs and people.
+//! The state of a saga, for programs and people.
 
 use chrono::{DateTime, Utc};
 use domain::saga::{Direction, Failure, LegStatus, LegView, StepRef, View};
@@ -9,93 +9,93 @@ use uuid::Uuid;
 
 use super::Loaded;
 
-/// How a saga stands.
+/// A saga with its current state and its steps.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = SagaInFull)]
 pub struct Saga {
-    /// Its id: its stream's name without `saga_`.
+    /// The id of the saga: its stream's name without `saga_`.
     pub id: String,
-    /// Its type.
+    /// The type of the saga.
     #[serde(rename = "type")]
     pub saga_type: String,
-    /// Which version of the type's table it follows.
+    /// The version of the table of steps that the saga follows.
     pub definition_version: u32,
-    /// The order.
+    /// The id of the order that the saga is about.
     pub order_id: Uuid,
-    /// The saga's state.
+    /// The state of the saga.
     #[schema(value_type = SagaState)]
     pub state: String,
-    /// Whether nothing will move until somebody outside acts.
+    /// Whether nothing changes any more until a party outside acts.
     pub settled: bool,
-    /// The step that it is at.
+    /// The name of the current step.
     pub step: Option<String>,
-    /// How often that step's commands have been sent.
+    /// How often the commands of that step have been sent.
     pub attempts: u32,
     /// Why it goes back or was handed over.
     pub reason: Option<String>,
     /// The id of the saga that drives the order now.
     pub handed_over_to: Option<String>,
-    /// What it waits for.
+    /// What the saga waits for, in words.
     pub waits_for: Vec<String>,
-    /// The last thing that did not work.
+    /// The latest failure, also where a later try succeeded.
     pub last_error: Option<Trouble>,
-    /// When it next acts by itself or calls a person.
+    /// The moment when the saga next acts by itself or needs attention.
     pub deadline: Option<DateTime<Utc>>,
-    /// When something that failed is tried again.
+    /// The moment when the next retry is made.
     pub next_attempt: Option<DateTime<Utc>>,
-    /// When it began.
+    /// The moment when the saga began.
     pub started_at: Option<DateTime<Utc>>,
-    /// When something last happened to it.
+    /// The moment of the saga's latest event.
     pub changed_at: Option<DateTime<Utc>>,
-    /// When it ended.
+    /// The moment when the saga ended; null while it is active.
     pub ended_at: Option<DateTime<Utc>>,
-    /// Its steps, in the order they began.
+    /// The step attempts, in the order in which they began.
     pub steps: Vec<Step>,
-    /// What is undone, in this order.
+    /// The compensations, in order.
     pub compensations: Vec<Compensation>,
-    /// The version of its last event.
+    /// The version of the saga's last event.
     pub version: u64,
     /// The position of its last event.
     #[schema(value_type = LogPosition)]
     pub position: u64,
 }
 
-/// Something that did not work.
+/// A failure of a step, its command or its compensation.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = SagaFailure)]
 pub struct Trouble {
     /// The kind of the failure.
     #[schema(value_type = SagaErrorKind)]
     pub kind: String,
-    /// Its stable name.
+    /// The stable code of the failure, such as `out-of-stock`.
     pub code: String,
-    /// What happened.
+    /// The description of the failure for people.
     pub detail: String,
 }
 
-/// One attempt group of a step, one way.
+/// One step attempt, forward, in compensation or in renewal.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = SagaStep)]
 pub struct Step {
-    /// Its name.
+    /// The name of the step.
     pub step: String,
-    /// The attempt group, from 0.
+    /// The number of the step attempt, from 0.
     pub group: u32,
-    /// The direction of the step.
+    /// Whether this is the step itself, its compensation or its renewal.
     #[schema(value_type = SagaDirection)]
     pub direction: String,
-    /// The state of the step.
+    /// The status of the step attempt.
     #[schema(value_type = SagaStepStatus)]
     pub status: String,
-    /// When it began.
+    /// The moment when the attempt began.
     pub started_at: DateTime<Utc>,
-    /// When it ended.
+    /// The moment when the attempt ended; null while it is open.
     pub ended_at: Option<DateTime<Utc>>,
-    /// How often its commands have been sent.
+    /// How often the commands have been sent.
     pub attempts: u32,
-    /// Its commands without a final answer.
+    /// The names of the commands without a final answer.
     pub open_commands: Vec<String>,
-    /// The streams its commands are for.
+    /// The names of the streams that the commands are for.
     pub targets: Vec<String>,
     /// The fact that must follow.
     pub awaits: Option<String>,
@@ -103,13 +103,13 @@ pub struct Step {
     pub last_error: Option<Trouble>,
 }
 
-/// A step of the way back.
+/// A compensation of the saga: a step attempt to undo.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = SagaCompensation)]
 pub struct Compensation {
     /// The name of the step that is undone.
     pub step: String,
-    /// The attempt group of the step, from 0.
+    /// The number of the step attempt, from 0.
     pub group: u32,
     /// The state of its compensation.
     #[schema(value_type = SagaStepStatus)]

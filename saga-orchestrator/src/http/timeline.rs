@@ -1,4 +1,4 @@
-//! What has happened to a saga, event by event: the way forward and the way back.
+//! The timeline of a saga, event by event: its steps and their compensation.
 
 use std::collections::HashMap;
 
@@ -16,32 +16,32 @@ use super::Loaded;
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = SagaTimeline)]
 pub struct Timeline {
-    /// The saga.
+    /// The id of the saga.
     pub id: String,
-    /// The saga's state.
+    /// The state of the saga.
     #[schema(value_type = SagaState)]
     pub state: String,
-    /// Its events.
+    /// The events of the saga, oldest first.
     pub items: Vec<Entry>,
 }
 
-/// Something that happened to a saga.
+/// An event in the timeline of a saga.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = SagaTimelineEntry)]
 pub struct Entry {
-    /// Its place in the saga's stream.
+    /// The number of the event in the saga's stream, from 0.
     pub version: u64,
     /// The event's position in the log.
     #[schema(value_type = LogPosition)]
     pub position: u64,
-    /// Its type.
+    /// The type of the event.
     #[serde(rename = "type")]
     pub event_type: String,
     /// When the event happened.
     pub at: DateTime<Utc>,
-    /// Milliseconds since the event before it.
+    /// Milliseconds since the previous event of the saga.
     pub after_ms: i64,
-    /// Where it ends a step or its undoing: milliseconds since that began.
+    /// Where the event ends a step or its compensation: milliseconds since that began.
     pub took_ms: Option<i64>,
     /// The way of the saga at this event: `back` once its compensation has begun.
     #[schema(value_type = SagaWay)]

@@ -1,4 +1,4 @@
-//! Why a saga is where it is: what it waits for, since when, and what a person can do about it.
+//! The explanation of a saga's state: what it waits for, since when, and what an operator can do about it.
 
 use chrono::{DateTime, Utc};
 use domain::saga::{Action, Direction, LegStatus, LegView, Party, SagaState, View};
@@ -12,47 +12,47 @@ use super::show::{Trouble, next_saga, trouble};
 use super::{Handle, Loaded};
 use saga_engine::engine::{Act, act, effect};
 
-/// Why a saga is where it is.
+/// The explanation of a saga's state.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = SagaWhy)]
 pub struct Why {
-    /// The saga.
+    /// The id of the saga.
     pub id: String,
-    /// The saga's state.
+    /// The state of the saga.
     #[schema(value_type = api::SagaState)]
     pub state: String,
-    /// Whether nothing will move until somebody outside acts.
+    /// Whether nothing changes any more until a party outside acts.
     pub settled: bool,
     /// What the saga waits for, in one sentence.
     pub summary: String,
-    /// Why it goes back or was handed over.
+    /// The reason for which it is compensated or was handed over.
     pub reason: Option<String>,
-    /// What it waits for, oldest first; empty once it has ended.
+    /// What the saga waits for, oldest first; empty once it has ended.
     pub waits: Vec<Wait>,
-    /// What a person can do now, each with what to type or call.
+    /// The actions that are possible now, each with the command to type or call.
     pub can_do: Vec<String>,
 }
 
-/// Something that a saga waits for.
+/// One thing that a saga waits for.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = SagaWait)]
 pub struct Wait {
-    /// The step.
+    /// The name of the step that waits.
     pub step: String,
-    /// The direction of the step.
+    /// Whether the step, its compensation or its renewal waits.
     #[schema(value_type = SagaDirection)]
     pub direction: String,
-    /// What must come.
+    /// The fact or answer that must come.
     pub waits_for: String,
-    /// From whom.
+    /// The party from which it must come.
     pub from: String,
-    /// Since when.
+    /// The moment since which the step waits.
     pub since: DateTime<Utc>,
-    /// For how many seconds now.
+    /// The number of seconds that it has waited.
     pub for_s: i64,
-    /// How often its commands have been sent.
+    /// How often the commands have been sent.
     pub attempts: u32,
-    /// The last thing that did not work.
+    /// The latest failure, also where a later try succeeded.
     pub last_error: Option<Trouble>,
     /// When it is tried again, or asked about again.
     pub next_attempt: Option<DateTime<Utc>>,

@@ -1,6 +1,6 @@
 //! Carries an order from placed to delivered, or back to where it began.
 //!
-//! Order of money and goods: reserve, authorise, confirm, capture, dispatch. *Invariant:* before the capture everything
+//! Order of money and goods: reserve, authorize, confirm, capture, dispatch. *Invariant:* before the capture everything
 //! can be undone, after it the saga only goes forward or hands over to `order_refund`; while it is open it waits.
 //! *Invariant:* the order stream settles the races: `allow_dispatch` asks it, and does as it says.
 

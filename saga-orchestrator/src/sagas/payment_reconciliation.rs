@@ -173,11 +173,11 @@ fn closes(request_id: RequestId, event: &payment::Event) -> bool {
         payment::Event::PaymentSucceededLate(e) => e.request_id == request_id,
         payment::Event::PaymentFellShort(e) => e.request_id == request_id,
         // Each ends whatever else was asked of the payment, too: it can only have been the void of what is gone, the
-        // authorisation of what was let go, or another capture.
+        // authorization of what was let go, or another capture.
         payment::Event::PaymentDeclined(_) | payment::Event::PaymentCaptured(_) | payment::Event::PaymentVoided(_) => {
             true
         }
-        // The provider's word; our own, that nobody waits any more, leaves an unknown authorisation open.
+        // The provider's word; our own, that nobody waits any more, leaves an unknown authorization open.
         payment::Event::PaymentExpired(e) => e.request_id.is_some(),
         payment::Event::PaymentAuthorizationRequested(_)
         | payment::Event::PaymentOutcomeUnknown(_)

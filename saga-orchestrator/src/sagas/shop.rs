@@ -15,13 +15,13 @@ use saga_engine::{definition, engine};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ShopSagas;
 
-/// A saga's state.
+/// The state of a saga of the shop.
 pub type State = engine::State<ShopSagas>;
-/// One attempt group of a step, one way.
+/// One step attempt in one direction.
 pub type Leg = engine::Leg<ShopSagas>;
-/// All that can happen to a saga.
+/// An input of a saga of the shop.
 pub type Input = engine::Input<ShopSagas>;
-/// What a saga starts with.
+/// The beginning of a saga of the shop.
 pub type Begin = engine::Begin<ShopSagas>;
 /// A saga: its table of steps, and what it makes of the outside.
 pub type Definition = definition::Definition<ShopSagas>;

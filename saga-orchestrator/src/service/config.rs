@@ -9,17 +9,17 @@ use service_kit::{HttpConfig, Limits};
 
 use crate::config::SagaConfig;
 
-/// All that can be set. A key `k` of the section `[s]` is `BACKSTITCH__S__K` in the environment.
+/// The settings of a saga orchestrator. A key `k` of the section `[s]` is `BACKSTITCH__S__K` in the environment.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Config {
-    /// `[http]`
+    /// The section `[http]`: the port of the HTTP API.
     pub http: HttpConfig,
-    /// `[limits]`: bounds of the edge.
+    /// The section `[limits]`: bounds of the HTTP API.
     pub limits: Limits,
-    /// `[event_store]`: where the log is.
+    /// The section `[event_store]`: where the log is.
     pub event_store: EventStoreConfig,
-    /// `[bus]`: where the feed comes from.
+    /// The section `[bus]`: where Kafka is, from which the sagas get their events.
     pub bus: BusConfig,
     /// `[saga]`: how long things may take, how often they are tried, who carries commands out.
     pub saga: SagaConfig,

@@ -1,7 +1,8 @@
 //! The sagas as a process of their own, one of several over a log that they share. Kafka says which partitions each has.
 //!
-//! *Invariant:* a partition is given back only when nothing here acts on it any more, or after a bound: what is on its way
-//! ends, the checkpoint is saved, then the group hears of it. Who dies without that is taken over all the same.
+//! *Invariant:* a partition is given back only when this process does not act on it any more, or after a bound: the
+//! open commands end, the checkpoint is saved, then the group is informed. A process that dies without this is replaced
+//! all the same.
 
 mod args;
 mod config;
@@ -37,9 +38,9 @@ const REJOIN: Duration = Duration::from_secs(1);
 
 /// A running saga orchestrator.
 pub struct Service {
-    /// Where HTTP is served.
+    /// The address at which HTTP is served.
     pub address: SocketAddr,
-    /// How everything is.
+    /// The health of the process, as `/health` shows it.
     pub health: Health,
     failed: watch::Receiver<Option<StartError>>,
     edge: Tasks,

@@ -143,7 +143,7 @@ impl World {
         assert_eq!(self.decide(Command::Stock { id: item(sku), command }), Outcome::Done);
     }
 
-    /// The bank tells by itself what became of a payment's authorisation.
+    /// The bank tells by itself what became of a payment's authorization.
     pub fn bank_tells(&mut self, group: u32, result: payment::ProviderResult) -> Outcome {
         self.bank_tells_of(payment::RequestKind::Authorization, group, result, payment::ResultSource::Webhook)
     }

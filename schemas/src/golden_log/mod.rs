@@ -28,23 +28,23 @@ use sha2::{Digest, Sha256};
 
 use crate::{as_file, released};
 
-/// What a log folded to.
+/// The result of folding a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hashes {
-    /// How many events it has.
+    /// Number of events in the log.
     pub events: usize,
     /// By stream, the hash of its facts.
     pub streams: BTreeMap<String, String>,
-    /// By table of the read models, how many rows there are and the hash of their facts.
+    /// By table of the read models, the number of rows and the hash of their facts.
     pub tables: BTreeMap<String, Table>,
 }
 
 /// A table of the read models.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
-    /// How many rows.
+    /// Number of rows in the table.
     pub rows: usize,
-    /// The hash of their facts.
+    /// Hash of the facts of the rows.
     pub hash: String,
 }
 

@@ -1,5 +1,5 @@
-//! The rules that hold for every operation, applied to the document once: the headers of answers, the refusals of a body,
-//! pages by reference. Said in one place, none of it can be forgotten at an operation.
+//! The rules that are the same for every operation, applied to the document once: the headers of answers, the refusals
+//! of a body, pages by reference. An operation cannot forget them.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::text;
 
 const SCHEMAS: &str = "#/components/schemas/";
 
-/// Completes a document.
+/// Adds to an OpenAPI document everything that holds for every operation.
 pub fn complete(mut document: Value) -> Value {
     pages(&mut document);
     descriptions(&mut document);

@@ -1,4 +1,4 @@
-//! What somebody said in a file and in the environment, value by value, each with where it was said.
+//! The values of the settings in a file and in the environment, each with its origin.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,19 +10,19 @@ use serde::de::DeserializeOwned;
 
 use super::{ConfigError, PREFIX, SECTIONS, Shown, schema};
 
-/// The longest file that stands for one value, in bytes: a certificate chain is some 10 kB.
+/// The longest file that contains one value, in bytes: a certificate chain is some 10 kB.
 const MAX_VALUE_FILE: u64 = 64 * 1024;
 
 /// The bits of a file's mode that let every user of the machine read and change it.
 const READ_BY_ALL: u32 = 0o004;
 const WRITTEN_BY_ALL: u32 = 0o002;
 
-/// Where a value was said.
+/// The origin of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// In this settings file.
+    /// This settings file.
     File(PathBuf),
-    /// In the variable of this name.
+    /// The environment variable with this name.
     Environment(String),
 }
 
@@ -35,10 +35,10 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One value. Below a key whose value is a table, each entry is one of its own.
+/// One value. Below a key whose value is a table, each entry is a value of its own.
 #[derive(Debug, Clone)]
 struct Leaf {
-    /// As it was spelt, such as `http`, `listen`.
+    /// The path as it was spelt, such as `http`, `listen`.
     path: Vec<String>,
     value: Value,
     origin: Origin,
@@ -49,18 +49,18 @@ struct Leaf {
 /// A file with a secret that every user of the machine can read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExposedFile {
-    /// The variable that names the file.
+    /// Name of the environment variable that names the file.
     pub variable: String,
-    /// The file.
+    /// Path of the file with the secret.
     pub path: PathBuf,
-    /// Its mode, such as `0o644`.
+    /// Mode of the file, such as `0o644`.
     pub mode: u32,
 }
 
-/// Everything that was said, before any type has looked at it.
+/// All values of the settings, before any type has read them.
 #[derive(Debug, Clone, Default)]
 pub struct Said {
-    /// The file's values first: a later one wins.
+    /// The values of the file come first: a later value wins.
     leaves: Vec<Leaf>,
 }
 
@@ -94,7 +94,7 @@ impl Said {
         Ok(Self { leaves })
     }
 
-    /// What a settings file says whose text is at hand; `name` is what it is called.
+    /// Reads the settings file whose text is given; `name` is its path in messages.
     ///
     /// # Errors
     /// [`ConfigError::Invalid`] where it is no TOML.
@@ -102,10 +102,10 @@ impl Said {
         Ok(Self { leaves: taken_apart(&config::File::from_str(text, FileFormat::Toml), name)? })
     }
 
-    /// The settings of the shape `T`, whose `Default` (by `#[serde(default)]`) fills what was not said.
+    /// Reads the settings as a `T`, whose `Default` (by `#[serde(default)]`) fills in missing values.
     ///
     /// # Errors
-    /// [`ConfigError::Invalid`] with everything that is wrong for `T`.
+    /// [`ConfigError::Invalid`] with every fault for `T`.
     pub fn of<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
         let problems = self.problems::<T>();
         if !problems.is_empty() {
@@ -116,8 +116,8 @@ impl Said {
         whole(&shape, read).map_err(|reason| ConfigError::Invalid { reason })
     }
 
-    /// Everything that is wrong for a process whose settings have the shape `T`: sections that nobody has, keys that its
-    /// own sections do not have, values that do not fit. Each names its key and where it was said.
+    /// Lists every fault for a process whose settings have the shape `T`: unknown sections, unknown keys in its own
+    /// sections, values that do not fit. Each names its key and its origin.
     pub fn problems<T: DeserializeOwned>(&self) -> Vec<String> {
         let shape = Shape::of::<T>();
         let mut found = Vec::new();
@@ -137,7 +137,8 @@ impl Said {
         found
     }
 
-    /// The files of secrets that a process whose settings have the shape `T` reads, and that every user can read as well.
+    /// Lists the files of secrets that a process whose settings have the shape `T` reads, and that every user can read
+    /// as well.
     pub fn exposed<T: DeserializeOwned>(&self) -> Vec<ExposedFile> {
         let shape = Shape::of::<T>();
         let secret = |leaf: &&Leaf| {
@@ -155,8 +156,8 @@ impl Said {
         self.leaves.iter().filter(secret).filter_map(exposed).collect()
     }
 
-    /// The value of `key`, as JSON, and where it was said last; `None` if nobody said it. A table that several places
-    /// added to names the last of them.
+    /// Returns the value of `key`, as JSON, and the origin of the last one; `None` if it has no value. A table to which
+    /// several origins contribute names the last of them.
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Option<(serde_json::Value, &Origin)> {
         let shape = Shape::of::<T>();
         let wanted: Vec<&str> = key.split('.').collect();

@@ -1,6 +1,6 @@
-//! The settings that a process was started with, each with who said it: for the operator, who asks the process itself.
+//! The settings that a process was started with, each with its origin, for the operator who asks the process itself.
 //!
-//! *Invariant:* a value is masked when it is put in here, as its type says (crate `secret`). What is kept has no secrets.
+//! *Invariant:* a value is masked when it is put in here, as its type requires (crate `secret`). No secret is kept.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,18 +14,18 @@ use serde_json::Value;
 
 use super::{ConfigError, ExposedFile, Said, Shown, keys, shown};
 
-/// Every key of every process, with its default or, where there is none, as a comment.
+/// The example settings file: every key of every process, with its default or, where there is none, as a comment.
 pub const DOCUMENTED: &str = include_str!("../../../docs/backstitch.toml");
 
-/// Where [`Started`] is answered by the process itself.
+/// The path at which the process itself answers with [`Started`].
 pub const PATH: &str = "/settings";
-/// What wins over `filter` of `[log]`.
+/// The variable that takes precedence over `filter` of `[log]`.
 const FILTER_VARIABLE: &str = "RUST_LOG";
 
-/// The defaults, as `docs/backstitch.toml` says them.
+/// Reads the defaults from `docs/backstitch.toml`.
 ///
 /// # Errors
-/// [`ConfigError`] if that is no TOML, which a test keeps from happening.
+/// [`ConfigError`] if the file is not TOML, which a test prevents.
 pub fn defaults() -> Result<Said, ConfigError> {
     Said::text(DOCUMENTED, Path::new("docs/backstitch.toml"))
 }
@@ -33,11 +33,11 @@ pub fn defaults() -> Result<Said, ConfigError> {
 /// One setting with its value, as it may be shown.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Setting {
-    /// Such as `http.listen`.
+    /// Key of the setting, such as `http.listen`.
     pub key: String,
-    /// The value, masked as its type says; `null`: nobody said it, and it has no default.
+    /// Value, masked as its type requires; `null` if it is not set and has no default.
     pub value: Value,
-    /// `default`, the path of a file, the name of a variable or an option.
+    /// Origin of the value: `default`, the path of a file, the name of a variable or an option.
     pub from: String,
     #[serde(skip)]
     shown: Shown,
@@ -46,9 +46,9 @@ pub struct Setting {
 /// The settings that a process runs with.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Started {
-    /// The process, as people start it; empty: it was not started from settings.
+    /// The process, by the name with which people start it; empty if it was not started from settings.
     process: &'static str,
-    /// The release.
+    /// Version of the program.
     version: &'static str,
     items: Vec<Setting>,
     #[serde(skip)]
@@ -78,8 +78,9 @@ impl Started {
         Ok(started)
     }
 
-    /// Logs a warning for each file of a secret that every user of the machine can read. To be called once, when logging has
-    /// begun; [`Port::serve`](crate::serve::Port::serve) does so. It is no error: Kubernetes mounts secrets with mode 0644.
+    /// Logs a warning for each file of a secret that every user of the machine can read. Call it once, when logging has
+    /// begun; [`Port::serve`](crate::serve::Port::serve) does so. It is no error: Kubernetes mounts secrets with mode
+    /// 0644.
     pub fn warn_of_exposed(&self) {
         for ExposedFile { variable, path, mode } in &self.exposed {
             tracing::warn!(
@@ -89,7 +90,7 @@ impl Started {
         }
     }
 
-    /// An option of the command line, or a variable of its own, said this value of a key.
+    /// Sets the value of a key that an option of the command line, or a variable of its own, gives.
     pub fn option(&mut self, key: &str, value: impl Into<Value>, option: &str) {
         if let Some(setting) = self.items.iter_mut().find(|setting| setting.key == key) {
             setting.value = masked(setting.shown, value.into());
@@ -97,22 +98,22 @@ impl Started {
         }
     }
 
-    /// The value that a key has where nobody says it, and which depends on the machine or the user.
+    /// Sets the default of a key whose default depends on the machine or the user.
     pub fn default_value(&mut self, key: &str, value: impl Into<Value>) {
         if let Some(setting) = self.items.iter_mut().find(|setting| setting.key == key && setting.value.is_null()) {
             setting.value = masked(setting.shown, value.into());
         }
     }
 
-    /// `GET /settings`.
+    /// The route of `GET /settings`.
     pub(crate) fn router(&self) -> Router {
         let started = Arc::new(self.clone());
         Router::new().route(PATH, get(async move || Json(Arc::clone(&started))))
     }
 }
 
-/// A value as its type allows it to be shown. A URL in a setting that has no credentials of its own is shown without any
-/// that somebody put there.
+/// Masks a value as its type requires. A URL in a setting that has no credentials of its own is shown without any that
+/// the URL contains.
 pub fn masked(shown: Shown, value: Value) -> Value {
     match (shown, value) {
         (_, Value::Object(below)) => {

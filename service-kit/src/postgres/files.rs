@@ -1,4 +1,4 @@
-//! Where a private cluster lives, which binaries run it, and as whom.
+//! The files of a private cluster: its folder, the binaries that run it, and the user that it runs as.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,7 +11,7 @@ use super::PostgresError;
 /// A unix socket's path has at most 107 bytes (unix(7)); `/.s.PGSQL.65535` takes 15 of them.
 const SOCKET_DIR_MAX: usize = 92;
 
-/// The user that Postgres runs as when we are root.
+/// The user that Postgres runs as when this process is root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct User {
     pub name: String,
@@ -25,7 +25,7 @@ pub(super) struct Home {
     folder: PathBuf,
     socket: PathBuf,
     binaries: PathBuf,
-    /// `None`: as ourselves.
+    /// The user that Postgres runs as; `None` is the user of this process.
     pub user: Option<User>,
 }
 
@@ -77,7 +77,7 @@ impl Home {
         self.folder.join("data")
     }
 
-    /// Where `initdb` works; renamed to `data` when it is whole.
+    /// The folder in which `initdb` works; it is renamed to `data` when it is complete.
     pub fn unfinished(&self) -> PathBuf {
         self.folder.join("data.new")
     }
@@ -98,7 +98,7 @@ impl Home {
         self.binaries.join(name)
     }
 
-    /// Sets a file's or folder's mode, and gives it to the user that Postgres runs as.
+    /// Sets the mode of a file or folder, and gives it to the user that Postgres runs as.
     pub fn give(&self, path: &Path, mode: u32) -> Result<(), PostgresError> {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(PostgresError::file(path))?;
         match &self.user {
@@ -107,7 +107,7 @@ impl Home {
         }
     }
 
-    /// Refuses a cluster that another major version made. Nothing to say before the first `initdb`.
+    /// Refuses a cluster that another major version created. Before the first `initdb` there is nothing to refuse.
     pub fn same_version(&self) -> Result<(), PostgresError> {
         let path = self.data().join("PG_VERSION");
         let Ok(found) = fs::read_to_string(&path) else { return Ok(()) };

@@ -36,10 +36,10 @@ const POLL: Duration = Duration::from_millis(5);
 /// The owner of the cluster and of its databases.
 const USER: &str = "backstitch";
 
-/// Why there is no private Postgres.
+/// The reason why there is no private Postgres.
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresError {
-    /// No binaries.
+    /// No binaries of Postgres were found.
     #[error(
         "no Postgres binaries found: install them (`apt-get install postgresql`), name their folder in \
          BACKSTITCH_POSTGRES_BIN, or give a running Postgres in DATABASE_URL"
@@ -54,9 +54,9 @@ pub enum PostgresError {
          as /var/lib/backstitch"
     )]
     Unreachable {
-        /// The user.
+        /// Name of the user.
         user: String,
-        /// The folder on the way that it may not enter.
+        /// The folder on the path that the user may not enter.
         blocked: PathBuf,
     },
     /// The cluster was made by another major version.
@@ -69,7 +69,7 @@ pub enum PostgresError {
         folder: PathBuf,
         /// The version that made it.
         found: String,
-        /// The version of the binaries.
+        /// Version of the binaries.
         binaries: String,
     },
     /// A file or folder cannot be made or read.
@@ -77,7 +77,7 @@ pub enum PostgresError {
     File {
         /// The file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// The system's description of the error.
         #[source]
         source: std::io::Error,
     },
@@ -89,12 +89,12 @@ pub enum PostgresError {
         /// The end of what it wrote.
         last_words: String,
     },
-    /// It runs and does not answer.
+    /// Postgres runs and does not answer.
     #[error("Postgres in `{folder}` did not answer within {} s; see postgres.log there", START_BOUND.as_secs())]
     Silent {
         /// The cluster's folder.
         folder: PathBuf,
-        /// What the last attempt to connect said.
+        /// The error of the last attempt to connect.
         #[source]
         source: Option<sqlx::Error>,
     },
@@ -129,7 +129,8 @@ impl PrivatePostgres {
         Ok(started)
     }
 
-    /// The URL of a database, made if there is none, over the unix socket. `name`: lower case letters, digits, `_`.
+    /// Returns the URL of a database over the unix socket, and creates the database if there is none. `name`: lower
+    /// case letters, digits, `_`.
     ///
     /// # Errors
     /// What Postgres says.
@@ -162,7 +163,7 @@ impl PrivatePostgres {
         Ok(format!("postgres://{USER}:{}@127.0.0.1:{}/{database}", password.trim(), self.port))
     }
 
-    /// The loopback port.
+    /// The TCP port on the loopback address.
     pub fn port(&self) -> u16 {
         self.port
     }

@@ -47,7 +47,7 @@ impl TestCluster {
         Ok(cluster)
     }
 
-    /// The cluster itself.
+    /// The cluster that the databases are in.
     pub fn postgres(&self) -> &PrivatePostgres {
         &self.postgres
     }

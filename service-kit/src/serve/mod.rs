@@ -1,8 +1,10 @@
-//! Takes connections on a port and serves requests on them, within bounds that no client can move: time-outs for what a
-//! client begins and does not end, a number of connections in all and from one address, and an end that answers everybody.
+//! Accepts connections on a port and serves requests on them, within bounds that no client can move: time-outs for
+//! everything that a client begins and does not end, a number of connections in all and from one address, and a stop
+//! that answers every open request.
 //!
-//! *Invariant:* whatever clients do, health and metrics are answered: connections beyond the bounds get a reserved place,
-//! whose oldest holder makes way for the next, and which is good for one request for health or metrics.
+//! *Invariant:* health and metrics are answered, whatever clients do: connections beyond the bounds get a reserved
+//! place for one request for health or metrics. If no reserved place is free, the connection that has held one longest
+//! is closed.
 //! *Invariant:* the loop never waits for a client. Each connection is a task of its own.
 
 mod admin;
@@ -111,15 +113,15 @@ impl Options {
 /// A service's HTTP port: its settings, and what its health tells.
 #[derive(Debug, Clone, Copy)]
 pub struct Port<'a> {
-    /// `[http]`
+    /// The section `[http]` of the settings.
     pub config: &'a HttpConfig,
-    /// `[limits]`
+    /// The section `[limits]` of the settings.
     pub limits: &'a Limits,
-    /// What the process is to tell of its settings, at `/settings`.
+    /// The settings that are shown at `/settings`.
     pub started: &'a Started,
-    /// Where the port's heartbeat is told.
+    /// The health that gets the port's heartbeat.
     pub health: &'a Health,
-    /// How long requests may go on after the end was asked for.
+    /// How long requests may continue after the stop was requested.
     pub grace: Duration,
 }
 

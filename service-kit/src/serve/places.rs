@@ -1,4 +1,4 @@
-//! Who has which place on a port: so many connections in all, so many from one address, and some reserved ones beyond.
+//! The places of a port: so many connections in all, so many from one address, and some reserved places beyond.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};

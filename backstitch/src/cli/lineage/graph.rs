@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use projection_service::lineage::{Graph, Kind, Node};
 use uuid::Uuid;
 
-/// The kinds with their colours, the same in both formats; each has a shape of its own besides.
+/// The kinds with their colors, the same in both formats; each has a shape of its own besides.
 const KINDS: &[(Kind, &str, &str)] = &[
     (Kind::Request, "request", "#bbdefb"),
     (Kind::Event, "event", "#f5f5f5"),

@@ -1,5 +1,6 @@
 //! `backstitch stream replay`: the domain's own fold over the events of a stream, up to a version, a position or a
-//! moment. What an event changed is told field by field, so that a wrong state can be traced to the event it came from.
+//! moment. The changes of each event are shown field by field, so that a wrong state can be traced to the event it came
+//! from.
 
 use std::collections::BTreeMap;
 

@@ -40,7 +40,7 @@ impl Check {
     }
 }
 
-/// Whose books are closed: the orders and the items of one run, whatever else the shop has seen.
+/// The scope of the proof: the orders and the items of one run, whatever else the shop has seen.
 #[derive(Debug, Clone, Default)]
 pub struct Scope {
     /// The orders that were answered with 201.

@@ -1,4 +1,4 @@
-//! What the demo's customers do: a repeating pattern of payment behaviours and second thoughts, each with the end that
+//! What the demo's customers do: a repeating pattern of payment behaviors and second thoughts, each with the end that
 //! the failure matrix promises it.
 
 /// What becomes of an order after it was placed.

@@ -95,7 +95,7 @@ pub(super) enum Later {
     Approve,
     /// The customer gives up.
     Expire,
-    /// The expired authorisation succeeds after all.
+    /// The expired authorization succeeds after all.
     SucceedLate,
     /// It succeeds, waiting or expired, and the money is taken at once.
     Charge,

@@ -1,7 +1,7 @@
 //! The simulated provider's rules: what to answer to a call and what to write down. Pure but for its own seeded
 //! numbers; the caller writes the records before the answer leaves.
 //!
-//! *Invariant:* one key, one body, one effect. *Invariant:* captured + voided ≤ authorised, one capture a hold,
+//! *Invariant:* one key, one body, one effect. *Invariant:* captured + voided ≤ authorized, one capture a hold,
 //! refunded ≤ captured. *Invariant:* a payment that was voided before it came is refused when it comes.
 
 use std::collections::{HashMap, HashSet};
@@ -271,7 +271,7 @@ impl Engine {
         Reply::Answer(Answer { provider_ref: provider_ref(key), result })
     }
 
-    /// An authorisation that still waits for its customer is over with it: what it waits in is no longer its state.
+    /// An authorization that still waits for its customer is over with it: what it waits in is no longer its state.
     fn void(&self, payment: PaymentId) -> ProviderResult {
         let captured = self.bank.accounts.get(&payment).is_some_and(|account| account.captured > 0);
         if captured {

@@ -10,11 +10,11 @@ use super::script::Behaviour;
 use crate::provider::port::Authorize;
 use crate::provider::statement::EntryState;
 
-/// Payments that a ledger on disk may hold, some 1 GB of memory: it is for trying things out. Beyond, authorisations
+/// Payments that a ledger on disk may hold, some 1 GB of memory: it is for trying things out. Beyond, authorizations
 /// are declined with `ledger_full`: stop, move the ledger away, start.
 const PAYMENTS_MAX: usize = 1_000_000;
 
-/// Why an authorisation is declined whatever its script says.
+/// Why an authorization is declined whatever its script says.
 pub(super) fn authorization(bank: &Bank, call: &Authorize) -> Option<&'static str> {
     match bank.accounts.get(&call.key.payment_id) {
         Some(account) if account.state == EntryState::Voided => Some("payment_voided"),

@@ -5,10 +5,10 @@
 //! (ISO-HDLC) of the bytes of the `records` value as they stand. The first line holds one `opened` record with the
 //! format's number. A line is valid if it parses and its CRC fits.
 //!
-//! It is read from the start. A crash can leave a torn last line (and, after a power cut, several of one write): what
-//! follows the last valid line is cut off, since none of it was ever answered for. An invalid line *before* a valid one
-//! is damage: the file is refused. Lines are synced (`fdatasync`) before anything is answered; one sync serves all
-//! lines that wait for it.
+//! The file is read from its beginning. A crash can leave a torn last line (and, after a power cut, several of one
+//! write). The bytes after the last valid line are cut off, because no request in them was ever answered. An invalid
+//! line *before* a valid one is damage: the file is refused. Lines are synced (`fdatasync`) before any answer; one sync
+//! serves all lines that wait for it.
 //!
 //! After a write or sync that failed, what the file has behind the last synced line is not known. So the lines since then are
 //! kept in memory, in their order; each further attempt cuts the file off behind the last synced line and writes all of them

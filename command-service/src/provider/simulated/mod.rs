@@ -1,4 +1,4 @@
-//! A payment provider for trying things out: scripted behaviours, a ledger of its own, signed webhooks.
+//! A payment provider for trying things out: scripted behaviors, a ledger of its own, signed webhooks.
 //!
 //! The same engine and ledger run in three ways: within this process, as a process of its own (`server`, called through
 //! `client`), and *instant* (nothing on disk, no delays, no webhooks) for benches.
@@ -78,7 +78,7 @@ pub enum Action {
     Approve,
     /// The customer gives up.
     Abandon,
-    /// The customer confirms, or an expired authorisation succeeds after all, and the money is taken at once.
+    /// The customer confirms, or an expired authorization succeeds after all, and the money is taken at once.
     Charge,
     /// The hold runs out.
     Lapse,

@@ -119,7 +119,7 @@ impl Simulator {
         engine.owe_again(Webhook { attempts, ..webhook }, due);
     }
 
-    /// Not synced by itself: after a crash the webhook is sent once more, which its receiver recognises.
+    /// Not synced by itself: after a crash the webhook is sent once more, which its receiver recognizes.
     fn paid(&self, event_id: String, accepted: u32) {
         let mut engine = self.engine();
         engine.sent(&event_id, accepted);

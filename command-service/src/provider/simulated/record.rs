@@ -43,7 +43,7 @@ pub enum Kind {
 pub type Fingerprint = [u8; 16];
 
 impl Call {
-    /// The idempotency key.
+    /// The idempotency key of the call.
     pub fn key(&self) -> RequestKey {
         match self {
             Self::Authorize(call) => call.key,
@@ -106,7 +106,7 @@ pub enum Record {
     Taken {
         /// The whole call.
         call: Call,
-        /// The token that an authorisation follows.
+        /// The token that an authorization follows.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         token: Option<String>,
         /// When the call was taken.

@@ -1,8 +1,8 @@
 //! What the simulated provider is told to do, by the card's token or an order's tag.
 //!
-//! A token is `tok_<behaviour>[.<parameter>]`, such as `tok_decline.insufficient_funds`. An order tag
+//! A token is `tok_<behavior>[.<parameter>]`, such as `tok_decline.insufficient_funds`. An order tag
 //! `script:<token>` overrides the card. Several tokens, comma-separated, are a sequence over the order's
-//! authorisations: `script:tok_decline,tok_approve`; the last one stays. A token that is not in [`TOKENS`], or has a
+//! authorizations: `script:tok_decline,tok_approve`; the last one stays. A token that is not in [`TOKENS`], or has a
 //! parameter that it does not take, is declined as `unknown_token`. `docs/test-cards.md` says what each does.
 
 /// What a payment does at the simulated provider.
@@ -48,13 +48,13 @@ pub enum Behaviour {
     ReorderedWebhooks,
     /// The call is answered with "still at it", and the webhook that would tell is lost.
     LostWebhook,
-    /// The authorisation expires, and succeeds after that.
+    /// The authorization expires, and succeeds after that.
     LateSuccess,
     /// Each capture fails.
     CaptureFails,
     /// A capture takes one minor unit of what is asked for and says so, whenever it is asked.
     CaptureShort,
-    /// The order's first capture fails, a capture of its next authorisation does not.
+    /// The order's first capture fails, a capture of its next authorization does not.
     CaptureFailsOnce,
     /// The money is taken, the answer never comes, nor a webhook: only `fetch` or the same key tells.
     CaptureTimeout,
@@ -159,7 +159,7 @@ impl Behaviour {
     }
 }
 
-/// The token that the order's `nth` authorisation (from 0) follows.
+/// The token that the order's `nth` authorization (from 0) follows.
 pub fn token<'a>(payment_method: &'a str, tags: &'a [String], nth: usize) -> &'a str {
     let script = tags.iter().find_map(|tag| tag.strip_prefix("script:")).unwrap_or(payment_method);
     let mut tokens = script.split(',').map(str::trim);

@@ -37,31 +37,31 @@ use crate::provider::port::{
 };
 use crate::provider::statement::{Page, Statement};
 
-/// Bytes of a request's body: the largest is an authorisation with an order's tags.
+/// Bytes of a request's body: the largest is an authorization with an order's tags.
 const BODY_MAX: usize = 64 * 1024;
 
 /// How long a receiver may take for a webhook. Source: Standard Webhooks, 15 to 30 s.
 const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What the process needs.
+/// The settings of the process.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
-    /// Where to listen; port 0 takes a free one.
+    /// Address on which to listen; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// The ledger's file.
+    /// Path of the file in which the provider keeps its ledger.
     pub ledger: PathBuf,
-    /// Where webhooks go, such as `http://127.0.0.1:7400/v1/payments/webhooks/simulated`; none are delivered without.
+    /// URL for webhooks, such as `http://127.0.0.1:7400/v1/payments/webhooks/simulated`; without it none are delivered.
     pub webhook_url: Option<String>,
-    /// What they are signed with.
+    /// The secrets with which webhooks are signed.
     pub secret: WebhookSecrets,
-    /// How it behaves.
+    /// The settings of the simulation: delays and their seed.
     pub simulated: SimulatedConfig,
 }
 
-/// Why the process did not start.
+/// The reason why the process did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The ledger.
+    /// The ledger cannot be opened.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     /// The address.
@@ -117,7 +117,7 @@ fn deliver_to(url: Option<String>) -> Result<Deliver, reqwest::Error> {
     }))
 }
 
-/// The routes.
+/// The routes of the simulated provider.
 pub fn router(simulator: Simulator) -> Router {
     Router::new()
         .route("/v1/authorizations", post(authorize))

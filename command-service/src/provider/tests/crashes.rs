@@ -63,7 +63,7 @@ async fn a_request_that_is_woken_many_times_is_called_once() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_not_answered_in_time_is_unknown_never_declined_and_repeated_with_the_same_body() {
+async fn a_call_without_an_answer_is_unknown_and_repeated_with_the_same_body() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut process = Process::open(folder.path());
     let door = Door::new(bank(folder.path()), At::Before);

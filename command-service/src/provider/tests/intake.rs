@@ -294,7 +294,7 @@ async fn the_page_at_an_action_url_shows_what_the_customer_can_do() {
 }
 
 #[tokio::test]
-async fn a_process_that_died_before_the_inbox_knew_says_so_at_the_next_start_and_records_nothing_twice() {
+async fn a_crash_before_the_inbox_was_told_is_repaired_at_the_start_without_doubles() {
     let edge = edge().await;
     assert_eq!(edge.tell(&event(1, 1, "evt_early", authorized())).await.0, StatusCode::OK);
     let Edge { process, router, _folder: folder } = edge;

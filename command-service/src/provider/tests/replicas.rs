@@ -63,7 +63,7 @@ async fn payments_that_both_replicas_are_asked_for_take_each_sum_once() {
 }
 
 #[tokio::test]
-async fn a_replica_that_dies_between_append_and_call_is_stood_in_for_by_the_one_that_gets_the_command_again() {
+async fn a_replica_that_dies_between_append_and_call_is_replaced_at_the_retry() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let bank = bank(folder.path());
     let [mut dies, mut lives] = two_over(folder.path());
@@ -79,7 +79,7 @@ async fn a_replica_that_dies_between_append_and_call_is_stood_in_for_by_the_one_
 }
 
 #[tokio::test]
-async fn a_replica_that_dies_between_call_and_append_is_stood_in_for_without_a_second_effect() {
+async fn a_replica_that_dies_between_call_and_append_causes_no_second_effect() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let bank = bank(folder.path());
     let [mut dies, mut lives] = two_over(folder.path());

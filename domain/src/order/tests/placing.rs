@@ -22,7 +22,7 @@ fn an_order_that_adds_up_is_placed_and_is_its_own_partition_key() {
 }
 
 #[test]
-fn the_same_order_again_is_nothing_however_far_it_came_and_whatever_the_prices_are_now() {
+fn placing_the_same_order_again_changes_nothing_at_any_status_and_any_price() {
     for status in STATUSES.into_iter().skip(1) {
         given(past(status)).when(place(|_| {})).then_nothing();
     }

@@ -1,4 +1,5 @@
-//! The way back: in reverse order of what was started, what is unknown included. No undo fails silently.
+//! Compensation of the steps, the last one first, attempts with an unknown outcome included. No compensation
+//! fails silently.
 
 use std::borrow::Cow;
 
@@ -13,18 +14,18 @@ use super::state::Leg;
 use crate::definition::{Awaited, Step, Undo};
 use crate::process::{Commands, NoteOf, Process, Settings as _, Time as _, TimeOf};
 
-/// How many different ways back, or new requests after a refusal, are tried before a person must look. Five with
-/// growing waits are some minutes, in which a hiccup of another system has passed.
+/// How many different compensations, or new requests after a refusal, are tried before the saga needs attention. Five
+/// with growing waits are some minutes, in which a short outage of another system has passed.
 const UNDO_ROUNDS: u32 = 5;
 
-/// The way back of this round, as it stands in the ids of its commands.
+/// The direction of a compensation in this round, as it is written in the ids of its commands.
 pub fn undo_direction(round: u32) -> Cow<'static, str> {
     let undo = Direction::Undo.as_str();
     if round == 0 { undo.into() } else { format!("{undo}.{round}").into() }
 }
 
 impl<P: Process> Draft<'_, P> {
-    /// From here on the saga goes back.
+    /// Begins the compensation of the saga.
     pub fn compensate(&mut self, reason: &str) {
         let mut steps = Vec::new();
         for leg in self.state.legs.iter().rev().filter(|leg| leg.direction == Direction::Do) {
@@ -36,7 +37,7 @@ impl<P: Process> Draft<'_, P> {
         self.advance_back();
     }
 
-    /// Whether an attempt group of a step has, or may have, left something.
+    /// Whether a step attempt has, or may have, an effect to compensate.
     pub fn to_be_undone(&self, step: &'static Step<P>, group: u32) -> bool {
         let Some(leg) = self.state.leg(step.name, group, Direction::Do) else { return false };
         let undone =
@@ -49,8 +50,8 @@ impl<P: Process> Draft<'_, P> {
             }
     }
 
-    /// Undoes what is to be undone, one after the other. What only waits for the word of a party does not hold up the
-    /// rest, but the saga ends only with it.
+    /// Compensates the step attempts one after the other. An attempt that only waits for the fact of a party does not
+    /// delay the rest, but the saga ends only with that fact.
     pub fn advance_back(&mut self) {
         for StepRef { step, group } in self.state.to_undo.clone() {
             let Some(row) = self.definition.step(&step) else { continue };
@@ -78,7 +79,7 @@ impl<P: Process> Draft<'_, P> {
         }
     }
 
-    /// Begins to undo an attempt group.
+    /// Begins to compensate a step attempt.
     pub fn undo(&mut self, step: &'static Step<P>, group: u32) {
         if let Some(Undo::Send(sends, awaits)) = step.undo {
             let direction = undo_direction(0);
@@ -87,7 +88,7 @@ impl<P: Process> Draft<'_, P> {
         }
     }
 
-    /// Sends one round of an undo.
+    /// Sends the commands of one round of a compensation.
     pub fn begin_undo(
         &mut self,
         (step, group, round): (&'static Step<P>, u32, u32),
@@ -110,8 +111,8 @@ impl<P: Process> Draft<'_, P> {
         }));
     }
 
-    /// An undo was refused (`refused`), or its outcome says no: another way back if there is one, or the same once
-    /// more with a new request; then a person.
+    /// Continues after a compensation was refused (`refused`) or had a bad outcome: with another compensation if there
+    /// is one, else with the same one in a new request; after that the saga needs attention.
     pub fn undo_again(&mut self, leg: &Leg<P>, failure: Failure, refused: Option<&str>) {
         let Some(Undo::Send(sends, awaits)) = leg.step.undo else { return };
         let round = leg.round + 1;
@@ -124,11 +125,11 @@ impl<P: Process> Draft<'_, P> {
         let bodies =
             |commands: &Commands<P>| commands.iter().map(|c| (P::target(c), P::command_name(c))).collect::<Vec<_>>();
         let before: Vec<_> = leg.commands.iter().map(|(c, _)| (c.target.clone(), c.name.as_str())).collect();
-        // The same command, refused, would be refused again; the same after a bad outcome is a new request.
+        // The same command, refused, would be refused again; the same command after a bad outcome is a new request.
         let other =
             refused.is_none() || bodies(&commands) != before.iter().map(|(t, n)| (t.clone(), *n)).collect::<Vec<_>>();
-        // A refusal comes at once, so that ways back are counted from the round that a person began: one that is refused
-        // then leads to the other one, not back to the person.
+        // A refusal comes at once, so rounds are counted from the one that an operator began: a refused compensation
+        // then leads to the other one, not back to the operator.
         let tried = if refused.is_some() { round.saturating_sub(leg.acted_round) } else { round };
         if tried >= UNDO_ROUNDS || !other || commands.is_empty() {
             return self.attention(leg, failure, true, None);

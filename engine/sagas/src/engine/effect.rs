@@ -1,4 +1,4 @@
-//! What it comes to that a person acted: told from the events alone, so that a repeated request has the same answer.
+//! The effect of an operator's action: derived from the events alone, so that a repeated request has the same answer.
 
 use crate::events::Event;
 use crate::parts::{Action, Direction};
@@ -12,22 +12,22 @@ use super::sent::{Sent, one_sent, sent};
 use super::state::State;
 use crate::process::{EventOf, Process, SettingsOf, StoryOf};
 
-/// What it comes to that a person acted.
+/// The effect of an operator's action.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Effect {
     /// The effect in one sentence.
     pub summary: String,
-    /// The step that it is about.
+    /// Name of the step that the action is about.
     pub step: Option<String>,
-    /// The way.
+    /// Whether the action is about the step, its compensation or its renewal.
     pub direction: Option<Direction>,
-    /// What is sent; of a way back, or of another saga's, all that will be.
+    /// The commands that are sent. For a compensation or a handover, all that will be sent.
     pub sends: Vec<Sent>,
-    /// What of it cannot be undone.
+    /// The effects that cannot be undone.
     pub irreversible: Vec<String>,
 }
 
-/// What the events that follow from a person's act come to; `before` is the saga as it stood.
+/// Derives the effect from the events that follow from the action; `before` is the saga before it.
 pub fn effect<P: Process>(
     before: &State<P>,
     events: &[EventOf<P>],

@@ -1,4 +1,4 @@
-//! The way forward: which step is next, what its failure means, when it ends.
+//! The forward direction: which step is next, what its failure means, when it ends.
 
 use crate::events::{CommandAnswered, Event, SagaCompleted, SagaHandedOver, StepFailed, StepStarted};
 use crate::parts::{Answer, Awaits, Direction, Failure, Kind, Source};
@@ -12,7 +12,7 @@ use crate::definition::{Limit, Meaning, Step};
 use crate::process::{NoteOf, Process, Settings as _, Time as _, TimeOf};
 
 impl<P: Process> Draft<'_, P> {
-    /// Does all that follows from how the saga stands now.
+    /// Takes all actions that follow from the present state of the saga.
     pub fn advance(&mut self) {
         if self.state.ended {
             return;
@@ -36,21 +36,21 @@ impl<P: Process> Draft<'_, P> {
         }
     }
 
-    /// The saga must not go on: back before the pivot, over to another saga after it; while it is open, wait.
+    /// Stops the saga: it compensates before the pivot and hands over after it; while the pivot is open, it waits.
     fn stop(&mut self, reason: &'static str) {
         let pivot = self.definition.pivot().and_then(|pivot| self.state.latest(pivot.name)).map(|leg| leg.status);
         match pivot {
             Some(LegStatus::Open) => {}
             Some(LegStatus::Stuck) if self.pivot_did_nothing() => self.compensate(reason),
-            // What is being undone on the side would be nobody's any more.
+            // A handover now would leave the compensations that are under way to no saga.
             Some(LegStatus::Succeeded | LegStatus::Stuck) if self.undoing().is_some() => {}
-            // One that stands still has an outcome, and no good one: what it did is taken back.
+            // A pivot that stands still has a bad outcome: its effect is taken back.
             Some(LegStatus::Succeeded | LegStatus::Stuck) => self.hand_over(reason),
             Some(LegStatus::Failed) | None => self.compensate(reason),
         }
     }
 
-    /// Whether the pivot stands still and has certainly done nothing: there is still a way back.
+    /// Whether the pivot stands still and has certainly had no effect: the saga can still compensate.
     pub fn pivot_did_nothing(&self) -> bool {
         let pivot = self.definition.pivot().and_then(|pivot| self.state.latest(pivot.name));
         let did_nothing =
@@ -58,13 +58,13 @@ impl<P: Process> Draft<'_, P> {
         pivot.filter(|leg| leg.status == LegStatus::Stuck).is_some_and(did_nothing)
     }
 
-    /// What is being undone, or cannot be.
+    /// The compensation that is under way, or cannot be done.
     pub fn undoing(&self) -> Option<&Leg<P>> {
         let open = |leg: &Leg<P>| matches!(leg.status, LegStatus::Open | LegStatus::Stuck);
         self.state.legs.iter().find(|leg| leg.direction == Direction::Undo && open(leg))
     }
 
-    /// Whether a step has failed in a way that another saga must take up.
+    /// The reason of a failed step that another saga must take up.
     fn must_hand_over(&self) -> Option<&'static str> {
         let failed =
             |leg: &&Leg<P>| leg.direction == Direction::Do && leg.status == LegStatus::Failed && !leg.superseded;
@@ -74,7 +74,7 @@ impl<P: Process> Draft<'_, P> {
         })
     }
 
-    /// Another saga takes over from here on.
+    /// Hands over to another saga.
     pub fn hand_over(&mut self, reason: &'static str) {
         if let Some(hands_over) = self.definition.hands_over {
             let (to, facts) = hands_over(&self.state, reason);
@@ -86,7 +86,7 @@ impl<P: Process> Draft<'_, P> {
     fn startable(&self, step: &'static Step<P>) -> bool {
         let latest = self.state.latest(step.name);
         let free = latest.is_none_or(|leg| leg.status == LegStatus::Failed && leg.superseded);
-        // What is tried again stands on the new attempt of what was redone, too.
+        // A step that is tried again also depends on the new attempt of the step that was redone.
         let redone = step.redo.is_none_or(|(target, _)| latest.is_none() || self.is_satisfied(target));
         step.kind != Kind::Start && free && redone && step.after.iter().all(|name| self.is_satisfied(name))
     }
@@ -95,7 +95,7 @@ impl<P: Process> Draft<'_, P> {
         self.definition.step(name).is_some_and(|step| self.satisfied(step))
     }
 
-    /// Done, or silently so: nothing was to be sent and nothing awaited.
+    /// Whether the step has succeeded, or has no commands and no awaited fact.
     fn satisfied(&self, step: &'static Step<P>) -> bool {
         match self.state.latest(step.name) {
             Some(leg) => leg.status == LegStatus::Succeeded,
@@ -108,7 +108,7 @@ impl<P: Process> Draft<'_, P> {
         step.awaits.is_none_or(|awaits| (awaits.unless)(&ctx)) && (step.sends)(&ctx).is_empty()
     }
 
-    /// Begins a step's next attempt group.
+    /// Begins the next attempt of a step.
     fn start(&mut self, step: &'static Step<P>) {
         let group = self.state.latest(step.name).map_or(0, |leg| leg.group + 1);
         if group > 0 || !self.silent(step, group) {
@@ -116,7 +116,8 @@ impl<P: Process> Draft<'_, P> {
         }
     }
 
-    /// What is done again is awaited in any case: that it came to nothing was why.
+    /// Begins a step attempt. A repeated step is awaited in any case, because its missing effect is the reason for the
+    /// repeat.
     pub fn begin_step(&mut self, step: &'static Step<P>, group: u32, again: bool) {
         let ctx = self.ctx(step, group, Direction::Do.as_str(), None);
         let commands = (step.sends)(&ctx);
@@ -125,7 +126,7 @@ impl<P: Process> Draft<'_, P> {
         let commands = self.issue(step, group, Direction::Do.as_str(), commands);
         let is_asked = awaits.is_some_and(|awaits| awaits.from.is_asked());
         let awaits = awaits.map(|awaits| Awaits { fact: awaits.fact.to_owned(), from: awaits.from });
-        // What it waits for may have come already, unless it is known to be still to come: look again soon.
+        // The awaited fact may be there already, unless it is known to be still to come: look again soon.
         let look_again = step.awaits.is_some_and(|awaits| awaits.silence_ends) && !self.state.is_held();
         let check_at = match (is_asked, look_again) {
             (true, _) => Some(self.now + self.config.duration(step.within)),
@@ -135,27 +136,27 @@ impl<P: Process> Draft<'_, P> {
         let deadline = self.deadline_of(step);
         let (name, kind, at_once) = (step.name.to_owned(), step.kind, came && commands.is_empty());
         self.emit(Event::StepStarted(StepStarted { step: name, kind, group, commands, awaits, check_at, deadline }));
-        // What it is for has come already: there is nothing to ask for, and nobody who would answer.
+        // The effect of the step is there already: there is nothing to ask for, and no party that would answer.
         if let Some(leg) = self.open(step.name, group, Direction::Do).filter(|_| at_once) {
             self.succeed(&leg, None, None);
         }
     }
 
-    /// When a step that begins now, or is waited for anew, has taken too long.
+    /// When a step that begins now, or starts to wait again, has taken too long.
     pub fn deadline_of(&self, step: &Step<P>) -> Option<Timestamp> {
         match step.limit {
             Limit::Never => None,
             Limit::Fail(time, _) | Limit::Alert(time) => Some(self.now + self.config.duration(time)),
             Limit::AlertBeforeLapse(margin) => {
                 let lapses = self.state.legs.iter().rev().find_map(|leg| leg.lapses_at);
-                // Where the hold lapses sooner than the margin, half of what is left.
+                // Where the authorization lapses sooner than the margin, half of the remaining time.
                 let half = |lapses: Timestamp| self.now + (lapses - self.now) / 2;
                 lapses.map(|lapses| (lapses - self.config.duration(margin)).max(half(lapses)).max(self.now))
             }
         }
     }
 
-    /// A step has failed: by an answer, by a fact, or by time. A fact leaves nothing to undo.
+    /// Fails a step attempt because of an answer, a fact or the time limit. A fact leaves nothing to compensate.
     pub fn fail(&mut self, leg: &Leg<P>, failure: Failure, answers: Vec<Answer>, source: Option<&Source>) {
         let meaning = (leg.step.means)(&failure);
         if meaning == Meaning::AlreadySo {
@@ -192,7 +193,7 @@ impl<P: Process> Draft<'_, P> {
         }
     }
 
-    /// Why a step was done anew: that is also why the saga fails when the new attempt does.
+    /// The reason why a step was redone. The saga fails for the same reason when the new attempt fails.
     fn redone_because(&self, leg: &Leg<P>) -> Option<&'static str> {
         let again = |by: &&Leg<P>| by.superseded && by.step.redo.is_some_and(|(target, _)| target == leg.step.name);
         let cause = self.state.legs.iter().rev().filter(|_| leg.group > 0).find(again)?;
@@ -204,9 +205,9 @@ impl<P: Process> Draft<'_, P> {
         }
     }
 
-    /// One more attempt of an earlier step. What the one before left is undone first: the new attempt begins when that
-    /// was answered (`owed`), as two replicas could otherwise carry out the new one first, which would then find taken
-    /// what the old one still holds.
+    /// Redoes an earlier step. The effect of its last attempt is compensated first, and the new attempt begins when
+    /// that was answered (`owed`): two replicas could otherwise carry out the new attempt first, which would then fail
+    /// because the old one still holds what it needs.
     fn redo(&mut self, target: &'static str) {
         let Some(step) = self.definition.step(target) else { return };
         let before = self.state.latest(target).map(|leg| leg.group);
@@ -216,8 +217,8 @@ impl<P: Process> Draft<'_, P> {
         }
     }
 
-    /// The step that must be done once more because another one failed, and its last attempt group, once the undoing of
-    /// that was answered. The word of a party that was asked need not be there.
+    /// The step to redo because another one failed, and its last attempt, once the compensation of that was answered.
+    /// The fact of a party that was asked need not have come.
     fn owed(&self) -> Option<(&'static Step<P>, u32)> {
         let failed =
             |leg: &&Leg<P>| leg.direction == Direction::Do && leg.status == LegStatus::Failed && !leg.superseded;

@@ -1,4 +1,4 @@
-//! One attempt group of a step, one way: what was issued, what was answered, what it waits for.
+//! One step attempt in one direction: its commands, their answers, and what it waits for.
 
 use std::sync::Arc;
 
@@ -14,94 +14,95 @@ use crate::definition::{Limit, Step};
 use crate::process::{Process, StoryOf};
 
 /// How far the clock must be behind the moment at which a wait was set before it counts as having been set back: more
-/// than the clocks of machines that are kept in step differ by.
+/// than the clocks of synchronized machines differ by.
 const SET_BACK: TimeDelta = TimeDelta::seconds(10);
 
-/// The answer to a command that will not change: done, or refused.
+/// The final answer to a command: accepted, or refused.
 pub type Final = Result<(), Failure>;
 
-/// One attempt group of a step, one way.
+/// One step attempt in one direction: forward, compensation or renewal.
 #[derive(Debug, Clone)]
 pub struct Leg<P: Process> {
-    /// The row.
+    /// The step's row in the table.
     pub step: &'static Step<P>,
-    /// The attempt group.
+    /// Number of the step attempt, from 0.
     pub group: u32,
-    /// The way.
+    /// Whether this is the step itself, its compensation or its renewal.
     pub direction: Direction,
-    /// The how-manieth way back, or renewal.
+    /// Number of the try at this compensation, from 0, or of the renewal, from 1.
     pub round: u32,
-    /// How it stands.
+    /// Status of the attempt.
     pub status: LegStatus,
-    /// What was issued, with the answer where there is one: done, or refused.
+    /// The commands of the attempt, each with its final answer where there is one.
     pub commands: Vec<(Arc<IssuedCommand>, Option<Final>)>,
     /// How often the commands have been sent, from 1.
     pub attempt: u32,
-    /// How often there was no answer.
+    /// How often in sequence there was no answer.
     pub unanswered: u32,
-    /// Since when there has been none.
+    /// Since when there has been no answer.
     pub unanswered_since: Option<Timestamp>,
-    /// By which times a participant refused the last attempt as too late: the deadline of this one counts from them.
+    /// The times by which a participant refused the last sending as too late: the next deadline counts from them.
     pub too_late: Option<LateBy>,
-    /// When the moments below were set, by the clock of then; the deadline has its own.
+    /// When the moments below were set, by the clock of that time; the deadline has its own.
     pub set_at: Timestamp,
-    /// When the deadline was set, by the clock of then.
+    /// When the deadline was set, by the clock of that time.
     pub deadline_set_at: Timestamp,
-    /// Not to be sent before.
+    /// The commands are not sent before this moment.
     pub next_at: Option<Timestamp>,
-    /// To be sent again then.
+    /// The commands are sent again at this moment if nothing was heard.
     pub check_at: Option<Timestamp>,
-    /// Too long then.
+    /// The step has taken too long at this moment.
     pub deadline: Option<Timestamp>,
-    /// What must follow.
+    /// The fact from outside that must follow.
     pub awaits: Option<Awaits<StoryOf<P>>>,
-    /// What was gained lapses then.
+    /// When the effect of the step lapses by itself.
     pub lapses_at: Option<Timestamp>,
-    /// To be renewed then.
+    /// When the effect of the step is to be renewed.
     pub renew_at: Option<Timestamp>,
-    /// Why it failed.
+    /// The failure of the attempt, if it failed or stands still.
     pub failure: Option<Failure>,
-    /// Failed, and left nothing to undo.
+    /// Whether it failed and left nothing to compensate.
     pub left_nothing: bool,
-    /// Failed, and another attempt of what it stands on has begun: it will be tried again.
+    /// Whether it failed and another attempt of a step that it depends on has begun: the step is then tried again.
     pub superseded: bool,
-    /// A person has been called.
+    /// Whether the attempt needs attention already.
     pub alerted: bool,
-    /// The attempt at which a person last acted on it: whether to call one again is counted from here.
+    /// The attempt at which an operator last acted on it: the count towards the next need for attention starts here.
     pub acted_at: u32,
-    /// The round of a way back that a person began last, 0 if none did.
+    /// The round of a compensation that an operator began last, 0 if none did.
     pub acted_round: u32,
-    /// When it began.
+    /// When the attempt began.
     pub began_at: Timestamp,
-    /// The event that issued its commands.
+    /// Id of the event that issued its commands.
     pub issued_by: Uuid,
 }
 
 impl<P: Process> Leg<P> {
-    /// Whether all commands are done.
+    /// Whether all commands were accepted.
     pub fn all_done(&self) -> bool {
         self.commands.iter().all(|(_, answer)| matches!(answer, Some(Ok(()))))
     }
 
-    /// Whether it waits for a party that was asked, and is asked again when the commands are sent again.
+    /// Whether it waits for a party that was asked. Sending the commands again asks that party again.
     pub fn awaits_asked(&self) -> bool {
         self.awaits.as_ref().is_some_and(|awaits| awaits.from.is_asked())
     }
 
-    /// When it has taken too long. While nobody can be reached that does not fail a step: nobody has had the chance.
+    /// When it has taken too long. While the participants cannot be reached that does not fail a step: nobody has had
+    /// the chance to act.
     pub fn due_by(&self) -> Option<Timestamp> {
         let waits = self.unanswered_since.is_some() && matches!(self.step.limit, Limit::Fail(..));
         self.deadline.filter(|_| !waits)
     }
 
-    /// Whether its moments were set by a clock that was ahead of what it is now. Then what would be sent again at one of
-    /// them is sent at once: the moment itself may be a day away.
+    /// Whether its moments were set by a clock that was ahead of the present one. The commands due at such a moment are
+    /// sent at once, because the moment itself may be a day away.
     pub fn is_ahead(&self, now: Timestamp) -> bool {
         is_ahead(self.set_at, now)
     }
 
-    /// Moves the moments that were set by a clock that was ahead to where they would be had it been right: as far away
-    /// from now as they were then.
+    /// Corrects the moments that were set by a clock that was ahead: each is then as far from now as it was when it was
+    /// set.
     pub(super) fn set_right(&mut self, now: Timestamp) {
         if self.is_ahead(now) {
             let ahead = self.set_at - now;
@@ -117,7 +118,8 @@ impl<P: Process> Leg<P> {
         }
     }
 
-    /// Somebody has answered. If a person was called because nobody did, the call is taken back.
+    /// Records that a participant has answered. If the attempt needs attention only because of the silence, it no
+    /// longer does.
     pub(super) fn reached(&mut self) {
         (self.unanswered, self.unanswered_since, self.too_late) = (0, None, None);
         if self.alerted && self.failure.as_ref().is_some_and(Failure::is_no_answer) {
@@ -125,7 +127,7 @@ impl<P: Process> Leg<P> {
         }
     }
 
-    /// Whether it is this attempt group of this step, this way.
+    /// Whether it is this attempt of this step, in this direction.
     pub fn is(&self, step: &str, group: u32, direction: Direction) -> bool {
         self.step.name == step && self.group == group && self.direction == direction
     }

@@ -1,7 +1,8 @@
 //! The engine: pure. Nothing here waits, sends or reads a clock.
 //!
-//! `react` judges an input by the state and says what happens; `State::evolve` believes; `pending` says which commands
-//! must be on their way. A process that dies between two appends loses nothing: the same events, the same pending.
+//! `react` decides from an input and the state which events follow; `State::evolve` folds events without judging them;
+//! `pending` says which commands must be sent. A process that dies between two appends loses nothing: the same events
+//! give the same pending commands.
 
 mod back;
 mod effect;

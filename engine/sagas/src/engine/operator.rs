@@ -1,7 +1,7 @@
-//! What a person does about one saga: judged like every other input, by the state alone.
+//! The actions of operators on one saga, judged like every other input by the state alone.
 //!
-//! *Invariant:* what would break a rule of the saga is refused, with the reason, and leaves nothing. What is accepted is one
-//! append: who did what and why, and behind it what follows.
+//! *Invariant:* an action that would break a rule of the saga is refused with the reason and leaves no trace. An
+//! accepted action is one append: who did what and why, followed by the events that result.
 
 use crate::events::{Event, OperatorActed, StepFailed, UndoSucceeded};
 use crate::parts::{Action, Direction, ErrorKind, Failure, Kind};
@@ -16,116 +16,116 @@ use super::state::{Leg, State};
 use crate::definition::Undo;
 use crate::process::{EventOf, Process, Settings as _, SettingsOf};
 
-/// Why a saga goes back, or hands over, when a person decided it.
+/// The code of the reason for which a saga compensates or hands over when an operator decided it.
 pub const OPERATOR: &str = "operator";
 
-/// What a person wants.
+/// An action that an operator requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Act {
-    /// What the operator does.
+    /// The action that is requested.
     pub action: Action,
-    /// The operator who does it.
+    /// The operator who requests it.
     pub actor: String,
     /// The reason that the operator gives.
     pub reason: String,
-    /// Which step, if several could be meant.
+    /// Name of the step, needed if several could be meant.
     pub step: Option<String>,
-    /// The request.
+    /// Id of the request; a repeat of it changes nothing.
     pub request_id: Uuid,
 }
 
-/// Why the answer is no.
+/// The reason why an action is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// It is over.
+    /// The saga has ended.
     #[error("the saga has ended; nothing of it moves any more")]
     Ended,
-    /// This program cannot follow it.
+    /// This program does not have the definition that the saga follows.
     #[error(
         "this program does not know version {version} of the saga `{saga}`, or not all of its events; run the release that does"
     )]
     Unknown {
-        /// Its type.
+        /// Type of the saga.
         saga: String,
-        /// Its version.
+        /// Version of its definition.
         version: u32,
     },
-    /// It could not be followed, and now it can.
+    /// The saga could not be followed for a while, and now it can.
     #[error("no program could follow the saga for a while; resume it, and look how it stands then")]
     ResumeFirst,
-    /// Nothing to act on.
+    /// No step is open, and none stands still.
     #[error("no step is on its way, and none stands still")]
     NothingOpen,
-    /// Not that step.
+    /// The named step is not open.
     #[error("`{step}` is neither on its way nor does it stand still; {there} is")]
     NotThere {
-        /// The step that was named.
+        /// Name of the step in the request.
         step: String,
-        /// Those that are.
+        /// Names of the open steps.
         there: String,
     },
-    /// Which one?
+    /// Several steps could be meant.
     #[error("several steps could be meant, {0}; name one")]
     Several(String),
-    /// There is nothing that could be sent again.
+    /// There is no command that could be sent again.
     #[error("`{step}` has nothing to send: it waits for {awaits}")]
     NothingToSend {
-        /// The step.
+        /// Name of the step.
         step: &'static str,
-        /// What for.
+        /// The fact that it waits for.
         awaits: String,
     },
-    /// Sending it again would not bring what it waits for.
+    /// Sending the command again would not bring the awaited fact.
     #[error("what `{step}` sent is done, and {awaits} can no longer come ({failure})")]
     CannotCome {
-        /// The step.
+        /// Name of the step.
         step: &'static str,
-        /// What it waited for.
+        /// The fact that it waited for.
         awaits: String,
-        /// What came instead.
+        /// The failure that came instead.
         failure: String,
     },
-    /// It goes on by itself.
+    /// The step does not need attention: it goes on by itself.
     #[error("no person was called for `{0}`: it goes on by itself")]
     NotCalled(&'static str),
-    /// It does not go on by itself.
+    /// The step does not go on by itself.
     #[error("`{0}` stands still: there is nothing it could go on waiting for")]
     StandsStill(&'static str),
-    /// A rule would be broken.
+    /// Skipping the step would break a rule.
     #[error("{what} cannot count as done: {why}")]
     NotSkipped {
-        /// The step, or its undoing.
+        /// Name of the step, or of its compensation.
         what: String,
-        /// The rule that it would break.
+        /// The rule that skipping would break.
         why: &'static str,
     },
-    /// It has turned back already.
+    /// The saga is being compensated already.
     #[error("the saga already goes back ({0})")]
     GoesBack(String),
-    /// Nothing of it can be undone.
+    /// The saga has no step that could be compensated.
     #[error("this saga only goes forward")]
     ForwardOnly,
-    /// The point of no return is being passed, or not.
+    /// The outcome of the pivot is unknown.
     #[error("the outcome of `{0}` is not known: until it is, nothing can be decided")]
     PivotOpen(&'static str),
-    /// The point of no return has been passed.
+    /// The pivot has succeeded, so the saga cannot be compensated.
     #[error("`{0}` is done: there is no way back any more, only handing over")]
     AfterPivot(&'static str),
-    /// The point of no return has not been passed.
+    /// The pivot has not succeeded, so there is nothing to hand over.
     #[error("`{0}` is not done: there is nothing to take back yet, the saga itself can go back")]
     BeforePivot(&'static str),
-    /// No other saga could.
+    /// The saga's definition names no saga to hand over to.
     #[error("no other saga could take over from this one")]
     NobodyTakesOver,
-    /// Something would be nobody's.
+    /// A compensation is under way that no saga would finish.
     #[error("`{0}` is being undone, which would be nobody's any more")]
     Undoing(&'static str),
-    /// Too late.
+    /// No other saga can take over any more.
     #[error("{0}")]
     TooLate(&'static str),
 }
 
-/// What follows from what a person does. The first event says who did what.
+/// Decides which events follow from an operator's action. The first of them records the action.
 ///
 /// # Errors
 /// [`Refusal`]: it would break a rule, or change nothing.
@@ -161,7 +161,7 @@ pub fn act<P: Process>(
     Ok(draft.events)
 }
 
-/// What a person could do now, without naming a step.
+/// The actions that an operator could take now without naming a step.
 pub fn fits<P: Process>(state: &State<P>, now: Timestamp, config: &SettingsOf<P>) -> Vec<Action> {
     let asked =
         |action| Act { action, actor: String::new(), reason: String::new(), step: None, request_id: Uuid::nil() };
@@ -182,8 +182,8 @@ impl<P: Process> Draft<'_, P> {
         }));
     }
 
-    /// What stands still gets a new attempt group, or a new round of its undo: new requests. What is on its way is sent
-    /// again as it is.
+    /// Gives a step that stands still a new attempt, or its compensation a new round, with new requests. The commands
+    /// of an open step are sent again unchanged.
     fn try_anew(&mut self, asked: &Act) -> Result<(), Refusal> {
         let leg = chosen(&self.state, asked)?;
         if leg.status == LegStatus::Open {
@@ -210,7 +210,7 @@ impl<P: Process> Draft<'_, P> {
         let refused = leg.failure.as_ref().filter(|failure| failure.kind == ErrorKind::Rejected);
         let refused = refused.map(|failure| failure.code.as_str());
         let commands = sends(&self.ctx(leg.step, leg.group, &direction, refused));
-        // What was refused because nothing was left to undo is asked for from the beginning.
+        // A compensation that was refused because nothing was left to undo starts from the beginning.
         let anew = || sends(&self.ctx(leg.step, leg.group, &direction, None));
         let commands = if commands.is_empty() && refused.is_some() { anew() } else { commands };
         if commands.is_empty() {
@@ -236,7 +236,7 @@ impl<P: Process> Draft<'_, P> {
         let (source, answers, leaves_nothing) = (None, Vec::new(), false);
         self.emit(Event::StepFailed(StepFailed { step, group, source, failure, answers, leaves_nothing }));
         if self.to_be_undone(leg.step, leg.group) {
-            self.undo(leg.step, leg.group); // What the attempt left is undone on the side.
+            self.undo(leg.step, leg.group); // The effect of the last attempt is compensated meanwhile.
         }
         self.begin_step(leg.step, self.state.group_of(leg.step.name) + 1, false);
         Ok(())
@@ -273,7 +273,7 @@ impl<P: Process> Draft<'_, P> {
         Ok(())
     }
 
-    /// When a person is called again for what one was called for: not at once, also where what was gained has lapsed.
+    /// When the saga needs attention again for the same problem: not at once, also where an effect has lapsed.
     fn called_again_at(&self, leg: &Leg<P>) -> Option<Timestamp> {
         let soonest = self.now + self.config.duration(leg.step.within);
         match leg.direction {
@@ -293,7 +293,7 @@ impl<P: Process> Draft<'_, P> {
             match status {
                 Some(LegStatus::Open) => return Err(Refusal::PivotOpen(pivot)),
                 Some(LegStatus::Succeeded) => return Err(Refusal::AfterPivot(pivot)),
-                // A pivot that stands still has an outcome: what it did is undone, too.
+                // A pivot that stands still has an outcome: its effect is compensated, too.
                 Some(LegStatus::Failed | LegStatus::Stuck) | None => {}
             }
         }
@@ -332,8 +332,8 @@ impl<P: Process> Draft<'_, P> {
     }
 }
 
-/// The leg that a person means: what stands still before what a person was called for, before what is on its way; of
-/// several attempts of one step the oldest.
+/// The step attempt that the operator means: one that stands still, else one that needs attention, else one that is
+/// open; of several attempts of one step the oldest.
 pub(super) fn chosen<P: Process>(state: &State<P>, asked: &Act) -> Result<Leg<P>, Refusal> {
     let open =
         |leg: &&Leg<P>| leg.direction != Direction::Renew && matches!(leg.status, LegStatus::Open | LegStatus::Stuck);

@@ -1,4 +1,4 @@
-//! Which commands must be on their way, and when the saga acts by itself. Both follow from the state alone.
+//! The commands that must be sent, and the times at which a saga acts by itself. Both follow from the state alone.
 
 use std::sync::Arc;
 
@@ -10,22 +10,22 @@ use uuid::Uuid;
 use super::state::{Final, State};
 use crate::process::Process;
 
-/// The commands of one step that must be on their way. Sent together, answered together.
+/// The commands of one step that must be sent. They are sent together and answered together.
 #[derive(Debug, Clone)]
 pub struct Pending {
-    /// The commands, as they were issued.
+    /// The commands as they were issued.
     pub commands: Vec<Arc<IssuedCommand>>,
-    /// The how-manieth time; one attempt need only be sent once by one process.
+    /// How often they have been sent, this time included; one process sends each attempt once.
     pub attempt: u32,
-    /// The event that issued them.
+    /// Id of the event that issued them.
     pub issued_by: Uuid,
-    /// By which times a participant has refused them as too late; the saga's stream has proven since that they are still
-    /// to be carried out.
+    /// The times by which a participant has refused them as too late. The saga's stream has proven since that they are
+    /// still to be carried out.
     pub too_late: Option<LateBy>,
 }
 
-/// The commands without a final answer whose time has come. What awaits the word of a party that is asked stays
-/// pending until it comes, since sending the command again asks that party again.
+/// The commands without a final answer whose time has come. A command that waits for the fact of a party that is asked
+/// stays pending until the fact comes, because sending it again asks that party again.
 pub fn pending<P: Process>(state: &State<P>, now: Timestamp) -> Vec<Pending> {
     if state.ended || state.definition.is_none() {
         return Vec::new();
@@ -47,7 +47,8 @@ pub fn pending<P: Process>(state: &State<P>, now: Timestamp) -> Vec<Pending> {
     pending
 }
 
-/// When the saga next acts by itself, if nothing comes before. What was put off by a clock that was ahead is due now.
+/// When the saga next acts by itself, if nothing comes before. A moment that was set by a clock that was ahead is due
+/// now.
 pub fn next_timer<P: Process>(state: &State<P>, now: Timestamp) -> Option<Timestamp> {
     if state.ended || state.definition.is_none() {
         return None;

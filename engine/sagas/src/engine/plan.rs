@@ -1,6 +1,6 @@
-//! What would happen: found by letting the engine itself run on a supposed failure, or on what a person wants.
+//! The plan of a saga, found by letting the engine itself run on an assumed failure or on an operator's action.
 //!
-//! *Invariant:* nothing here is a second telling of the rules. Every step and every command comes out of [`Draft`].
+//! *Invariant:* the rules are not repeated here. Every step and every command comes out of [`Draft`].
 
 use crate::events::{Event, SagaHandedOver, UndoSucceeded};
 use crate::parts::{Direction, ErrorKind, Failure, Kind, Source};
@@ -14,35 +14,35 @@ use super::state::{Leg, State};
 use crate::definition::{Definition, Meaning};
 use crate::process::{EventOf, Process, SettingsOf, StoryOf};
 
-/// Steps that are played through at most: more than any table has rows, both ways. A bound only.
+/// The most steps that are played through: more than any table has rows in both directions. It is only a bound.
 const MOVES: usize = 200;
 
-/// A step of the way that would follow.
+/// A compensation that would follow.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Undone {
-    /// The step.
+    /// Name of the step to compensate.
     pub step: String,
-    /// The attempt group.
+    /// Number of the step attempt, from 0.
     pub group: u32,
-    /// What would be sent.
+    /// The commands that would be sent.
     pub sends: Vec<Sent>,
-    /// What else is to be known.
+    /// A remark for people, such as that nothing needs to be sent.
     pub note: Option<&'static str>,
 }
 
-/// Where a failure would lead.
+/// The consequence of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    /// Back.
+    /// The saga compensates.
     Compensate,
-    /// Over to another saga.
+    /// The saga hands over to another saga.
     HandOver,
-    /// Nowhere: a person must look.
+    /// The saga needs attention.
     Attention,
 }
 
 impl Way {
-    /// As it is written.
+    /// The name of the consequence, as it is shown to people.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Compensate => "compensate",
@@ -52,35 +52,35 @@ impl Way {
     }
 }
 
-/// What a failure of one step, for good, would mean.
+/// The consequences if one step failed for good.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fails {
     /// The step that would fail.
     pub step: &'static str,
-    /// The way it is on.
+    /// Whether the step, its compensation or its renewal would fail.
     pub direction: Direction,
-    /// Where that would lead.
+    /// The consequence for the saga.
     pub way: Way,
-    /// What would be done then, in this order.
+    /// The compensations that would follow, in this order.
     pub steps: Vec<Undone>,
-    /// Steps that are done, and what of them cannot be undone.
+    /// Names of the steps that are done, and their effects that cannot be undone.
     pub irreversible: Vec<(&'static str, &'static str)>,
-    /// The step that would get one more attempt first.
+    /// Name of the step that would first get one more attempt.
     pub first: Option<&'static str>,
 }
 
-/// What may follow from how a saga stands.
+/// The plan of a saga: what may follow from its present state.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Plan {
-    /// The steps that it is at.
+    /// Names of the current steps.
     pub at: Vec<&'static str>,
-    /// What a failure of each would mean; what needs a person first, then the newest.
+    /// The consequences of a failure of each current step: those that need attention first, then the newest.
     pub fails: Vec<Fails>,
     /// The steps that follow if all goes well.
     pub next: Vec<(String, Kind)>,
 }
 
-/// What may follow.
+/// Plans what may follow from the present state of a saga.
 pub fn plan<P: Process>(state: &State<P>, now: Timestamp, config: &SettingsOf<P>) -> Plan {
     let Some(definition) = state.definition.filter(|_| !state.ended) else { return Plan::default() };
     let mut open: Vec<&Leg<P>> = state.legs.iter().filter(|leg| is_open(leg)).collect();
@@ -117,7 +117,7 @@ fn failing<P: Process>(
     let (step, direction) = (leg.step.name, leg.direction);
     let fails = Fails { step, direction, way: Way::Attention, steps: Vec::new(), irreversible, first: None };
     if leg.status == LegStatus::Stuck || direction != Direction::Do {
-        return fails; // It has failed; or it is the way back itself, which is only tried again.
+        return fails; // The step has failed already, or is a compensation, which is only retried.
     }
     let mut draft = Draft::new(state.clone(), definition, now, config);
     draft.for_good = true;
@@ -139,7 +139,7 @@ fn failing<P: Process>(
     Fails { way, steps, first: first.map(|(target, _)| target), ..fails }
 }
 
-/// What the saga that takes over would do.
+/// The compensations of the saga that would take over.
 pub(super) fn taken_over<P: Process>(
     over: &SagaHandedOver<StoryOf<P>>,
     now: Timestamp,
@@ -157,7 +157,7 @@ pub(super) fn taken_over<P: Process>(
     draft.events.iter().filter_map(step).collect()
 }
 
-/// What of a way back is sent, and what needs nothing.
+/// The compensations in these events: the commands that they send, and those that need none.
 pub(super) fn undone<P: Process>(events: &[EventOf<P>], failed: Option<&str>) -> Vec<Undone> {
     let mut steps: Vec<Undone> = Vec::new();
     for event in events {
@@ -175,7 +175,7 @@ pub(super) fn undone<P: Process>(events: &[EventOf<P>], failed: Option<&str>) ->
     steps
 }
 
-/// Lets everything that is on its way end well, so many times.
+/// Lets all open steps succeed, up to so many times.
 fn play<P: Process>(draft: &mut Draft<P>, moves: usize) {
     for _ in 0..moves {
         let open: Vec<Leg<P>> = draft.state.legs.iter().filter(|leg| is_open(leg)).cloned().collect();
@@ -187,7 +187,7 @@ fn play<P: Process>(draft: &mut Draft<P>, moves: usize) {
     }
 }
 
-/// Lets only what is undone end well.
+/// Lets only the compensations succeed.
 pub(super) fn play_back<P: Process>(draft: &mut Draft<P>) {
     for _ in 0..MOVES {
         let open = draft.undoing().cloned();

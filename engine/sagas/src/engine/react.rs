@@ -1,4 +1,4 @@
-//! From an input and the state to what happens. One input makes one append, however much follows from it.
+//! Decides from an input and the state which events follow. One input makes one append, however much follows from it.
 
 use crate::events::{Event, SagaInputRecorded, SagaNeedsAttention, SagaStarted, StepSucceeded, UndoSucceeded};
 use crate::parts::{CommandBody, Direction, ErrorKind, Failure, IssuedCommand, Source, StepRef};
@@ -13,10 +13,10 @@ use crate::ids;
 use crate::outcome::Answered;
 use crate::process::{Commands, EventOf, FactsOf, NoteOf, Process, Settings as _, SettingsOf, StoryOf};
 
-/// All that can happen to a saga.
+/// An input of a saga.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input<P: Process> {
-    /// A fact came.
+    /// A fact from outside came.
     Fact(Source, Box<P::Outside>),
     /// The commands of one step were answered.
     Answers(Vec<Answered>),
@@ -24,23 +24,23 @@ pub enum Input<P: Process> {
     Time,
 }
 
-/// What a saga starts with.
+/// The beginning of a saga.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Begin<P: Process> {
-    /// The event it starts on.
+    /// The event that starts it.
     pub source: Source,
-    /// What it knows.
+    /// The facts that it starts with.
     pub facts: FactsOf<P>,
 }
 
 impl<P: Process> Begin<P> {
-    /// The id of the saga that begins so.
+    /// The id of the saga that begins in this way.
     pub fn id(&self) -> Uuid {
         P::saga_id(&self.source, &self.facts)
     }
 }
 
-/// The first events of a saga.
+/// Decides the first events of a saga.
 pub fn begin<P: Process>(
     definition: &'static Definition<P>,
     stream: &str,
@@ -70,7 +70,7 @@ pub(super) fn begun<'a, P: Process>(
     draft
 }
 
-/// What follows from an input; nothing, if it is a duplicate or means nothing to the saga.
+/// Decides which events follow from an input; none if it is a duplicate or means nothing to the saga.
 pub fn react<P: Process>(
     state: &State<P>,
     input: &Input<P>,
@@ -96,7 +96,7 @@ pub fn react<P: Process>(
     draft.events
 }
 
-/// A saga of a table that this program does not have: a person must bring the program that has it.
+/// The events for a saga whose definition this program does not have: an operator must start a program that has it.
 fn unsupported<P: Process>(state: &State<P>) -> Vec<EventOf<P>> {
     if state.unsupported.is_some() {
         return Vec::new();
@@ -110,14 +110,14 @@ fn unsupported<P: Process>(state: &State<P>) -> Vec<EventOf<P>> {
     vec![Event::SagaNeedsAttention(attention)]
 }
 
-/// The events in the making, and the state as they will leave it.
+/// The events so far, and the state that they will leave.
 pub(super) struct Draft<'a, P: Process> {
     pub state: State<P>,
     pub events: Vec<EventOf<P>>,
     pub now: Timestamp,
     pub config: &'a SettingsOf<P>,
     pub definition: &'static Definition<P>,
-    /// Whether what fails is not tried once more: for those who ask what a failure for good would mean.
+    /// Whether a failed step is not retried, to see what a failure for good would mean.
     pub for_good: bool,
 }
 
@@ -127,7 +127,7 @@ impl<'a, P: Process> Draft<'a, P> {
     }
 
     pub fn emit(&mut self, event: EventOf<P>) {
-        // The id and the trace of an event matter to who dispatches, not to who decides.
+        // The id and the trace of an event matter when commands are sent, not when they are decided.
         let meta = Meta { id: Uuid::nil(), at: self.now, correlation_id: Uuid::nil(), traceparent: None };
         self.state.evolve(&event, &meta);
         self.events.push(event);
@@ -143,7 +143,7 @@ impl<'a, P: Process> Draft<'a, P> {
         Ctx { state: &self.state, config: self.config, step: step.name, group, direction, refused }
     }
 
-    /// Commands as they will be sent, now and ever after.
+    /// Issues commands as they will be sent, now and in every retry.
     pub fn issue(
         &self,
         step: &'static Step<P>,
@@ -199,7 +199,7 @@ impl<'a, P: Process> Draft<'a, P> {
         }
     }
 
-    /// Whether a note would say nothing new.
+    /// Whether a note would add nothing new.
     fn knows(&self, note: NoteOf<P>, about: Option<(&'static str, u32)>, detail: Option<&str>) -> bool {
         let (hold, holds) = (NoteOf::<P>::HOLD, &self.state.holds);
         if hold.is_some_and(|hold| hold.released == note) {
@@ -207,13 +207,13 @@ impl<'a, P: Process> Draft<'a, P> {
             return !holds.has(detail) && !holds.has(Some(""));
         }
         if about.is_none() && hold.is_some_and(|hold| hold.held == note) {
-            return holds.has(detail); // Also if it is that of a step: then that was noted before.
+            return holds.has(detail); // This is also so if it is the hold of a step: that was noted before.
         }
         let about = about.map(|(step, group)| StepRef { step: step.into(), group });
         self.state.notes.contains(&(note, about))
     }
 
-    /// Nothing is left of what a step did.
+    /// Records that nothing is left of a step's effect.
     fn gone(&mut self, step: &'static str, group: u32, source: &Source) {
         if self.open(step, group, Direction::Undo).is_some() {
             let source = Some(source.clone());
@@ -232,7 +232,7 @@ impl<'a, P: Process> Draft<'a, P> {
         self.emit(Event::SagaInputRecorded(SagaInputRecorded { source, note, about, detail }));
     }
 
-    /// A leg that is open or stands still.
+    /// A step attempt that is open or stands still.
     pub fn open(&self, step: &str, group: u32, direction: Direction) -> Option<Leg<P>> {
         self.state
             .leg(step, group, direction)

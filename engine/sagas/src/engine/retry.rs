@@ -1,4 +1,4 @@
-//! Answers of commands, and time: what is tried again, when, and when a person is called.
+//! Answers of commands, and time: which commands are retried and when, and when a saga needs attention.
 
 use std::time::Duration;
 
@@ -14,40 +14,43 @@ use crate::definition::Limit;
 use crate::outcome::{Answered, Outcome};
 use crate::process::{NoteOf, Process, Settings as _, Time as _, TimeOf};
 
-/// How often a party is asked again about something that must be undone before a person is called: with waits
-/// that double from 30 s that is a quarter of an hour.
+/// How often a party is asked again about a compensation before the saga needs attention: with waits that double from
+/// 30 s that is a quarter of an hour.
 const UNDO_CHECKS: u32 = 6;
 
-/// What the answers of one step's commands come to.
+/// The combined result of the answers to one step's commands.
 struct Verdict {
     finals: Vec<Answer>,
     refused: Option<Failure>,
     unanswered: Option<Unanswered>,
 }
 
-/// That not all commands were decided.
+/// The result that not all commands were decided.
 struct Unanswered {
     why: Failure,
-    /// How long to wait at least.
+    /// The least time to wait.
     at_least: Option<Duration>,
-    /// What some were refused by as too late.
+    /// The times by which some were refused as too late.
     too_late: Option<LateBy>,
 }
 
-/// How often one look at the time may move a saga. What is due takes its own moment away, so that a saga of a few open
-/// steps makes a few moves; more are a fault, which must not fill the log.
+/// How often one look at the time may move a saga. A due action removes its own moment, so a saga of a few open steps
+/// makes a few moves; more are a fault, which must not fill the log.
 const MOVES_MAX: usize = 64;
-/// While nobody can be reached the longest wait grows with the time since: to a tenth of it, and to so many times the
-/// longest wait of before. So an outage of a day costs an open step some 200 events, and ten minutes after it all goes on.
+/// While the participants cannot be reached the longest wait grows with the time since then: to a tenth of it, and to
+/// so many times the usual longest wait. So an outage of a day costs an open step some 200 events, and ten minutes
+/// after it every saga goes on.
 const LONGEST_WAITS: u32 = 10;
-/// What lasts for longer than a day is tried this often in the time that it has lasted already: every ten minutes on the first
-/// day, every twenty on the second, up to [`PURSUED_EVERY`]. So a year of it costs an open step some 2 300 events.
+/// A failure that lasts for longer than a day is retried this often in the time that it has lasted already: every ten
+/// minutes on the first day, every twenty on the second, up to [`PURSUED_EVERY`]. So a year of it costs an open step
+/// some 2 300 events.
 const TRIES_OF_ITS_TIME: u32 = 144;
-/// The longest wait between two tries, whatever has lasted for however long.
+/// The longest wait between two tries, however long the failure has lasted.
 const PURSUED_EVERY: Duration = Duration::from_secs(6 * 3600);
 
 impl<P: Process> Draft<'_, P> {
-    /// The commands of one step were answered. Answers of what has ended meanwhile mean nothing any more.
+    /// Takes in the answers to the commands of one step. Answers to a step that has ended meanwhile mean nothing any
+    /// more.
     pub fn answered(&mut self, answers: &[Answered]) {
         let Some(first) = answers.first() else { return };
         let issued = |leg: &&Leg<P>| leg.commands.iter().any(|(command, _)| command.id == first.command_id);
@@ -71,7 +74,7 @@ impl<P: Process> Draft<'_, P> {
             return self.retry(leg, unanswered, verdict.finals);
         }
         if !self.all_done_with(leg, &verdict.finals) || leg.awaits_asked() {
-            // The word of the party that was asked will follow; until then the command stays pending.
+            // The fact of the party that was asked will follow; until then the command stays pending.
             if leg.unanswered_since.is_some() {
                 self.record(leg, verdict.finals);
             }
@@ -112,7 +115,7 @@ impl<P: Process> Draft<'_, P> {
         match verdict.unanswered {
             // Until the next renewal takes its place.
             Some(unanswered) => self.retry(leg, unanswered, verdict.finals),
-            // A renewal that is refused is made good by the step that needs it (its `redo`).
+            // A refused renewal is repaired by the step that needs it (its `redo`).
             None => self.record(leg, verdict.finals),
         }
     }
@@ -124,17 +127,18 @@ impl<P: Process> Draft<'_, P> {
 
     fn record(&mut self, leg: &Leg<P>, answers: Vec<Answer>) {
         let (step, group, direction) = (leg.step.name.to_owned(), leg.group, leg.direction);
-        // Nobody had a chance to act while the command service could not be reached: the deadline is so much later.
+        // No participant had a chance to act while the command service could not be reached: the deadline is that much
+        // later.
         let runs_on = leg.unanswered_since.is_some() && matches!(leg.step.limit, Limit::Fail(..));
         let deadline = leg.deadline.filter(|_| runs_on && direction == Direction::Do).map(|at| at + self.silence(leg));
         self.emit(Event::CommandAnswered(CommandAnswered { step, group, direction, answers, deadline }));
     }
 
-    /// Tries again after a while, without end: that nobody could be reached is no answer, and no step fails by it. When
-    /// that has lasted, a person is called besides; the first answer takes the call back.
+    /// Retries after a while, without end: an unreachable participant is no answer, so no step fails because of it.
+    /// When the silence has lasted, the saga also needs attention; the first answer ends that.
     fn retry(&mut self, leg: &Leg<P>, unanswered: Unanswered, answers: Vec<Answer>) {
         let Unanswered { why, at_least, too_late } = unanswered;
-        // The first refusal as too late says by which times the next deadline counts: there is nothing to wait for.
+        // The first refusal as too late tells by which times the next deadline counts, so the retry needs no wait.
         let at_once = why.code == TOO_LATE && leg.too_late.is_none();
         let wait = if at_once { Duration::ZERO } else { self.backoff_of(leg).max(at_least.unwrap_or_default()) };
         let next_at = self.now + wait;
@@ -171,8 +175,8 @@ impl<P: Process> Draft<'_, P> {
         self.backoff_up_to(leg, leg.attempt, longest)
     }
 
-    /// The wait before the try after the `attempt`-th: doubles, has a cap, and up to a quarter is taken off by a hash
-    /// of what it is for, so that what failed together does not come back together.
+    /// The wait after the `attempt`-th try. It doubles up to a cap, and a hash of the command takes off up to a
+    /// quarter, so that commands that failed together do not come back together.
     pub fn backoff(&self, leg: &Leg<P>, attempt: u32) -> Duration {
         self.backoff_up_to(leg, attempt, self.config.retry().cap)
     }
@@ -185,7 +189,7 @@ impl<P: Process> Draft<'_, P> {
         wait - wait * draw / 1024
     }
 
-    /// Does what is due, until nothing is: each takes its own moment away or ends what it belongs to.
+    /// Takes every action that is due: each removes its own moment or ends its step.
     pub fn time(&mut self) {
         for _ in 0..MOVES_MAX {
             let due = |leg: &&Leg<P>| is_due(leg, self.now) && !self.state.is_being_renewed(leg);
@@ -219,12 +223,12 @@ impl<P: Process> Draft<'_, P> {
             };
         }
         if leg.commands.is_empty() {
-            return self.succeed(leg, None, None); // It is not held (any more): ask again.
+            return self.succeed(leg, None, None); // The saga has no hold (any more), so the next step can ask.
         }
         self.ask_again(leg);
     }
 
-    /// Nothing was heard: the same commands once more, which makes their owner ask again.
+    /// Sends the same commands once more because nothing was heard, which makes their owner ask again.
     fn ask_again(&mut self, leg: &Leg<P>) {
         let failure = self.send_again(leg);
         if leg.direction == Direction::Undo && leg.attempt >= leg.acted_at + UNDO_CHECKS && !leg.alerted {
@@ -232,7 +236,8 @@ impl<P: Process> Draft<'_, P> {
         }
     }
 
-    /// The commands without a final answer once more, at once. Why: nothing was heard.
+    /// Sends the commands without a final answer once more, at once, because nothing was heard. Returns that as the
+    /// failure.
     pub fn send_again(&mut self, leg: &Leg<P>) -> Failure {
         let wait = self.wait_for_word(leg);
         let fact = leg.awaits.as_ref().map_or("answer", |awaits| awaits.fact.as_str());
@@ -252,13 +257,15 @@ impl<P: Process> Draft<'_, P> {
         failure
     }
 
-    /// How long to wait for the word of a party before it is asked again: doubles up to ten times the first wait, and
-    /// grows further where that lasts for days. When a person was called it is a tenth of the time so far, up to some hours.
+    /// How long to wait for the fact of a party before it is asked again: the wait doubles up to ten times the first
+    /// one, and grows further where it lasts for days. Once the saga needs attention it is a tenth of the time so far,
+    /// up to some hours.
     fn wait_for_word(&self, leg: &Leg<P>) -> Duration {
         let within = if leg.direction == Direction::Undo { TimeOf::<P>::CHECK } else { leg.step.within };
         let (first, twice) = (self.config.duration(within), |times: u32| 2u32.saturating_pow(times));
         let so_far = (self.now - leg.began_at).to_std().unwrap_or_default();
-        // Where a deadline ends it there is no long time: what was away for a day must be asked in what is left.
+        // Where a deadline ends the step the wait stays short: a party that was away for a day must be asked in the
+        // remaining time.
         let lasts = if matches!(leg.step.limit, Limit::Fail(..)) { Duration::ZERO } else { long_lasting(so_far) };
         let longest = (first * 10).max(lasts);
         if leg.alerted {
@@ -282,14 +289,14 @@ impl<P: Process> Draft<'_, P> {
     }
 }
 
-/// The least wait between two tries of what has lasted for so long.
+/// The least wait between two tries of a failure that has lasted for this time.
 fn long_lasting(time: Duration) -> Duration {
     (time / TRIES_OF_ITS_TIME).min(PURSUED_EVERY)
 }
 
 fn is_due<P: Process>(leg: &Leg<P>, now: Timestamp) -> bool {
     let passed = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
-    // What was put off by a clock that was ahead is due now.
+    // A moment that was set by a clock that was ahead is due now.
     let due = |at: Option<Timestamp>| passed(at) || (at.is_some() && leg.is_ahead(now));
     match leg.status {
         LegStatus::Open => passed(leg.due_by()) || due(leg.check_at),
@@ -327,7 +334,8 @@ fn too_late(late: LateBy) -> Failure {
 }
 
 impl Verdict {
-    /// One more command was not decided. That nobody could be reached says more than that one came too late.
+    /// Counts one more command without a decision. An unreachable participant weighs more than a command that came too
+    /// late.
     fn unanswered(&mut self, why: Failure, at_least: Option<Duration>, too_late: Option<LateBy>) {
         self.unanswered = Some(match self.unanswered.take() {
             None => Unanswered { why, at_least, too_late },

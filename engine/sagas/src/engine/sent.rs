@@ -1,4 +1,4 @@
-//! A command, for people: what it is, and what of it cannot be undone.
+//! A command for people: what it asks, and which of its effects cannot be undone.
 
 use crate::parts::{CommandBody, IssuedCommand};
 
@@ -11,13 +11,13 @@ pub struct Sent {
     pub command: String,
     /// The stream that it is for.
     pub target: String,
-    /// The command itself.
+    /// The JSON of the command, kept to the byte.
     pub body: CommandBody,
-    /// What of it cannot be undone.
+    /// The effect of the command that cannot be undone, in words.
     pub lasting: Option<&'static str>,
 }
 
-/// Commands, for people.
+/// Describes commands for people.
 pub(super) fn sent<P: Process>(commands: &[IssuedCommand]) -> Vec<Sent> {
     commands.iter().map(one_sent::<P>).collect()
 }
@@ -27,7 +27,7 @@ pub(super) fn one_sent<P: Process>(command: &IssuedCommand) -> Sent {
     Sent { command: name, target, body, lasting: lasting::<P>(command) }
 }
 
-/// What of a command cannot be undone, only made good; nothing is known of one that this program cannot read.
+/// The effect of a command that cannot be undone, only made good; `None` for a command that this program cannot read.
 pub(super) fn lasting<P: Process>(command: &IssuedCommand) -> Option<&'static str> {
     command.body.parse::<P::Command>().ok().as_ref().and_then(P::lasting)
 }

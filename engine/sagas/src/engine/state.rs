@@ -1,4 +1,4 @@
-//! A saga's state, and how its events change it. What is in the log is true: folding judges nothing.
+//! The state of a saga, and how its events change it. The events of the log are true: folding judges nothing.
 
 use crate::events::{
     CompensationStarted, Event, OperatorActed, SagaNeedsAttention, SagaStarted, StepRetryScheduled, StepStarted,
@@ -14,55 +14,55 @@ use super::leg::{answer, close, new_leg};
 use crate::definition::{Definition, Step};
 use crate::process::{EventOf, FactsOf, NoteOf, Process, StoryOf, SubjectOf};
 
-/// What stands around an event.
+/// The metadata of an event.
 #[derive(Debug, Clone)]
 pub struct Meta {
-    /// The event's id.
+    /// Id of the event.
     pub id: Uuid,
-    /// When it was decided.
+    /// When the event was decided.
     pub at: Timestamp,
-    /// The request that began it all.
+    /// Id of the client's request that the saga follows from.
     pub correlation_id: Uuid,
-    /// W3C trace context.
+    /// The W3C trace context (`traceparent`) of that request.
     pub traceparent: Option<String>,
 }
 
-/// A saga's state.
+/// The state of a saga, folded from its events.
 #[derive(Debug, Clone)]
 pub struct State<P: Process> {
-    /// Its stream.
+    /// Name of the saga's stream.
     pub stream: String,
-    /// The table it follows; none: this program does not have it (any more).
+    /// The definition that the saga follows; `None` where this program does not have it (any more).
     pub definition: Option<&'static Definition<P>>,
-    /// Which table it follows.
+    /// Type and version of the definition that the saga follows.
     pub follows: (String, u32),
-    /// What it knows; none: it has not begun.
+    /// The facts that the saga starts with; `None` before it began.
     pub facts: Option<FactsOf<P>>,
     /// The version of its last event.
     pub version: Option<u64>,
-    /// The request that began it all.
+    /// Id of the client's request that the saga follows from.
     pub correlation_id: Uuid,
-    /// Its last event: what it does by itself follows from that one.
+    /// Id of the saga's last event, from which its own next actions follow.
     pub last_event: Uuid,
-    /// W3C trace context of that request.
+    /// The W3C trace context (`traceparent`) of the client's request.
     pub traceparent: Option<String>,
-    /// The last version seen of each source stream: what is at or below it is a duplicate.
+    /// The last version seen of each source stream: an event at or below it is a duplicate.
     pub marks: Vec<(String, u64)>,
-    /// What was noted.
+    /// The notes about facts from outside, oldest first, each about the saga or a step attempt.
     pub notes: Vec<(NoteOf<P>, Option<StepRef>)>,
-    /// What holds the saga up, by reason.
+    /// The holds of the saga, by reason.
     pub holds: Holds,
-    /// Its steps, in the order they began.
+    /// The step attempts in the order in which they began.
     pub legs: Vec<Leg<P>>,
-    /// Why it goes back.
+    /// Code of the reason for the compensation, once it has begun.
     pub reason: Option<String>,
-    /// What is to be undone, in this order.
+    /// The step attempts to compensate, in this order.
     pub to_undo: Vec<StepRef>,
     /// Whether it has ended.
     pub ended: bool,
-    /// Why it cannot be followed, where a person has been told.
+    /// The reason why the saga cannot be followed, once it has been reported.
     pub unsupported: Option<String>,
-    /// The requests with which people acted on it: none of them does anything twice.
+    /// The ids of the operators' requests: none of them has an effect twice.
     pub requests: Vec<Uuid>,
 }
 
@@ -90,12 +90,12 @@ impl<P: Process> State<P> {
         }
     }
 
-    /// What the saga is about; nothing before it began.
+    /// The subject of the saga; the default before it began.
     pub fn subject(&self) -> SubjectOf<P> {
         self.facts.as_ref().map(StoryOf::<P>::subject).unwrap_or_default()
     }
 
-    /// Whether an event of another stream has been seen.
+    /// Whether this event of another stream has been seen.
     pub fn has_seen(&self, source: &Source) -> bool {
         self.marks.iter().any(|(stream, version)| *stream == source.stream && *version >= source.version)
     }
@@ -105,23 +105,23 @@ impl<P: Process> State<P> {
         self.legs.iter().rev().find(|leg| leg.direction == Direction::Do && leg.step.name == step)
     }
 
-    /// The newest attempt group of a step; 0 before it began.
+    /// The number of a step's newest attempt; 0 before it began.
     pub fn group_of(&self, step: &str) -> u32 {
         self.latest(step).map_or(0, |leg| leg.group)
     }
 
-    /// Whether a step is done.
+    /// Whether the newest attempt of a step has succeeded.
     pub fn succeeded(&self, step: &str) -> bool {
         self.latest(step).is_some_and(|leg| leg.status == LegStatus::Succeeded)
     }
 
-    /// One attempt group of a step, one way.
+    /// One step attempt in one direction.
     pub fn leg(&self, step: &str, group: u32, direction: Direction) -> Option<&Leg<P>> {
         self.legs.iter().rev().find(|leg| leg.is(step, group, direction))
     }
 
-    /// Whether what a step did is to be renewed by a renewal that nobody has answered at all: it is still on its way, and
-    /// another one would only be one more. Where a part of it was answered, that part needs the next one.
+    /// Whether the step's effect is being renewed by commands that have no answer at all: they are still on their way,
+    /// and another renewal would only add to them. Where a part of them was answered, that part needs the next renewal.
     pub fn is_being_renewed(&self, leg: &Leg<P>) -> bool {
         leg.renew_at.is_some()
             && self.leg(leg.step.name, leg.group, Direction::Renew).is_some_and(|renewal| {
@@ -130,18 +130,18 @@ impl<P: Process> State<P> {
             })
     }
 
-    /// Whether something was noted about the saga as a whole.
+    /// Whether the note was made about the saga as a whole.
     pub fn noted(&self, note: NoteOf<P>) -> bool {
         self.notes.iter().any(|(noted, _)| *noted == note)
     }
 
-    /// Whether something was noted about an attempt group of a step.
+    /// Whether the note was made about this step attempt.
     pub fn noted_of(&self, note: NoteOf<P>, step: &str, group: u32) -> bool {
         let about = |of: &StepRef| of.step == step && of.group == group;
         self.notes.iter().any(|(noted, of)| *noted == note && of.as_ref().is_some_and(about))
     }
 
-    /// Folds an event.
+    /// Folds one event into the state.
     pub fn evolve(&mut self, event: &EventOf<P>, meta: &Meta) {
         self.version = Some(self.version.map_or(0, |version| version + 1));
         self.last_event = meta.id;
@@ -190,7 +190,7 @@ impl<P: Process> State<P> {
                 (leg.next_at, leg.check_at) = (e.next_at, e.check_at);
                 leg.awaits.clone_from(&e.awaits);
                 leg.acted_round = self.leg(&e.step, e.group, Direction::Undo).map_or(0, |before| before.acted_round);
-                self.legs.retain(|leg| !leg.is(&e.step, e.group, Direction::Undo)); // Rounds before it are over.
+                self.legs.retain(|leg| !leg.is(&e.step, e.group, Direction::Undo)); // Earlier rounds are over.
                 self.legs.push(leg);
             }
             Event::UndoSucceeded(e) => {
@@ -233,7 +233,7 @@ impl<P: Process> State<P> {
         self.legs.push(leg);
     }
 
-    /// What was on its way forward is not waited for any more.
+    /// The compensation began: open forward attempts are not awaited any more.
     fn turned_back(&mut self, e: &CompensationStarted) {
         self.reason = Some(e.reason.clone());
         self.to_undo.clone_from(&e.steps);
@@ -258,7 +258,7 @@ impl<P: Process> State<P> {
         });
     }
 
-    /// The call for a person is answered: there is another one only when it does not go on from here.
+    /// An operator acted: the need for attention ends, and comes back only when the saga does not go on from here.
     fn acted(&mut self, e: &OperatorActed, at: Timestamp) {
         self.requests.push(e.request_id);
         if let (Some(step), Some(group), Some(direction)) = (&e.step, e.group, e.direction) {
@@ -288,7 +288,7 @@ impl<P: Process> State<P> {
         }
     }
 
-    /// Whether something holds the saga up, as far as has been noted.
+    /// Whether the saga has a hold, as far as has been noted.
     pub fn is_held(&self) -> bool {
         NoteOf::<P>::HOLD.is_some_and(|hold| self.noted(hold.held))
     }
@@ -322,7 +322,7 @@ fn sent_again<P: Process>(leg: &mut Leg<P>, e: &StepRetryScheduled, at: Timestam
     answer(leg, &e.answers);
     leg.attempt = e.attempt + 1;
     (leg.next_at, leg.check_at, leg.set_at) = (Some(e.next_at), e.check_at, at);
-    // Only what is sent right after the refusal has these times: if it is still too late, it is refused again.
+    // The times count only for the sending right after the refusal: if that is still too late, it is refused again.
     leg.too_late = e.too_late;
     if e.failure.is_no_answer() {
         leg.unanswered += 1;

@@ -94,7 +94,7 @@ fn hears_order(state: &State, event: &order::Event) -> Vec<Heard> {
 
 fn hears_payment(state: &State, id: PaymentId, group: u32, event: &payment::Event) -> Vec<Heard> {
     let about = Some(("authorise", group));
-    // The hold is gone: the authorisation is over, and so is the capture that builds on it.
+    // The hold is gone: the authorization is over, and so is the capture that builds on it.
     let over = |failure: Failure| {
         let stream = id.stream();
         let capture = state.latest("capture").filter(|leg| leg.commands.iter().any(|(c, _)| c.target == stream));
