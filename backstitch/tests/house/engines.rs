@@ -89,3 +89,21 @@ fn who_embeds_read_models_in_a_file_builds_nothing_of_postgres_either() {
         built.into_iter().filter(|name| heavy.contains(&name.as_str())),
     );
 }
+
+#[test]
+fn who_embeds_the_sagas_builds_neither_grpc_nor_http_nor_kafka() {
+    let heavy = ["tonic", "prost", "axum", "hyper", "utoipa", "rdkafka", "rustls", "sqlx", "service-kit", "domain"];
+    let built = built_with("saga-runner", &["--features", "in-process"]).into_iter();
+    none("heavy crates under the saga runner", built.filter(|name| heavy.contains(&name.as_str())));
+}
+
+#[test]
+fn the_example_of_another_domain_stays_small_and_stands_on_the_engines_alone() {
+    let heavy = ["tonic", "prost", "axum", "hyper", "utoipa", "rdkafka", "service-kit", "domain"];
+    let built = built_with("tickets", &[]).into_iter();
+    none("crates of the shop under the example", built.filter(|name| heavy.contains(&name.as_str())));
+    let sources = rust_files().into_iter().filter(|path| path.starts_with("examples/tickets/src/"));
+    let is_code = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("//");
+    let lines: usize = sources.map(|path| text(&path).lines().filter(is_code).count()).sum();
+    assert!((300..=700).contains(&lines), "the example has {lines} lines of code");
+}

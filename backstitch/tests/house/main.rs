@@ -335,10 +335,10 @@ const SAYS_NOTHING: &[&str] = &[
 /// The longest name of a new test: a line of a test run on a terminal of 110 columns, behind the path of its module.
 const TEST_NAME_CHARS: usize = 80;
 /// How many tests have longer names, from before there was this rule. The number may only fall.
-const LONG_TEST_NAMES: usize = 3;
+const LONG_TEST_NAMES: usize = 0;
 /// How many public items of libraries have a doc comment of three words or fewer, from before there was this rule. The number
 /// may only fall.
-const SHORT_DOC_COMMENTS: usize = 21;
+const SHORT_DOC_COMMENTS: usize = 0;
 
 /// Fails when there are more findings than before the rule.
 fn no_more_than(rule: &str, name: &str, before: usize, found: &[String]) {

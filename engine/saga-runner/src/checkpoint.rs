@@ -35,7 +35,7 @@ const SCHEMA: u32 = 1;
 /// The most sagas in a share, with some 120 bytes each: half of what may be written at once.
 const SAGAS_PER_SHARE: usize = 4_000;
 
-/// Which saga.
+/// Tells a saga from all others.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key<S> {
     /// Its type; one of the compiled-in names, or one that this program does not know (any more).
@@ -56,10 +56,10 @@ impl<S> Key<S> {
     }
 }
 
-/// An active saga.
+/// A saga that has not ended, as a start needs it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Active<S> {
-    /// The saga.
+    /// Which saga it is.
     pub key: Key<S>,
     /// When it next acts by itself.
     pub due: Option<Timestamp>,
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_checkpoint_in_shares_is_whole_again_and_one_that_was_not_written_to_its_end_is_as_if_it_were_not() {
+    async fn a_checkpoint_in_shares_is_whole_again_or_not_used() {
         let dir = tempfile::tempdir().unwrap();
         let store = event_store::SqliteStore::open(dir.path(), event_store::SqliteOptions::default()).unwrap();
         let (small, large) = (checkpoint(100), checkpoint(500));
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn an_active_saga_is_saved_with_its_subject_and_with_its_id_where_that_is_another_one() {
+    fn an_active_saga_is_saved_with_its_subject_and_with_an_id_of_its_own() {
         let of = |id| Key {
             saga: BOOKING.into(),
             id: Uuid::from_u128(id),

@@ -41,7 +41,7 @@ impl<P: Subscriber> Operator<P> {
 /// What a person asks of a saga.
 #[derive(Debug, Clone)]
 pub struct Request<S> {
-    /// The saga.
+    /// Which saga is meant.
     pub key: Key<S>,
     /// The action, the person, the reason, and the id of the request.
     pub act: Act,

@@ -17,7 +17,7 @@ pub struct Dispatch {
     pub correlation_id: Uuid,
     /// The saga event that issued the command.
     pub causation_id: Uuid,
-    /// W3C trace context.
+    /// The W3C trace context of the request that began it all.
     pub traceparent: Option<String>,
     /// The saga that sends it: `saga:<type>`.
     pub actor: String,

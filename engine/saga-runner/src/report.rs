@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_partition_that_stands_still_is_described_with_its_reason_and_the_others_are_listed() {
+    fn a_partition_that_stands_still_is_described_with_its_reason() {
         let report = Report::new();
         let describe = || report.standing().borrow().describe();
         assert!(describe().unwrap().starts_with("no partition is assigned"));

@@ -77,7 +77,7 @@ pub struct Cause {
     pub id: Uuid,
     /// The request that began it all.
     pub correlation_id: Uuid,
-    /// W3C trace context.
+    /// The W3C trace context of the request that began it all.
     pub traceparent: Option<String>,
     /// The person who acted; none: the saga itself.
     pub person: Option<Person>,
@@ -86,7 +86,7 @@ pub struct Cause {
 /// A person who acts on a saga.
 #[derive(Debug, Clone)]
 pub struct Person {
-    /// The person's name.
+    /// The name of the person, as audits show it.
     pub name: String,
     /// SHA-256 of what was asked: the same request with another body is told from a repeat.
     pub asked: String,

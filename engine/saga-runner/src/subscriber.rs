@@ -75,9 +75,9 @@ pub fn source_of(recorded: &RecordedEvent) -> Source {
 /// A saga that has ended, as [`Subscriber::log_end`] tells of it.
 #[derive(Debug, Clone)]
 pub struct Ended<'a, P: Process> {
-    /// The saga's type.
+    /// The type of the saga.
     pub saga: &'a str,
-    /// The saga's id.
+    /// The id of the saga.
     pub id: Uuid,
     /// What the saga is about.
     pub subject: SubjectOf<P>,

@@ -100,7 +100,7 @@ impl<S: Subject> Timers<S> {
         later.len()
     }
 
-    /// All active sagas.
+    /// All active sagas, in no particular sequence.
     pub fn all(&self) -> impl Iterator<Item = Active<S>> {
         self.active.iter().map(|(key, it)| Active { key: key.clone(), due: it.due, open: it.open })
     }
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn an_active_saga_that_somebody_else_has_written_is_behind_and_one_that_ended_never_is() {
+    fn a_saga_that_somebody_else_has_written_is_behind_until_it_has_ended() {
         let mut timers = Timers::default();
         timers.set(&key(1), None, true, 4);
         assert_eq!([3, 4, 5].map(|version| timers.is_behind(&key(1), version)), [false, false, true]);

@@ -105,7 +105,7 @@ mod tests {
     use crate::booking::BoxOffice;
 
     #[test]
-    fn a_process_s_room_is_shared_by_the_partitions_that_it_has_and_not_by_all_there_are() {
+    fn the_room_of_a_process_is_shared_by_the_partitions_that_it_has() {
         let of = |_: &[u8], _| 0;
         let ways = Ways::<BoxOffice>::new(Partitions { count: 6, of });
         assert_eq!(ways.owned(), 1);

@@ -1,11 +1,17 @@
 //! `tickets [folder]`: three guests, two seats. With `DATABASE_URL`, the bookings are a table of that Postgres as well.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use engine_runtime::Clock;
 use event_store::{Direction, Filter, Position};
 use tickets::BoxOffice;
+
+/// Prints a line. A reader that has gone is no reason to stop.
+macro_rules! say {
+    ($($text:tt)*) => { _ = writeln!(std::io::stdout(), $($text)*) };
+}
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -18,7 +24,7 @@ async fn main() -> anyhow::Result<()> {
     office.pay("ann-2", ann, 4_500).await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
     for event in office.log().read_all(Position::START, Direction::Forward, 1_000, &Filter::default()).await? {
-        println!("{:>4}  {:<52} {}", event.position, event.stream.to_string(), event.event_type);
+        say!("{:>4}  {:<52} {}", event.position, event.stream.to_string(), event.event_type);
     }
     let seats = office.seat_map.read(|sql| {
         let mut statement = sql.prepare("select seat, state from seat_map order by seat")?;
@@ -26,7 +32,7 @@ async fn main() -> anyhow::Result<()> {
         seats.collect::<Result<Vec<_>, _>>()
     });
     for (seat, state) in seats.await? {
-        println!("seat {seat}: {state}");
+        say!("seat {seat}: {state}");
     }
     office.close().await;
     Ok(())

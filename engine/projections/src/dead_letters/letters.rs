@@ -52,9 +52,9 @@ pub struct Letter {
     pub version: u64,
     /// Its position in the log.
     pub position: Position,
-    /// Its id.
+    /// The id of the event.
     pub event_id: Uuid,
-    /// Its type.
+    /// The type of the event, such as `SeatHeld`.
     pub event_type: String,
     /// The key by which its stream is assigned to a partition.
     pub partition_key: String,
@@ -111,7 +111,7 @@ impl Parked {
         self.letters.get(stream)
     }
 
-    /// All parked streams.
+    /// All parked streams, each with the event that parks it.
     pub fn letters(&self) -> &Letters {
         &self.letters
     }

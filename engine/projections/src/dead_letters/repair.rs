@@ -38,7 +38,7 @@ pub enum Verb {
 /// What came of it.
 #[derive(Debug, Clone, Default)]
 pub struct Repaired {
-    /// Events applied.
+    /// How many events were applied.
     pub applied: u64,
     /// The version that was moved past, now or by the same request before.
     pub discarded: Option<u64>,

@@ -128,7 +128,7 @@ pub enum RebuildError {
 /// How one read model stands.
 #[derive(Debug, Clone, Default)]
 pub struct Status {
-    /// Its name.
+    /// The name of the read model.
     pub name: &'static str,
     /// Everything at or below is in its rows. 0 until the start has tried again what was parked.
     pub position: Position,

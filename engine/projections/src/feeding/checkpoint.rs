@@ -78,7 +78,7 @@ where projection = $1 and generation = $2 and partition = $3 and epoch = $4";
 /// Which rows: those of a read model in one of its generations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Slice {
-    /// The read model.
+    /// The name of the read model.
     pub projection: &'static str,
     /// The generation of its tables, from 1.
     pub generation: i32,
@@ -117,7 +117,7 @@ fn number(count: u32) -> i32 {
 /// Where a slice stands with a share of the events, and under which epoch its runner writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// Whose events.
+    /// The share of the events that the checkpoint is about.
     pub share: Share,
     /// Everything of them at or below is in the rows.
     pub position: Position,

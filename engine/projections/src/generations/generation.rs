@@ -25,7 +25,7 @@ from backstitch.generations g order by g.schema, g.projection, g.generation";
 /// Who asks for something, and why.
 #[derive(Debug, Clone)]
 pub struct Asked {
-    /// The request's key.
+    /// The key of the request: the same one again does nothing twice.
     pub key: String,
     /// The operator who asks for it.
     pub actor: String,
@@ -95,9 +95,9 @@ impl Stage {
 /// A row of the table.
 #[derive(Debug, Clone)]
 pub struct Generation {
-    /// The read model.
+    /// The read model whose tables these are.
     pub model: ReadModel,
-    /// From 1.
+    /// The number of the generation, from 1.
     pub number: i32,
     /// How far it has come.
     pub stage: Stage,

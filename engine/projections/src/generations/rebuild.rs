@@ -97,7 +97,7 @@ pub(crate) struct Rebuilds {
 }
 
 impl Rebuilds {
-    /// Starts both tasks.
+    /// Starts the task that folds and the task that moves generations.
     pub fn start(self) {
         let (folds, moves, tasks) = (self.clone(), self.clone(), self.tasks);
         tasks.spawn("generations-fold", async move { folds.until_stopped(folds.fold_all()).await });

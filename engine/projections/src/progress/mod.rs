@@ -35,7 +35,7 @@ pub enum State {
 /// How one read model stands.
 #[derive(Debug, Clone, Default)]
 pub struct Status {
-    /// Its name.
+    /// The name of the read model.
     pub name: &'static str,
     /// The generation that answers come from; 0 before it is known.
     pub generation: i32,

@@ -20,7 +20,7 @@ const EVERYTHING: usize = 64;
 /// What became of a batch that was taken apart.
 #[derive(Debug, Default)]
 pub struct Apart {
-    /// Over all parts.
+    /// What became of all parts together.
     pub applied: Applied,
     /// Keys that came to rest.
     pub at_rest: Vec<Uuid>,

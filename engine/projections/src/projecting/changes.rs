@@ -17,7 +17,7 @@ const KEPT: usize = 8_192;
 pub struct Head {
     /// The version of the last event in it.
     pub version: u64,
-    /// That event's position.
+    /// The position of that event.
     pub position: Position,
     /// When that event occurred: nothing in a row comes from the wall clock.
     pub updated_at: DateTime<Utc>,
@@ -70,7 +70,7 @@ pub fn text(from: &str) -> String {
 pub struct Row<R> {
     /// Up to where it has followed its stream.
     pub head: Head,
-    /// What it says.
+    /// What the row says beside its head.
     pub value: R,
 }
 

@@ -55,7 +55,7 @@ pub trait Projection<#[cfg(feature = "postgres")] S: RowStore = Postgres, #[cfg(
 /// What became of a batch.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Applied {
-    /// Events folded.
+    /// How many events were folded.
     pub folded: u64,
     /// Events of unknown types, or discarded ones, moved past.
     pub skipped: u64,

@@ -221,7 +221,7 @@ impl Office {
                 if types.last().is_some_and(|it| it == last) {
                     return types;
                 }
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                tokio::task::yield_now().await;
             }
         };
         match tokio::time::timeout(Duration::from_secs(20), follows).await {
