@@ -271,7 +271,7 @@ fn stream_of<P: Process>(partition: u32, shares: usize, share: usize) -> StreamN
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::booking::{BOOKING, Booking, BoxOffice};
+    use crate::example::{BOOKING, Booking, BoxOffice};
 
     /// So many active sagas, of subjects anywhere, at position 0: this log has no events.
     fn checkpoint(sagas: u128) -> Checkpoint<Booking> {

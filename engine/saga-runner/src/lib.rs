@@ -35,7 +35,7 @@ extern crate self as saga_runner; // The process below is shared with `tests/`, 
 #[cfg(test)]
 #[path = "../tests/box_office/process.rs"]
 #[allow(dead_code, reason = "the unit tests need less of it than `tests/running.rs`")]
-mod booking;
+mod example;
 
 pub use operator::{Answer, Operator, Request};
 pub use ports::{CommandPort, Dispatch};

@@ -109,7 +109,7 @@ impl<S: Subject> Timers<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::booking::Booking;
+    use crate::example::Booking;
 
     fn key(n: u128) -> Key<Booking> {
         of("booking", n, n)

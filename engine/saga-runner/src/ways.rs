@@ -102,7 +102,7 @@ impl<P: Subscriber> Drop for Owned<P> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::booking::BoxOffice;
+    use crate::example::BoxOffice;
 
     #[test]
     fn the_room_of_a_process_is_shared_by_the_partitions_that_it_has() {
