@@ -83,7 +83,7 @@ fn niceness(process: &str) -> i32 {
 async fn backends_that_give_way_are_nicer_than_the_server_and_all_others_are_not() {
     let cluster = TestCluster::start().await.unwrap();
     let url = cluster.fresh_database().await.unwrap();
-    for (options, nicer) in [(PgPoolOptions::new(), 0), (giving_way(PgPoolOptions::new()), 10)] {
+    for (options, nicer) in [(PgPoolOptions::new(), 0), (giving_way(PgPoolOptions::new()), 15)] {
         let pool = options.connect(&url).await.unwrap();
         let which = async |sql: &mut PgConnection| sqlx::query_scalar("select pg_backend_pid()").fetch_one(sql).await;
         let backend: i32 = pg::ask(&pool, Duration::from_secs(10), which).await.unwrap();
