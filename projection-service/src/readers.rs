@@ -5,9 +5,10 @@
 //! connections: where somebody has locked its tables, queries for the others go on.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use projection_engine::database::{ANSWER_BOUND, reading};
 use service_kit::postgres::giving_way;
 use service_kit::{Class, pg};
@@ -31,7 +32,7 @@ type Pools = (String, BTreeMap<Class, Lane>);
 #[derive(Debug, Clone)]
 pub(crate) struct Readers {
     url: watch::Receiver<Option<String>>,
-    /// A std mutex: held for a look or a lazy start only.
+    /// Held for a look or a lazy start only.
     pools: Arc<Mutex<Option<Pools>>>,
 }
 
@@ -47,7 +48,7 @@ impl Readers {
     /// [`sqlx::Error::Configuration`]: what is given is not a URL.
     pub fn of(&self, class: Class) -> Result<Option<Lane>, sqlx::Error> {
         let Some(url) = self.url.borrow().clone() else { return Ok(None) };
-        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pools = self.pools.lock();
         if let Some((_, lanes)) = pools.as_ref().filter(|(of, _)| *of == url) {
             return Ok(lanes.get(&class).cloned());
         }
@@ -70,7 +71,7 @@ impl Readers {
 
     /// Closes the pools, at most within the time that the running statements need.
     pub async fn close(&self) {
-        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let pools = self.pools.lock().take();
         for lane in pools.into_iter().flat_map(|(_, lanes)| lanes.into_values()) {
             lane.pool.close().await;
         }

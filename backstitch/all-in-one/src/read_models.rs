@@ -1,8 +1,9 @@
 //! The read side's Postgres: a private one, started beside the write path and not before it, or a given one.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use service_kit::postgres::{PostgresError, PrivatePostgres, Settings};
 use service_kit::secret::SecretUrl;
 use service_kit::{StartError, Tasks};
@@ -71,8 +72,8 @@ async fn private(folder: &std::path::Path, slot: &Slot) -> Result<String, StartE
         )
     });
     let (socket, ms) = (postgres.url(DATABASE), begun.elapsed().as_millis());
-    // Held for a move only; a panic elsewhere leaves it whole.
-    *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(postgres);
+    // Held for a move only.
+    *slot.lock() = Some(postgres);
     tracing::info!(url = %socket, ms, "the private Postgres runs; look in with psql");
     url
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use command_service::contexts::Contexts;
@@ -290,7 +290,7 @@ impl Parts {
     }
 
     fn take_postgres(&self) -> Option<PrivatePostgres> {
-        // Held for a move only; a panic elsewhere leaves it whole.
-        self.postgres.lock().unwrap_or_else(PoisonError::into_inner).take()
+        // Held for a move only.
+        self.postgres.lock().take()
     }
 }

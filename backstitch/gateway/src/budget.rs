@@ -1,8 +1,10 @@
 //! How often requests may be sent again: a share of all requests, so that a fault of the replicas is not answered with a
 //! multiple of the load.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
+
+use parking_lot::Mutex;
 
 /// Repeats for each request: one in five. With one of three replicas dying, every third request needs one for a moment,
 /// which the saved ones cover.
@@ -51,7 +53,7 @@ impl Budget {
 
     fn with<T>(&self, now: Instant, does: impl FnOnce(&mut Saved) -> T) -> T {
         // Held for some sums; each write is whole.
-        let mut saved = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut saved = self.0.lock();
         saved.repeats += now.saturating_duration_since(saved.at).as_secs_f64() * ALWAYS;
         saved.at = now;
         let done = does(&mut saved);

@@ -1,12 +1,13 @@
 //! The replicas of a service: who answers is asked in turn; who does not is asked last.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::http::Request;
 use http_body_util::{BodyExt as _, Full};
+use parking_lot::Mutex;
 use service_kit::Tasks;
 use service_kit::health::{HealthReport, Reporter, Status};
 use service_kit::secret::SecretUrl;
@@ -75,7 +76,7 @@ impl Replica {
         let report: Option<HealthReport> = serde_json::from_slice(body).ok();
         let bus = report.and_then(|mut report| report.dependencies.remove("bus-age"));
         let stalled = bus.filter(|bus| bus.status == Status::Down).and_then(|bus| bus.detail);
-        *self.stalled.lock().unwrap_or_else(PoisonError::into_inner) = stalled;
+        *self.stalled.lock() = stalled;
     }
 
     /// Waits until it says nothing any more; for one that says nothing already, until it does so again.
@@ -175,7 +176,7 @@ impl Replicas {
             .collect();
         let (all, ready) = (self.all.len(), self.all.len() - away.len());
         let stalled = self.all.iter().find_map(|replica| {
-            let stalled = replica.stalled.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+            let stalled = replica.stalled.lock().clone()?;
             replica.ready.load(Ordering::Relaxed).then(|| format!("{}: {stalled}", replica.base))
         });
         if let (Some(stalled), 1..) = (&stalled, ready) {

@@ -3,10 +3,11 @@
 //! What writes has a pool of its own, and so has what looks how far the read models are. Queries are no matter of the engine:
 //! [`reading`] gives the options with which a program's own pools find the tables.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine_runtime::pg;
+use parking_lot::Mutex;
 use sqlx::ConnectOptions as _;
 use sqlx::PgConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -43,7 +44,7 @@ pub const ANSWER_BOUND: Duration = Duration::from_secs(7);
 #[derive(Debug, Clone)]
 pub struct Database {
     url: watch::Receiver<Option<String>>,
-    /// The pools of the URL they were made for. A std mutex: held for a look or a lazy start only.
+    /// The pools of the URL they were made for. Held for a look or a lazy start only.
     pools: Arc<Mutex<Option<(String, Pools)>>>,
     writers: u32,
 }
@@ -83,7 +84,7 @@ impl Database {
 
     /// Closes the pools, at most within the time that the running statements need.
     pub async fn close(&self) {
-        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let pools = self.pools.lock().take();
         if let Some((_, pools)) = pools {
             pools.writer.close().await;
             pools.looker.close().await;
@@ -92,7 +93,7 @@ impl Database {
 
     fn pools(&self) -> Result<Option<Pools>, sqlx::Error> {
         let Some(url) = self.url.borrow().clone() else { return Ok(None) };
-        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pools = self.pools.lock();
         if let Some((_, pools)) = pools.as_ref().filter(|(of, _)| *of == url) {
             return Ok(Some(pools.clone()));
         }

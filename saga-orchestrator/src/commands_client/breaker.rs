@@ -7,8 +7,9 @@
 //! | open | none | after its pause, with the next call: half open |
 //! | half open | the one that opened it half | with its success: closed; with its failure, or when it is given up: open, for twice as long |
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 /// Failures in a row after which a replica is left alone: one may be bad luck, and a replica that hangs costs each of them
 /// the whole deadline of an attempt.
@@ -121,7 +122,7 @@ impl Breaker {
     }
 
     fn lock(&self) -> MutexGuard<'_, Now> {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+        self.now.lock()
     }
 }
 

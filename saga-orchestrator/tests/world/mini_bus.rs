@@ -2,8 +2,8 @@
 //! (or does as the card's token says).
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -92,7 +92,7 @@ impl MiniBus {
     fn bank(&self, payment: &Payment, request: &OpenRequest) -> Option<ProviderResult> {
         let amount = request.amount;
         if payment.payment_method.as_str() != "tok_decline" {
-            let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut ledger = self.ledger.lock();
             ledger.insert(request.request_id.0, (request.kind, amount.amount));
         }
         let capture_before = self.clock.now() + Duration::from_secs(7 * 86_400);
@@ -110,7 +110,7 @@ impl MiniBus {
 
     async fn decide<A: Aggregate>(&self, name: &str, command: &A::Command, about: &About) -> (Outcome, Option<A>) {
         let lock = {
-            let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut locks = self.locks.lock();
             locks.entry(name.to_owned()).or_default().clone()
         };
         let _one_after_the_other = lock.lock().await;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use event_store::EventStore;
+use parking_lot::Mutex;
 use service_kit::Tasks;
 use tokio::sync::Semaphore;
 
@@ -83,17 +84,17 @@ pub async fn run(options: &Options) -> anyhow::Result<Found> {
 
 /// What the read models were behind, look by look.
 #[derive(Debug, Clone, Default)]
-struct Lags(Arc<std::sync::Mutex<Vec<u64>>>);
+struct Lags(Arc<Mutex<Vec<u64>>>);
 
 impl Lags {
     fn add(&self, lag: u64) {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(lag);
+        self.0.lock().push(lag);
     }
 
     /// The mean of the middle third and of the last one; in the first the backlog comes to what is admitted.
     #[allow(clippy::cast_precision_loss, reason = "shown with three digits")]
     fn thirds(&self) -> (f64, f64) {
-        let lags = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let lags = self.0.lock();
         let third = (lags.len() / 3).max(1);
         let mean = |part: &[u64]| part.iter().sum::<u64>() as f64 / part.len().max(1) as f64;
         let last = lags.len().saturating_sub(third);

@@ -1,12 +1,13 @@
 //! Orders on their way from placed to confirmed, told from the log alone: how many, how fast, how long each took.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use event_store::{Delivery, EventStore, Filter, Position, StreamName};
 use indicatif::ProgressBar;
+use parking_lot::Mutex;
 use service_kit::Tasks;
 use tokio::sync::{Semaphore, watch};
 
@@ -81,7 +82,7 @@ impl Follower {
                     None => return,
                 };
                 // Held for a batch of additions, never over an await.
-                let mut told = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut told = shared.lock();
                 for event in events {
                     match &*event.event_type {
                         "OrderPlaced" => {
@@ -111,7 +112,7 @@ impl Follower {
 
     /// All that was told so far.
     pub fn told(&self) -> Told {
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let told = self.told.lock().clone();
         Told { latencies: Latencies::of([told.latencies]), ..told }
     }
 

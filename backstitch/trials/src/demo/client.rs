@@ -1,11 +1,12 @@
 //! A customer who does not give up: every command is sent under its key until it is answered, so that a server that is
 //! killed and started again in between is no more than a delay.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use parking_lot::Mutex;
 use reqwest::header::{HeaderMap, HeaderName};
 use serde_json::Value;
 
@@ -111,13 +112,13 @@ impl Tally {
 
     /// Where acknowledged commands left what they were about.
     pub fn places(&self) -> Vec<Place> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.places.lock().clone()
     }
 
     fn acknowledge(&self, answer: &Answer) {
         if (200..300).contains(&answer.status) {
             self.acknowledged.fetch_add(1, Ordering::Relaxed);
-            self.places.lock().unwrap_or_else(PoisonError::into_inner).extend(answer.place());
+            self.places.lock().extend(answer.place());
         }
     }
 }

@@ -5,9 +5,10 @@
 //! same request again does it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use event_store::{EventStore, StreamName};
+use parking_lot::{Mutex, MutexGuard};
 use sqlx::PgConnection;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
@@ -85,7 +86,7 @@ pub(crate) struct Request {
 /// The ways to the runners of this process. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Desk {
-    /// By partition. A std mutex: held for a map operation only.
+    /// By partition. Held for a map operation only.
     runners: Arc<Mutex<HashMap<u32, mpsc::Sender<Request>>>>,
 }
 
@@ -129,7 +130,7 @@ impl Desk {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u32, mpsc::Sender<Request>>> {
-        self.runners.lock().unwrap_or_else(PoisonError::into_inner)
+        self.runners.lock()
     }
 }
 

@@ -3,8 +3,9 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
 
@@ -18,7 +19,7 @@ const READERS: usize = 8;
 pub(super) struct Readers {
     path: PathBuf,
     permits: Arc<Semaphore>,
-    /// Those that nobody uses now. A std mutex: held for a push or a pop only.
+    /// Those that nobody uses now. Held for a push or a pop only.
     idle: Arc<Mutex<Vec<Connection>>>,
 }
 
@@ -57,7 +58,7 @@ impl Readers {
         answer
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock()
     }
 }

@@ -9,11 +9,12 @@
 //! position that it names, and names what was parked up to there.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine_runtime::{Tasks, pg};
 use event_store::Position;
+use parking_lot::Mutex;
 use sqlx::{PgConnection, PgPool};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -57,7 +58,7 @@ pub(crate) struct Board {
     partitions: u32,
     /// The last look. An async mutex: a request that comes during a look waits for that look.
     last: tokio::sync::Mutex<Look>,
-    /// What keeps this replica's partitions from going on. A std mutex: held for a map operation only.
+    /// What keeps this replica's partitions from going on. Held for a map operation only.
     troubles: Mutex<BTreeMap<u32, String>>,
 }
 
@@ -103,7 +104,7 @@ impl Board {
 
     /// A partition's runner of this replica stands still, or (`None`) goes on.
     pub fn trouble(&self, partition: u32, why: Option<String>) {
-        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut troubles = self.troubles.lock();
         match why {
             Some(why) => _ = troubles.insert(partition, format!("partition {partition}: {why}")),
             None => _ = troubles.remove(&partition),
@@ -163,7 +164,7 @@ impl Board {
         self.regroup.notice(revision);
         let divided = u32::try_from(partitions).is_ok_and(|partitions| partitions == self.partitions);
         let trouble = match divided {
-            true => self.troubles.lock().unwrap_or_else(PoisonError::into_inner).values().next().cloned(),
+            true => self.troubles.lock().values().next().cloned(),
             false => Some(format!(
                 "another replica divides the events into {partitions} partitions, this one into {}: give all the same \
                  `[bus] partitions`",

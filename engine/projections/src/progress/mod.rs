@@ -5,11 +5,12 @@ pub(crate) mod board;
 pub mod standing;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use event_store::Position;
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -90,7 +91,7 @@ pub struct Progress {
     statuses: watch::Sender<Vec<Status>>,
     /// Set when a checkpoint is beyond the end of the log.
     beyond: watch::Sender<Option<Position>>,
-    /// Who waits for a key to come to rest. A std mutex: held for a map operation only.
+    /// Who waits for a key to come to rest. Held for a map operation only.
     waiting: Mutex<HashMap<Uuid, Waiting>>,
     /// How many wait for anything.
     waits: watch::Sender<usize>,
@@ -220,7 +221,7 @@ impl Progress {
 
     /// Up to so many of the keys that are waited for; others each round, until it was the turn of all.
     pub(crate) fn waited(&self, most: usize, round: usize) -> Vec<Uuid> {
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = self.waiting.lock();
         let (all, before) = (waiting.len(), round.wrapping_mul(most));
         let turn = waiting.keys().cycle().skip(before.checked_rem(all).unwrap_or(0)).take(most.min(all));
         turn.copied().collect()
@@ -229,7 +230,7 @@ impl Progress {
     /// Registers a wait for a key to come to rest, as a read model says it ([`crate::Projection::at_rest`]) or the query of
     /// [`crate::ReadModels::with_at_rest`]; `None`: too many wait.
     pub fn watch(self: &Arc<Self>, key: Uuid) -> Option<Watch> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting.lock();
         if waiting.len() >= MOST_WAITERS {
             return None;
         }
@@ -241,7 +242,7 @@ impl Progress {
 
     /// Wakes who waits for these keys.
     pub(crate) fn wake(&self, keys: &[Uuid]) {
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = self.waiting.lock();
         keys.iter().filter_map(|key| waiting.get(key)).for_each(|entry| entry.wake.notify_waiters());
     }
 }
@@ -263,7 +264,7 @@ pub struct Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.progress.waits.send_modify(|waits| *waits -= 1);
-        let mut waiting = self.progress.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.progress.waiting.lock();
         if let Some(entry) = waiting.get_mut(&self.key) {
             entry.count -= 1;
             if entry.count == 0 {
