@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use event_store::{Delivery, Filter, Position, ReadError, RecordedEvent};
 use rdkafka::Message;
 use rdkafka::message::BorrowedMessage;
+use service_kit::Pauses;
 use service_kit::clock::Timestamp;
 use tokio::sync::mpsc::Sender;
 
@@ -28,9 +29,9 @@ const LOOK_UP: Duration = Duration::from_millis(100);
 const SILENT_FOR: Duration = Duration::from_secs(10);
 /// Between two attempts to find the place while Kafka is away.
 const PAUSE: Duration = Duration::from_millis(200);
-/// A reported gap is looked at again after this time, then after twice as long, up to the second value: the topic may
-/// have been created again meanwhile, of which there is no notice.
-const LOOK_AGAIN: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(10));
+/// The times after which a reported gap is looked at again: the topic may have been created again meanwhile, of which there
+/// is no notice.
+const LOOK_AGAIN: Pauses = Pauses::doubling(Duration::from_secs(10), Duration::from_mins(10));
 
 /// Reads one partition for one follower.
 pub(crate) struct Follower {
@@ -64,7 +65,7 @@ struct Batch {
 struct Hole {
     after: Position,
     look_at: Instant,
-    pause: Duration,
+    pauses: Pauses,
 }
 
 /// Why reading on from here ends.
@@ -270,13 +271,13 @@ impl Follower {
                 self.hole = Some(hole);
                 Flow::Continue(())
             }
-            Some(hole) => {
-                let pause = (hole.pause * 2).min(LOOK_AGAIN.1);
-                self.hole = Some(Hole { after, look_at: now + pause, pause });
+            Some(Hole { mut pauses, .. }) => {
+                self.hole = Some(Hole { after, look_at: now + pauses.failed(), pauses });
                 Flow::Break(Stop::Anew)
             }
             None => {
-                self.hole = Some(Hole { after, look_at: now + LOOK_AGAIN.0, pause: LOOK_AGAIN.0 });
+                let mut pauses = LOOK_AGAIN;
+                self.hole = Some(Hole { after, look_at: now + pauses.failed(), pauses });
                 let topic = self.config.topic.clone();
                 self.tell(&BusError::Lacking { topic, partition: self.partition, after, next }, to)
             }

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use event_store::{Delivery, EventStore, Filter, Position};
 use parking_lot::Mutex;
+use service_kit::Pauses;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -33,8 +34,10 @@ use crate::tails::Tails;
 use crate::topics::{self, Room};
 use crate::word::{self, Word};
 
-/// Between two sessions of which the first failed; it doubles, up to the second.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
+/// Between two sessions of which the first failed.
+const PAUSES: Pauses = Pauses::doubling(Duration::from_millis(200), Duration::from_secs(2));
+/// A session that lasted so long was not failed by what failed the one before.
+const WENT_WELL: Duration = Duration::from_secs(4);
 /// The interval at which the metrics are updated.
 const TELL_EVERY: Duration = Duration::from_millis(500);
 /// The interval at which followers are informed why no events arrive.
@@ -142,7 +145,7 @@ impl Relay {
 
     /// Session after session, until another relay's turn comes.
     async fn while_active(&self, held: &Held, stop: &CancellationToken) -> Result<(), BusError> {
-        let mut pause = PAUSE.0;
+        let mut pauses = PAUSES;
         let mut heard = false;
         loop {
             let began = Instant::now();
@@ -158,11 +161,13 @@ impl Relay {
                     self.stalls(&error).await;
                 }
             }
-            pause = if began.elapsed() > PAUSE.1 * 2 { PAUSE.0 } else { (pause * 2).min(PAUSE.1) };
+            if began.elapsed() > WENT_WELL {
+                pauses.went_well();
+            }
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = held.revoked.cancelled() => return Ok(()),
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(pauses.failed()) => {}
             }
         }
     }

@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::time::Duration;
 
+use service_kit::Pauses;
+
 /// How often a failing handler is tried before its event becomes a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
@@ -31,8 +33,7 @@ impl Default for Retry {
 impl Retry {
     /// The pause after `failed` failures (from 1) in a row.
     pub fn pause(&self, failed: u32) -> Duration {
-        let doubled = self.first_pause.saturating_mul(1_u32.checked_shl(failed.saturating_sub(1)).unwrap_or(u32::MAX));
-        doubled.min(self.longest_pause)
+        Pauses::doubling(self.first_pause, self.longest_pause).after(failed)
     }
 }
 

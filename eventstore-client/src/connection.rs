@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use parking_lot::Mutex;
+use pauses::Pauses;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -317,10 +318,10 @@ async fn keep_connected(links: Arc<Links>) {
 /// come back in the same moment.
 pub(crate) fn pause(first: Duration, failures: u32) -> Duration {
     use std::hash::{BuildHasher as _, RandomState};
-    let doubled = first.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
     let lot = RandomState::new().hash_one(failures) % 256;
     // Between three quarters of it and all of it.
-    doubled.mul_f64(0.75 + 0.25 * f64::from(u8::try_from(lot).unwrap_or_default()) / 255.0)
+    let pause = Pauses::doubling(first, LONGEST_PAUSE).after(failures);
+    pause.mul_f64(0.75 + 0.25 * f64::from(u8::try_from(lot).unwrap_or_default()) / 255.0)
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! What every service process needs once, and nothing of what it is for.
 
 pub mod api;
-pub mod backoff;
 mod bodies;
 pub mod class;
 pub mod config;
@@ -31,9 +30,8 @@ pub mod text;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-pub use backoff::backoff;
 pub use class::Class;
-pub use engine_runtime::{Clock, Tasks, clock, pg, tasks};
+pub use engine_runtime::{Clock, Pauses, Tasks, clock, pg, tasks};
 pub use health::Health;
 pub use limits::Limits;
 pub use problem::Problem;

@@ -19,7 +19,7 @@ use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use service_kit::limits::DRAINING;
 use service_kit::serve::Peer;
-use service_kit::{Class, Problem, backoff};
+use service_kit::{Class, Pauses, Problem};
 
 use crate::body::Watched;
 use crate::budget::Budget;
@@ -47,8 +47,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// Rounds over all replicas, and the pauses between them: together longer than a replica's place is empty in a rolling
 /// restart or a partition is without an owner.
 const ROUNDS: u32 = 6;
-const PAUSE_FIRST: Duration = Duration::from_millis(150);
-const PAUSE_MOST: Duration = Duration::from_secs(2);
+const PAUSES: Pauses = Pauses::doubling(Duration::from_millis(150), Duration::from_secs(2));
 /// How long a replica may be silent in the middle of an answer: three heartbeats of server-sent events, which no other
 /// body needs.
 const SILENCE: Duration = Duration::from_secs(45);
@@ -219,7 +218,8 @@ impl Gateway {
                     return last.unwrap_or_else(exhausted);
                 }
                 metrics::counter!("backstitch_gateway_rounds_total").increment(1);
-                tokio::time::sleep(backoff(round, PAUSE_FIRST, PAUSE_MOST)).await;
+                // Clients that failed together do not come back together.
+                tokio::time::sleep(PAUSES.after(round).mul_f64(rand::random_range(0.5..=1.0))).await;
             }
         }
         last.unwrap_or_else(|| no_answer("no replica of the service answers; send the same request again"))

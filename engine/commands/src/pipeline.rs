@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine_runtime::{Clock, Tasks};
+use engine_runtime::{Clock, Pauses, Tasks};
 use event_store::{AppendError, Direction, Epoch, EventStore, Position, StreamName};
 use eventsourcing::{Aggregate, Namespace, Timestamp};
 use futures_util::FutureExt as _;
@@ -26,15 +26,15 @@ use crate::snapshot::{Snapshots, damaged, unreadable};
 
 /// How often a command is decided again when somebody else wrote first or a commit failed. In one process a conflict
 /// only follows on a dropped request or a new epoch, so twice is enough but for very bad luck.
-const ATTEMPTS_MAX: usize = 5;
+const ATTEMPTS_MAX: u32 = 5;
 
 /// The same where others write the log, too. Each conflict is somebody's success, so of R replicas that meet on one
 /// stream a command loses a round with a chance of at most (R - 1) / R: among five, all rounds of 48 with 0.8^48, once
 /// in 45 000 commands, and then it is told to come again.
-const ATTEMPTS_SHARED_MAX: usize = 48;
+const ATTEMPTS_SHARED_MAX: u32 = 48;
 
-/// The longest pause before such a round: some appends' time, so that replicas do not run after each other.
-const PAUSE_MAX: Duration = Duration::from_millis(64);
+/// The longest pauses before such rounds: up to some appends' time, so that replicas do not run after each other.
+const PAUSES: Pauses = Pauses::doubling(Duration::from_millis(2), Duration::from_millis(64));
 
 /// What all kinds of aggregates share.
 pub(crate) struct Shared {
@@ -46,7 +46,7 @@ pub(crate) struct Shared {
     pub answers: Answers,
     pub snapshots: Snapshots,
     ids: Namespace,
-    attempts_max: usize,
+    attempts_max: u32,
 }
 
 impl Shared {
@@ -392,9 +392,8 @@ fn tell_of_many(stream: &StreamName, window: &Window) {
 }
 
 /// Up to twice as long from round to round, by chance, so that replicas part.
-fn pause(attempt: usize) -> Duration {
-    let longest = Duration::from_millis(1 << attempt.min(16)).min(PAUSE_MAX);
-    longest.mul_f64(rand::random::<f64>())
+fn pause(attempt: u32) -> Duration {
+    PAUSES.after(attempt).mul_f64(rand::random::<f64>())
 }
 
 /// Whether the answer is the command's own for good. The others tell of the moment and are judged again.

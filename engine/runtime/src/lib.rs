@@ -8,4 +8,5 @@ pub mod tasks;
 pub mod waiting;
 
 pub use clock::Clock;
+pub use pauses::Pauses;
 pub use tasks::Tasks;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine_runtime::{Tasks, waiting};
+use engine_runtime::{Pauses, Tasks, waiting};
 use event_store::{AppendError, Source};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -14,10 +14,8 @@ use super::ways::Owned;
 use super::{checkpoint, subscription, worker};
 
 /// How long to wait before a generation is begun anew after the store failed it: long enough not to spin, short enough
-/// not to be noticed. It doubles while nothing helps, up to the second: still less than a tenth of what a take-over may
-/// take.
-const PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+/// not to be noticed. The longest is still less than a tenth of what a take-over may take.
+const PAUSES: Pauses = Pauses::doubling(Duration::from_millis(500), Duration::from_secs(4));
 /// A generation that ran so long was not failed by what failed the one before.
 const WENT_WELL: Duration = Duration::from_secs(10);
 /// How long a generation that is told to stop may take to end what is on its way and to save its checkpoint. Whatever
@@ -34,7 +32,7 @@ pub(super) async fn run<P: Subscriber>(
     stop: &CancellationToken,
 ) {
     let partition = source.partition();
-    let mut pause = PAUSE;
+    let mut pauses = PAUSES;
     while !stop.is_cancelled() {
         let began = Instant::now();
         match generation(shared, tasks, (source, owned), stop).await {
@@ -47,10 +45,11 @@ pub(super) async fn run<P: Subscriber>(
             Err(error) => {
                 tracing::error!(partition, error = &error as &dyn std::error::Error, "sagas pause and are read again");
                 shared.report.pauses(partition, &error);
-                pause = if began.elapsed() >= WENT_WELL { PAUSE } else { pause };
+                if began.elapsed() >= WENT_WELL {
+                    pauses.went_well();
+                }
                 // A real pause also where the clock is turned by hand: the store's trouble is real.
-                tokio::select! { () = tokio::time::sleep(pause) => {}, () = stop.cancelled() => {} }
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                tokio::select! { () = tokio::time::sleep(pauses.failed()) => {}, () = stop.cancelled() => {} }
             }
         }
     }

@@ -16,6 +16,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use pauses::Pauses;
 use rusqlite::Connection;
 
 use super::open::PASSIVE;
@@ -28,10 +29,10 @@ pub(super) const WAL_BYTES: u64 = 16 << 20;
 const RESTART_FACTOR: u64 = 2;
 /// For how long: our statements take some milliseconds.
 const RESTART_WAIT: Duration = Duration::from_millis(25);
-/// The pause after a wait in vain, doubled each time up to [`RESTART_PAUSE_MAX`]: what the writer loses to it stays below 3 %.
+/// The pause after a wait: what the writer loses to it stays below 3 %.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
-/// See [`RESTART_PAUSE`].
-const RESTART_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// The pauses after waits in vain.
+const RESTART_PAUSES: Pauses = Pauses::doubling(RESTART_PAUSE, Duration::from_secs(30));
 /// The page size of our files, which is SQLite's default; given at creation all the same.
 pub(super) const PAGE_BYTES: u64 = 4_096;
 /// What may be left to the writer: 1 MiB is copied within milliseconds.
@@ -57,7 +58,7 @@ pub(super) struct Checkpointer {
     bulk_done: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     next_restart: Instant,
-    restart_pause: Duration,
+    restart_pauses: Pauses,
 }
 
 impl Checkpointer {
@@ -69,8 +70,8 @@ impl Checkpointer {
         let thread = std::thread::Builder::new()
             .name("log-checkpoint".to_owned())
             .spawn(move || run(&its_shared, &connection, &orders, &done))?;
-        let (next_restart, restart_pause) = (Instant::now(), RESTART_PAUSE);
-        Ok(Self { shared, order: Some(order), bulk_done, thread: Some(thread), next_restart, restart_pause })
+        let (next_restart, restart_pauses) = (Instant::now(), RESTART_PAUSES);
+        Ok(Self { shared, order: Some(order), bulk_done, thread: Some(thread), next_restart, restart_pauses })
     }
 
     /// Called by the writer between two commits.
@@ -80,7 +81,8 @@ impl Checkpointer {
         }
         if self.bulk_done.swap(false, Ordering::AcqRel) && left_by(&self.shared, connection, PASSIVE) == Some(0) {
             // The next commit restarts the log, if no read is open that began before.
-            (self.next_restart, self.restart_pause) = (Instant::now() + RESTART_PAUSE, RESTART_PAUSE);
+            self.restart_pauses.went_well();
+            self.next_restart = Instant::now() + RESTART_PAUSE;
         }
         let Some(bytes) = bytes_of(connection) else { return };
         let (due, limit) = (self.shared.options.wal_bytes, self.shared.options.wal_limit_bytes);
@@ -107,8 +109,13 @@ impl Checkpointer {
                 true
             }
         };
-        self.restart_pause = if in_the_way { (self.restart_pause * 2).min(RESTART_PAUSE_MAX) } else { RESTART_PAUSE };
-        self.next_restart = Instant::now() + self.restart_pause;
+        let pause = if in_the_way {
+            self.restart_pauses.failed()
+        } else {
+            self.restart_pauses.went_well();
+            RESTART_PAUSE
+        };
+        self.next_restart = Instant::now() + pause;
         !in_the_way
     }
 

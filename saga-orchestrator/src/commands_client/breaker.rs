@@ -10,16 +10,15 @@
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
+use service_kit::Pauses;
 
 /// Failures in a row after which a replica is left alone: one may be bad luck, and a replica that hangs costs each of them
 /// the whole deadline of an attempt.
 const FAILURES_MAX: u32 = 5;
 
-/// How long a replica is left alone at first: a process that was killed is back after about as long.
-const PAUSE_FIRST: Duration = Duration::from_millis(500);
-
-/// The longest pause: below the 10 s within which everything has to go on.
-const PAUSE_MAX: Duration = Duration::from_secs(8);
+/// How long a replica is left alone. At first: a process that was killed is back after about as long. The longest: below the
+/// 10 s within which everything has to go on.
+const PAUSES: Pauses = Pauses::doubling(Duration::from_millis(500), Duration::from_secs(8));
 
 /// The state of a circuit breaker: whether calls pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,11 +31,12 @@ pub enum State {
     Open,
 }
 
+/// The state, with how often in a row it was opened.
 #[derive(Debug)]
 enum Now {
     Closed { failures: u32 },
-    HalfOpen { pause: Duration },
-    Open { until: Instant, pause: Duration },
+    HalfOpen { openings: u32 },
+    Open { until: Instant, openings: u32 },
 }
 
 /// A breaker of one replica.
@@ -76,10 +76,10 @@ impl Breaker {
         let mut state = self.lock();
         let trial = match *state {
             Now::Closed { .. } => false,
-            Now::HalfOpen { pause } => return Err(pause),
+            Now::HalfOpen { openings } => return Err(PAUSES.after(openings)),
             Now::Open { until, .. } if now < until => return Err(until - now),
-            Now::Open { pause, .. } => {
-                *state = Now::HalfOpen { pause };
+            Now::Open { openings, .. } => {
+                *state = Now::HalfOpen { openings };
                 (self.told)(State::HalfOpen);
                 true
             }
@@ -106,18 +106,18 @@ impl Breaker {
 
     fn failed(&self, now: Instant, trial: bool) {
         let mut state = self.lock();
-        let pause = match &mut *state {
+        let openings = match &mut *state {
             Now::Closed { failures } => {
                 *failures += 1;
                 if *failures < FAILURES_MAX {
                     return;
                 }
-                PAUSE_FIRST
+                1
             }
-            Now::HalfOpen { pause } if trial => (*pause * 2).min(PAUSE_MAX),
+            Now::HalfOpen { openings } if trial => openings.saturating_add(1),
             Now::HalfOpen { .. } | Now::Open { .. } => return, // A call from before: known by now.
         };
-        *state = Now::Open { until: now + pause, pause };
+        *state = Now::Open { until: now + PAUSES.after(openings), openings };
         (self.told)(State::Open);
     }
 
@@ -151,6 +151,8 @@ impl Drop for Pass<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const PAUSE_FIRST: Duration = Duration::from_millis(500);
 
     fn opened(breaker: &Breaker, at: Instant) {
         for _ in 0..FAILURES_MAX {
@@ -189,7 +191,7 @@ mod tests {
             at += Duration::from_secs(60);
             breaker.pass(at).unwrap().failed(at);
         }
-        assert_eq!(breaker.pass(at).unwrap_err(), PAUSE_MAX);
+        assert_eq!(breaker.pass(at).unwrap_err(), Duration::from_secs(8));
     }
 
     #[test]

@@ -11,16 +11,19 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
+use engine_runtime::Pauses;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::files::{Home, last_lines};
 use super::{PostgresError, USER};
 
-/// How often the keeper looks whether the postmaster still lives; also the first pause before it is started again.
+/// How often the keeper looks whether the postmaster still lives.
 const WATCH: Duration = Duration::from_millis(100);
-/// The longest pause between two starts of a postmaster that keeps dying.
-const RESTART_CAP: Duration = Duration::from_secs(5);
+/// Between two starts of a postmaster that keeps dying.
+const RESTARTS: Pauses = Pauses::doubling(WATCH, Duration::from_secs(5));
+/// One that lived for so long did not die of what the one before died of.
+const WENT_WELL: Duration = Duration::from_secs(5);
 /// How long a fast stop may take before the postmaster is killed: a checkpoint of at most `shared_buffers`.
 const STOP_BOUND: Duration = Duration::from_secs(5);
 
@@ -124,7 +127,7 @@ fn keep(
             return;
         }
     };
-    let (mut pause, mut begun) = (WATCH, Instant::now());
+    let (mut pause, mut restarts, mut begun) = (WATCH, RESTARTS, Instant::now());
     loop {
         match orders.recv_timeout(pause) {
             Ok(done) => {
@@ -140,8 +143,10 @@ fn keep(
         let last_words = home.last_words();
         tracing::warn!(%status, %last_words, "the private Postgres ended by itself; starting it again");
         shared.failure.lock().get_or_insert(last_words);
-        // One that lived for a while starts the count anew; backends of the dead one may hold its memory for a moment.
-        pause = if begun.elapsed() > RESTART_CAP { WATCH } else { (pause * 2).min(RESTART_CAP) };
+        if begun.elapsed() > WENT_WELL {
+            restarts.went_well();
+        }
+        pause = restarts.failed(); // Backends of the dead one may hold its memory for a moment.
         match prepare(home).and_then(|()| launch(home, settings, port)) {
             Ok(next) => {
                 shared.pid.store(next.id(), Ordering::Release);

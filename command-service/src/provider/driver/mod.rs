@@ -25,7 +25,7 @@ use domain::payment::{OpenRequest, Payment, ProviderResult, ResultSource};
 use futures_util::future::{join, join_all};
 use lru::LruCache;
 use parking_lot::Mutex;
-use service_kit::{Clock, Tasks};
+use service_kit::{Clock, Pauses, Tasks};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use self::attempt::Heard;
@@ -362,8 +362,8 @@ impl Drop for Release<'_> {
     }
 }
 
-/// Exponential, with a quarter of chance either way so that many do not come at once.
+/// The delay after an attempt, counted from 0, with a quarter of chance either way so that many do not come at once.
 fn delay(attempt: u32, longest: Duration) -> Duration {
-    let delay = DELAY_FIRST.saturating_mul(1 << attempt.min(16)).min(longest);
+    let delay = Pauses::doubling(DELAY_FIRST, longest).after(attempt.saturating_add(1));
     delay.mul_f64(0.75 + rand::random::<f64>() / 2.0)
 }

@@ -11,7 +11,7 @@ use axum::http::HeaderMap;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use service_kit::Tasks;
+use service_kit::{Pauses, Tasks};
 
 use super::bank::Webhook;
 use super::record::Record;
@@ -24,14 +24,11 @@ const SENDING_MAX: usize = 32;
 /// providers go on for days; a receiver that was away for longer asks with `fetch`.
 const ATTEMPTS_MAX: u32 = 12;
 
-/// The delay after the first failure, doubled for each further one up to [`DELAY_MAX`].
-const DELAY_FIRST: Duration = Duration::from_secs(1);
+/// The delays after failures.
+const DELAYS: Pauses = Pauses::doubling(Duration::from_secs(1), Duration::from_secs(300));
 
 /// How long to wait before a ledger that cannot be written is tried again: an operator frees space in seconds.
 const UNWRITABLE_PAUSE: Duration = Duration::from_secs(1);
-
-/// See [`DELAY_FIRST`].
-const DELAY_MAX: Duration = Duration::from_secs(300);
 
 /// Takes a webhook to its receiver: headers and body. `Err` says what was seen, and it is sent again later.
 pub type Deliver =
@@ -112,7 +109,7 @@ impl Simulator {
             tracing::warn!(webhook = webhook.event.event_id, reason, "a webhook is given up");
             return self.paid(webhook.event.event_id, 0);
         }
-        let delay = DELAY_FIRST.saturating_mul(1 << (attempts - 1).min(16)).min(DELAY_MAX);
+        let delay = DELAYS.after(attempts);
         tracing::info!(webhook = webhook.event.event_id, attempts, reason, "a webhook is sent again later");
         let mut engine = self.engine();
         let due = self.inner.clock.now() + delay.mul_f64(0.75 + engine.chance() / 2.0);

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use engine_runtime::Pauses;
 use event_store::{Direction, EventStore, Filter, Position, ReadError, Subscription};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -21,8 +22,10 @@ use crate::projecting::log::end_of;
 use crate::projecting::projection::Applied;
 use crate::projecting::row_store::RowStore as _;
 
-/// The first and the longest pause after an outage: a full disk, or a log that cannot be read.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// The pauses after an outage: a full disk, or a log that cannot be read.
+const PAUSES: Pauses = Pauses::doubling(Duration::from_millis(100), Duration::from_secs(5));
+/// A session that lasted so long was not ended by the outage before it.
+const WENT_WELL: Duration = Duration::from_secs(5);
 /// A position without new rows is written so often: what a start after a kill must pass by again stays some seconds' worth.
 const KEEP: Duration = Duration::from_secs(3);
 
@@ -86,7 +89,7 @@ impl Follower {
     /// Goes on until it is told to stop: each session ends with an outage, and the next one begins. When this returns, the batch
     /// in flight has ended.
     pub async fn run(mut self) {
-        let (mut pause, mut retried) = (PAUSES.0, false);
+        let (mut pauses, mut retried) = (PAUSES, false);
         loop {
             let begun = Instant::now();
             let ended = match self.follow(&mut retried).await {
@@ -95,13 +98,15 @@ impl Follower {
             if matches!(ended, Ended::Stopping) {
                 return;
             }
+            if begun.elapsed() > WENT_WELL {
+                pauses.went_well();
+            }
+            let pause = pauses.failed();
             tracing::warn!(error = %ended, retry_in_ms = pause.as_millis() as u64, "the read models stand still");
             self.shown.send_modify(|shown| shown.last_error = Some(ended.to_string()));
             if matches!(ended, Ended::Fenced) {
                 return; // Two processes that take a file from each other help nobody.
             }
-            // A session that lasted was not the same outage.
-            pause = if begun.elapsed() > PAUSES.1 { PAUSES.0 } else { (pause * 2).min(PAUSES.1) };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.stopping.cancelled() => return,

@@ -16,7 +16,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine_runtime::pg;
+use engine_runtime::{Pauses, pg};
 use event_store::{Direction, EventStore, Filter, Position, Source, Subscription};
 use sqlx::PgPool;
 use tokio::sync::mpsc;
@@ -40,8 +40,10 @@ use crate::projecting::postgres::Postgres;
 use crate::projecting::row_store::RowStore as _;
 use crate::read_model::ReadModels;
 
-/// The first and the longest pause after an outage: Postgres is back within seconds, or not for minutes.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// The pauses after an outage: Postgres is back within seconds, or not for minutes.
+const PAUSES: Pauses = Pauses::doubling(Duration::from_millis(100), Duration::from_secs(5));
+/// A session that lasted so long was not ended by the outage before it.
+const WENT_WELL: Duration = Duration::from_secs(5);
 /// After this long a read model that stopped is tried again: its cause is in the log or the program, which change slowly.
 const RETRY_STOPPED: Duration = Duration::from_secs(60);
 
@@ -72,24 +74,27 @@ impl Runner {
     /// Goes on until it is told to stop: each session ends with an outage or a retry, and the next one begins. When this
     /// returns, the batch in flight has ended.
     pub async fn run(self, requests: &mut mpsc::Receiver<Request>) {
-        let (mut pause, mut retried) = (PAUSES.0, false);
+        let (mut pauses, mut retried) = (PAUSES, false);
         loop {
             let begun = Instant::now();
             let ended = match self.follow(requests, &mut retried).await {
                 Ok(ended) | Err(ended) => ended,
             };
-            match &ended {
+            if begun.elapsed() > WENT_WELL {
+                pauses.went_well();
+            }
+            let pause = match &ended {
                 Ended::Stopping => return self.report.ended(),
                 Ended::Regroup => continue,
-                Ended::Retry => {}
+                Ended::Retry => pauses.failed(),
                 Ended::Fenced | Ended::Postgres(_) | Ended::Log(_) | Ended::Ahead { .. } | Ended::OtherLog => {
+                    let pause = pauses.failed();
                     let (partition, retry_in_ms) = (self.source.partition(), pause.as_millis() as u64);
                     tracing::warn!(error = %ended, partition, retry_in_ms, "the read models stand still");
                     self.report.down(&ended.to_string());
+                    pause
                 }
-            }
-            // A session that lasted was not the same outage.
-            pause = if begun.elapsed() > PAUSES.1 { PAUSES.0 } else { (pause * 2).min(PAUSES.1) };
+            };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.stopping.cancelled() => return self.report.ended(),

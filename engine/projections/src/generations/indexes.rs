@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine_runtime::{Tasks, pg};
+use engine_runtime::{Pauses, Tasks, pg};
 use sqlx::{PgConnection, PgPool};
 
 use super::generation::{Stage, all};
@@ -28,13 +28,13 @@ order by i.ord";
 const BOUNDS: &str = "set lock_timeout = 0; set statement_timeout = '30min'";
 
 /// The pauses before it is tried again: while the tables are not there yet, Postgres is away, or another replica makes indexes.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(60));
+const PAUSES: Pauses = Pauses::doubling(Duration::from_millis(200), Duration::from_secs(60));
 
 /// Makes the missing indexes as soon as the tables are there; ends when none is missing any more.
 pub(crate) async fn complete_in_background(database: Database, models: Arc<ReadModels>, tasks: Tasks) {
     let stopping = tasks.stopping();
     let made = async {
-        let mut pause = PAUSES.0;
+        let mut pauses = PAUSES;
         loop {
             match database.writer().await {
                 Ok(None) => return,
@@ -47,8 +47,7 @@ pub(crate) async fn complete_in_background(database: Database, models: Arc<ReadM
                 },
                 Err(error) => tracing::debug!(%error, "it cannot be seen whether an index is missing; trying again"),
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSES.1);
+            tokio::time::sleep(pauses.failed()).await;
         }
     };
     tokio::select! {

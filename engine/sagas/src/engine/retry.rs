@@ -7,6 +7,7 @@ use crate::parts::{Answer, Direction, ErrorKind, Failure, LateBy, TOO_LATE};
 use crate::story::Note as _;
 use crate::view::LegStatus;
 use eventsourcing::Timestamp;
+use pauses::Pauses;
 
 use super::react::Draft;
 use super::state::Leg;
@@ -182,8 +183,7 @@ impl<P: Process> Draft<'_, P> {
     }
 
     fn backoff_up_to(&self, leg: &Leg<P>, attempt: u32, longest: Duration) -> Duration {
-        let base = self.config.retry().base;
-        let wait = base.saturating_mul(2u32.saturating_pow(attempt.saturating_sub(1))).min(longest);
+        let wait = Pauses::doubling(self.config.retry().base, longest).after(attempt);
         let about = [&*self.state.stream, leg.step.name, leg.direction.as_str(), &attempt.to_string()];
         let draw = u32::from(P::IDS.derive(&about).as_bytes()[0]);
         wait - wait * draw / 1024
@@ -262,7 +262,7 @@ impl<P: Process> Draft<'_, P> {
     /// up to some hours.
     fn wait_for_word(&self, leg: &Leg<P>) -> Duration {
         let within = if leg.direction == Direction::Undo { TimeOf::<P>::CHECK } else { leg.step.within };
-        let (first, twice) = (self.config.duration(within), |times: u32| 2u32.saturating_pow(times));
+        let first = self.config.duration(within);
         let so_far = (self.now - leg.began_at).to_std().unwrap_or_default();
         // Where a deadline ends the step the wait stays short: a party that was away for a day must be asked in the
         // remaining time.
@@ -271,7 +271,8 @@ impl<P: Process> Draft<'_, P> {
         if leg.alerted {
             return (so_far / LONGEST_WAITS).min(PURSUED_EVERY).max(longest);
         }
-        first.saturating_mul(twice(leg.attempt)).min(longest)
+        // The first wait is over by the time this is asked.
+        Pauses::doubling(first, longest).after(leg.attempt.saturating_add(1))
     }
 
     fn renew(&mut self, leg: &Leg<P>) {
