@@ -4,12 +4,12 @@
 //! A request's class follows from its method, its path and two headers, before anything of it is carried out. Requests for
 //! health and metrics belong to no class: they are always answered.
 
-use std::fmt;
-
 use axum::http::{HeaderMap, Method, header};
+use strum::{Display, IntoStaticStr, VariantArray};
 
 /// A kind of request, by what it costs and how long it lasts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Display, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Class {
     /// Changes something.
     Command,
@@ -27,7 +27,7 @@ pub enum Class {
 
 impl Class {
     /// All classes, in the order of their declaration.
-    pub const ALL: [Self; 6] = [Self::Command, Self::OneRow, Self::List, Self::LongWait, Self::Stream, Self::Heavy];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The class's place in [`Self::ALL`].
     pub fn index(self) -> usize {
@@ -36,14 +36,7 @@ impl Class {
 
     /// The class's name in metrics and log lines.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Command => "command",
-            Self::OneRow => "one-row",
-            Self::List => "list",
-            Self::LongWait => "long-wait",
-            Self::Stream => "stream",
-            Self::Heavy => "heavy",
-        }
+        self.into()
     }
 
     /// The class of a request; `None` for health and metrics, which are never refused.
@@ -62,12 +55,6 @@ impl Class {
             (true, [_] | ["customers", _, "orders"] | ["sagas", "incidents"] | ["streams", _]) => Self::List,
             (true, _) => Self::OneRow,
         })
-    }
-}
-
-impl fmt::Display for Class {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 
@@ -120,6 +107,13 @@ mod tests {
                 assert!(matches!(class, Some(Class::Command | Class::Heavy)), "{method} {path}: {class:?}");
             }
         }
+    }
+
+    #[test]
+    fn metrics_and_log_lines_name_each_class() {
+        let names: Vec<&str> = Class::ALL.iter().map(|class| class.name()).collect();
+        assert_eq!(names, ["command", "one-row", "list", "long-wait", "stream", "heavy"]);
+        assert_eq!(Class::LongWait.to_string(), "long-wait");
     }
 
     #[test]

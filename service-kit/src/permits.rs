@@ -70,7 +70,7 @@ impl AtOnce {
 
 /// The places of all classes. Cheap to clone; clones share the places.
 #[derive(Debug, Clone)]
-pub struct Permits(Arc<[Places; Class::ALL.len()]>);
+pub struct Permits(Arc<[Places]>);
 
 #[derive(Debug)]
 struct Places {
@@ -90,7 +90,7 @@ pub struct Permit {
 impl Permits {
     /// Free places for each class; `most` is an upper bound of each.
     pub fn new(at_once: &AtOnce, most: usize) -> Self {
-        let places = Class::ALL.map(|class| {
+        let places = Class::ALL.iter().map(|&class| {
             let bound = at_once.of(class).min(most).min(Semaphore::MAX_PERMITS);
             metrics::gauge!("backstitch_http_places", "class" => class.name()).set(count(bound));
             in_flight(class).set(0.0);
@@ -100,7 +100,7 @@ impl Permits {
             }
             Places { bound, free: Arc::new(Semaphore::new(bound)), refused: Default::default() }
         });
-        Self(Arc::new(places))
+        Self(places.collect())
     }
 
     /// Takes a place of the class.
@@ -152,7 +152,7 @@ impl Permits {
 
     /// Logs how many were refused since the last line, of each class and reason that has any.
     pub fn tell_all(&self) {
-        for (class, places) in Class::ALL.into_iter().zip(self.0.iter()) {
+        for (class, places) in Class::ALL.iter().copied().zip(self.0.iter()) {
             for (reason, refused) in REASONS.into_iter().zip(&places.refused) {
                 if let Some(requests) = refused.rest() {
                     places.tell(class, reason, requests);
@@ -231,14 +231,14 @@ mod tests {
 
     #[test]
     fn a_class_that_is_full_refuses_its_own_requests_and_no_others() {
-        for full in Class::ALL {
+        for &full in Class::ALL {
             let at_once = AtOnce { commands: 3, one_row: 3, lists: 3, long_waits: 3, streams: 3, heavy: 3 };
             let permits = Permits::new(&at_once, usize::MAX);
             let held: Vec<Permit> = (0..3).map(|_| permits.enter(full).unwrap()).collect();
             let refused = permits.enter(full).unwrap_err();
             assert_eq!((refused.status, refused.slug()), (503, "overloaded"));
             assert!(refused.retry_after_s.is_some() && refused.detail.unwrap().contains(full.name()));
-            for other in Class::ALL.into_iter().filter(|other| *other != full) {
+            for other in Class::ALL.iter().copied().filter(|other| *other != full) {
                 let all: Result<Vec<Permit>, Problem> = (0..3).map(|_| permits.enter(other)).collect();
                 assert!(all.is_ok(), "{full} is full and {other} is refused");
             }
@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn one_bound_for_all_classes_lowers_each() {
         let permits = Permits::new(&AtOnce::default(), 1);
-        for class in Class::ALL {
+        for &class in Class::ALL {
             let held = permits.enter(class);
             assert!(held.is_ok() && permits.enter(class).is_err(), "{class}");
         }

@@ -187,7 +187,7 @@ async fn silent_connections_beyond_the_bound_keep_no_probe_out() {
 
 #[tokio::test]
 async fn a_full_class_refuses_its_own_requests_and_no_other_class_or_health() {
-    for full in Class::ALL {
+    for &full in Class::ALL {
         let server = Server::start(Limits { at_once: few(), ..Limits::default() }, |_| {}).await;
         let (line, headers) = of(full);
         let held = [server.send(line, headers).await, server.send(line, headers).await];
@@ -209,7 +209,7 @@ async fn a_full_class_refuses_its_own_requests_and_no_other_class_or_health() {
                 assert!(server.ask(&format!("GET {path}"), "").await.0 < 300, "{path} while {full} is full");
             }
         }
-        for other in Class::ALL.into_iter().filter(|other| *other != full) {
+        for other in Class::ALL.iter().copied().filter(|other| *other != full) {
             let line = match other {
                 Class::Command => "POST /v1/at-once/1",
                 Class::OneRow | Class::LongWait => "GET /v1/at-once/1",

@@ -7,14 +7,16 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use strum::{EnumString, IntoStaticStr, VariantNames};
 use uuid::Uuid;
 
 use super::story::Story;
 use eventsourcing::aggregate::Timestamp;
 
 /// The direction of a step's commands: forward, back or renewal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Direction {
     /// Forward: the step is carried out.
     Do,
@@ -27,17 +29,14 @@ pub enum Direction {
 impl Direction {
     /// The name of the direction in ids and for people.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Do => "do",
-            Self::Undo => "undo",
-            Self::Renew => "renew",
-        }
+        self.into()
     }
 }
 
 /// The role of a step in its saga.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Kind {
     /// The event that began the saga; it is compensated last.
     Start,
@@ -47,6 +46,13 @@ pub enum Kind {
     Pivot,
     /// A step after the pivot, which is retried until it succeeds.
     Retriable,
+}
+
+impl Kind {
+    /// The stored name of the role, such as `compensatable`.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
 }
 
 /// A fact from outside that must follow before a step ends.
@@ -137,8 +143,9 @@ pub struct Answer {
 }
 
 /// The kind of a failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, IntoStaticStr, VariantNames)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum ErrorKind {
     /// A rule refused the command.
     Rejected,
@@ -153,15 +160,12 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// The stored names of all kinds.
+    pub const NAMES: &'static [&'static str] = Self::VARIANTS;
+
     /// The stored name of the kind, such as `timed_out`.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Rejected => "rejected",
-            Self::Unavailable => "unavailable",
-            Self::Failed => "failed",
-            Self::TimedOut => "timed_out",
-            Self::Unsupported => "unsupported",
-        }
+        self.into()
     }
 }
 
@@ -241,8 +245,11 @@ impl Holds {
 }
 
 /// An action of an operator on one saga.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, EnumString, IntoStaticStr, VariantNames,
+)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Action {
     /// Sends the open or stopped step again now.
     Retry,
@@ -260,15 +267,12 @@ impl Action {
     /// All actions, repairing ones first.
     pub const ALL: [Self; 5] = [Self::Retry, Self::Resume, Self::Skip, Self::Compensate, Self::HandOver];
 
+    /// The names of all actions, in the order of their declaration.
+    pub const NAMES: &'static [&'static str] = Self::VARIANTS;
+
     /// The name of the action in the log, in paths and on the command line.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Retry => "retry",
-            Self::Skip => "skip",
-            Self::Compensate => "compensate",
-            Self::Resume => "resume",
-            Self::HandOver => "hand-over",
-        }
+        self.into()
     }
 }
 
@@ -279,4 +283,42 @@ pub struct StepRef {
     pub step: String,
     /// The attempt group, from 0.
     pub group: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Way;
+    use crate::view::{LegStatus, SagaState};
+
+    #[test]
+    fn names_are_stored_and_shown_to_the_letter() {
+        let directions = [Direction::Do, Direction::Undo, Direction::Renew].map(Direction::as_str);
+        assert_eq!(directions, ["do", "undo", "renew"]);
+        let kinds = [Kind::Start, Kind::Compensatable, Kind::Pivot, Kind::Retriable].map(Kind::as_str);
+        assert_eq!(kinds, ["start", "compensatable", "pivot", "retriable"]);
+        assert_eq!(ErrorKind::NAMES, ["rejected", "unavailable", "failed", "timed_out", "unsupported"]);
+        assert_eq!(ErrorKind::TimedOut.as_str(), "timed_out");
+        assert_eq!(Action::NAMES, ["retry", "skip", "compensate", "resume", "hand-over"]);
+        assert_eq!(Action::ALL.map(Action::as_str), ["retry", "resume", "skip", "compensate", "hand-over"]);
+        let states =
+            ["running", "waiting", "compensating", "needs_attention", "completed", "compensated", "handed_over"];
+        assert_eq!(SagaState::NAMES, states);
+        assert_eq!(SagaState::NeedsAttention.as_str(), "needs_attention");
+        let statuses = [LegStatus::Open, LegStatus::Succeeded, LegStatus::Failed, LegStatus::Stuck];
+        assert_eq!(statuses.map(LegStatus::as_str), ["open", "succeeded", "failed", "stuck"]);
+        let ways = [Way::Compensate, Way::HandOver, Way::Attention].map(Way::as_str);
+        assert_eq!(ways, ["compensate", "hand_over", "attention"]);
+    }
+
+    #[test]
+    fn an_action_is_found_by_its_name_and_by_no_other_spelling() {
+        for action in Action::ALL {
+            assert_eq!(action.as_str().parse(), Ok(action));
+            assert_eq!(serde_json::to_value(action).unwrap(), action.as_str());
+        }
+        for other in ["", "Retry", "hand_over", "HandOver"] {
+            assert!(other.parse::<Action>().is_err(), "{other}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantNames};
 
 use super::events::Event;
 use super::parts::{Action, Awaits, Direction, Failure, Holds, Kind, StepRef};
@@ -9,8 +10,11 @@ use super::story::{Party as _, Story};
 use eventsourcing::aggregate::Timestamp;
 
 /// The state of a saga in one word.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, IntoStaticStr, VariantNames,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum SagaState {
     /// Commands of forward steps are being sent.
     #[default]
@@ -30,17 +34,12 @@ pub enum SagaState {
 }
 
 impl SagaState {
+    /// The stored names of all states.
+    pub const NAMES: &'static [&'static str] = Self::VARIANTS;
+
     /// The stored name of the state, such as `needs_attention`.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Waiting => "waiting",
-            Self::Compensating => "compensating",
-            Self::NeedsAttention => "needs_attention",
-            Self::Completed => "completed",
-            Self::Compensated => "compensated",
-            Self::HandedOver => "handed_over",
-        }
+        self.into()
     }
 
     /// Whether the saga has ended: nothing more will happen to it.
@@ -53,8 +52,9 @@ impl SagaState {
 }
 
 /// The status of one step attempt, forward, in compensation or in renewal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum LegStatus {
     /// The commands are being sent, or their outcome is awaited.
     Open,
@@ -64,6 +64,13 @@ pub enum LegStatus {
     Failed,
     /// The attempt stands still until an operator acts.
     Stuck,
+}
+
+impl LegStatus {
+    /// The stored name of the status, such as `succeeded`.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
 }
 
 /// One step attempt, forward, in compensation or in renewal.

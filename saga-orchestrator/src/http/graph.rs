@@ -6,7 +6,6 @@ use std::fmt::Write as _;
 use domain::saga::{Direction, Kind, LegStatus, View};
 
 use super::Format;
-use super::show::status;
 use crate::shop::{self, Definition, Undo};
 
 /// A step as it is drawn.
@@ -83,7 +82,7 @@ fn mark(view: &View, step: &str, direction: Direction) -> Option<Mark> {
     let mut text = match (leg.status, direction) {
         (LegStatus::Succeeded, Direction::Undo) => "undone".to_owned(),
         (LegStatus::Succeeded, Direction::Do | Direction::Renew) => "done".to_owned(),
-        (LegStatus::Open | LegStatus::Failed | LegStatus::Stuck, _) => status(leg.status).to_owned(),
+        (LegStatus::Open | LegStatus::Failed | LegStatus::Stuck, _) => leg.status.as_str().to_owned(),
     };
     if leg.group > 0 {
         let _ = write!(text, ", group {}", leg.group); // Writing to a String cannot fail.
@@ -93,7 +92,7 @@ fn mark(view: &View, step: &str, direction: Direction) -> Option<Mark> {
     }
     let class = match (leg.status, direction) {
         (LegStatus::Succeeded, Direction::Undo) => "undone",
-        (LegStatus::Succeeded | LegStatus::Open | LegStatus::Failed | LegStatus::Stuck, _) => status(leg.status),
+        (LegStatus::Succeeded | LegStatus::Open | LegStatus::Failed | LegStatus::Stuck, _) => leg.status.as_str(),
     };
     Some(Mark { class, text })
 }

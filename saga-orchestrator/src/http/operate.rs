@@ -143,8 +143,7 @@ pub(super) async fn act(
     let Query(query) = query.map_err(|error| {
         Problem::invalid(error.body_text()).field("query:dry_run", "is `true` or `false`; there is no other parameter")
     })?;
-    let action = Action::ALL.into_iter().find(|action| action.as_str() == name);
-    let action = action.ok_or_else(|| {
+    let action = name.parse::<Action>().map_err(|_| {
         let all = Action::ALL.map(Action::as_str).join(", ");
         Problem::not_found(format!("there is no action `{name}` on sagas; the actions are {all}"))
     })?;

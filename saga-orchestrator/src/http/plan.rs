@@ -3,7 +3,7 @@
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::response::IntoResponse;
-use domain::saga::{Facts, Kind};
+use domain::saga::Facts;
 use serde::{Deserialize, Serialize};
 use service_kit::Problem;
 use service_kit::api::{IfFailsWay, SagaDirection, SagaPath, SagaStepKind};
@@ -117,19 +117,13 @@ pub(super) async fn plan(
     let plan = engine::plan(&loaded.state, handle.clock.now(), &handle.config);
     let mut fails =
         plan.fails.into_iter().filter(|_| query.if_fails).map(|fails| if_fails(fails, loaded.state.facts.as_ref()));
-    let kind = |kind| match kind {
-        Kind::Start => "start",
-        Kind::Compensatable => "compensatable",
-        Kind::Pivot => "pivot",
-        Kind::Retriable => "retriable",
-    };
     Ok(axum::Json(Plan {
         saga: loaded.id.clone(),
         version: loaded.version(),
         at: plan.at.into_iter().map(str::to_owned).collect(),
         if_fails: fails.next(),
         if_others_fail: fails.collect(),
-        next: plan.next.into_iter().map(|(step, of)| Next { step, kind: kind(of).to_owned() }).collect(),
+        next: plan.next.into_iter().map(|(step, of)| Next { step, kind: of.as_str().to_owned() }).collect(),
     }))
 }
 

@@ -153,21 +153,12 @@ pub(super) fn trouble(failure: &Failure) -> Trouble {
     Trouble { kind: failure.kind.as_str().to_owned(), code: failure.code.clone(), detail: failure.detail.clone() }
 }
 
-pub(super) fn status(status: LegStatus) -> &'static str {
-    match status {
-        LegStatus::Open => "open",
-        LegStatus::Succeeded => "succeeded",
-        LegStatus::Failed => "failed",
-        LegStatus::Stuck => "stuck",
-    }
-}
-
 fn step(leg: &LegView) -> Step {
     Step {
         step: leg.step.clone(),
         group: leg.group,
         direction: Direction::as_str(leg.direction).to_owned(),
-        status: status(leg.status).to_owned(),
+        status: leg.status.as_str().to_owned(),
         started_at: leg.started_at,
         ended_at: leg.ended_at,
         attempts: leg.attempts,
@@ -179,5 +170,5 @@ fn step(leg: &LegView) -> Step {
 }
 
 fn compensation((step, leg): (StepRef, Option<LegStatus>)) -> Compensation {
-    Compensation { step: step.step, group: step.group, status: leg.map_or("to_come", status).to_owned() }
+    Compensation { step: step.step, group: step.group, status: leg.map_or("to_come", LegStatus::as_str).to_owned() }
 }

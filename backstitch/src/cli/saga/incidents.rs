@@ -1,15 +1,13 @@
 //! `backstitch saga incidents`: the sagas that need a person, by what stands against them, each kind with what to type.
 
 use chrono::{DateTime, Utc};
+use domain::saga::Action;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use terminal::Exit;
 use terminal::output::{self, Table, Tone};
 
 use crate::cli::server::client::{Client, PAGE, Page, Target};
-
-/// What people can do about a saga.
-const VERBS: &[&str] = &["retry", "skip", "compensate", "resume", "hand-over"];
 
 /// A kind of incident, as `GET /v1/sagas/incidents` tells it.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -77,7 +75,7 @@ pub(super) async fn run(target: &Target, saga_type: Option<String>) -> anyhow::R
 /// The verb that the saga itself would accept first.
 fn suggested(why: &Value) -> Option<&'static str> {
     let can_do = why["can_do"].as_array()?;
-    let of = |line: &str| VERBS.iter().copied().find(|verb| line.contains(&format!("backstitch saga {verb} ")));
+    let of = |line: &str| Action::NAMES.iter().copied().find(|verb| line.contains(&format!("backstitch saga {verb} ")));
     can_do.iter().filter_map(Value::as_str).find_map(of)
 }
 

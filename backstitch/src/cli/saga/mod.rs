@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use clap::Subcommand;
 use domain::ids::OrderId;
+use domain::saga::{ErrorKind, SagaState};
 use futures_util::StreamExt as _;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -48,7 +49,7 @@ enum Verb {
         #[command(flatten)]
         target: Target,
         /// Only those in this state.
-        #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(STATES))]
+        #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(SagaState::NAMES))]
         state: Option<String>,
         /// Only of this type, such as order_fulfilment or order_refund.
         #[arg(long = "type", value_name = "TYPE", value_parser = suggest::saga_type(), hide_possible_values = true)]
@@ -60,7 +61,7 @@ enum Verb {
         #[arg(long, value_parser = suggest::step(), hide_possible_values = true)]
         step: Option<String>,
         /// Only with this kind of trouble.
-        #[arg(long, value_name = "KIND", value_parser = clap::builder::PossibleValuesParser::new(ERROR_KINDS))]
+        #[arg(long, value_name = "KIND", value_parser = clap::builder::PossibleValuesParser::new(ErrorKind::NAMES))]
         error_kind: Option<String>,
         /// Only those that follow this version of their table of steps.
         #[arg(long, value_name = "N")]
@@ -116,12 +117,6 @@ enum Verb {
         format: Format,
     },
 }
-
-/// The states of a saga.
-const STATES: [&str; 7] =
-    ["running", "waiting", "compensating", "needs_attention", "completed", "compensated", "handed_over"];
-/// The kinds of trouble.
-const ERROR_KINDS: [&str; 5] = ["rejected", "unavailable", "failed", "timed_out", "unsupported"];
 
 /// One saga.
 #[derive(Debug, clap::Args)]

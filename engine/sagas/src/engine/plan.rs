@@ -7,6 +7,7 @@ use crate::parts::{Direction, ErrorKind, Failure, Kind, Source};
 use crate::story::Story;
 use crate::view::LegStatus;
 use eventsourcing::Timestamp;
+use strum::IntoStaticStr;
 
 use super::react::{Begin, Draft, begun};
 use super::sent::{Sent, lasting, sent};
@@ -31,7 +32,8 @@ pub struct Undone {
 }
 
 /// The consequence of a failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Way {
     /// The saga compensates.
     Compensate,
@@ -44,11 +46,7 @@ pub enum Way {
 impl Way {
     /// The name of the consequence, as it is shown to people.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Compensate => "compensate",
-            Self::HandOver => "hand_over",
-            Self::Attention => "attention",
-        }
+        self.into()
     }
 }
 
