@@ -96,6 +96,25 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not-found", "There is no such thing").detail(what)
     }
 
+    /// 412: the target is not at the version that `If-Match` names; `message` says what to do.
+    pub fn version_mismatch(detail: impl std::fmt::Display, message: &str) -> Self {
+        Self::new(StatusCode::PRECONDITION_FAILED, "version-mismatch", "The version does not match")
+            .detail(detail)
+            .field("header:If-Match", message)
+    }
+
+    /// 422: the key was used before with another body.
+    pub fn key_reused() -> Self {
+        let title = "The Idempotency-Key belongs to another request";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", title)
+            .field("header:Idempotency-Key", "was used before with another body")
+    }
+
+    /// 409: the same request is still being carried out; ask again for its answer.
+    pub fn in_flight() -> Self {
+        Self::new(StatusCode::CONFLICT, "request-in-flight", "The same request is being carried out").retry_after(1)
+    }
+
     /// 421: another replica has what this is about; ask that one. Source: RFC 9110, 15.5.20.
     pub fn misdirected(detail: impl std::fmt::Display) -> Self {
         Self::new(StatusCode::MISDIRECTED_REQUEST, "misdirected", "Another replica has that").detail(detail)

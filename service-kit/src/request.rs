@@ -1,9 +1,12 @@
-//! The headers and the body that a command's request must have, whichever service it is for.
+//! What a request must carry and how it is refused, whichever service it is for: the headers and the body of a command, texts
+//! of people, parameters of the query. And the headers of the answer to a command.
+
+use std::fmt::Display;
 
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{FromRequest, Request};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{FromRequest, Query, Request};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -21,6 +24,13 @@ pub const PRINCIPAL: &str = "dev";
 
 /// The longest key, in characters. Source: Stripe's bound for `Idempotency-Key`.
 const KEY_MAX_CHARS: usize = 255;
+
+/// The longest name of a person who acts and the longest reason, in characters: what people are called, a sentence or two.
+const ACTOR_MAX_CHARS: usize = 64;
+const REASON_MAX_CHARS: usize = 500;
+
+/// Says that an answer is the first one again.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// The headers of a command.
 #[derive(Debug, IntoParams)]
@@ -147,6 +157,68 @@ pub fn correlation_id(headers: &HeaderMap) -> Result<Option<Uuid>, Problem> {
             Err(Problem::invalid("the correlation id cannot be read")
                 .field("header:X-Correlation-Id", "must be a UUID"))
         }
+    }
+}
+
+/// Checks a text of the body that is for people, such as a reason.
+///
+/// # Errors
+/// A problem that names the field: it is blank, or has more than `most` characters.
+pub fn check_text(field: &str, value: &str, most: usize) -> Result<(), Problem> {
+    if text::fits(value, most) { Ok(()) } else { Err(misfit("a text of the body is blank or too long", field, most)) }
+}
+
+/// Checks what the body says of a person who acts: the reason and the name.
+///
+/// # Errors
+/// A problem that names the field: it is blank or too long.
+pub fn check_act(actor: &str, reason: &str) -> Result<(), Problem> {
+    for (field, value, most) in [("/reason", reason, REASON_MAX_CHARS), ("/actor", actor, ACTOR_MAX_CHARS)] {
+        if !text::fits(value, most) {
+            return Err(misfit("`actor` or `reason` is blank or too long", field, most));
+        }
+    }
+    Ok(())
+}
+
+fn misfit(detail: &str, field: &str, most: usize) -> Problem {
+    let message = format_args!("must have 1 to {most} characters, at least one of them visible");
+    Problem::invalid(detail).field(field, message)
+}
+
+/// The refusal of a query parameter.
+pub fn refuse_parameter(name: &str, message: impl Display) -> Problem {
+    Problem::invalid(format_args!("the query parameter `{name}` is not valid")).field(format!("query:{name}"), message)
+}
+
+/// The query of a request whose only parameter is `name`.
+///
+/// # Errors
+/// A problem that names the parameter, with `message`: it has another value, or there is another parameter.
+pub fn only_parameter<T>(query: Result<Query<T>, QueryRejection>, name: &str, message: &str) -> Result<T, Problem> {
+    let refused = |error: QueryRejection| {
+        let message = format_args!("{message}; there is no other parameter");
+        Problem::invalid(error.body_text()).field(format!("query:{name}"), message)
+    };
+    query.map(|Query(query)| query).map_err(refused)
+}
+
+/// The headers of the answer to a command: the version of its target as the `ETag`, the position of the log, and whether it is
+/// the first answer again.
+pub fn reply_headers(version: Option<u64>, position: u64, replayed: bool) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if let Some(tag) = version.and_then(|version| HeaderValue::from_str(&format!("\"{version}\"")).ok()) {
+        headers.insert(header::ETAG, tag);
+    }
+    headers.insert(HeaderName::from_static("x-commit-position"), HeaderValue::from(position));
+    mark_replayed(&mut headers, replayed);
+    headers
+}
+
+/// Says in the headers of an answer that it is the first one again, if it is.
+pub fn mark_replayed(headers: &mut HeaderMap, replayed: bool) {
+    if replayed {
+        headers.insert(REPLAYED, HeaderValue::from_static("true"));
     }
 }
 

@@ -7,10 +7,10 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 use domain::ids::{ClientKey, OrderId, ShipmentId, Sku, StockId};
 use service_kit::request::{PRINCIPAL, TENANT, correlation_id, idempotency_key, if_match};
-use service_kit::{Problem, telemetry, text};
+use service_kit::{Problem, telemetry};
 use uuid::Uuid;
 
-pub use service_kit::request::{Body, CommandHeaders};
+pub use service_kit::request::{Body, CommandHeaders, check_text};
 
 use crate::bus::{CommandMeta, Origin};
 
@@ -69,18 +69,6 @@ impl<S: Send + Sync> FromRequestParts<S> for About {
                 .map(|parent| event_store::trace::join(&parent, telemetry::tracestate(headers).as_deref())),
         })
     }
-}
-
-/// Checks a text of the body that is for people, such as a reason.
-///
-/// # Errors
-/// A problem that names the field: it is blank, or has more than `most` characters.
-pub fn check_text(field: &str, value: &str, most: usize) -> Result<(), Problem> {
-    if text::fits(value, most) {
-        return Ok(());
-    }
-    let message = format_args!("must have 1 to {most} characters, at least one of them visible");
-    Err(Problem::invalid("a text of the body is blank or too long").field(field, message))
 }
 
 /// A thing that is named in a path.

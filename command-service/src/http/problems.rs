@@ -2,16 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use service_kit::Problem;
+use service_kit::request::mark_replayed;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 
 use crate::bus::SendError;
 use crate::preconditions::Unmet;
-
-/// Says that an answer is the first one again.
-pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// How a refusal leaves the house.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,9 +147,7 @@ impl From<Problem> for Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> axum::response::Response {
         let mut response = self.problem.into_response();
-        if self.replayed {
-            response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
-        }
+        mark_replayed(response.headers_mut(), self.replayed);
         response
     }
 }
@@ -181,22 +177,10 @@ fn problem(error: SendError) -> Problem {
             }
         }
         SendError::PreconditionFailed { .. } => {
-            Problem::new(StatusCode::PRECONDITION_FAILED, "version-mismatch", "The version does not match")
-                .detail(detail)
-                .field("header:If-Match", "is not the current ETag; read it again and decide anew")
+            Problem::version_mismatch(detail, "is not the current ETag; read it again and decide anew")
         }
-        SendError::KeyReused => Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "idempotency-key-reused",
-            "The Idempotency-Key belongs to another request",
-        )
-        .detail(detail)
-        .field("header:Idempotency-Key", "was used before with another body"),
-        SendError::InFlight => {
-            Problem::new(StatusCode::CONFLICT, "request-in-flight", "The same request is being carried out")
-                .detail(detail)
-                .retry_after(1)
-        }
+        SendError::KeyReused => Problem::key_reused().detail(detail),
+        SendError::InFlight => Problem::in_flight().detail(detail),
         SendError::TooLate { .. } => {
             Problem::new(StatusCode::CONFLICT, "too-late", "The command came after its deadline").detail(detail)
         }

@@ -1,13 +1,13 @@
 //! What a command's answer looks like.
 
 use axum::Json;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use service_kit::api::LogPosition;
+use service_kit::request::reply_headers;
 use utoipa::ToSchema;
 
-use super::problems::REPLAYED;
 use crate::bus::Reply;
 
 /// The answer to a command: what it was done to, and where that stands now.
@@ -62,24 +62,12 @@ impl<T: Serialize> Answer<T> {
 
 impl<T: Serialize> IntoResponse for Answer<T> {
     fn into_response(self) -> Response {
-        let mut headers = HeaderMap::new();
-        if let Some(version) = self.reply.version {
-            insert(&mut headers, header::ETAG, &format!("\"{version}\""));
-        }
-        headers.insert(HeaderName::from_static("x-commit-position"), HeaderValue::from(self.reply.position.0));
-        if let Some(location) = self.location {
-            insert(&mut headers, header::LOCATION, &location);
-        }
-        if self.reply.replayed {
-            headers.insert(REPLAYED, HeaderValue::from_static("true"));
+        let Reply { version, position, replayed, .. } = self.reply;
+        let mut headers = reply_headers(version, position.0, replayed);
+        // A path of ours made of ids is plain ASCII; what is not is better left out than answered with a 500.
+        if let Some(location) = self.location.and_then(|location| HeaderValue::from_str(&location).ok()) {
+            headers.insert(header::LOCATION, location);
         }
         (self.status, headers, Json(self.body)).into_response()
-    }
-}
-
-fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    // Versions, and paths of ours made of ids, are plain ASCII; what is not is better left out than answered with a 500.
-    if let Ok(value) = HeaderValue::from_str(value) {
-        headers.insert(name, value);
     }
 }

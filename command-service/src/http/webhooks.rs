@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::Html;
 use serde::{Deserialize, Serialize};
 use service_kit::api::{CustomerAction, OneOf, ProviderMode};
+use service_kit::request::refuse_parameter;
 use service_kit::{Problem, limits};
 use utoipa::ToSchema;
 use utoipa::openapi::OpenApi;
@@ -210,8 +211,8 @@ async fn ledger(
 ) -> Result<Json<Statement>, Problem> {
     let Query(page) = page.map_err(|rejection| Problem::invalid(rejection.body_text()))?;
     if let Some(limit) = page.limit.filter(|limit| !(1..=PAGE_MAX).contains(limit)) {
-        let wrong = format_args!("it is a whole number from 1 to {PAGE_MAX}, not {limit}").to_string();
-        return Err(Problem::invalid("the query parameter `limit` is not valid").field("query:limit", wrong));
+        let wrong = format_args!("it is a whole number from 1 to {PAGE_MAX}, not {limit}");
+        return Err(refuse_parameter("limit", wrong));
     }
     provider.port.statement(&page).await.map(Json).map_err(no_answer)
 }

@@ -17,7 +17,7 @@ use service_kit::Problem;
 use service_kit::api::{
     DeadLetterCause, DeadLetterVerb, LogPosition, LongReasonText, PageQuery, PersonText, StreamText,
 };
-use service_kit::request::{Body, KeyHeaders, PRINCIPAL, TENANT, key_without_version};
+use service_kit::request::{Body, KeyHeaders, PRINCIPAL, TENANT, check_act, key_without_version, mark_replayed};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -291,12 +291,7 @@ pub async fn discard(
     body: Body<DiscardBody>,
 ) -> Result<Response, Problem> {
     let DiscardBody { reason, actor } = body.value;
-    for (field, text, most) in [("/reason", &reason, 500), ("/actor", &actor, 64)] {
-        if !service_kit::text::fits(text, most) {
-            return Err(Problem::invalid("`actor` or `reason` is blank or too long")
-                .field(field, format_args!("must have 1 to {most} characters, at least one of them visible")));
-        }
-    }
+    check_act(&actor, &reason)?;
     let operation = format!("POST /v1/dead-letters/{}/{}/discard", names.raw("projection"), names.raw("stream"));
     let key = key_without_version(&headers)?;
     let key = ClientKey { tenant: TENANT, principal: PRINCIPAL, operation: &operation, idempotency_key: &key };
@@ -346,9 +341,7 @@ async fn act(
         stands: parked.map(standing),
     };
     let mut response = Answer::at(handle.progress.position(&[slice.projection]), outcome).into_response();
-    if replayed {
-        response.headers_mut().insert("idempotent-replayed", axum::http::HeaderValue::from_static("true"));
-    }
+    mark_replayed(response.headers_mut(), replayed);
     Ok(response)
 }
 

@@ -1,6 +1,6 @@
 //! `GET /v1/events/find`: looks through the log for events, a bounded part of it per request, so that it holds up nobody.
 
-use axum::extract::{FromRequestParts, Query, State};
+use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use event_store::find::{Condition, Find};
 use event_store::{Direction, Filter, Position, RecordedEvent, StreamName};
@@ -14,7 +14,7 @@ use super::answer::{Answer, RefusalsOfOne};
 use super::consistency::Consistency;
 use super::log_end::{Gone, not_beyond};
 use super::page::{MOST, USUAL};
-use super::params::Params;
+use super::params::{Params, pairs, refuse};
 use super::range::SEARCHED;
 use super::streams::{EventDocument, category, unreadable};
 use crate::Handle;
@@ -57,12 +57,8 @@ impl<S: Sync> FromRequestParts<S> for Search {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
-            .map_err(|error| Problem::invalid("the query cannot be read").field("query:", error.body_text()))?;
-        let (conditions, others): (Vec<_>, Vec<_>) = pairs.0.into_iter().partition(|(name, _)| name == "where");
-        let refused = |message: String| {
-            Problem::invalid("the query parameter `where` is not valid").field("query:where", message)
-        };
+        let (conditions, others): (Vec<_>, Vec<_>) = pairs(parts)?.into_iter().partition(|(name, _)| name == "where");
+        let refused = |message: String| refuse("where", message);
         if conditions.len() > CONDITIONS {
             return Err(refused(format!("there are at most {CONDITIONS}")));
         }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use event_store::{Direction, Filter, Position};
@@ -14,7 +14,7 @@ use projection_engine::{ProjectionEngine, ReadModel};
 use serde::{Deserialize, Serialize};
 use service_kit::Problem;
 use service_kit::api::{GenerationState, LogPosition};
-use service_kit::request::{Body, KeyHeaders, key_without_version};
+use service_kit::request::{Body, KeyHeaders, key_without_version, mark_replayed};
 use utoipa::ToSchema;
 
 use super::answer::{Answer, RefusalsOfOne, no_answer};
@@ -25,7 +25,6 @@ use super::streams::unreadable;
 use crate::Handle;
 use crate::projections::{ALL, named};
 
-const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// The longest actor and reason, in characters.
 const LONGEST: (usize, usize) = (64, 500);
 
@@ -338,8 +337,6 @@ async fn accepted(handle: &Handle, model: ReadModel, done: Done) -> Result<Respo
 }
 
 fn replayed(mut response: Response, done: Done) -> Response {
-    if matches!(done, Done::Before(_)) {
-        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
-    }
+    mark_replayed(response.headers_mut(), matches!(done, Done::Before(_)));
     response
 }

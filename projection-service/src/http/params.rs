@@ -5,9 +5,11 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Query, RawPathParams};
 use axum::http::request::Parts;
 use service_kit::api::POSITION_MAX;
+pub(super) use service_kit::request::refuse_parameter as refuse;
 use service_kit::{Problem, text};
 
 /// The query of a request: each parameter at most once.
@@ -18,15 +20,16 @@ impl<S: Sync> FromRequestParts<S> for Params {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
-            .map_err(|error| Problem::invalid("the query cannot be read").field("query:", error.body_text()))?;
-        Self::of(pairs.0)
+        Self::of(pairs(parts)?)
     }
 }
 
-/// What a parameter that is not valid is answered with.
-pub(super) fn refuse(name: &str, message: impl Display) -> Problem {
-    Problem::invalid(format_args!("the query parameter `{name}` is not valid")).field(format!("query:{name}"), message)
+/// The parameters of a query, in the order in which they are given.
+pub(super) fn pairs(parts: &Parts) -> Result<Vec<(String, String)>, Problem> {
+    let read = Query::try_from_uri(&parts.uri);
+    let unread =
+        |error: QueryRejection| Problem::invalid("the query cannot be read").field("query:", error.body_text());
+    read.map(|Query(pairs)| pairs).map_err(unread)
 }
 
 impl Params {

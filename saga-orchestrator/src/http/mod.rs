@@ -17,6 +17,7 @@ use domain::saga::{Event, View};
 use event_store::{EventStore, Position, RecordedEvent, StreamName};
 use serde::Deserialize;
 use service_kit::api::{GraphFormat, OneOf, SagaPath};
+use service_kit::request::only_parameter;
 use service_kit::{Clock, Problem};
 use utoipa::IntoParams;
 use utoipa::openapi::OpenApi;
@@ -188,10 +189,7 @@ fn text(graph: String) -> impl IntoResponse {
 }
 
 fn format_of(query: Result<Query<GraphQuery>, QueryRejection>) -> Result<Format, Problem> {
-    let invalid = |error: QueryRejection| {
-        Problem::invalid(error.body_text()).field("query:format", "is `mermaid` or `dot`; there is no other parameter")
-    };
-    query.map(|Query(query)| query.format).map_err(invalid)
+    only_parameter(query, "format", "is `mermaid` or `dot`").map(|query| query.format)
 }
 
 /// A saga with its events.

@@ -2,16 +2,17 @@
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use domain::ids::ClientKey;
 use domain::money::Money;
 use domain::saga::{Action, Event, Facts, View};
 use event_store::Position;
 use serde::{Deserialize, Serialize};
+use service_kit::Problem;
 use service_kit::api::{self, LongReasonText, OneOf, PersonText, SagaActed, SagaAction, SagaDirection, SagaPath};
-use service_kit::request::{Body, CommandHeaders, PRINCIPAL, TENANT, idempotency_key, if_match};
-use service_kit::{Problem, text};
+use service_kit::request::{Body, CommandHeaders, PRINCIPAL, TENANT};
+use service_kit::request::{check_act, idempotency_key, if_match, only_parameter, reply_headers};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{Handle, Loaded};
@@ -19,10 +20,6 @@ use crate::shop::{self, State as SagaState};
 use saga_engine::engine::{self, Act, Effect, Refusal, fits};
 use saga_runner::checkpoint::Key;
 use saga_runner::{Answer, Request};
-
-/// The longest reason and the longest name, in characters: a sentence or two, and what a person is called.
-const MAX_REASON_CHARS: usize = 500;
-const MAX_ACTOR_CHARS: usize = 64;
 
 /// Why a person acts.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -140,9 +137,7 @@ pub(super) async fn act(
 ) -> Result<Response, Problem> {
     let Path((id, name)) =
         path.map_err(|error| Problem::invalid(error.body_text()).field("path:id", "is not readable"))?;
-    let Query(query) = query.map_err(|error| {
-        Problem::invalid(error.body_text()).field("query:dry_run", "is `true` or `false`; there is no other parameter")
-    })?;
+    let query = only_parameter(query, "dry_run", "is `true` or `false`")?;
     let action = name.parse::<Action>().map_err(|_| {
         let all = Action::ALL.map(Action::as_str).join(", ");
         Problem::not_found(format!("there is no action `{name}` on sagas; the actions are {all}"))
@@ -176,16 +171,7 @@ pub(super) async fn act(
 }
 
 fn asked(action: Action, id: &str, headers: &HeaderMap, body: &ActBody) -> Result<Act, Problem> {
-    let bad = |field: &str, max: usize| {
-        Problem::invalid("`actor` or `reason` is blank or too long")
-            .field(field, format_args!("must have 1 to {max} characters, at least one of them visible"))
-    };
-    if !text::fits(&body.reason, MAX_REASON_CHARS) {
-        return Err(bad("/reason", MAX_REASON_CHARS));
-    }
-    if !text::fits(&body.actor, MAX_ACTOR_CHARS) {
-        return Err(bad("/actor", MAX_ACTOR_CHARS));
-    }
+    check_act(&body.actor, &body.reason)?;
     let operation = format!("POST /v1/sagas/{id}/{}", action.as_str());
     let idempotency_key = idempotency_key(headers)?;
     let key =
@@ -199,9 +185,8 @@ fn check(expected: u64, actual: u64) -> Result<(), Problem> {
 }
 
 fn moved(version: u64) -> Problem {
-    Problem::new(StatusCode::PRECONDITION_FAILED, "version-mismatch", "The version does not match")
-        .detail(format_args!("the saga has moved on to version {version}; nothing was done"))
-        .field("header:If-Match", "is not the current version; look at the saga again and decide anew")
+    let detail = format_args!("the saga has moved on to version {version}; nothing was done");
+    Problem::version_mismatch(detail, "is not the current version; look at the saga again and decide anew")
 }
 
 fn refused(refusal: &Refusal, fits: &[Action]) -> Problem {
@@ -244,17 +229,9 @@ fn done(handle: &Handle, loaded: &Loaded, asked: &Act, hash: &str, replayed: boo
             before.evolve(event, &saga_runner::stream::meta_of(recorded));
         }
     }
-    let Some(last) = last else {
-        let title = "The same request is being carried out";
-        return Err(Problem::new(StatusCode::CONFLICT, "request-in-flight", title).retry_after(1));
-    };
+    let last = last.ok_or_else(Problem::in_flight)?;
     if last.metadata.command_hash.as_deref() != Some(hash) {
-        return Err(Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "idempotency-key-reused",
-            "The Idempotency-Key belongs to another request",
-        )
-        .field("header:Idempotency-Key", "was used before with another body"));
+        return Err(Problem::key_reused());
     }
     let effect = engine::effect(&before, &own, last.metadata.occurred_at, &handle.config);
     Ok(sent(acted(loaded, asked, effect, (last.version, &view), false), last.version, last.position, replayed))
@@ -284,13 +261,5 @@ fn acted(loaded: &Loaded, asked: &Act, effect: Option<Effect>, after: (u64, &Vie
 }
 
 fn sent(acted: Acted, version: u64, position: Position, replayed: bool) -> Response {
-    let mut headers = HeaderMap::new();
-    if let Ok(tag) = HeaderValue::from_str(&format!("\"{version}\"")) {
-        headers.insert(header::ETAG, tag);
-    }
-    headers.insert(HeaderName::from_static("x-commit-position"), HeaderValue::from(position.0));
-    if replayed {
-        headers.insert(HeaderName::from_static("idempotent-replayed"), HeaderValue::from_static("true"));
-    }
-    (headers, axum::Json(acted)).into_response()
+    (reply_headers(Some(version), position.0, replayed), axum::Json(acted)).into_response()
 }

@@ -7,6 +7,7 @@ use domain::saga::Facts;
 use serde::{Deserialize, Serialize};
 use service_kit::Problem;
 use service_kit::api::{IfFailsWay, SagaDirection, SagaPath, SagaStepKind};
+use service_kit::request::only_parameter;
 use utoipa::{IntoParams, ToSchema};
 
 use super::operate::{Sent, sends};
@@ -110,9 +111,7 @@ pub(super) async fn plan(
     id: Result<Path<String>, PathRejection>,
     query: Result<Query<PlanQuery>, QueryRejection>,
 ) -> Result<impl IntoResponse, Problem> {
-    let Query(query) = query.map_err(|error| {
-        Problem::invalid(error.body_text()).field("query:if_fails", "is `true` or `false`; there is no other parameter")
-    })?;
+    let query = only_parameter(query, "if_fails", "is `true` or `false`")?;
     let loaded = Loaded::of(&handle, id).await?;
     let plan = engine::plan(&loaded.state, handle.clock.now(), &handle.config);
     let mut fails =
