@@ -12,8 +12,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::response::sse::{Event, Sse};
 use axum::routing::{any, get, post};
-use futures_util::StreamExt as _;
-use futures_util::stream;
+use futures_util::{Stream, StreamExt as _, stream};
 use service_kit::class::Class;
 use service_kit::config::Started;
 use service_kit::limits::Edge;
@@ -60,6 +59,7 @@ impl Server {
             .route("/v1/large", get(|| async { vec![b'x'; 1 << 20] }))
             .route("/v1/reports/{id}", waits)
             .route("/v1/events", live)
+            .route("/v1/events/threads", get(|| async { Sse::new(threads()) }))
             .route("/v1/echo", post(|body: Bytes| async move { body }));
         let router = Edge::new(limits).until(tasks.stopping(), options.grace).around(router);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -100,6 +100,15 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.tasks.stop();
     }
+}
+
+/// The names of the threads on which an answer is written, for as long as somebody reads it.
+fn threads() -> impl Stream<Item = Result<Event, std::convert::Infallible>> {
+    stream::unfold(tokio::time::interval(Duration::from_millis(1)), |mut ticks| async {
+        ticks.tick().await;
+        let thread = std::thread::current().name().unwrap_or_default().to_owned();
+        Some((Ok(Event::default().data(thread)), ticks))
+    })
 }
 
 /// Reads to the end of the connection.
@@ -507,4 +516,25 @@ async fn an_answer_without_flow_control_window_keeps_its_place_for_a_while_only(
             drop(kept);
         }
     }
+}
+
+#[tokio::test]
+async fn only_a_connection_whose_answer_lasts_moves_to_the_threads_that_give_way() {
+    let aside = Tasks::with_aside().aside();
+    assert!(aside.is_some());
+    let server = Server::start(Limits::default(), |options| options.aside = aside).await;
+    let mut stream = server.send("GET /v1/at-once/x", "").await;
+    stream.write_all(b"GET /v1/events/threads HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let mut text = Vec::new();
+    let moves = async {
+        while !String::from_utf8_lossy(&text).contains("data: aside") {
+            assert!(stream.read_buf(&mut text).await.unwrap() > 0);
+        }
+    };
+    tokio::time::timeout(PATIENCE, moves).await.unwrap();
+    assert!(String::from_utf8_lossy(&text).contains("at once"));
+    // It ends with the port, as all others.
+    server.tasks.stop();
+    let rest = async { while stream.read_buf(&mut text).await.is_ok_and(|read| read > 0) {} };
+    tokio::time::timeout(PATIENCE, rest).await.unwrap();
 }

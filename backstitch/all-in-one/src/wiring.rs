@@ -94,7 +94,7 @@ pub(crate) async fn start(config: Config, clock: Clock, log: SqliteOptions) -> R
 
 fn start_on(config: Config, ports: Ports, clock: Clock, store: Arc<SqliteStore>) -> Result<Parts, StartError> {
     let address = ports.http.address;
-    let (edge, work) = (Tasks::new(), Tasks::new());
+    let (edge, work) = (Tasks::with_aside(), Tasks::with_aside());
     let numbers = metrics::start(&edge, &clock); // Before anything counts.
     metrics::follow_log(store.head(), |position| position.0, &edge);
     let health = Health::new(clock.clone());

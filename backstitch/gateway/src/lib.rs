@@ -92,7 +92,7 @@ pub async fn start(config: &GatewayConfig, edge: Limits, started: &Started, cloc
     let with_hint = |error: StartError| anyhow::anyhow!("{error}; {}", error.hint);
     let ports = http.bind(hint).await.map_err(with_hint)?;
     let address = ports.address;
-    let tasks = Tasks::new();
+    let tasks = Tasks::with_aside();
     let numbers = metrics::start(&tasks, &clock); // Before anything counts.
     metrics::present(&["backstitch_gateway_rounds_total"]);
     let health = Health::new(clock.clone());

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -12,6 +13,8 @@ use tokio_util::task::TaskTracker;
 pub struct Tasks {
     stop: CancellationToken,
     tracker: TaskTracker,
+    /// The threads that give way, where there are any.
+    aside: Option<Handle>,
 }
 
 impl Tasks {
@@ -20,13 +23,41 @@ impl Tasks {
         Self::default()
     }
 
+    /// A service without tasks yet, whose long and unhurried ones run on the threads that give way
+    /// ([`crate::aside::threads`]), if there are any.
+    pub fn with_aside() -> Self {
+        Self { aside: crate::aside::threads(), ..Self::default() }
+    }
+
+    /// The threads that give way, where the service was made with them.
+    pub fn aside(&self) -> Option<Handle> {
+        self.aside.clone()
+    }
+
     /// Starts a task. It must end soon after [`Self::stopping`] fires; when it panics, that is logged with its name.
     #[allow(clippy::disallowed_methods, reason = "the one place that spawns")]
     pub fn spawn<F>(&self, name: &'static str, task: F) -> JoinHandle<()>
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let inner = tokio::spawn(task);
+        self.watch(name, tokio::spawn(task))
+    }
+
+    /// As [`Self::spawn`], for a task that is in less of a hurry than all else: it gives way to the others where the service
+    /// has threads for that ([`Self::with_aside`]).
+    #[allow(clippy::disallowed_methods, reason = "the one place that spawns")]
+    pub fn spawn_aside<F>(&self, name: &'static str, task: F) -> JoinHandle<()>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let inner = match &self.aside {
+            Some(aside) => aside.spawn(task),
+            None => tokio::spawn(task),
+        };
+        self.watch(name, inner)
+    }
+
+    fn watch(&self, name: &'static str, inner: JoinHandle<()>) -> JoinHandle<()> {
         self.tracker.spawn(async move {
             match inner.await {
                 Err(error) if error.is_panic() => tracing::error!(task = name, %error, "a task panicked"),

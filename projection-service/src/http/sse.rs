@@ -176,7 +176,7 @@ pub async fn stream(
     let subscription = log.follow(after).await.map_err(|error| unreadable(&error))?;
     let (sender, receiver) = mpsc::channel(AHEAD);
     let (stopping, bounds) = (handle.tasks.stopping(), handle.live.bounds);
-    handle.tasks.spawn("live-events", async move {
+    handle.tasks.spawn_aside("live-events", async move {
         let connection = Connection { sender, texts: &place.places.texts, bounds };
         tokio::select! {
             () = connection.feed(&log, (subscription, after)) => {}

@@ -77,7 +77,7 @@ impl Service {
         };
         let ports = http.bind(any_port).await?;
         let address = ports.address;
-        let (edge, feeds, work) = (Tasks::new(), Tasks::new(), Tasks::new());
+        let (edge, feeds, work) = (Tasks::with_aside(), Tasks::new(), Tasks::with_aside());
         let numbers = metrics::start(&edge, &clock); // Before anything counts.
         let health = Health::new(clock.clone());
         let store = open_log(config, &health, &work).await?;

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,8 +18,10 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tower::ServiceExt as _;
 
 use super::io::Guarded;
@@ -63,6 +65,8 @@ pub(super) struct Connection {
     pub reserved: bool,
     /// Fires when the port closes.
     pub stop: CancellationToken,
+    /// The threads that give way, where there are any.
+    pub aside: Option<Handle>,
 }
 
 /// What a connection's requests have in common.
@@ -71,6 +75,8 @@ struct Client {
     peer: SocketAddr,
     reserved: bool,
     refusals: Refusals,
+    /// Fires when an answer began that lasts: events, for as long as the client stays.
+    lasts: CancellationToken,
 }
 
 /// What the first bytes say about the client.
@@ -89,7 +95,11 @@ impl Connection {
             First::Nothing => {}
             First::Http2(bytes) => Box::pin(self.http2(Guarded::new(stream, bytes), within)).await,
             First::Http1(bytes) => match self.options.protocols {
-                Protocols::Http => self.http1(Guarded::new(stream, bytes), within).await,
+                Protocols::Http => {
+                    let (aside, client) = (self.aside.clone(), self.client());
+                    let lasts = client.lasts.clone();
+                    give_way(Box::pin(self.http1(client, Guarded::new(stream, bytes), within)), lasts, aside).await;
+                }
                 Protocols::Grpc { .. } => refuse_http1(stream).await,
             },
         }
@@ -124,7 +134,10 @@ impl Connection {
         }
     }
 
-    async fn http1<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(self, stream: Guarded<S>, within: Duration) {
+    async fn http1<S>(self, client: Client, stream: Guarded<S>, within: Duration)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let asked = Arc::new(AtomicBool::new(false));
         let mut builder = http1::Builder::new();
         builder
@@ -132,20 +145,21 @@ impl Connection {
             .header_read_timeout(self.options.idle_timeout)
             .max_buf_size(BUFFER)
             .keep_alive(!self.reserved);
-        let (client, router, has_asked) = (self.client(), self.router, Arc::clone(&asked));
+        let (lasts, router, has_asked) = (client.lasts.clone(), self.router, Arc::clone(&asked));
         let service = service_fn(move |request| {
             has_asked.store(true, Ordering::Relaxed);
             answer(router.clone(), request, client.clone())
         });
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         let mut late = pin!(tokio::time::sleep(within));
-        let (mut stopped, mut begun) = (false, false);
+        let (mut last, mut begun) = (false, false);
         loop {
             tokio::select! {
                 biased;
                 ended = connection.as_mut() => return log(ended),
-                () = self.stop.cancelled(), if !stopped => {
-                    stopped = true;
+                // A connection that gives way ends with its answer: a command that came next would give way, too.
+                () = async { tokio::select! { () = self.stop.cancelled() => {}, () = lasts.cancelled() => {} } }, if !last => {
+                    last = true;
                     connection.as_mut().graceful_shutdown();
                 }
                 () = late.as_mut(), if !begun => {
@@ -219,7 +233,8 @@ impl Connection {
     }
 
     fn client(&self) -> Client {
-        Client { peer: self.peer, reserved: self.reserved, refusals: Refusals::default() }
+        let (refusals, lasts) = (Refusals::default(), CancellationToken::new());
+        Client { peer: self.peer, reserved: self.reserved, refusals, lasts }
     }
 
     /// When a connection of HTTP/2 has been of no use for too long; `None`: not while it is as it is. A client of gRPC keeps
@@ -249,7 +264,33 @@ async fn answer(router: Router, request: hyper::Request<Incoming>, client: Clien
     if !request.headers().contains_key("x-forwarded-for") {
         request.extensions_mut().insert(client.refusals);
     }
-    router.oneshot(request).await
+    let response = router.oneshot(request).await?;
+    if response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream") {
+        client.lasts.cancel();
+    }
+    Ok(response)
+}
+
+/// Serves a connection where it is until an answer began that `lasts`, and from then on aside: events for many clients that
+/// stay take nobody's time who waits for an answer.
+async fn give_way(
+    mut serves: Pin<Box<impl Future<Output = ()> + Send + 'static>>,
+    lasts: CancellationToken,
+    aside: Option<Handle>,
+) {
+    let Some(aside) = aside else { return serves.await };
+    tokio::select! {
+        biased;
+        () = serves.as_mut() => return,
+        () = lasts.cancelled() => {}
+    }
+    // It ends with this task, whatever ends it.
+    let served = AbortOnDropHandle::new(aside.spawn(serves)).await;
+    if let Err(error) = served
+        && error.is_panic()
+    {
+        std::panic::resume_unwind(error.into_panic());
+    }
 }
 
 /// Tells a client that the port speaks HTTP/2 alone, in its own protocol.

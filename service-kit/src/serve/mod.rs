@@ -20,6 +20,7 @@ use std::time::Duration;
 use axum::Router;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -69,6 +70,8 @@ pub struct Options {
     pub grace: Duration,
     /// Which protocols are spoken.
     pub protocols: Protocols,
+    /// The threads that connections move to once their answer is one that lasts ([`Tasks::with_aside`]). `None`: all stay.
+    pub aside: Option<Handle>,
 }
 
 /// Which protocols a port speaks.
@@ -106,6 +109,7 @@ impl Options {
             stalled: STALLED_OVER_HTTP2,
             grace,
             protocols: Protocols::Http,
+            aside: None,
         }
     }
 }
@@ -148,7 +152,7 @@ impl Port<'_> {
         let hosts = Hosts::of(address, &self.config.allowed_hosts);
         let edge = Edge::new(self.limits.clone()).hosts(hosts).until(stop.clone(), self.grace);
         let (beside, router) = (edge.beside(), edge.around(router));
-        let options = Options::new("http", self.limits, self.grace);
+        let options = Options { aside: tasks.aside(), ..Options::new("http", self.limits, self.grace) };
         let pulse = self.health.pulse("http");
         tasks.spawn("http", async move {
             tokio::join!(run(listener, router, options, Some(pulse), stop), beside);
@@ -227,6 +231,7 @@ impl Taking {
             options: Arc::clone(&self.options),
             reserved: place.is_reserved(),
             stop: self.stop.clone(),
+            aside: self.options.aside.clone(),
         };
         let task = self.open.spawn(connection.serve(stream));
         self.places.enter(place, task);

@@ -51,12 +51,13 @@ pub async fn run(options: &Options) -> anyhow::Result<Found> {
     measure(orders::place, FILLING).await?;
     let mut rows = Vec::new();
     for (what, write) in REQUESTS {
-        let progress = clock(what, options.duration * (1 + FLOODS.len() as u32));
-        let alone = measure(write, options.duration).await?;
-        let alone_per_second = per_second(alone.done, alone.wall);
-        let case = format!("{what}, {MEASURED} connections, alone");
-        rows.push(Row::new("classes", case, "requests/s", alone_per_second).latencies(&alone.latencies));
+        let progress = clock(what, options.duration * (2 * FLOODS.len() as u32));
         for (flooded_with, connections, request) in FLOODS {
+            // Anew before each flood: the machine's speed changes within minutes.
+            let alone = measure(write, options.duration).await?;
+            let alone_per_second = per_second(alone.done, alone.wall);
+            let case = format!("{what}, {MEASURED} connections, alone");
+            rows.push(Row::new("classes", case, "requests/s", alone_per_second).latencies(&alone.latencies));
             let flood = Flood::begin(shop.address, connections, request)?;
             let beside = measure(write, options.duration).await;
             let answers = flood.end()?;
