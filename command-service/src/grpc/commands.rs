@@ -148,8 +148,8 @@ fn is_for_clients(command: &domain::Command) -> bool {
 ///
 /// # Errors
 /// [`Unpriced`]: it could not be placed now.
-async fn is_priced(bus: &CommandBus, policy: &PricingPolicy, order: &PlaceOrder) -> Result<bool, Unpriced> {
-    let wish = |line: &OrderLine| Wish { item: line.item.clone(), quantity: line.quantity };
+async fn is_priced(bus: &CommandBus, policy: &PricingPolicy, order: &order::PlaceOrder) -> Result<bool, Unpriced> {
+    let wish = |line: &order::OrderLine| Wish { item: line.item.clone(), quantity: line.quantity };
     let wishes: Vec<Wish> = order.lines.iter().map(wish).collect();
     let (lines, totals) = pricing::price(bus, policy, &wishes, Some(order.totals.total.currency)).await?;
     Ok(lines == order.lines && totals == order.totals)

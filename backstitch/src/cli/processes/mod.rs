@@ -62,7 +62,8 @@ pub fn named(name: &str) -> Option<&'static Process> {
 }
 
 // With all processes: the document is compared with what they read together.
-#[cfg(all(test, feature = "cluster"))]
+#[cfg(test)]
+#[cfg(feature = "cluster")]
 mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
