@@ -15,6 +15,7 @@ use domain::shipment::Shipment;
 use domain::stock::StockItem;
 use domain::{Aggregate, Command, Rejected};
 use event_store::{Append, AppendError, Direction, EventStore, Expected, Metadata, NewEvent, StreamName};
+use parking_lot::Mutex;
 use saga_orchestrator::{CommandPort, Dispatch, Outcome};
 use service_kit::Clock;
 use uuid::Uuid;

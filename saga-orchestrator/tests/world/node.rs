@@ -170,7 +170,7 @@ impl Town {
     /// What the bank holds and has taken is what the payments say.
     pub fn booked(&self) -> BTreeMap<&'static str, (usize, i64)> {
         let mut booked = BTreeMap::new();
-        for (kind, amount) in self.bus.ledger.lock().unwrap().values() {
+        for (kind, amount) in self.bus.ledger.lock().values() {
             let name = match kind {
                 RequestKind::Authorization => "held",
                 RequestKind::Capture => "taken",

@@ -303,8 +303,8 @@ mod tests {
         let progress = Progress::new([]);
         let (first, second) = (progress.watch(Uuid::nil()).unwrap(), progress.watch(Uuid::nil()).unwrap());
         drop(first);
-        assert_eq!(progress.waiting.lock().unwrap().len(), 1);
+        assert_eq!(progress.waiting.lock().len(), 1);
         drop(second);
-        assert!(progress.waiting.lock().unwrap().is_empty());
+        assert!(progress.waiting.lock().is_empty());
     }
 }
