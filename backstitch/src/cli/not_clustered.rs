@@ -54,7 +54,7 @@ impl Service {
 }
 
 /// Names the verb that was typed, such as `store serve`.
-pub(super) fn absent() -> StartError {
+fn absent() -> StartError {
     let is_verb =
         |word: &String| word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-') && !word.starts_with('-');
     let words = std::env::args().skip(1).skip_while(|word| !is_verb(word)).take_while(is_verb).take(2);
