@@ -1,17 +1,17 @@
-//! Makes the Rust code of `schemas/proto` without `protoc`: server and client of our own services.
+//! Makes the Rust code of `schemas/proto` without `protoc`: server and client of our own services. Nothing without `service`.
 
-use std::path::PathBuf;
-
-use prost::Message as _;
-
-const FILES: [&str; 2] = ["backstitch/v1/commands.proto", "backstitch/v1/events.proto"];
-
+#[cfg(feature = "service")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    use prost::Message as _;
+
     println!("cargo:rerun-if-changed=../schemas/proto");
-    let set = protox::compile(FILES, ["../schemas/proto"])?;
-    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    let set = protox::compile(["backstitch/v1/commands.proto", "backstitch/v1/events.proto"], ["../schemas/proto"])?;
+    let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
     // For the reflection service.
     std::fs::write(out.join("descriptors.bin"), set.encode_to_vec())?;
     tonic_prost_build::configure().bytes(".").compile_fds(set)?;
     Ok(())
 }
+
+#[cfg(not(feature = "service"))]
+fn main() {}

@@ -6,12 +6,15 @@
 
 pub mod bus;
 pub mod clock_watch;
+pub mod config;
 pub mod contexts;
+#[cfg(feature = "service")]
 pub mod grpc;
 pub mod http;
 mod preconditions;
 mod pricing;
 pub mod provider;
+#[cfg(feature = "service")]
 pub mod service;
 pub mod write_side;
 

@@ -4,7 +4,7 @@ use domain::Rejected as _;
 use domain::ids::StockId;
 use domain::money::Currency;
 use domain::order::pricing::{self, LineToPrice, PricingError, PricingPolicy};
-use domain::order::{MAX_LINES, OrderLine, PlaceOrder, Totals};
+use domain::order::{MAX_LINES, OrderLine, Totals};
 use domain::product::Product;
 use domain::quantity::Quantity;
 
@@ -88,15 +88,4 @@ pub(crate) async fn price(
         return Err(Unpriced::OtherCurrency { found: first.unit_price.currency, asked });
     }
     Ok(pricing::price(&lines, policy)?)
-}
-
-/// Whether an order has the prices and totals that it would have if it were placed now.
-///
-/// # Errors
-/// [`Unpriced`]: it could not be placed now.
-pub(crate) async fn is_priced(bus: &CommandBus, policy: &PricingPolicy, order: &PlaceOrder) -> Result<bool, Unpriced> {
-    let wish = |line: &OrderLine| Wish { item: line.item.clone(), quantity: line.quantity };
-    let wishes: Vec<Wish> = order.lines.iter().map(wish).collect();
-    let (lines, totals) = price(bus, policy, &wishes, Some(order.totals.total.currency)).await?;
-    Ok(lines == order.lines && totals == order.totals)
 }

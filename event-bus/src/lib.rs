@@ -17,7 +17,6 @@ pub mod group;
 pub mod health;
 mod membership;
 mod outgoing;
-pub mod partition;
 mod publisher;
 mod records;
 pub mod relay;

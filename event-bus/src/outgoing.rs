@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use event_store::{Position, RecordedEvent};
+use event_store::{Position, RecordedEvent, partition};
 
 use crate::cloudevents::{self, Claim};
 use crate::config::BusConfig;
 use crate::error::BusError;
-use crate::partition;
 use crate::publisher::{Outgoing, Publisher};
 use crate::topics::Room;
 

@@ -17,6 +17,7 @@ pub mod file_rights;
 pub mod find;
 #[cfg(feature = "kurrentdb")]
 pub mod kurrentdb;
+pub mod partition;
 pub mod port;
 #[cfg(feature = "serve")]
 pub mod serve;

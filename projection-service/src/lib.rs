@@ -5,10 +5,12 @@
 //! `projections/` are the read models, which `projection_engine` feeds; `http/` answers, over the connections of `readers`;
 //! `service/` is the process of its own in a cluster.
 
+pub mod config;
 pub mod http;
 pub mod lineage;
 pub mod projections;
 mod readers;
+#[cfg(feature = "service")]
 pub mod service;
 pub mod standing;
 

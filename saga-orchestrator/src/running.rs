@@ -26,7 +26,7 @@ pub fn setup(
     partitions: u32,
 ) -> Setup<ShopSagas> {
     let limits = Limits { window: config.window, workers: config.workers, cached_sagas: config.cached_sagas };
-    let partitions = Partitions { count: partitions, of: event_bus::partition::of };
+    let partitions = Partitions { count: partitions, of: event_store::partition::of };
     Setup { store, commands, clock, tasks: tasks.clone(), settings: config, limits, partitions }
 }
 

@@ -152,7 +152,7 @@ async fn a_former_owner_s_checkpoint_is_a_good_start_even_if_an_operator_acted_s
 async fn people_are_sent_on_by_who_does_not_have_the_saga_and_can_look_anywhere() {
     let town = Town::open(6, Clock::system()).await;
     let (owner, other) = (town.healthy(), town.healthy());
-    let partition = event_bus::partition::of(order(1).to_string().as_bytes(), 6);
+    let partition = event_store::partition::of(order(1).to_string().as_bytes(), 6);
     owner.assign(partition);
     (0..6).filter(|it| *it != partition).for_each(|partition| other.assign(partition));
     town.place(order(1), "tok_approve").await;

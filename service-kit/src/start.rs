@@ -50,6 +50,14 @@ impl StartError {
     pub fn new(what: impl fmt::Display, hint: impl fmt::Display) -> Self {
         Self { what: what.to_string(), hint: hint.to_string() }
     }
+
+    /// The program was built without the parts of a cluster, which `asked` needs.
+    pub fn without_cluster(asked: impl fmt::Display) -> Self {
+        const HINT: &str = "script/cluster up   # builds the program with them, as does: \
+            cargo build --release -p backstitch --features cluster";
+        let what = format_args!("{asked} needs the parts of a cluster, and this program was built without them");
+        Self::new(what, HINT)
+    }
 }
 
 /// The ports of `[http]`: taken, and nothing is answered on them yet.

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use projection_service::service::PostgresConfig;
+use projection_service::config::PostgresConfig;
 use serde::Deserialize;
 use service_kit::config::Started;
 use service_kit::telemetry::LogConfig;
@@ -19,7 +19,7 @@ pub struct Config {
     /// `[http]`
     pub http: HttpConfig,
     /// `[grpc]`: commands and followers from other processes.
-    pub grpc: command_service::service::GrpcConfig,
+    pub grpc: command_service::config::GrpcConfig,
     /// `[limits]`: bounds of the edge.
     pub limits: Limits,
     /// `[pricing]`: tax and shipping.

@@ -2,6 +2,11 @@
 
 pub mod config;
 mod dispatch;
+#[cfg(feature = "cluster")]
+pub mod edges;
+#[cfg(not(feature = "cluster"))]
+#[path = "no_edges.rs"]
+mod edges;
 pub mod log;
 pub mod read_models;
 pub mod start_errors;

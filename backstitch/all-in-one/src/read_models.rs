@@ -30,7 +30,7 @@ impl Source {
     /// For people; never a password.
     pub fn place(&self) -> String {
         match self {
-            Self::Given(url) => projection_service::service::place(url),
+            Self::Given(url) => projection_service::config::place(url),
             Self::Private(folder) => format!("Postgres (private), {}", folder.display()),
         }
     }

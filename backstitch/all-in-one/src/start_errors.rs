@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use event_store::OpenError;
-use event_store::serve::ServeError;
 use service_kit::StartError;
 use service_kit::postgres::PostgresError;
 
@@ -58,20 +57,4 @@ pub fn of_postgres(error: &PostgresError) -> StartError {
         source = cause.source();
     }
     StartError::new(what, hint)
-}
-
-/// Why the log cannot be served to other processes, with the way out.
-pub fn of_served_log(error: &ServeError) -> StartError {
-    let hint = match error {
-        ServeError::Listen { listen, .. } => {
-            format!("backstitch store serve --listen {}:0   # any free port; or stop who listens there", listen.ip())
-        }
-        ServeError::Open(listen) => {
-            format!("BACKSTITCH__EVENT_STORE__PASSWORD=… backstitch store serve --listen {listen} --user shop")
-        }
-        ServeError::Half(..) | ServeError::EmptyUser => "backstitch store serve --help".to_owned(),
-        ServeError::Tls { path, .. } => format!("openssl x509 -noout -subject -in {}", path.display()),
-        ServeError::Ended(_) => "backstitch store serve   # continues where it stopped".to_owned(),
-    };
-    StartError::new(error, hint)
 }

@@ -6,23 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use command_service::contexts::Contexts;
-use command_service::{CommandBus, WriteSide, clock_watch, grpc, write_side};
+use command_service::{CommandBus, WriteSide, clock_watch, write_side};
 use event_store::EventStore;
-use event_store::serve::{Bound, Server};
 use event_store::sqlite::{SqliteOptions, SqliteStore};
 use gateway::pages;
 use projection_service::standing;
 use service_kit::health::Need;
 use service_kit::postgres::PrivatePostgres;
-use service_kit::serve::{Port, warn_if_open};
-use service_kit::start::listen_on;
+use service_kit::serve::Port;
 use service_kit::{Clock, Health, HttpPorts, StartError, Tasks, health, metrics};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::config::Config;
 use crate::dispatch::InProcess;
+use crate::edges::Edges;
 use crate::log;
 use crate::read_models::{self, Slot, Source};
 use crate::start_errors;
@@ -57,23 +55,15 @@ pub(crate) struct Parts {
 /// Every port of the process, taken and not answering yet.
 struct Ports {
     http: HttpPorts,
-    grpc: Option<(TcpListener, SocketAddr)>,
-    log: Option<Bound>,
+    others: Edges,
 }
 
 impl Ports {
     async fn bind(config: &Config) -> Result<Self, StartError> {
-        let (http, grpc) = (config.http.listen, config.grpc.listen);
+        let http = config.http.listen;
         let hint = || format!("backstitch serve --listen {}:0   # any free port; or stop who listens there", http.ip());
         let http = config.http.bind(hint).await?;
-        let grpc = match grpc {
-            Some(listen) => {
-                let hint = || format!("set `[grpc] listen` to \"{}:0\", or stop who listens there", listen.ip());
-                Some(listen_on(listen, hint).await?)
-            }
-            None => None,
-        };
-        Ok(Self { http, grpc, log: log::port(&config.event_store).await? })
+        Ok(Self { http, others: Edges::bind(config).await? })
     }
 }
 
@@ -112,15 +102,6 @@ fn start_on(config: Config, ports: Ports, clock: Clock, store: Arc<SqliteStore>)
     let write = WriteSide::start(settings, &log, &clock, &work)?;
     clock_watch::start(Arc::clone(&log), clock.clone(), &health, &work);
     let sagas = sagas(&config, &log, &write.bus, &clock, &work)?;
-    if let Some((listener, address)) = ports.grpc {
-        tracing::info!(%address, "commands are taken by gRPC");
-        warn_if_open("gRPC", address);
-        let (bus, pricing) = (write.bus.clone(), Arc::clone(&write.pricing));
-        let (limits, health) = (config.limits.clone(), health.clone());
-        let served =
-            grpc::Served { bus, store: Arc::clone(&log), pricing, contexts: Contexts::default(), limits, health };
-        grpc::start(listener, served, &edge, HTTP_GRACE);
-    }
     let fatal = Arc::new(fatal);
     let read = read_side(&config, &log, &clock, &work, &health, Arc::clone(&fatal));
     ask_read_models(&read.handle, &store, &config.data.dir, &work, fatal);
@@ -134,7 +115,7 @@ fn start_on(config: Config, ports: Ports, clock: Clock, store: Arc<SqliteStore>)
     let Config { http, limits, started, .. } = &config;
     let port = Port { config: http, limits, started, health: &health, grace: HTTP_GRACE };
     port.serve(ports.http, routes, numbers, &edge)?;
-    let served_log = ports.log.map(|port| serve_log(&edge, port.serve(Arc::clone(&log))));
+    let served_log = ports.others.serve(&config, (&log, &write), &health, &edge, HTTP_GRACE);
     Ok(Parts {
         address,
         store,
@@ -251,17 +232,6 @@ fn ask_read_models(
             () = stopping.cancelled() => {}
         }
     });
-}
-
-/// Serves the log until the edge stops. Returns what clients connect with.
-fn serve_log(edge: &Tasks, server: Server) -> Arc<str> {
-    let (stop, connect_with) = (edge.stopping(), server.connection_string());
-    edge.spawn("served-log", async move {
-        if let Err(error) = server.run(stop.cancelled_owned()).await {
-            tracing::error!(%error, "the log is no longer served");
-        }
-    });
-    connect_with.into()
 }
 
 impl Parts {

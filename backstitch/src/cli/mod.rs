@@ -1,7 +1,14 @@
 //! The commands people type: a file or folder per noun, one enum that names them all.
 
+#[cfg(feature = "cluster")]
 mod bus;
+#[cfg(feature = "cluster")]
 mod cluster;
+#[cfg(feature = "cluster")]
+mod clustered;
+#[cfg(not(feature = "cluster"))]
+#[path = "not_clustered.rs"]
+mod clustered;
 mod config;
 mod dead_letter;
 mod events;
@@ -22,7 +29,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use service_kit::StartError;
 use terminal::{Exit, Failure, failure, output};
 
-use self::processes::{gateway, provider_sim, relay, serve};
+use self::processes::{gateway, provider_sim, serve};
 
 /// The release, and the commit that it was built from; `development build` where the build did not say.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("BACKSTITCH_BUILT_FROM"), ")");
@@ -61,19 +68,19 @@ pub enum Command {
     /// The front door of a cluster: one address before the replicas of all services.
     Gateway(gateway::Args),
     /// A whole cluster on this machine: Kafka, Postgres, the event store, replicas of each service, a front door.
-    Cluster(cluster::Args),
+    Cluster(clustered::Cluster),
     /// Runs the write side as one of several processes over a shared log: commands by HTTP and gRPC, the payment provider.
-    CommandService(command_service::service::Args),
+    CommandService(clustered::CommandService),
     /// Publishes the log of an event store to Kafka, in commit order; of several relays one is active.
-    Relay(relay::Args),
+    Relay(clustered::Relay),
     /// The bus: how far Kafka and its readers are, the log published again, what consumers could not handle.
-    Bus(bus::Args),
+    Bus(clustered::Bus),
     /// The simulated payment provider as a process of its own, with its own synced ledger.
     ProviderSim(provider_sim::Args),
     /// Runs the read side as one of several replicas: partitions of the bus into one Postgres, queries over HTTP.
-    ProjectionService(projection_service::service::Args),
+    ProjectionService(clustered::ProjectionService),
     /// Runs the sagas as one of several processes over a shared log: fed by Kafka, commands by gRPC.
-    SagaOrchestrator(saga_orchestrator::service::Args),
+    SagaOrchestrator(clustered::SagaOrchestrator),
     /// Sagas: where each order is on its way, why it waits, how it came there.
     Saga(saga::Args),
     /// Orders: what happened to one, over all of its streams.
@@ -97,7 +104,7 @@ pub enum Command {
     /// Demo: some hundred orders that go well and badly, and the proof that everything adds up.
     Demo(trials::demo::Args),
     /// Torture: a cluster that is killed, paused and restarted under load, and the proof that everything adds up.
-    Torture(trials::torture::Args),
+    Torture(clustered::Torture),
     /// Bench: how fast this machine is, beside its bare limits.
     Bench(trials::bench::Args),
     /// Writes the completions of a shell to stdout.

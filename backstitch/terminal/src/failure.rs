@@ -56,6 +56,11 @@ impl Failure {
     pub fn not_started(StartError { what, hint }: StartError) -> anyhow::Error {
         Self { exit: Exit::NoAnswer, what, hint }.into()
     }
+
+    /// The program was built without the parts of a cluster, which `asked` needs (exit 2, as for wrong arguments).
+    pub fn without_cluster(asked: impl fmt::Display) -> anyhow::Error {
+        Self::not_started(StartError::without_cluster(asked))
+    }
 }
 
 impl fmt::Display for Failure {

@@ -1,6 +1,6 @@
 //! What people see of the command line: every help text as it was looked over, exit codes, where output goes.
 //!
-//! `BACKSTITCH_GOLDEN=write cargo test -p backstitch --test cli` writes the golden files anew; look at the difference.
+//! `BACKSTITCH_GOLDEN=write cargo test -p backstitch --features cluster --test cli` writes the golden files anew; look at the difference.
 
 #![allow(clippy::unwrap_used, reason = "in a test a failed step is a failed test")]
 

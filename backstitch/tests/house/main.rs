@@ -3,6 +3,7 @@
 
 mod crates;
 mod engines;
+mod features;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,6 +1,6 @@
 //! What people see: each verb's words over answers that are always the same, compared with what was looked over.
 //!
-//! `BACKSTITCH_GOLDEN=write cargo test -p backstitch --test operator output` writes them anew; look at the difference.
+//! `BACKSTITCH_GOLDEN=write cargo test -p backstitch --features cluster --test operator output` writes them anew; look at the difference.
 
 use std::collections::BTreeMap;
 use std::fs;

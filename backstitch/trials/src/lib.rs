@@ -3,6 +3,8 @@
 
 pub mod bench;
 mod child_log;
+#[cfg(feature = "cluster")]
 pub mod cluster;
 pub mod demo;
+#[cfg(feature = "cluster")]
 pub mod torture;

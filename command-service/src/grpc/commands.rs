@@ -15,7 +15,7 @@ use super::{request, status};
 use crate::bus::{CommandMeta, Origin};
 use crate::contexts::{Context, Contexts};
 use crate::preconditions::{self, Unmet, is_payment_method};
-use crate::pricing::{self, Unpriced};
+use crate::pricing::{self, Unpriced, Wish};
 use crate::{CommandBus, Reply, SendError};
 
 /// Carries out what other processes ask.
@@ -62,7 +62,7 @@ impl CommandsService {
     /// Prices are ours: what a client's order says of them must be what they are, or what they were when this very
     /// request was answered before. The answer, if they are not.
     async fn not_ours(&self, order: &order::PlaceOrder, meta: &CommandMeta) -> Result<Option<CommandReply>, Status> {
-        let (code, detail) = match pricing::is_priced(&self.bus, &self.pricing, order).await {
+        let (code, detail) = match is_priced(&self.bus, &self.pricing, order).await {
             Ok(true) if is_payment_method(&order.payment_method) => return Ok(None),
             Ok(true) => {
                 let detail = "a payment method has 1 to 100 printable ASCII characters without spaces";
@@ -142,4 +142,15 @@ fn is_for_clients(command: &domain::Command) -> bool {
             P::CreateProduct(_) | P::ChangeProductPrice(_) | P::ActivateProduct(_) | P::DiscontinueProduct(_)
         ),
     }
+}
+
+/// Whether an order has the prices and totals that it would have if it were placed now.
+///
+/// # Errors
+/// [`Unpriced`]: it could not be placed now.
+async fn is_priced(bus: &CommandBus, policy: &PricingPolicy, order: &order::PlaceOrder) -> Result<bool, Unpriced> {
+    let wish = |line: &order::OrderLine| Wish { item: line.item.clone(), quantity: line.quantity };
+    let wishes: Vec<Wish> = order.lines.iter().map(wish).collect();
+    let (lines, totals) = pricing::price(bus, policy, &wishes, Some(order.totals.total.currency)).await?;
+    Ok(lines == order.lines && totals == order.totals)
 }

@@ -1,7 +1,5 @@
 //! The settings of a command service of its own: its sections of the one settings file.
 
-use std::net::SocketAddr;
-
 use domain::order::pricing::PricingPolicy;
 use event_store::EventStoreConfig;
 use serde::Deserialize;
@@ -9,6 +7,7 @@ use service_kit::config::Started;
 use service_kit::telemetry::LogConfig;
 use service_kit::{HttpConfig, Limits};
 
+use crate::config::GrpcConfig;
 use crate::contexts::Contexts;
 use crate::provider::ProviderConfig;
 
@@ -35,15 +34,6 @@ pub struct Config {
     /// The settings as the process shows them at `/settings`.
     #[serde(skip)]
     pub started: Started,
-}
-
-/// The section `[grpc]` of the settings.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct GrpcConfig {
-    /// Address at which commands and followers from other processes are accepted; without it gRPC is not served. Port 0
-    /// takes a free one.
-    pub listen: Option<SocketAddr>,
 }
 
 /// The section `[command]` of the settings.

@@ -26,7 +26,7 @@ use crate::provider::Mode;
 use crate::write_side::{self, WriteSide};
 
 pub use args::Args;
-pub use config::{CommandConfig, Config, GrpcConfig};
+pub use config::{CommandConfig, Config};
 
 /// How long the process goes on taking requests after it has said that it is not ready: twice as long as the gateway takes
 /// to ask again.

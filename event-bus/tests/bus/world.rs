@@ -262,7 +262,7 @@ pub fn the_log_is_in(records: &[Vec<Seen>], log: &[RecordedEvent]) {
 }
 
 pub fn partition_of(event: &RecordedEvent) -> usize {
-    event_bus::partition::of(event.metadata.partition_key.as_bytes(), PARTITIONS) as usize
+    event_store::partition::of(event.metadata.partition_key.as_bytes(), PARTITIONS) as usize
 }
 
 /// Follows until everything of the partition at or below `end` was delivered.

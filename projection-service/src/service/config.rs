@@ -4,9 +4,10 @@ use event_bus::BusConfig;
 use event_store::EventStoreConfig;
 use serde::Deserialize;
 use service_kit::config::Started;
-use service_kit::secret::SecretUrl;
 use service_kit::telemetry::LogConfig;
 use service_kit::{HttpConfig, Limits};
+
+use crate::config::PostgresConfig;
 
 /// The settings of a projection service. A key `k` of the section `[s]` is `BACKSTITCH__S__K` in the environment.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -29,37 +30,4 @@ pub struct Config {
     /// The settings as the process shows them at `/settings`.
     #[serde(skip)]
     pub started: Started,
-}
-
-/// The section `[postgres]` of the settings.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct PostgresConfig {
-    /// URL of a running Postgres for the read models. Without it `serve` starts a private one, and a projection service
-    /// does not start: its replicas share one.
-    pub url: Option<SecretUrl>,
-}
-
-/// Where a Postgres is, for people: never a password.
-pub fn place(url: &SecretUrl) -> String {
-    format!("Postgres at {}", url.place())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_password_is_never_shown() {
-        for url in [
-            "postgres://user:geheim@db.example/shop",
-            "postgres://db.example/shop?user=user&password=geheim",
-            "postgres://db.example/shop?sslpassword=geheim",
-        ] {
-            let config = PostgresConfig { url: Some(SecretUrl::new(url)) };
-            assert!(!format!("{config:?}").contains("geheim"), "{config:?}");
-            let place = place(&SecretUrl::new(url));
-            assert!(place.starts_with("Postgres at db.example/shop") && !place.contains("geheim"), "{place}");
-        }
-    }
 }

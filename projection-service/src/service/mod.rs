@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event_bus::arrived::watch_over;
-use event_bus::{Arrived, BusError, Group, partition};
-use event_store::{EventStore, KurrentStore};
+use event_bus::{Arrived, BusError, Group};
+use event_store::{EventStore, KurrentStore, partition};
 use service_kit::health::{Need, Reporter};
 use service_kit::secret::SecretUrl;
 use service_kit::serve::Port;
@@ -22,10 +22,11 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::sync::watch;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::config::place;
 use crate::{Feeder, Replica, standing, start_shared};
 
 pub use args::Args;
-pub use config::{Config, PostgresConfig, place};
+pub use config::Config;
 
 /// How long the process goes on taking requests after it has said that it is not ready: twice as long as the gateway takes
 /// to ask again.

@@ -20,7 +20,7 @@ use super::{BOUND, Log, Shop, at};
 
 /// The partition of a key, as Kafka's clients have it.
 pub fn partition_of(key: &str, partitions: u32) -> u32 {
-    event_bus::partition::of(key.as_bytes(), partitions)
+    event_store::partition::of(key.as_bytes(), partitions)
 }
 
 /// How a partition is delivered.

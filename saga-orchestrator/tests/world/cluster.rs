@@ -229,7 +229,7 @@ impl Feed for Part {
         if let Ok(Delivery::Events { events, .. }) = &mut delivery {
             let (partition, partitions) = self.of;
             let key = |event: &Arc<RecordedEvent>| event.metadata.partition_key.clone();
-            events.retain(|event| event_bus::partition::of(key(event).as_bytes(), partitions) == partition);
+            events.retain(|event| event_store::partition::of(key(event).as_bytes(), partitions) == partition);
             self.handed_over.fetch_add(events.len(), Ordering::Relaxed);
         }
         if self.comes == Comes::AgainAndAgain {

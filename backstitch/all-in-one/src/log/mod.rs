@@ -5,17 +5,12 @@ pub mod health;
 use std::path::Path;
 use std::sync::Arc;
 
-use event_store::serve::{Bound, ServeOptions};
+use event_store::OpenError;
 use event_store::sqlite::{SqliteOptions, SqliteStore};
-use event_store::{EventStoreConfig, OpenError};
 use service_kit::StartError;
 
 use crate::config::Config;
 use crate::start_errors;
-
-/// The warning at the start of a process that serves the log without TLS.
-pub const IN_THE_CLEAR: &str =
-    "the log is served without TLS: the password and all events cross the network readable for everybody on the way";
 
 /// How the log is opened, by the settings.
 pub fn options(config: &Config, log: SqliteOptions) -> SqliteOptions {
@@ -53,15 +48,4 @@ pub async fn open(dir: &Path, options: SqliteOptions) -> Result<Arc<SqliteStore>
 fn make_folder(dir: &Path) -> Result<(), OpenError> {
     service_kit::rights::data_folder(dir, "events.db")
         .map_err(|error| OpenError::Unusable { path: dir.display().to_string(), reason: error.to_string() })
-}
-
-/// Takes the port on which the log is served, if it is to be.
-pub(crate) async fn port(config: &EventStoreConfig) -> Result<Option<Bound>, StartError> {
-    let Some(options) = ServeOptions::from_config(config).map_err(|error| start_errors::of_served_log(&error))? else {
-        return Ok(None);
-    };
-    if options.is_in_the_clear() {
-        tracing::warn!("{IN_THE_CLEAR}");
-    }
-    options.bind().await.map(Some).map_err(|error| start_errors::of_served_log(&error))
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use event_bus::{BusConfig, BusError, status, topics};
 use event_store::{Direction, EventStore as _, EventStoreConfig, Filter, KurrentStore, Position};
-use projection_service::service::{PostgresConfig, place};
+use projection_service::config::{PostgresConfig, place};
 use serde::{Deserialize, Serialize};
 use service_kit::config;
 use service_kit::secret::SecretUrl;

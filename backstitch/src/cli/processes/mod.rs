@@ -3,6 +3,7 @@
 
 pub(super) mod gateway;
 pub(super) mod provider_sim;
+#[cfg(feature = "cluster")]
 pub(super) mod relay;
 pub(super) mod serve;
 
@@ -27,15 +28,20 @@ pub struct Process {
     pub get: for<'a> fn(&'a Said, &str) -> Option<(serde_json::Value, &'a Origin)>,
 }
 
-/// All of them.
+/// All that this program can run.
 pub const PROCESSES: &[Process] = &[
     process::<Config>("serve"),
+    #[cfg(feature = "cluster")]
     process::<command_service::service::Config>("command-service"),
+    #[cfg(feature = "cluster")]
     process::<saga_orchestrator::service::Config>("saga-orchestrator"),
+    #[cfg(feature = "cluster")]
     process::<projection_service::service::Config>("projection-service"),
     process::<gateway::Settings>("gateway"),
     process::<provider_sim::Settings>("provider-sim"),
+    #[cfg(feature = "cluster")]
     process::<relay::Settings>("relay"),
+    #[cfg(feature = "cluster")]
     process::<crate::cli::projection::prepare::Settings>("prepare"),
 ];
 
@@ -55,7 +61,9 @@ pub fn named(name: &str) -> Option<&'static Process> {
     PROCESSES.iter().find(|process| process.name == name)
 }
 
+// With all processes: the document is compared with what they read together.
 #[cfg(test)]
+#[cfg(feature = "cluster")]
 mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;

@@ -1,5 +1,6 @@
 //! `backstitch projection`: how far the read models are behind the log; rebuild, roll back, retire, replay.
 
+#[cfg(feature = "cluster")]
 pub mod prepare;
 mod work;
 
@@ -163,7 +164,10 @@ impl Args {
     pub async fn run(self) -> anyhow::Result<Exit> {
         match self.verb {
             Verb::List { target } => list(&target).await,
+            #[cfg(feature = "cluster")]
             Verb::Prepare { config, json } => prepare::prepare(config.as_deref(), json).await,
+            #[cfg(not(feature = "cluster"))]
+            Verb::Prepare { .. } => Err(Failure::without_cluster("`backstitch projection prepare`")),
             Verb::Rebuild { target, name, accept_differences, acting } => {
                 let what = format!(
                     "`{name}` is folded again from the beginning of the log, beside the live one, which goes on. \

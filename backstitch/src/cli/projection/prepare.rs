@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use event_bus::BusConfig;
-use projection_service::service::{PostgresConfig, place};
+use projection_service::config::{PostgresConfig, place};
 use projection_service::{generations, projections};
 use serde::Deserialize;
 use service_kit::config;

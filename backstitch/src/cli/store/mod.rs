@@ -4,6 +4,7 @@ mod check;
 mod copy;
 mod place;
 mod postgres;
+#[cfg(feature = "cluster")]
 mod serve;
 
 use std::path::{Path, PathBuf};
@@ -18,6 +19,8 @@ use terminal::output::{self, Table, Tone};
 use terminal::{Exit, Failure};
 
 use self::place::{Log, Place};
+#[cfg(not(feature = "cluster"))]
+use crate::cli::clustered as serve;
 
 /// The log on disk: check, count, back up, export, import, serve. Works beside a running server.
 #[derive(Debug, clap::Args)]

@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use all_in_one::log::IN_THE_CLEAR;
-use all_in_one::{config, log, start_errors};
+use all_in_one::edges::{self, IN_THE_CLEAR};
+use all_in_one::{config, log};
 use anyhow::Context;
 use event_store::serve::{Bound, ServeError, ServeOptions};
 use event_store::{EventStore, EventStoreConfig, SqliteStore};
@@ -132,5 +132,5 @@ async fn serve_until(
 
 /// A failure to serve the log, with the way out.
 fn failure(error: &ServeError) -> anyhow::Error {
-    Failure::not_started(start_errors::of_served_log(error))
+    Failure::not_started(edges::of_served_log(error))
 }

@@ -6,6 +6,7 @@
 pub mod append;
 pub mod classes;
 pub mod clients;
+#[cfg(feature = "cluster")]
 pub mod cluster;
 pub mod commands;
 pub mod everything;
@@ -20,6 +21,7 @@ pub mod projection;
 pub mod report;
 pub mod saga;
 pub mod shop;
+#[cfg(feature = "cluster")]
 pub mod store;
 
 use std::path::PathBuf;
@@ -169,8 +171,12 @@ impl What {
             Self::Everything => everything::run(options).await,
             Self::Lists => lists::run(options).await,
             Self::Classes => classes::run(options).await,
+            #[cfg(feature = "cluster")]
             Self::Store => store::run(options).await,
+            #[cfg(feature = "cluster")]
             Self::Cluster => cluster::run(options).await,
+            #[cfg(not(feature = "cluster"))]
+            Self::Store | Self::Cluster => Err(terminal::Failure::without_cluster("this bench")),
         }
     }
 }
