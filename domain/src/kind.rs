@@ -1,6 +1,6 @@
 //! The kinds of aggregates, in one list: what reads the declarations of all of them reads it here.
 
-use eventsourcing::{Aggregate, Rejected, StoredEvent};
+use eventsourcing::{Aggregate, DecodeError, EncodedEvent, Rejected, StoredEvent};
 
 use crate::order::{self, Order};
 use crate::payment::{self, Payment};
@@ -19,11 +19,21 @@ pub struct Kind {
     pub commands: &'static [&'static str],
     /// The codes of its rejections.
     pub rejections: &'static [&'static str],
+    /// Reads the payload of an event by its type and schema version, and writes it again in the newest version.
+    pub rewrite: fn(&str, u16, &str) -> Result<EncodedEvent, DecodeError>,
 }
 
 impl Kind {
     const fn of<A: Aggregate>(commands: &'static [&'static str]) -> Self {
-        Self { category: A::CATEGORY, events: A::Event::TYPES, commands, rejections: A::Rejection::CODES }
+        Self {
+            category: A::CATEGORY,
+            events: A::Event::TYPES,
+            commands,
+            rejections: A::Rejection::CODES,
+            rewrite: |event_type, schema_version, data| {
+                A::Event::decode(event_type, schema_version, data).map(|event| event.encode())
+            },
+        }
     }
 
     /// All kinds of aggregates. Sagas are not among them: their events are in [`crate::saga`].

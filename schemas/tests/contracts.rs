@@ -6,7 +6,7 @@ use std::path::Path;
 
 use command_service::provider::inbox::ProviderEventRecorded;
 use command_service::provider::intake::ProviderEventReceived;
-use domain::{EncodedEvent, Kind, order, payment, product, saga, shipment, stock};
+use domain::{EncodedEvent, Kind, order, saga, stock};
 use schemas::catalogue::{self, Contract};
 use serde_json::Value;
 
@@ -32,14 +32,9 @@ fn through_the_code(contract: &Contract, data: &str) -> EncodedEvent {
         return EncodedEvent { event_type: contract.name, schema_version: contract.version, data };
     }
     let (name, version) = (contract.name, contract.version);
-    let event = match contract.aggregate {
-        "order" => order::Event::decode(name, version, data).map(|e| e.encode()),
-        "payment" => payment::Event::decode(name, version, data).map(|e| e.encode()),
-        "product" => product::Event::decode(name, version, data).map(|e| e.encode()),
-        "saga" => saga::Event::decode(name, version, data).map(|e| e.encode()),
-        "shipment" => shipment::Event::decode(name, version, data).map(|e| e.encode()),
-        "stock" => stock::Event::decode(name, version, data).map(|e| e.encode()),
-        other => panic!("no aggregate {other}"),
+    let event = match Kind::ALL.iter().find(|kind| kind.category == contract.aggregate) {
+        Some(kind) => (kind.rewrite)(name, version, data),
+        None => saga::Event::decode(name, version, data).map(|e| e.encode()),
     };
     event.unwrap_or_else(|error| panic!("{}: {error:?}", contract.file()))
 }

@@ -16,9 +16,6 @@ const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(2);
 /// See above.
 const KEEP_ALIVE_WITHIN: Duration = Duration::from_secs(2);
 
-/// All contexts, that is, kinds of aggregates; `aggregate` in a command's body.
-const CONTEXTS: [&str; 5] = ["order", "payment", "stock", "product", "shipment"];
-
 /// The address of a replica in the settings: `http://host:port`, or `order+stock=http://host:port` if it serves only
 /// these contexts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,8 +34,10 @@ impl FromStr for Address {
             Some((contexts, _)) => (contexts.split('+').map(str::to_owned).collect(), &text[contexts.len() + 1..]),
             None => (Vec::new(), text),
         };
-        if let Some(unknown) = contexts.iter().find(|name: &&String| !CONTEXTS.contains(&name.as_str())) {
-            return Err(format!("`{unknown}` is no context; there are {}", CONTEXTS.join(", ")));
+        // A context is a kind of aggregate: `aggregate` in a command's body.
+        let known: Vec<&str> = domain::Kind::ALL.iter().map(|kind| kind.category).collect();
+        if let Some(unknown) = contexts.iter().find(|name: &&String| !known.contains(&name.as_str())) {
+            return Err(format!("`{unknown}` is no context; there are {}", known.join(", ")));
         }
         let url = url.trim_end_matches('/');
         let not_ours = || format!("`{}` is not a URL such as http://127.0.0.1:7405", SecretUrl::new(url));

@@ -188,14 +188,9 @@ fn assess_risk(ctx: &Ctx) -> Vec<Command> {
 /// What the risk check said, as it was sent: the rules may have changed since.
 fn assessment(state: &State) -> Option<RiskAssessment> {
     let leg = state.latest("assess_risk")?;
-    match leg.commands.first()?.0.body.parse().ok()? {
-        Command::Order { command: order::Command::AssessOrderRisk(c), .. } => Some(c.assessment),
-        Command::Order { .. }
-        | Command::Payment { .. }
-        | Command::Stock { .. }
-        | Command::Shipment { .. }
-        | Command::Product { .. } => None,
-    }
+    let command = leg.commands.first()?.0.body.parse().ok()?;
+    let Command::Order { command: order::Command::AssessOrderRisk(sent), .. } = command else { return None };
+    Some(sent.assessment)
 }
 
 fn no_review(ctx: &Ctx) -> bool {

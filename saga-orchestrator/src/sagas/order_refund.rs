@@ -106,18 +106,17 @@ pub(super) fn made_by(state: &State, step: &str, request_id: RequestId) -> bool 
 /// The attempt of this step that made the request. A payment may have several requests of one kind open at a time, of
 /// several sagas: what became of one says nothing about another.
 pub(super) fn attempt_that_made<'a>(state: &'a State, step: &str, request_id: RequestId) -> Option<&'a Leg> {
-    let asks = |body: &CommandBody| match body.parse() {
-        Ok(Command::Payment { command: payment::Command::RequestPaymentCapture(c), .. }) => c.request_id == request_id,
-        Ok(Command::Payment { command: payment::Command::RequestPaymentRefund(c), .. }) => c.request_id == request_id,
-        Ok(Command::Payment { command: payment::Command::RequestPaymentVoid(c), .. }) => c.request_id == request_id,
-        Ok(
-            Command::Payment { .. }
-            | Command::Order { .. }
-            | Command::Stock { .. }
-            | Command::Shipment { .. }
-            | Command::Product { .. },
-        )
-        | Err(_) => false,
+    let asks = |body: &CommandBody| {
+        let Ok(Command::Payment { command, .. }) = body.parse() else { return false };
+        match command {
+            payment::Command::RequestPaymentCapture(c) => c.request_id == request_id,
+            payment::Command::RequestPaymentRefund(c) => c.request_id == request_id,
+            payment::Command::RequestPaymentVoid(c) => c.request_id == request_id,
+            payment::Command::RequestPaymentAuthorization(_)
+            | payment::Command::RecordProviderResult(_)
+            | payment::Command::MarkPaymentOutcomeUnknown(_)
+            | payment::Command::ExpirePayment(_) => false,
+        }
     };
     let mut of_step = state.legs.iter().filter(|leg| leg.step.name == step);
     of_step.find(|leg| leg.commands.iter().any(|(command, _)| asks(&command.body)))
