@@ -26,25 +26,30 @@ pub(crate) enum Unmet {
 /// # Errors
 /// [`Unmet`].
 pub(crate) async fn check(bus: &CommandBus, command: &domain::Command) -> Result<(), Unmet> {
-    if let domain::Command::Shipment { command: body, .. } = command {
-        let planned = order_of(bus, command).await?;
-        if let shipment::Command::CancelShipment(asked) = body
-            && planned != asked.order_id
-        {
-            let order = asked.order_id;
-            return Err(Unmet::Missing(format!("the shipment is not one of order {order}; it is of {planned}")));
+    match command {
+        domain::Command::Shipment { command: shipment::Command::CancelShipment(asked), .. } => {
+            let planned = order_of(bus, command).await?;
+            if planned == asked.order_id {
+                Ok(())
+            } else {
+                Err(Unmet::Missing(format!("the shipment is not one of order {}; it is of {planned}", asked.order_id)))
+            }
         }
-    }
-    if let domain::Command::Stock { id, command: stock::Command::ReceiveStock(_) } = command {
-        let product = load::<Product>(bus, &id.sku.product_stream()).await?;
-        if product.exists() {
-            return Ok(());
+        domain::Command::Shipment { .. } => order_of(bus, command).await.map(|_| ()),
+        domain::Command::Stock { id, command: stock::Command::ReceiveStock(_) } => {
+            let product = load::<Product>(bus, &id.sku.product_stream()).await?;
+            if product.exists() {
+                return Ok(());
+            }
+            let sku = &id.sku;
+            let body = format!(r#"{{"sku":"{sku}","name":"…","price":{{"amount":1999,"currency":"EUR"}}}}"#);
+            Err(Unmet::Missing(format!("there is no product `{sku}`; create it first: POST /v1/products {body}")))
         }
-        let sku = &id.sku;
-        let body = format!(r#"{{"sku":"{sku}","name":"…","price":{{"amount":1999,"currency":"EUR"}}}}"#);
-        return Err(Unmet::Missing(format!("there is no product `{sku}`; create it first: POST /v1/products {body}")));
+        domain::Command::Stock { .. }
+        | domain::Command::Order { .. }
+        | domain::Command::Payment { .. }
+        | domain::Command::Product { .. } => Ok(()),
     }
-    Ok(())
 }
 
 /// Whether a text can be a card's token at a payment provider: 1 to 100 printable ASCII characters without spaces.

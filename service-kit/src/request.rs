@@ -165,7 +165,7 @@ pub fn correlation_id(headers: &HeaderMap) -> Result<Option<Uuid>, Problem> {
 /// # Errors
 /// A problem that names the field: it is blank, or has more than `most` characters.
 pub fn check_text(field: &str, value: &str, most: usize) -> Result<(), Problem> {
-    if text::fits(value, most) { Ok(()) } else { Err(misfit("a text of the body is blank or too long", field, most)) }
+    check_fits("a text of the body is blank or too long", field, value, most)
 }
 
 /// Checks what the body says of a person who acts: the reason and the name.
@@ -173,17 +173,17 @@ pub fn check_text(field: &str, value: &str, most: usize) -> Result<(), Problem> 
 /// # Errors
 /// A problem that names the field: it is blank or too long.
 pub fn check_act(actor: &str, reason: &str) -> Result<(), Problem> {
-    for (field, value, most) in [("/reason", reason, REASON_MAX_CHARS), ("/actor", actor, ACTOR_MAX_CHARS)] {
-        if !text::fits(value, most) {
-            return Err(misfit("`actor` or `reason` is blank or too long", field, most));
-        }
-    }
-    Ok(())
+    let detail = "`actor` or `reason` is blank or too long";
+    check_fits(detail, "/reason", reason, REASON_MAX_CHARS)?;
+    check_fits(detail, "/actor", actor, ACTOR_MAX_CHARS)
 }
 
-fn misfit(detail: &str, field: &str, most: usize) -> Problem {
+fn check_fits(detail: &str, field: &str, value: &str, most: usize) -> Result<(), Problem> {
+    if text::fits(value, most) {
+        return Ok(());
+    }
     let message = format_args!("must have 1 to {most} characters, at least one of them visible");
-    Problem::invalid(detail).field(field, message)
+    Err(Problem::invalid(detail).field(field, message))
 }
 
 /// The refusal of a query parameter.

@@ -79,57 +79,45 @@ impl Process for ShopSagas {
     }
 
     fn lasting(command: &Command) -> Option<&'static str> {
-        if let Command::Payment { command, .. } = command {
-            return lasting_of_payment(command);
+        match command {
+            Command::Payment { command, .. } => match command {
+                payment::Command::RequestPaymentCapture(_) => Some("money is captured: it can only be refunded"),
+                payment::Command::RequestPaymentRefund(_) => Some("money that was captured is given back"),
+                payment::Command::RequestPaymentVoid(_) | payment::Command::ExpirePayment(_) => {
+                    Some("the hold on the money is let go")
+                }
+                payment::Command::RequestPaymentAuthorization(_)
+                | payment::Command::RecordProviderResult(_)
+                | payment::Command::MarkPaymentOutcomeUnknown(_) => None,
+            },
+            Command::Shipment { command, .. } => match command {
+                shipment::Command::DispatchShipment(_) => Some("the goods leave the warehouse"),
+                shipment::Command::CancelShipment(_) => Some("the shipment is cancelled"),
+                shipment::Command::PlanShipment(_)
+                | shipment::Command::MarkShipmentReady(_)
+                | shipment::Command::DeliverShipment(_)
+                | shipment::Command::ReportShipmentLost(_) => None,
+            },
+            Command::Stock { command: stock::Command::ShipStock(_), .. } => Some("the pieces leave the stock"),
+            Command::Order { command: order::Command::RejectOrder(_), .. } => Some("the order is rejected"),
+            Command::Order { command: order::Command::CancelOrder(_), .. } => Some("the order is cancelled"),
+            Command::Order { .. } | Command::Stock { .. } | Command::Product { .. } => None,
         }
-        if let Command::Shipment { command, .. } = command {
-            return lasting_of_shipment(command);
-        }
-        if let Command::Stock { command: stock::Command::ShipStock(_), .. } = command {
-            return Some("the pieces leave the stock");
-        }
-        if let Command::Order { command: order::Command::RejectOrder(_), .. } = command {
-            return Some("the order is rejected");
-        }
-        if let Command::Order { command: order::Command::CancelOrder(_), .. } = command {
-            return Some("the order is cancelled");
-        }
-        None
-    }
-}
-
-fn lasting_of_payment(command: &payment::Command) -> Option<&'static str> {
-    match command {
-        payment::Command::RequestPaymentCapture(_) => Some("money is captured: it can only be refunded"),
-        payment::Command::RequestPaymentRefund(_) => Some("money that was captured is given back"),
-        payment::Command::RequestPaymentVoid(_) | payment::Command::ExpirePayment(_) => {
-            Some("the hold on the money is let go")
-        }
-        payment::Command::RequestPaymentAuthorization(_)
-        | payment::Command::RecordProviderResult(_)
-        | payment::Command::MarkPaymentOutcomeUnknown(_) => None,
-    }
-}
-
-fn lasting_of_shipment(command: &shipment::Command) -> Option<&'static str> {
-    match command {
-        shipment::Command::DispatchShipment(_) => Some("the goods leave the warehouse"),
-        shipment::Command::CancelShipment(_) => Some("the shipment is cancelled"),
-        shipment::Command::PlanShipment(_)
-        | shipment::Command::MarkShipmentReady(_)
-        | shipment::Command::DeliverShipment(_)
-        | shipment::Command::ReportShipmentLost(_) => None,
     }
 }
 
 /// The money that a command of a saga with these facts moves or lets go.
 pub fn amount(command: &Command, facts: Option<&Facts>) -> Option<Money> {
-    let Command::Payment { command, .. } = command else { return None };
     match command {
-        payment::Command::RequestPaymentAuthorization(c) => Some(c.amount),
-        payment::Command::RequestPaymentCapture(c) => Some(c.amount),
-        payment::Command::RequestPaymentRefund(c) => Some(c.amount),
-        payment::Command::RequestPaymentVoid(_) | payment::Command::ExpirePayment(_) => facts.and_then(Facts::amount),
-        payment::Command::RecordProviderResult(_) | payment::Command::MarkPaymentOutcomeUnknown(_) => None,
+        Command::Payment { command, .. } => match command {
+            payment::Command::RequestPaymentAuthorization(c) => Some(c.amount),
+            payment::Command::RequestPaymentCapture(c) => Some(c.amount),
+            payment::Command::RequestPaymentRefund(c) => Some(c.amount),
+            payment::Command::RequestPaymentVoid(_) | payment::Command::ExpirePayment(_) => {
+                facts.and_then(Facts::amount)
+            }
+            payment::Command::RecordProviderResult(_) | payment::Command::MarkPaymentOutcomeUnknown(_) => None,
+        },
+        Command::Order { .. } | Command::Stock { .. } | Command::Shipment { .. } | Command::Product { .. } => None,
     }
 }

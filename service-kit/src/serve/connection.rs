@@ -65,8 +65,6 @@ pub(super) struct Connection {
     pub reserved: bool,
     /// Fires when the port closes.
     pub stop: CancellationToken,
-    /// The threads that give way, where there are any.
-    pub aside: Option<Handle>,
 }
 
 /// What a connection's requests have in common.
@@ -96,7 +94,7 @@ impl Connection {
             First::Http2(bytes) => Box::pin(self.http2(Guarded::new(stream, bytes), within)).await,
             First::Http1(bytes) => match self.options.protocols {
                 Protocols::Http => {
-                    let (aside, client) = (self.aside.clone(), self.client());
+                    let (aside, client) = (self.options.aside.clone(), self.client());
                     let lasts = client.lasts.clone();
                     give_way(Box::pin(self.http1(client, Guarded::new(stream, bytes), within)), lasts, aside).await;
                 }
@@ -157,8 +155,12 @@ impl Connection {
             tokio::select! {
                 biased;
                 ended = connection.as_mut() => return log(ended),
-                // A connection that gives way ends with its answer: a command that came next would give way, too.
-                () = async { tokio::select! { () = self.stop.cancelled() => {}, () = lasts.cancelled() => {} } }, if !last => {
+                () = self.stop.cancelled(), if !last => {
+                    last = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                // What gives way ends with its answer: a command that came next would give way, too.
+                () = lasts.cancelled(), if !last => {
                     last = true;
                     connection.as_mut().graceful_shutdown();
                 }

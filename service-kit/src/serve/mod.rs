@@ -231,7 +231,6 @@ impl Taking {
             options: Arc::clone(&self.options),
             reserved: place.is_reserved(),
             stop: self.stop.clone(),
-            aside: self.options.aside.clone(),
         };
         let task = self.open.spawn(connection.serve(stream));
         self.places.enter(place, task);

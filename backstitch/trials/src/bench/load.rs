@@ -117,8 +117,6 @@ impl Flood {
         let flood = std::thread::Builder::new().name("flood".to_owned());
         let thread = flood.spawn(move || {
             machine::as_generator();
-            // What it takes to read the answers is not the server's, so it is not taken from the measured clients either.
-            machine::give_way();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let answers = Cell::new(0);
             let clients = (0..connections).map(|client| flood_connection(address, client, write, &answers));

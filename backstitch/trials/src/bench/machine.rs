@@ -166,15 +166,6 @@ pub fn as_generator() {
     }
 }
 
-/// Lets the calling thread have its processor only while no other thread there has work (`nice` 19).
-pub fn give_way() {
-    // SAFETY: it has no memory preconditions; on Linux, 0 is the calling thread. That it is refused changes nothing.
-    #[cfg(target_os = "linux")]
-    unsafe {
-        libc::setpriority(libc::PRIO_PROCESS, 0, 19);
-    }
-}
-
 static DIVIDED: AtomicBool = AtomicBool::new(false);
 
 /// The number of the last processor, if there are several. (That this process may use all of them is assumed.)
